@@ -1,0 +1,35 @@
+# make run    installs, then makes phantom videos into a scored model and a report in demo/
+# make test   installs, then runs the tests
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+DEMO ?= demo
+
+.PHONY: install run test check lock
+
+install: .venv/installed
+
+# The lock holds exact versions; uv only installs them, much faster than pip does.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"EndoForge needs Python 3.11 or newer, this is {sys.version.split()[0]}; set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+run: install
+	$(BIN)/endoforge demo --out $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# After a change of the dependencies in pyproject.toml.
+lock: install
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra cpu --extra dev pyproject.toml --output-file requirements.lock

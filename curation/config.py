@@ -1,0 +1,177 @@
+"""Settings of the curation stages. Free of heavy imports, so that `endoforge --help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["CurateConfig", "EmbedConfig", "IngestConfig", "PhantomConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhantomConfig:
+    """Procedural endoscopy videos and labelled evaluation sets."""
+
+    num_train_videos: int = 16
+    """videos for pretraining, one patient each"""
+    num_eval_patients: int = 16
+    """further patients, seen in no training video, for the labelled sets; 4 at least, so that train, val and test have one each"""
+    seconds: float = 20.0
+    """length of a video in seconds"""
+    fps: float = 12.0
+    """frames per second"""
+    size: int = 320
+    """height of a frame in pixels, even; the width is the same or five quarters of it"""
+    landmarks_per_station: int = 5
+    """labelled images of each anatomical station from each evaluation patient"""
+    images_per_grade: int = 6
+    """labelled images of each grade of inflammation from each evaluation patient"""
+    polyps_per_patient: int = 16
+    """images with a polyp mask from each evaluation patient; a few less where folds hide a polyp from every side"""
+    seed: int = 0
+    """every pixel follows from it"""
+
+    def __post_init__(self) -> None:
+        if self.num_train_videos < 1:
+            raise ValueError(f"got num_train_videos={self.num_train_videos}, expected 1 or more videos")
+        if self.num_eval_patients < 4:
+            raise ValueError(f"got num_eval_patients={self.num_eval_patients}, expected 4 or more, so that each split has a patient")
+        if not 0 < self.seconds <= 3600:
+            raise ValueError(f"got seconds={self.seconds}, expected a length above 0 and up to 3600")
+        if not 1 <= self.fps <= 120:
+            raise ValueError(f"got fps={self.fps}, expected 1 to 120 frames per second")
+        if not 64 <= self.size <= 640 or self.size % 2:
+            raise ValueError(f"got size={self.size}, expected an even number from 64 to 640: h264 in yuv420p has no odd sizes")
+        for name in ("landmarks_per_station", "images_per_grade", "polyps_per_patient"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"got {name}={getattr(self, name)}, expected 1 or more images")
+        if self.seed < 0:
+            raise ValueError(f"got seed={self.seed}, expected 0 or above")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestConfig:
+    """Decoding, filtering and temporal deduplication of one video."""
+
+    fps: float = 1.0
+    """sampled frames per second of presentation time; 0 takes every frame"""
+    decoder: Literal["decord", "pyav"] = "decord"
+    """decord falls back to PyAV by itself for files that it cannot be trusted with"""
+    max_side: int = 512
+    """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
+    jpeg_quality: int = 90
+    """of stored frames, 1-100"""
+    min_blur: float = 8.0
+    """variance of the Laplacian at 256 pixels' width, scaled to a mean luma of 100, under which a frame is blurred"""
+    min_luma: float = 30.0
+    """mean luma (0-255) under which a frame is too dark"""
+    max_luma: float = 200.0
+    """mean luma (0-255) over which a frame is too bright"""
+    max_dark_share: float = 0.8
+    """share of pixels with a luma of at most 25, over which a frame is too dark"""
+    max_bright_share: float = 0.35
+    """share of pixels with a luma of at least 245, over which a frame is too bright"""
+    freeze_motion: float = 0.5
+    """mean absolute luma difference (0-255) to the previous sample, under which an unchanged frame is frozen"""
+    max_hash_distance: int = 6
+    """of the 64 bits of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
+    max_out_of_body: float = 0.3
+    """score (0-1, share of lit pixels without the colour of tissue) over which a frame is out of the body"""
+    out_of_body_window_s: float = 5.0
+    """seconds over which that score is smoothed"""
+    max_pixels: int = 33_177_600
+    """width times height of the largest picture that is decoded (the default is 8K); larger ones are rejected"""
+    timeout_s: float = 3600.0
+    """seconds after which a video is given up as a reject; has no influence on results otherwise"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no video could satisfy."""
+        if not 0 <= self.fps <= 1000:
+            raise ValueError(f"fps={self.fps} is outside 0-1000; use 1 for one frame a second or 0 for every frame")
+        if self.max_side < 0 or 0 < self.max_side < 32:
+            raise ValueError(f"max_side={self.max_side} is too small; use 0 (never scale) or at least 32 pixels")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality={self.jpeg_quality} is outside 1-100; 90 is a good value")
+        if not 0 <= self.max_hash_distance <= 64:
+            raise ValueError(f"max_hash_distance={self.max_hash_distance} is outside 0-64 bits; 6 is a good value")
+        for name in ("max_dark_share", "max_bright_share", "max_out_of_body"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
+        if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0:
+            raise ValueError("out_of_body_window_s, max_pixels and timeout_s must be positive; leave them out for their defaults")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedConfig:
+    """Which encoder turns frames into vectors."""
+
+    encoder: str = "efficientnet-lite0"
+    """efficientnet-lite0 (in the installation, works offline), a timm model name, or a folder that timm loads as local-dir:"""
+    image_size: int | None = None
+    """side of the encoder's square input in pixels; the model's own where not given"""
+    batch_size: int = 32
+    """images per forward pass"""
+    device: str = "auto"
+    """auto, cpu or cuda"""
+    allow_download: bool = False
+    """let timm fetch weights of a named model from the Hugging Face hub"""
+
+    def __post_init__(self) -> None:
+        if not self.encoder:
+            raise ValueError("encoder is empty; give efficientnet-lite0, a timm model name or a folder")
+        if self.image_size is not None and self.image_size < 32:
+            raise ValueError(f"image_size {self.image_size} is too small for an encoder; give at least 32, or leave it out")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size} holds no image; give 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurateConfig:
+    """Deduplication, clustering, sampling and sharding."""
+
+    size: int
+    """images wanted; all candidates are taken, and that is said, where there are fewer"""
+    dedup_threshold: float = 0.98
+    """cosine similarity from which a frame is a duplicate of a higher-ranked one in its cluster"""
+    num_dedup_clusters: int | None = None
+    """clusters within which duplicates are looked for; about one for 2,500 frames where not given"""
+    dedup_keep: Literal["farthest", "closest"] = "farthest"
+    """which of two duplicates stays: the one farthest from its centroid (SemDeDup's default) or the closest"""
+    num_clusters: tuple[int, ...] | None = None
+    """clusters per level, finest first; chosen from the number of frames where not given"""
+    num_resamples: int = 3
+    """resampling steps per level above the first fit"""
+    resample_sizes: tuple[int, ...] | None = None
+    """members closest to its centroid that a cluster keeps in a resampling step, per level; from the clusters' sizes where not given"""
+    max_iterations: int = 50
+    """most Lloyd iterations of a fit; it stops earlier when an iteration gains less than 0.01%"""
+    within_leaf: Literal["random", "closest"] = "random"
+    """how frames are taken from a finest-level cluster"""
+    max_per_video: int | None = None
+    """most frames of one video; no limit where not given"""
+    images_per_shard: int = 1000
+    """most images in a tar"""
+    min_shards: int = 8
+    """fewest tars, so that every reader of a pretraining has one; all tars hold the same number of images, or one apart"""
+    seed: int = 0
+    """of clustering and sampling"""
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size {self.size} is no number of images; give 1 or more")
+        if not -1 < self.dedup_threshold <= 1:
+            raise ValueError(f"dedup_threshold {self.dedup_threshold} is not a cosine; give a number above -1 and at most 1")
+        if self.num_clusters is not None and (
+            not self.num_clusters or min(self.num_clusters) < 1 or list(self.num_clusters) != sorted(set(self.num_clusters), reverse=True)
+        ):
+            raise ValueError(f"num_clusters {self.num_clusters} must fall, finest level first; give for example 5000 500 50")
+        if self.resample_sizes is not None and (
+            min(self.resample_sizes, default=0) < 1
+            or (self.num_clusters is not None and len(self.resample_sizes) != len(self.num_clusters))
+        ):
+            raise ValueError(f"resample_sizes {self.resample_sizes} needs one number of at least 1 per level; give for example 10 5 3")
+        at_least_one = ("max_iterations", "images_per_shard", "min_shards", "num_dedup_clusters", "max_per_video")
+        for name, least in {"num_resamples": 0, **dict.fromkeys(at_least_one, 1)}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} {value} is too small; give {least} or more")

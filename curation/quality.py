@@ -1,0 +1,131 @@
+"""How usable a frame is: numbers per frame, computed inside the content area at one fixed width, and the verdict drawn from them.
+
+The kernels are cheap (about a millisecond a frame together) and every number is stored, so that thresholds can be changed later without
+decoding again. Width matters: the variance of the Laplacian grows with resolution, so all frames are first scaled to `FILTER_WIDTH`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from curation.config import IngestConfig
+
+__all__ = [
+    "FILTER_WIDTH",
+    "FrameQuality",
+    "bright_share",
+    "dark_share",
+    "inner_mask",
+    "laplacian_variance",
+    "mean_luma",
+    "measure",
+    "motion",
+    "quality_verdict",
+    "shrink",
+    "specular_share",
+]
+
+FILTER_WIDTH = 256
+_DARK_LUMA = 25
+_BRIGHT_LUMA = 245
+_SPECULAR_LUMA = 220
+_SPECULAR_SATURATION = 60  # of 255; a highlight has the colour of the lamp, not of the tissue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameQuality:
+    """The numbers of one frame."""
+
+    blur: float
+    """variance of the Laplacian; low is blurred"""
+    luma: float
+    """mean, 0-255"""
+    dark_share: float
+    bright_share: float
+    specular_share: float
+    motion: float
+    """mean absolute luma difference to the previous sample, 0-255; NaN for the first"""
+
+
+def shrink(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scale a picture down without aliasing, over five times as fast as OpenCV's INTER_AREA at these factors.
+
+    Halved by exact 2x2 means while it is at least twice too large, then bilinear for the rest, which at a factor under two skips no pixel.
+    """
+    while picture.shape[1] >= 2 * width and picture.shape[0] >= 2 * height:
+        half = (picture.shape[1] // 2, picture.shape[0] // 2)
+        picture = cv2.resize(picture[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def inner_mask(mask: np.ndarray) -> np.ndarray:
+    """Erode a content mask by 2% of its width, so that the area's own edge is not taken for sharpness."""
+    margin = max(1, round(0.02 * mask.shape[1]))
+    kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    return np.asarray(cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0))
+
+
+def laplacian_variance(gray: np.ndarray, mask: np.ndarray) -> float:
+    """Variance of the 3x3 Laplacian over the mask's pixels (Pech-Pacheco et al. 2000, "Diatom autofocusing")."""
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S), mask=mask)
+    return float(deviation[0, 0] ** 2)
+
+
+def mean_luma(gray: np.ndarray, mask: np.ndarray) -> float:
+    """Mean of the mask's pixels, 0-255."""
+    return float(cv2.mean(gray, mask)[0])
+
+
+def dark_share(gray: np.ndarray, mask: np.ndarray) -> float:
+    """Share of the mask's pixels that are nearly black."""
+    return _share(cv2.inRange(gray, 0, _DARK_LUMA), mask)
+
+
+def bright_share(gray: np.ndarray, mask: np.ndarray) -> float:
+    """Share of the mask's pixels that are nearly white."""
+    return _share(cv2.inRange(gray, _BRIGHT_LUMA, 255), mask)
+
+
+def specular_share(rgb: np.ndarray, gray: np.ndarray, mask: np.ndarray) -> float:
+    """Share of the mask's pixels that are bright and colourless, as reflections of the lamp are (after Arnold et al. 2010)."""
+    red, green, blue = cv2.split(rgb)
+    spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+    is_specular = cv2.bitwise_and(cv2.inRange(gray, _SPECULAR_LUMA, 255), cv2.inRange(spread, 0, _SPECULAR_SATURATION))
+    return _share(is_specular, mask)
+
+
+def motion(gray: np.ndarray, previous: np.ndarray | None, mask: np.ndarray) -> float:
+    """Mean absolute luma difference over the mask, 0-255; NaN where there is no previous frame."""
+    return float("nan") if previous is None else float(cv2.mean(cv2.absdiff(gray, previous), mask)[0])
+
+
+def measure(rgb: np.ndarray, gray: np.ndarray, previous: np.ndarray | None, mask: np.ndarray) -> FrameQuality:
+    """All numbers of a frame that is already scaled to `FILTER_WIDTH`; `mask` from `inner_mask`."""
+    return FrameQuality(
+        blur=laplacian_variance(gray, mask),
+        luma=mean_luma(gray, mask),
+        dark_share=dark_share(gray, mask),
+        bright_share=bright_share(gray, mask),
+        specular_share=specular_share(rgb, gray, mask),
+        motion=motion(gray, previous, mask),
+    )
+
+
+def quality_verdict(quality: FrameQuality, config: IngestConfig) -> tuple[bool, str | None]:
+    """(True, None) for a usable frame, else (False, reason): too_dark, too_bright or blurred."""
+    if quality.luma < config.min_luma or quality.dark_share > config.max_dark_share:
+        return False, "too_dark"
+    if quality.luma > config.max_luma or quality.bright_share > config.max_bright_share:
+        return False, "too_bright"
+    # contrast grows with exposure and the variance with its square: a dark frame is not for that reason blurred
+    if quality.blur * (100 / max(quality.luma, 1)) ** 2 < config.min_blur:
+        return False, "blurred"
+    return True, None
+
+
+def _share(condition: np.ndarray, mask: np.ndarray) -> float:
+    """Share of the mask's pixels that are 255 in `condition`; 0 for an empty mask."""
+    return float(cv2.mean(condition, mask)[0] / 255)

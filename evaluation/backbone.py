@@ -1,0 +1,201 @@
+"""Load an exported backbone and take frozen features from it: CLS (or pooled) vectors, mean patch tokens, patch-token maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from evaluation.images import item_image, stream
+from evaluation.items import Item
+
+__all__ = ["Backbone", "BackboneError", "ModelRef", "features_of", "load_backbone", "token_batches"]
+
+NUM_BLOCKS = 4
+"""blocks (stages of a CNN) that the wide feature sets concatenate, as in DINOv2"""
+
+Floats = npt.NDArray[np.float32]
+
+
+class BackboneError(ValueError):
+    """A folder that is not a usable exported backbone; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """A backbone to evaluate."""
+
+    model_id: str
+    """checkpoint id, or the encoder id of a baseline"""
+    label: str
+    """what a person calls it"""
+    path: str
+    """folder with config.json and model.safetensors, as timm writes them"""
+    weights: Literal["trained", "random"] = "trained"
+    """random: the same architecture as it is initialised, for a baseline row"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A frozen model with the preprocessing it was trained with."""
+
+    module: Any
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    device: torch.device
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass that suit the device."""
+        return 64 if self.device.type == "cuda" else 8
+
+    @property
+    def transform(self) -> dict[str, object]:
+        """What is done to an image before the model, for cache keys and score details."""
+        return {"resize": self.image_size, "interpolation": self.interpolation, "mean": self.mean, "std": self.std}
+
+    def prepared(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """[B, H, W, 3] uint8 RGB to normalised [B, 3, H, W] float32 on the model's device."""
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        mean, std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        return (tensor - mean) / std
+
+
+def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | None = None, seed: int = 0) -> Backbone:
+    """Build the architecture that config.json names and load model.safetensors into it; no other weight format is opened.
+
+    Args:
+        model: the folder, and whether its weights or random ones are wanted.
+        device: auto, cpu or cuda.
+        image_size: side in pixels; the model's own where not given. Position embeddings are resampled.
+        seed: of random weights.
+
+    Raises:
+        BackboneError: a file is missing or damaged, the architecture is unknown to timm, the weights do not fit, or the size does not.
+    """
+    config = _read_config(Path(model.path))
+    pretrained_cfg = config.get("pretrained_cfg", config)
+    own_size = int((pretrained_cfg.get("input_size") or (3, 224, 224))[-1])
+    arguments = {**config.get("model_args", {}), "num_classes": 0}
+    if pretrained_cfg.get("fixed_input_size"):  # position embeddings were saved for the size the model ran at
+        arguments.setdefault("img_size", own_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            module: Any = timm.create_model(config["architecture"], pretrained=False, **arguments)
+        except (RuntimeError, TypeError) as error:
+            raise BackboneError(f"{model.path!r} names a model that this timm cannot build ({error}); export it again") from error
+    if model.weights == "trained":
+        _load_weights(module, Path(model.path), classifier=pretrained_cfg.get("classifier"))
+    built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)  # what the weights were saved for
+    own_size = int(built_for[0]) if built_for is not None else own_size
+    size = image_size or own_size
+    if size != own_size and hasattr(module, "set_input_size"):
+        try:
+            module.set_input_size(img_size=(size, size))
+        except (AssertionError, ValueError, RuntimeError) as error:
+            raise BackboneError(
+                f"{config['architecture']} cannot take {size} px images ({error}); use a multiple of its patch size"
+            ) from error
+    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    if patch is not None and size % int(patch[0]):
+        raise BackboneError(
+            f"image size {size} is not a multiple of the patch size {patch[0]} of {config['architecture']}; give one that is"
+        )
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    module.eval().requires_grad_(False).to(chosen)
+    if not _is_transformer(module):
+        module.to(memory_format=torch.channels_last)
+    mean = tuple(map(float, pretrained_cfg.get("mean", (0.485, 0.456, 0.406))))
+    std = tuple(map(float, pretrained_cfg.get("std", (0.229, 0.224, 0.225))))
+    return Backbone(module, size, mean, std, str(pretrained_cfg.get("interpolation", "bicubic")), chosen)  # type: ignore[arg-type]
+
+
+def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> dict[str, Floats]:
+    """Feature sets of images [B, H, W, 3] uint8: `last` and `last4`, and, given a CLS token, both with the mean patch token too (`+mean`).
+
+    A transformer gives the CLS token of its last and last four blocks after the final norm; a CNN gives its pooled feature, and
+    that with the pooled maps of its last four stages. [B, D] each.
+    """
+    vectors, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=NUM_BLOCKS)
+    sets = {"last": vectors[-1], "last4": torch.cat(vectors, 1)}
+    if getattr(backbone.module, "num_prefix_tokens", 0):  # without a CLS token the vectors are mean tokens already
+        mean_patch = tokens.mean((2, 3))
+        sets |= {f"{name}+mean": torch.cat([vector, mean_patch], 1) for name, vector in sets.items()}
+    return {name: value.float().cpu().numpy() for name, value in sets.items()}
+
+
+def token_batches(
+    backbone: Backbone, items: Sequence[Item], *, batch_size: int | None, num_workers: int
+) -> Iterator[npt.NDArray[np.float16]]:
+    """Patch-token maps of items, [B, D, h, w] float16 a batch, in order; a CNN's are its last two stages on the finer one's grid."""
+    load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
+    for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
+        _, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=2)
+        yield tokens.clamp(-65504, 65504).half().cpu().numpy()
+
+
+@torch.inference_mode()
+def _vectors_and_tokens(backbone: Backbone, images: torch.Tensor, *, num_blocks: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Vectors [B, D_i] of the last blocks, last one last, and the patch-token map [B, D, h, w]: for a CNN its last two stages."""
+    module = backbone.module
+    if _is_transformer(module):
+        depth = min(num_blocks, len(module.blocks))
+        outputs = module.forward_intermediates(images, indices=depth, return_prefix_tokens=True, norm=True, intermediates_only=True)
+        maps, prefixes = zip(*outputs, strict=True)
+        if module.num_prefix_tokens:
+            return [prefix[:, 0] for prefix in prefixes], maps[-1]
+        return [tokens.mean((2, 3)) for tokens in maps], maps[-1]
+    final, stages = module.forward_intermediates(images, indices=min(num_blocks, len(module.feature_info)))
+    vectors = [*(stage.mean((2, 3)) for stage in stages), module.forward_head(final, pre_logits=True)]
+    fine = stages[-2] if len(stages) > 1 else stages[-1]  # a CNN's last stage is twice as coarse as a transformer's patches
+    coarse = F.interpolate(stages[-1], fine.shape[2:], mode="bilinear", align_corners=False)
+    return vectors, torch.cat([fine, coarse], 1) if len(stages) > 1 else fine
+
+
+def _is_transformer(module: Any) -> bool:
+    return getattr(module, "num_prefix_tokens", None) is not None
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BackboneError(f"{str(folder)!r} has no config.json; give a folder that `endoforge pretrain` or timm exported") from error
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{str(folder)!r} has an unreadable config.json ({error}); export the model again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        raise BackboneError(f"config.json of {str(folder)!r} names no architecture; export the model again with timm")
+    return config
+
+
+def _load_weights(module: torch.nn.Module, folder: Path, *, classifier: object) -> None:
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise BackboneError(f"{str(folder)!r} has no model.safetensors; other weight formats are not opened because they can run code")
+    try:
+        state = load_file(path)
+    except Exception as error:  # safetensors raises its own undocumented class for a damaged file
+        raise BackboneError(f"{str(path)!r} is not a whole safetensors file ({error}); export the model again") from error
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier) if isinstance(classifier, (list, tuple)) else ()
+    wanted = module.state_dict()
+    state = {name: value for name, value in state.items() if name in wanted or not name.startswith(tuple(f"{head}." for head in heads))}
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2]
+        raise BackboneError(
+            f"the weights of {str(folder)!r} do not fit its config.json ({''.join(first).strip()}); export it again"
+        ) from error

@@ -1,0 +1,81 @@
+"""Decode and resize evaluation images and masks, in threads, ahead of the model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from evaluation.items import Item, TaskError
+
+_T = TypeVar("_T")
+
+__all__ = ["MASK_THRESHOLD", "item_image", "jpeg_image", "mask_pixels", "stream"]
+
+MASK_THRESHOLD = 127
+"""a mask pixel above it is foreground: JPEG masks are not exactly 0 and 255"""
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+
+
+def item_image(item: Item, *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
+    """The item's image, cropped to its box and resized whole to [size, size, 3] RGB; the aspect ratio is not kept.
+
+    Raises:
+        TaskError: the file does not decode, or the box is outside the image.
+    """
+    try:
+        with Image.open(item.path) as file:
+            image: Image.Image = file
+            if item.box is not None:
+                x, y, width, height = item.box
+                if x + width > image.width or y + height > image.height:
+                    raise TaskError(f"crop box {item.box} is outside {item.path!r} ({image.width}x{image.height}); correct it")
+                image = image.crop((x, y, x + width, y + height))
+            return _resized(image, size, interpolation)
+    except (OSError, SyntaxError) as error:  # Pillow raises either for a damaged file
+        raise TaskError(f"image {item.path!r} does not decode ({error}); replace it or remove its row") from error
+
+
+def jpeg_image(data: bytes, *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
+    """Encoded bytes as [size, size, 3] RGB."""
+    with Image.open(BytesIO(data)) as image:
+        return _resized(image, size, interpolation)
+
+
+def mask_pixels(item: Item) -> npt.NDArray[np.bool_]:
+    """The item's mask at its native size, [H, W], true on the foreground."""
+    if item.mask is None:
+        raise TaskError(f"{item.path!r} has no mask; segmentation needs one for every image")
+    try:
+        with Image.open(item.mask) as image:
+            return np.asarray(image.convert("L")) > MASK_THRESHOLD
+    except (OSError, SyntaxError) as error:
+        raise TaskError(f"mask {item.mask!r} does not decode ({error}); replace it or remove its row") from error
+
+
+def stream(
+    load: Callable[[_T], npt.NDArray[np.uint8]], things: Sequence[_T], *, batch_size: int, num_workers: int
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Batches [B, ...] of `load(thing)` in order, with at most two batches decoded ahead."""
+    with ThreadPoolExecutor(num_workers) as pool:
+        waiting: deque[list[Future[npt.NDArray[np.uint8]]]] = deque()
+        for start in range(0, len(things), batch_size):
+            waiting.append([pool.submit(load, thing) for thing in things[start : start + batch_size]])
+            if len(waiting) > 2:
+                yield np.stack([future.result() for future in waiting.popleft()])
+        while waiting:
+            yield np.stack([future.result() for future in waiting.popleft()])
+
+
+def _resized(image: Image.Image, size: int, interpolation: str) -> npt.NDArray[np.uint8]:
+    rgb = image.convert("RGB")
+    if rgb.size != (size, size):
+        rgb = rgb.resize((size, size), _RESAMPLING.get(interpolation, Image.Resampling.BICUBIC))
+    return np.asarray(rgb)

@@ -1,0 +1,224 @@
+"""Score one frozen backbone on one task: chosen on the validation split, reported on the test split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evaluation.backbone import Backbone, ModelRef, load_backbone
+from evaluation.config import EvaluateConfig
+from evaluation.features import cached_features, cached_tokens
+from evaluation.items import SPLITS, Item, Task, fingerprint
+from evaluation.knn import choose_k, knn_predict
+from evaluation.linear import fit_linear_probe
+from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores, mean_scores, primary_metric
+from evaluation.segment import fit_segmentation_head, score_masks, target_masks
+from warehouse.records import Score
+from warehouse.store import content_id, read_json, write_json
+
+__all__ = ["STAGE_VERSION", "ModelRef", "evaluate_model"]
+
+STAGE_VERSION = 3
+
+Ints = npt.NDArray[np.int64]
+
+
+def evaluate_model(model: ModelRef, *, task: Task, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
+    """Every head's test scores of one model on one task, with 95% bootstrap intervals over groups.
+
+    Classification and ordinal tasks give k-NN and linear-probe rows, segmentation tasks linear-segmentation rows. A second call with
+    the same weights, data and settings returns the scores it finds under `cache_dir`.
+
+    Raises:
+        TaskError: the task's files are missing or damaged, or a split or class is empty.
+        BackboneError: the exported folder is not usable.
+    """
+    warnings = task.validate()
+    if len({item.group for item in task.split("test")}) == 1:
+        warnings = (*warnings, "the test split is one patient: no interval can be given")
+    found = fingerprint(task, num_workers=config.num_workers)
+    cache = Path(cache_dir)
+    key = content_id([STAGE_VERSION, model.model_id, model.label, model.weights, task.name, found.data_id, task.notes, asdict(config)])
+    evidence = cache / f"scores-{key}.json"
+    if evidence.is_file():
+        return tuple(
+            Score(**{**row, "value": _number(row["value"]), "ci_low": _number(row["ci_low"]), "ci_high": _number(row["ci_high"])})
+            for row in read_json(evidence)
+        )
+    backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
+    heads = _segmentation if task.kind == "segmentation" else _classification
+    common = {
+        "image_size": str(backbone.image_size),
+        "weights": model.weights,
+        "protocol": "frozen; chosen on val, reported on test",
+        **({"splits": "; ".join(task.notes)} if task.notes else {}),
+        **({"warnings": "; ".join((*warnings, *found.leaks))} if warnings or found.leaks else {}),
+    }
+    scores = tuple(
+        _score(model, task, found.data_id, head, metric, interval, {**common, **details}, config.seed)
+        for head, metric, interval, details in heads(backbone, model, task, found.data_id, config, cache)
+    )
+    write_json(evidence, [_finite(asdict(score)) for score in scores])
+    return scores
+
+
+_Rows = list[tuple[str, str, Interval, dict[str, str]]]
+
+
+def _classification(backbone: Backbone, model: ModelRef, task: Task, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
+    features = cached_features(
+        backbone,
+        model,
+        task.items,
+        data_id=data_id,
+        seed=config.seed,
+        cache_dir=cache,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+    )
+    labels = class_indices(task.items, task.classes)
+    rows = {split: np.flatnonzero([item.split == split for item in task.items]) for split in SPLITS}
+    num_classes, metric = len(task.classes), primary_metric(task.kind)
+    groups = group_indices([task.items[i] for i in rows["test"]])
+
+    gallery = torch.from_numpy(features["last"][rows["train"]]).to(backbone.device)
+    gallery_labels = torch.from_numpy(labels[rows["train"]]).to(backbone.device)
+
+    def neighbours(split: str, k: tuple[int, ...]) -> Ints:
+        queries = torch.from_numpy(features["last"][rows[split]]).to(backbone.device)
+        return knn_predict(gallery, gallery_labels, queries, k=k, num_classes=num_classes, temperature=config.temperature)
+
+    # the softmax runs over the largest k in the list, so test is predicted with the whole list too
+    chosen, val_knn = choose_k(neighbours("val", config.k), labels[rows["val"]], k=config.k, num_classes=num_classes, metric=metric)
+    by_knn = neighbours("test", config.k)[chosen]
+
+    def part(split: str) -> dict[str, npt.NDArray[np.float32]]:
+        return {name: values[rows[split]] for name, values in features.items()}
+
+    probe = fit_linear_probe(
+        part("train"),
+        labels[rows["train"]],
+        part("val"),
+        labels[rows["val"]],
+        regularization=config.regularization,
+        num_classes=num_classes,
+        metric=metric,
+        balanced=config.class_weight == "balanced",
+        max_iterations=config.max_iterations,
+    )
+    by_probe = probe.predict(part("test"))
+    details = {
+        "knn": {"k": str(config.k[chosen]), "temperature": str(config.temperature), f"val_{metric}": f"{val_knn:.4f}"},
+        "linear": {
+            "features": probe.feature_set,
+            "C": f"{probe.regularization:g}",
+            "heads_tried": str(probe.num_tried),
+            f"val_{metric}": f"{probe.val_score:.4f}",
+        },
+    }
+    names = tuple(name for name in CLASSIFICATION_METRICS if name != "quadratic_weighted_kappa" or task.kind == "ordinal")
+    return [
+        (head, name, interval, details[head])
+        for head, predictions in (("knn", by_knn), ("linear", by_probe))
+        for name, interval in classification_scores(
+            labels[rows["test"]],
+            predictions,
+            groups,
+            num_classes=num_classes,
+            names=names,
+            num_bootstrap=config.num_bootstrap,
+            seed=config.seed,
+        ).items()
+    ]
+
+
+def _segmentation(backbone: Backbone, model: ModelRef, task: Task, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
+    items = {split: task.split(split) for split in SPLITS}
+    tokens = {
+        split: cached_tokens(
+            backbone,
+            model,
+            items[split],
+            data_id=f"{data_id} {split}",
+            seed=config.seed,
+            cache_dir=cache,
+            batch_size=config.batch_size,
+            num_workers=config.num_workers,
+        )
+        for split in SPLITS
+    }
+    grid_height, grid_width = tokens["test"].shape[2:]
+    size = max(4 * grid_width, backbone.image_size // 4)
+    head = fit_segmentation_head(
+        tokens["train"],
+        target_masks(items["train"], size=size),
+        tokens["val"],
+        target_masks(items["val"], size=size),
+        learning_rates=config.segmentation_learning_rates,
+        epochs=config.segmentation_epochs,
+        seed=config.seed,
+        device=backbone.device,
+    )
+    dices, ious = score_masks(head, tokens["test"], items["test"], device=backbone.device)
+    groups = group_indices(items["test"])
+    details = {
+        "learning_rate": f"{head.learning_rate:g}",
+        "epoch": str(head.epoch),
+        "val_dice": f"{head.val_dice:.4f}",
+        "tokens": f"{grid_width}x{grid_height}",
+        "scored_at": "the mask's native size",
+    }
+    return [
+        ("linear_segmentation", name, mean_scores(values, groups, num_bootstrap=config.num_bootstrap, seed=config.seed), details)
+        for name, values in (("dice", dices), ("iou", ious))
+    ]
+
+
+def class_indices(items: Sequence[Item], classes: tuple[str, ...]) -> Ints:
+    """Class index of every item, [N]."""
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index[str(item.label)] for item in items], dtype=np.int64)
+
+
+def group_indices(items: Sequence[Item]) -> Ints:
+    """Groups numbered from 0 in order of appearance, [N]."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(item.group, len(numbers)) for item in items], dtype=np.int64)
+
+
+def _score(
+    model: ModelRef, task: Task, data_id: str, head: str, metric: str, interval: Interval, details: dict[str, str], seed: int
+) -> Score:
+    test = task.split("test")
+    return Score(
+        score_id=content_id([STAGE_VERSION, model.model_id, model.weights, task.name, data_id, "test", head, metric, seed, details]),
+        model_id=model.model_id,
+        model=model.label,
+        task=task.name,
+        data_id=data_id,
+        split="test",
+        head=head,
+        metric=metric,
+        value=interval.value,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        num_items=len(test),
+        num_groups=len({item.group for item in test}),
+        seed=seed,
+        details=details,
+    )
+
+
+def _finite(row: dict[str, object]) -> dict[str, object]:
+    """JSON has no not-a-number; null stands for it."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

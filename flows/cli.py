@@ -1,0 +1,278 @@
+"""`endoforge`: one verb a stage, one for everything, and the questions one asks afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from tyro.conf import AvoidSubcommands
+
+from flows import commands
+from pretrain.recipes import recipe
+
+if TYPE_CHECKING:
+    from flows.job import Job
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 only when it did its work."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        print(f"endoforge: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    debug = "--debug" in rest
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")  # its tracebacks are for --debug
+    command, run = COMMANDS[name]
+    try:
+        parsed = tyro.cli(
+            command,
+            args=rest,
+            prog=f"endoforge {name}",
+            description=command.__doc__,
+            default=_default(name, rest),
+            config=(AvoidSubcommands,),
+        )
+        return run(parsed)
+    except KeyboardInterrupt:
+        print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `endoforge sql ... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"endoforge: {_sentence(error)}", file=sys.stderr)
+        return 1
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"the disk is full ({text}); free some space and type the same command again, what is finished is kept"
+    if isinstance(error, PermissionError):
+        return f"{text}; give this user access, or another folder"
+    if isinstance(error, ValueError | OSError | RuntimeError):
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _default(name: str, arguments: list[str]) -> Any:
+    """The recipe's values are the defaults of pretraining's options, so the recipe has to be known before they are parsed."""
+    if name != "pretrain":
+        return None
+    chosen = next((later for word, later in itertools.pairwise(arguments) if word == "--recipe"), None)
+    chosen = chosen or next((word.split("=", 1)[1] for word in arguments if word.startswith("--recipe=")), "demo")
+    missing: Any = tyro.MISSING
+    return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=recipe(chosen))
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, (command, _) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: endoforge COMMAND [OPTIONS]",
+            "",
+            "Raw GI endoscopy video in; a curated image set, a DINOv2 foundation model and its scorecard out.",
+            "",
+            *lines,
+            "",
+            "`endoforge COMMAND --help` lists a command's options with their defaults.",
+        ]
+    )
+
+
+def _demo(command: commands.Demo) -> int:
+    recipe(command.recipe)  # an unknown name must fail before anything starts
+    _prefect_in(command.out / "lake")
+    from flows.demo import run_demo
+
+    execution = command.execution
+    report = run_demo(
+        command.out,
+        phantom=command.phantom,
+        size=command.size,
+        recipe=command.recipe,
+        runner=execution.runner,
+        workers=execution.workers,
+    )
+    print(report)
+    return 0
+
+
+def _run(command: commands.Run) -> int:
+    recipe(command.recipe)
+    _prefect_in(command.lake)
+    from flows.pipeline import run_flow
+
+    report = run_flow(
+        videos=list(command.videos),
+        lake=str(command.lake),
+        size=command.size,
+        recipe=command.recipe,
+        name=command.name,
+        validation=str(command.validation) if command.validation else None,
+        validation_task=command.task,
+        ingest=command.ingest,
+        embed=command.embed,
+        runner=command.execution.runner,
+        workers=command.execution.workers,
+        train_workers=command.train_workers,
+    )
+    print(report)
+    return 0
+
+
+def _prefect_in(lake: Path) -> None:
+    """A run without a Prefect server of yours keeps what Prefect writes inside the lake; Prefect reads this when it is imported."""
+    if "PREFECT_API_URL" not in os.environ:
+        home = Path(os.environ.setdefault("PREFECT_HOME", str(lake.absolute() / ".prefect")))
+        home.mkdir(parents=True, exist_ok=True)
+
+
+def _ingest(command: commands.Ingest) -> int:
+    from flows.ingest import run_ingest
+
+    return _in_job(command.lake, command.execution, lambda job: run_ingest(job, command.videos, config=command.config), create=True)
+
+
+def _embed(command: commands.Embed) -> int:
+    from flows.embed import run_embed
+
+    return _in_job(command.lake, command.execution, lambda job: run_embed(job, config=command.config))
+
+
+def _curate(command: commands.Curate) -> int:
+    from flows.curate import run_curate
+    from warehouse.queries import encoder_named
+
+    def curate(job: Job) -> None:
+        encoder_id = encoder_named(job.lake, command.encoder)
+        run_curate(job, name=command.name, encoder_id=encoder_id, config=command.config)
+
+    return _in_job(command.lake, command.execution, curate)
+
+
+def _pretrain(command: commands.Pretrain) -> int:
+    from flows.pretrain import run_pretrain
+
+    def train(job: Job) -> None:
+        chosen_by = (command.task, command.validation) if command.validation else None
+        best = run_pretrain(job, dataset=command.dataset, config=command.config, validation=chosen_by, num_workers=command.train_workers)
+        print(best.run_id)
+
+    return _in_job(command.lake, command.execution, train)
+
+
+def _evaluate(command: commands.Evaluate) -> int:
+    from curation.config import EmbedConfig
+    from flows.evaluate import run_evaluate
+
+    def evaluate(job: Job) -> None:
+        run_evaluate(
+            job,
+            checkpoint=command.checkpoint,
+            task=command.task,
+            data=command.data,
+            encoder=EmbedConfig(encoder=command.encoder),
+            config=command.config,
+        )
+
+    return _in_job(command.lake, command.execution, evaluate)
+
+
+def _report(command: commands.Report) -> int:
+    from flows.report import run_report
+    from warehouse.queries import latest_pretraining
+
+    return _in_job(
+        command.lake,
+        command.execution,
+        lambda job: print(run_report(job, run_id=command.run or latest_pretraining(job.lake), out=command.out)),
+    )
+
+
+def _in_job(lake: Path, execution: commands.Execution, work: Callable[[Job], object], *, create: bool = False) -> int:
+    from flows.job import Job
+    from flows.runners import make_runner
+    from warehouse.lake import open_lake
+
+    with open_lake(lake, create=create) as opened:
+        work(Job(lake=opened, runner=make_runner(execution.runner, execution.workers)))
+    return 0
+
+
+def _sql(command: commands.Sql) -> int:
+    from warehouse.answers import answer
+    from warehouse.lake import open_lake
+
+    with open_lake(command.lake, read_only=True) as opened:
+        sys.stdout.write(answer(opened, command.statement, format=command.format))
+    return 0
+
+
+def _lineage(command: commands.Lineage) -> int:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from warehouse.ancestry import LineageNode, lineage
+    from warehouse.lake import open_lake
+
+    def grow(tree: Tree, node: LineageNode) -> None:
+        for child in node.children:
+            grow(tree.add(Text(child.label)), child)
+
+    with open_lake(command.lake, read_only=True) as opened:
+        origin, uses = lineage(opened, command.id)
+    console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
+    for title, root in (("made from", origin), ("used by", uses)):
+        tree = Tree(Text(f"{root.label}  [{title}]"))
+        grow(tree, root)
+        if root.children:
+            console.print(tree)
+        else:
+            console.print(Text(f"{root.label}  [{title}: nothing recorded]"))
+    return 0
+
+
+def _doctor(command: commands.Doctor) -> int:
+    from flows.doctor import examine
+
+    findings = list(examine(command.lake))
+    for finding in findings:
+        print(f"{'WRONG' if finding.problem else 'ok':<6} {finding.topic:<10} {finding.found}")
+        if finding.problem:
+            print(f"{'':<17} -> {finding.problem}")
+    return 1 if any(finding.problem for finding in findings) else 0
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "demo": (commands.Demo, _demo),
+    "run": (commands.Run, _run),
+    "ingest": (commands.Ingest, _ingest),
+    "embed": (commands.Embed, _embed),
+    "curate": (commands.Curate, _curate),
+    "pretrain": (commands.Pretrain, _pretrain),
+    "evaluate": (commands.Evaluate, _evaluate),
+    "report": (commands.Report, _report),
+    "sql": (commands.Sql, _sql),
+    "lineage": (commands.Lineage, _lineage),
+    "doctor": (commands.Doctor, _doctor),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

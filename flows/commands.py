@@ -1,0 +1,196 @@
+"""The commands as dataclasses: tyro makes the parsers and the help from them.
+
+Nothing heavy is imported here; each command imports what it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from curation.config import CurateConfig, EmbedConfig, IngestConfig, PhantomConfig
+from evaluation.config import EvaluateConfig
+from flows.runners import RunnerName
+from pretrain.config import PretrainConfig
+
+__all__ = ["Curate", "Demo", "Doctor", "Embed", "Evaluate", "Ingest", "Lineage", "Pretrain", "Report", "Run", "Sql"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a command runs."""
+
+    runner: RunnerName = "processes"
+    """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
+    workers: int | None = None
+    """worker processes; as many as there are cores unless given"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+Flat = Annotated[Execution, arg(name="")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """Make phantom videos, do with them everything that `run` does, and write DIR/report.html."""
+
+    out: Path = Path("demo")
+    """folder to fill"""
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    size: int = 500
+    """images in the curated dataset"""
+    recipe: str = "demo"
+    """of the pretraining; smoke is over in seconds and learns nothing"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Videos to a scored model: ingest, embed, curate, pretrain, evaluate and report, as one Prefect flow."""
+
+    videos: Positional[tuple[str, ...]]
+    """files, folders (searched recursively) or globs"""
+    lake: Path
+    """folder of the lake; made if missing"""
+    size: int
+    """images to curate; all candidates where there are fewer"""
+    recipe: str
+    """demo, vits14, vitb14, vitl14 or vitg14"""
+    name: str = "curated"
+    """name of the dataset"""
+    validation: Path | None = None
+    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
+    task: str = "auto"
+    """task that --validation and the final scores are for; `endoforge evaluate --help` lists them"""
+    train_workers: int = 1
+    """training processes: one a GPU, or one on a CPU"""
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingest:
+    """Decode videos, drop what teaches nothing or identifies someone, pack the rest."""
+
+    videos: Positional[tuple[str, ...]]
+    """files, folders (searched recursively) or globs"""
+    lake: Path
+    """folder of the lake; made if missing"""
+    config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embed:
+    """Turn every kept frame into a vector."""
+
+    lake: Path
+    """folder of the lake"""
+    config: Annotated[EmbedConfig, arg(name="")] = field(default_factory=EmbedConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curate:
+    """Deduplicate, cluster, sample and shard: one immutable dataset."""
+
+    lake: Path
+    """folder of the lake"""
+    name: str
+    """of the dataset: letters, digits, dash and underscore"""
+    encoder: str | None = None
+    """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    config: Annotated[CurateConfig, arg(name="")]
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrain:
+    """DINOv2 pretraining on a dataset; typed again, it goes on where it was interrupted."""
+
+    lake: Path
+    """folder of the lake"""
+    dataset: str
+    """name of the dataset"""
+    recipe: str
+    """demo, vits14, vitb14, vitl14 or vitg14; every option below starts from its values"""
+    validation: Path | None = None
+    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
+    task: str = "auto"
+    """how to read --validation"""
+    train_workers: int = 1
+    """training processes: one a GPU, or one on a CPU"""
+    config: Annotated[PretrainConfig, arg(name="")]
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """Score a frozen checkpoint on a task, beside random weights and the curation encoder."""
+
+    lake: Path
+    """folder of the lake the scores go to"""
+    checkpoint: str
+    """a pretraining run's id (its chosen checkpoint), or a folder that timm loads as local-dir:"""
+    task: str
+    """name of a known task, or auto"""
+    data: Path
+    """where the task's images are"""
+    encoder: str = "efficientnet-lite0"
+    """the baseline encoder"""
+    config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Write one self-contained HTML file about the lake and a pretraining run."""
+
+    lake: Path
+    """folder of the lake"""
+    run: str | None = None
+    """pretraining run; the latest unless given"""
+    out: Path | None = None
+    """file to write; LAKE/runs/RUN/report.html unless given"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sql:
+    """Ask the lake: one read-only statement."""
+
+    lake: Path
+    """folder of the lake"""
+    statement: Positional[str]
+    """such as "FROM funnel" """
+    format: Literal["table", "csv", "json"] = "table"
+    """of the answer"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Print the tree from an id back to the videos, and forward to what was made from it."""
+
+    lake: Path
+    """folder of the lake"""
+    id: Positional[str]
+    """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it of 8 characters, or a dataset's name"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doctor:
+    """Print versions, decoders, devices and free disk, and name what is wrong."""
+
+    lake: Path | None = None
+    """also look at this lake"""
+    debug: bool = False
+    """show the traceback of an error"""

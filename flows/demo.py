@@ -1,0 +1,49 @@
+"""The demonstration: phantom videos and labelled sets, then the same flow that real videos take."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from curation.config import IngestConfig, PhantomConfig
+from curation.phantom import eval_patients, phantom_eval_patient, phantom_video, train_patients, write_eval_index
+from flows.pipeline import run_flow
+from flows.progress import say, track
+from flows.runners import Runner, RunnerName, make_runner, successes
+
+__all__ = ["run_demo"]
+
+SAMPLING_FPS = 4.0
+"""phantom videos are short: at one frame a second there would be too few frames to choose from"""
+
+
+def run_demo(out: Path, *, phantom: PhantomConfig, size: int, recipe: str, runner: RunnerName, workers: int | None) -> Path:
+    """Fill a folder with videos/, evaluation/, lake/ and report.html; typed again, it recomputes nothing."""
+    _make_phantom(out, phantom, make_runner(runner, workers))
+    tasks = [(name, str(out / "evaluation")) for name in ("landmarks", "grades", "polyps")]
+    report = run_flow(
+        videos=[str(out / "videos")],
+        lake=str(out / "lake"),
+        size=size,
+        recipe=recipe,
+        name="phantom",
+        validation=str(out / "evaluation"),
+        validation_task="landmarks",
+        evaluations=tasks,
+        ingest=IngestConfig(fps=SAMPLING_FPS),
+        runner=runner,
+        workers=workers,
+    )
+    shutil.copyfile(report, out / "report.html")
+    return out / "report.html"
+
+
+def _make_phantom(out: Path, config: PhantomConfig, runner: Runner) -> None:
+    videos, evaluation = str(out / "videos"), str(out / "evaluation")
+    rendered = runner.map(phantom_video, train_patients(config), out_dir=videos, config=config)
+    for _ in track(successes(rendered, stage="phantom"), description="render videos", total=len(train_patients(config))):
+        pass
+    labelled = runner.map(phantom_eval_patient, eval_patients(config), out_dir=evaluation, config=config)
+    evidence = list(track(successes(labelled, stage="phantom"), description="render labelled sets", total=len(eval_patients(config))))
+    counts = write_eval_index(evidence, out_dir=evaluation)
+    say(f"phantom: {config.num_train_videos} videos; labelled images: {', '.join(f'{name} {count}' for name, count in counts.items())}")

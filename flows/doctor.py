@@ -1,0 +1,128 @@
+"""What this machine has, and what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.lake import EXTENSIONS, LakeError, extension_path, open_lake
+
+__all__ = ["Finding", "examine"]
+
+LIBRARIES = (
+    "torch",
+    "timm",
+    "ray",
+    "prefect",
+    "faiss-cpu",
+    "faiss-gpu",
+    "duckdb",
+    "pyarrow",
+    "decord",
+    "av",
+    "opencv-python-headless",
+    "webdataset",
+)
+LEAST_FREE_GIB = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the examination."""
+
+    topic: str
+    found: str
+    problem: str | None = None
+    """what is wrong and what to do; None where nothing is"""
+
+
+def examine(lake: Path | None) -> Iterator[Finding]:
+    """Look at everything a run needs; a lake is looked at too where one is given."""
+    yield Finding(
+        topic="endoforge", found=f"{importlib.metadata.version('endoforge')}, Python {platform.python_version()}, {sys.executable}"
+    )
+    yield Finding(topic="machine", found=f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores")
+    yield from _libraries()
+    yield from _decoders()
+    yield from _devices()
+    yield from _extensions()
+    yield _disk(lake)
+    if lake is not None:
+        yield _lake(lake)
+
+
+def _libraries() -> Iterator[Finding]:
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    yield Finding(topic="libraries", found=", ".join(f"{name} {version}" for name, version in versions.items()))
+    if {"faiss-cpu", "faiss-gpu"} <= versions.keys():
+        yield Finding(
+            topic="faiss",
+            found="faiss-cpu and faiss-gpu",
+            problem="both install the same module and break each other: pip uninstall both, then install one",
+        )
+    missing = [name for name in LIBRARIES if name not in versions and not name.startswith("faiss-")]
+    if missing:
+        yield Finding(topic="libraries", found=f"not {', '.join(missing)}", problem="run `make install`")
+
+
+def _decoders() -> Iterator[Finding]:
+    for name, module in (("decord", "decord"), ("PyAV", "av")):
+        try:
+            imported = __import__(module)
+        except (ImportError, OSError) as error:
+            yield Finding(
+                topic="decoder", found=f"{name} does not load: {error}", problem="run `make install`; decord has wheels for x86-64 only"
+            )
+        else:
+            yield Finding(topic="decoder", found=f"{name} {imported.__version__} loads")
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    from curation.kmeans import num_faiss_gpus
+
+    num_gpus = num_faiss_gpus()
+    yield Finding(topic="faiss", found=f"GPU, {num_gpus} devices" if num_gpus else "CPU")
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        yield Finding(topic="torch", found=f"CUDA {torch.version.cuda}: {', '.join(names)}")
+    else:
+        yield Finding(topic="torch", found=f"CPU, {torch.get_num_threads()} threads; training is fp32 and slow: recipe demo only")
+
+
+def _extensions() -> Iterator[Finding]:
+    for name in EXTENSIONS:
+        try:
+            yield Finding(topic="duckdb", found=f"{name} at {extension_path(name)}")
+        except LakeError as error:
+            yield Finding(topic="duckdb", found=f"no {name}", problem=str(error))
+
+
+def _disk(lake: Path | None) -> Finding:
+    folder = (lake or Path.cwd()).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    problem = None if free_gib >= LEAST_FREE_GIB else f"less than {LEAST_FREE_GIB:g} GiB: free some, or put the lake elsewhere"
+    return Finding(topic="disk", found=f"{free_gib:.1f} GiB free at {folder}", problem=problem)
+
+
+def _lake(lake: Path) -> Finding:
+    try:
+        with open_lake(lake, read_only=True) as opened:
+            runs = opened.rows("FROM run_counts")
+    except LakeError as error:
+        return Finding(topic="lake", found="does not open", problem=str(error))
+    return Finding(topic="lake", found=", ".join(f"{row['num_runs']} {row['stage']} {row['status']}" for row in runs) or "empty")

@@ -1,0 +1,38 @@
+"""Stage run: frame packs to embedding parts."""
+
+from __future__ import annotations
+
+from curation.config import EmbedConfig
+from curation.embed import EMBED_VERSION, embed_pack
+from curation.encoder import load_encoder
+from flows.job import Job
+from flows.progress import say, track
+from flows.runners import successes
+from warehouse.artifacts import artifact_of
+from warehouse.lineage import plan_run
+from warehouse.queries import packs_without_embeddings
+
+__all__ = ["run_embed"]
+
+
+def run_embed(job: Job, *, config: EmbedConfig) -> str:
+    """Embed every kept frame that this encoder has not seen yet; returns the encoder's id."""
+    encoder_id = load_encoder(config).encoder_id
+    packs = packs_without_embeddings(job.lake, encoder_id)
+    if not packs:
+        say("embed: every kept frame has its embedding already")
+        return encoder_id
+    plan = plan_run(
+        stage="embed",
+        version=EMBED_VERSION,
+        config={"encoder": config.encoder, "encoder_id": encoder_id},
+        inputs=[artifact_of(pack) for pack in packs],
+    )
+    with job.record(plan) as run:
+        results = job.runner.map(embed_pack, packs, lake_root=str(job.lake.root), config=config)
+        parts = list(track(successes(results, stage="embed"), description="embed packs", total=len(packs)))
+        run.rows("embeddings", parts)
+        run.output(*map(artifact_of, parts))
+        run.metrics["num_frames"] = sum(part.num_frames for part in parts)
+    say(f"embed: {sum(part.num_frames for part in parts)} frames of {len(packs)} videos")
+    return encoder_id

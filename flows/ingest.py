@@ -1,0 +1,127 @@
+"""Stage run: videos to frames and packs, in batches that are each committed whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from curation.config import IngestConfig
+from curation.ingest import INGEST_VERSION, find_videos, hash_video, ingest_key, ingest_video, reject_for_failure
+from flows.job import Job
+from flows.progress import say, track
+from flows.runners import Failure, raise_if_machine_failed
+from warehouse.artifacts import artifact_of
+from warehouse.lineage import RunRecorder, plan_run
+from warehouse.queries import accounted_files
+from warehouse.records import IngestedVideo, Reject, VideoRef
+
+__all__ = ["IngestSummary", "run_ingest"]
+
+VIDEOS_PER_COMMIT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSummary:
+    """What became of the files given."""
+
+    num_files: int
+    num_known: int
+    """already decided by an earlier ingest with the same settings"""
+    num_ingested: int
+    num_rejected: int
+    num_frames_kept: int
+
+
+def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> IngestSummary:
+    """Ingest every video that the lake does not have yet; each file ends in `videos` or `rejects`.
+
+    Raises:
+        FileNotFoundError: nothing was found at an input.
+    """
+    paths = find_videos(inputs)
+    key = ingest_key(config)
+    hashes = track(job.runner.map(hash_video, [str(path) for path in paths]), description="hash videos", total=len(paths))
+    known_videos, known_rejects = accounted_files(job.lake, key)
+    new: list[VideoRef] = []
+    rejects: list[Reject] = []
+    num_known = 0
+    for path, result in zip(paths, hashes, strict=True):
+        uri = path.as_uri()
+        video_id = None if isinstance(result, Failure) else result.video_id or None
+        if (uri, video_id) in known_rejects or (video_id is not None and known_videos.get(video_id) == uri):
+            num_known += 1
+        elif isinstance(result, Failure):
+            rejects.append(Reject(uri=uri, video_id=None, ingest_key=key, num_bytes=0, reason="unreadable", detail=result.detail))
+        elif not result.video_id:  # not readable: ingest makes it a reject with its reason
+            new.append(result)
+        elif result.video_id in known_videos:
+            rejects.append(_duplicate(result, uri, key, known_videos[result.video_id]))
+        else:
+            known_videos[result.video_id] = uri
+            new.append(result)
+
+    done = [_without_work(reject) for reject in rejects]
+    bar = track(_in_batches(new, rejects, job, config), description="ingest videos", total=len(new))
+    done += list(bar)
+    num_rejected = sum(item.reject is not None for item in done)
+    num_kept = sum(item.pack.num_frames for item in done if item.pack is not None)
+    say(
+        f"ingest: {len(paths)} files, {num_known} known already, {len(done) - num_rejected} ingested, {num_rejected} rejected, "
+        f"{num_kept} frames kept"
+    )
+    return IngestSummary(
+        num_files=len(paths),
+        num_known=num_known,
+        num_ingested=len(done) - num_rejected,
+        num_rejected=num_rejected,
+        num_frames_kept=num_kept,
+    )
+
+
+def _duplicate(video: VideoRef, uri: str, key: str, first_uri: str) -> Reject:
+    detail = f"the same content as {first_uri}"
+    return Reject(uri=uri, video_id=video.video_id, ingest_key=key, num_bytes=video.num_bytes, reason="duplicate", detail=detail)
+
+
+def _without_work(reject: Reject) -> IngestedVideo:
+    return IngestedVideo(video=None, pack=None, frames_part=None, previews_part=None, reject=reject)
+
+
+def _in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job, config: IngestConfig) -> Iterator[IngestedVideo]:
+    """Ingest batch by batch, one run and one transaction each: videos' rows, packs, frames and rejects. The first run takes the rejects."""
+    batches = [videos[start : start + VIDEOS_PER_COMMIT] for start in range(0, len(videos), VIDEOS_PER_COMMIT)]
+    if rejects and not batches:
+        batches = [[]]
+    for number, batch in enumerate(batches):
+        decided = [_without_work(reject) for reject in rejects] if number == 0 else []
+        inputs = [artifact_of(item.reject) for item in decided] + [artifact_of(video) for video in batch]
+        with job.record(plan_run(stage="ingest", version=INGEST_VERSION, config=config, inputs=inputs)) as run:
+            for result in job.runner.map(ingest_video, batch, timeout_s=config.timeout_s, lake_root=str(job.lake.root), config=config):
+                if isinstance(result, Failure):
+                    raise_if_machine_failed(result)
+                    result = reject_for_failure(result.item, result.reason, result.detail, config)
+                decided.append(result)
+                yield result
+            _collect(run, decided, job)
+        _forget_staged(decided, job)
+
+
+def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None:
+    videos = [item.video for item in batch if item.video is not None]
+    packs = [item.pack for item in batch if item.pack is not None]
+    keys = {video.video_id: video.ingest_key for video in videos}
+    run.rows("videos", videos)
+    run.rows("packs", [{**asdict(pack), "ingest_key": keys[pack.video_id]} for pack in packs])
+    run.rows("rejects", [item.reject for item in batch if item.reject is not None])
+    run.parts("frames", [job.lake.root / item.frames_part for item in batch if item.frames_part is not None])
+    run.parts("previews", [job.lake.root / item.previews_part for item in batch if item.previews_part is not None])
+    run.output(*map(artifact_of, packs))
+    run.metrics.update(num_videos=len(videos), num_rejects=len(batch) - len(videos), num_frames_kept=sum(p.num_frames for p in packs))
+
+
+def _forget_staged(batch: Sequence[IngestedVideo], job: Job) -> None:
+    """The rows are in the lake now; the staged copies have served."""
+    for item in batch:
+        for staged in (item.frames_part, item.previews_part):
+            if staged is not None:
+                (job.lake.root / staged).unlink(missing_ok=True)

@@ -1,0 +1,83 @@
+"""Progress of long work: a bar on a terminal, plain lines in a log; both with items per second and the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+__all__ = ["say", "track", "track_steps"]
+
+Item = TypeVar("Item")
+_LOG_EVERY_S = 10.0
+_console = Console(stderr=True, highlight=False)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
+
+
+def say(message: str) -> None:
+    """One line for the person who watches; on stderr, so that results on stdout stay clean."""
+    _console.print(message, markup=False, soft_wrap=True)
+
+
+def track(items: Iterable[Item], *, description: str, total: int) -> Iterator[Item]:
+    """Yield the items while showing how many of `total` are done."""
+    if total == 0:
+        yield from items
+    elif sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=_console) as progress:
+            yield from progress.track(items, total=total, description=description)
+    else:
+        yield from _logged(items, description, total)
+
+
+def _logged(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    started = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= _LOG_EVERY_S or done == total:
+            last = now
+            rate = done / max(1e-9, now - started)
+            say(f"{description}: {done}/{total}, {rate:.1f}/s, {(total - done) / max(1e-9, rate):.0f} s left")
+
+
+@contextmanager
+def track_steps(description: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
+    """Yield a function to call with steps done, steps in all and the newest metrics."""
+    started = time.monotonic()
+    first: int | None = None
+    last = started - _LOG_EVERY_S
+
+    def report(done: int, total: int, metrics: dict[str, float]) -> None:
+        nonlocal first, last
+        now = time.monotonic()
+        first = done if first is None else first
+        if now - last < _LOG_EVERY_S and done < total:
+            return
+        last = now
+        seconds_left = (total - done) * (now - started) / max(1, done - first) if done > first else float("nan")
+        speed = f", {metrics['images_per_s']:.1f} images/s" if "images_per_s" in metrics else ""
+        loss = f", loss {metrics['loss/total']:.3f}" if "loss/total" in metrics else ""
+        say(f"{description}: step {done}/{total}{loss}{speed}, {seconds_left:.0f} s left")
+
+    yield report

@@ -1,0 +1,232 @@
+"""Where a stage function runs: in this process, in worker processes, or on Ray. What it does is not this module's business.
+
+All three give the same results in the same order. An item whose function raises, crashes its process or takes too long becomes a
+`Failure` in its place; the others go on.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import pebble
+
+__all__ = [
+    "Failure",
+    "ProcessRunner",
+    "RayRunner",
+    "Runner",
+    "RunnerName",
+    "SerialRunner",
+    "make_runner",
+    "raise_if_machine_failed",
+    "successes",
+]
+
+RunnerName = Literal["serial", "processes", "ray"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure(Generic[Item]):
+    """What became of an item that gave no result."""
+
+    item: Item
+    reason: Literal["error", "crash", "timeout"]
+    detail: str
+    errno: int | None = None
+    """of an operating system error: a full disk is no fault of the item"""
+
+
+class Runner(Protocol):
+    """Maps a module-level function over items."""
+
+    @property
+    def name(self) -> RunnerName:
+        """As the command line calls it."""
+
+    def map(
+        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+    ) -> Iterator[Result | Failure[Item]]:
+        """Yield `function(item, **shared)` for each item in order, or its Failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class SerialRunner:
+    """In this process, one after the other. It cannot enforce a time limit or outlive a crash; use it to debug and to compare."""
+
+    @property
+    def name(self) -> RunnerName:
+        """As the command line calls it."""
+        return "serial"
+
+    def map(
+        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+    ) -> Iterator[Result | Failure[Item]]:
+        """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` has no effect."""
+        for item in items:
+            try:
+                result = function(item, **shared)
+            except Exception as error:  # whatever went wrong with one item is that item's record, not the end of the run
+                yield Failure(item=item, reason="error", detail=_describe(error), errno=getattr(error, "errno", None))
+            else:
+                yield result
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRunner:
+    """In worker processes of one thread each, as many as there are cores; a worker that dies or hangs is replaced."""
+
+    num_workers: int
+
+    @property
+    def name(self) -> RunnerName:
+        """As the command line calls it."""
+        return "processes"
+
+    def map(
+        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+    ) -> Iterator[Result | Failure[Item]]:
+        """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` counts from the item's start."""
+        if not items:
+            return
+        with (
+            _single_threaded_children(),
+            pebble.ProcessPool(max_workers=min(self.num_workers, len(items)), context=multiprocessing.get_context("spawn")) as pool,
+        ):
+            remaining = iter(items)
+            running: deque[tuple[Item, concurrent.futures.Future[Any]]] = deque()
+            try:
+                while True:
+                    while len(running) < 4 * self.num_workers and (item := next(remaining, _END)) is not _END:
+                        running.append((item, pool.schedule(function, args=(item,), kwargs=shared, timeout=timeout_s)))
+                    if not running:
+                        return
+                    item, future = running.popleft()
+                    yield _outcome(item, future, timeout_s)
+            finally:
+                if running:  # the caller left early: do not wait for work nobody wants
+                    pool.stop()  # type: ignore[no-untyped-call]  # pebble has no stubs for it
+
+
+_END: Any = object()
+
+
+def _outcome(item: Item, future: concurrent.futures.Future[Any], timeout_s: float | None) -> Any:
+    try:
+        return future.result()
+    except concurrent.futures.TimeoutError:
+        return Failure(item=item, reason="timeout", detail=f"took longer than {timeout_s:g} s")
+    except pebble.ProcessExpired as error:
+        return Failure(item=item, reason="crash", detail=f"the worker process died with exit code {error.exitcode}")
+    except Exception as error:
+        return Failure(item=item, reason="error", detail=_describe(error), errno=getattr(error, "errno", None))
+
+
+class _single_threaded_children:
+    """Sets the thread-count variables that worker processes inherit: one thread each, as many processes as cores, is fastest."""
+
+    _names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+    def __enter__(self) -> None:
+        self._before = {name: os.environ.get(name) for name in self._names}
+        os.environ.update(dict.fromkeys(self._names, "1"))
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@dataclass(frozen=True, slots=True)
+class RayRunner:
+    """On a Ray cluster: the one RAY_ADDRESS names, or a local one."""
+
+    num_workers: int
+
+    @property
+    def name(self) -> RunnerName:
+        """As the command line calls it."""
+        return "ray"
+
+    def map(
+        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+    ) -> Iterator[Result | Failure[Item]]:
+        """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` counts from when the item is waited for."""
+        import ray
+
+        from pretrain.launch import start_ray
+
+        start_ray()
+        remote = ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(function)
+        shared_refs = {name: ray.put(value) for name, value in shared.items()}
+        limit = max(4 * self.num_workers, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]  # nor has Ray
+        remaining = iter(items)
+        running: deque[tuple[Item, Any]] = deque()
+        while True:
+            while len(running) < limit and (item := next(remaining, _END)) is not _END:
+                running.append((item, remote.remote(item, **shared_refs)))
+            if not running:
+                return
+            item, reference = running.popleft()
+            try:
+                yield ray.get(reference, timeout=timeout_s)
+            except ray.exceptions.GetTimeoutError:
+                ray.cancel(reference, force=True)
+                yield Failure(item=item, reason="timeout", detail=f"took longer than {timeout_s:g} s")
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
+                yield Failure(item=item, reason="crash", detail=f"the Ray worker died: {_describe(error)}")
+            except ray.exceptions.RayTaskError as error:
+                yield Failure(item=item, reason="error", detail=_describe(error.cause), errno=getattr(error.cause, "errno", None))
+
+
+def _describe(error: BaseException) -> str:
+    """One line that names the error; a traceback belongs into the log, not into a table."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+
+
+def make_runner(name: RunnerName, num_workers: int | None = None) -> Runner:
+    """The runner of that name with as many workers as there are cores to use, unless told otherwise."""
+    workers = num_workers or len(os.sched_getaffinity(0))
+    match name:
+        case "serial":
+            return SerialRunner()
+        case "processes":
+            return ProcessRunner(workers)
+        case "ray":
+            return RayRunner(workers)
+
+
+def successes(results: Iterator[Result | Failure[Any]], *, stage: str) -> Iterator[Result]:
+    """The results alone, for a stage in which every item must succeed.
+
+    Raises:
+        OSError: at the first failure, where the operating system refused something.
+        RuntimeError: at any other first failure, with its item and reason.
+    """
+    for result in results:
+        if isinstance(result, Failure):
+            raise_if_machine_failed(result)
+            raise RuntimeError(
+                f"{stage} failed on {result.item!r} ({result.reason}): {result.detail}; mend the cause and run the same command again"
+            )
+        yield result
+
+
+def raise_if_machine_failed(failure: Failure[Any]) -> None:
+    """Stop the run where the machine and not the item is at fault: disk full or over quota, read-only, too many open files.
+
+    Raises:
+        OSError: the worker's own.
+    """
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise OSError(failure.errno, failure.detail)

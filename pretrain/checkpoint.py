@@ -1,0 +1,208 @@
+"""Checkpoints on disk: the training state for any number of workers, the teacher's backbone for timm, and the heads.
+
+    checkpoints/step_0000100/state/*.safetensors     torch.distributed.checkpoint, each worker's share
+                             backbone/               model.safetensors + config.json, for timm's local-dir:
+                             heads.safetensors       teacher's heads and mask token
+                             checkpoint.json         step, id and validation score; written last, so a folder without it is not whole
+
+The state is in safetensors, not in torch.distributed.checkpoint's own files, whose index is a pickle.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from pretrain.config import PretrainConfig
+from pretrain.model import Network, backbone_args
+from pretrain.parallel import Worker, full_tensor
+from warehouse.store import atomic_file, file_sha256, read_json, write_json
+
+__all__ = [
+    "SavedCheckpoint",
+    "best_checkpoint",
+    "export_teacher",
+    "finish_checkpoint",
+    "load_state",
+    "pending_checkpoints",
+    "prune",
+    "save_checkpoint",
+    "step_dir",
+    "whole_checkpoints",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedCheckpoint:
+    """Content of checkpoint.json."""
+
+    step: int
+    checkpoint_id: str
+    """SHA-256 of the exported backbone's weights"""
+    validation_metric: str
+    validation_score: float
+
+
+def step_dir(run_dir: Path, step: int) -> Path:
+    """Folder of the checkpoint after `step` steps."""
+    return run_dir / "checkpoints" / f"step_{step:07d}"
+
+
+def whole_checkpoints(run_dir: Path) -> list[SavedCheckpoint]:
+    """Every finished checkpoint on disk, oldest first."""
+    files = sorted((run_dir / "checkpoints").glob("step_*/checkpoint.json"))
+    return sorted((SavedCheckpoint(**read_json(file)) for file in files), key=lambda saved: saved.step)
+
+
+def pending_checkpoints(run_dir: Path) -> list[int]:
+    """Steps whose state and export are whole but whose validation was interrupted; leftovers of writing are removed."""
+    pending = []
+    for folder in sorted((run_dir / "checkpoints").glob("*")):
+        if folder.name.endswith(".tmp"):
+            shutil.rmtree(folder)
+        elif folder.is_dir() and not (folder / "checkpoint.json").exists():
+            pending.append(int(folder.name.removeprefix("step_")))
+    return pending
+
+
+def save_checkpoint(
+    run_dir: Path, step: int, state: dict[str, Tensor], teacher: Network, config: PretrainConfig, run_id: str, worker: Worker
+) -> Path:
+    """Write state, backbone and heads to a temporary folder and rename it; every worker must call it.
+
+    Args:
+        run_dir: of the run, on a file system that all workers share.
+        step: optimiser steps done.
+        state: every tensor that the next step needs; may be sharded.
+        teacher: exported, unsharded on the way.
+        config: of the run.
+        run_id: for the model card.
+        worker: of this process.
+
+    Returns:
+        The final folder, not yet validated.
+    """
+    final = step_dir(run_dir, step)
+    temporary = final.with_name(f"{final.name}.tmp")
+    if worker.is_first:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    worker.barrier()
+    with _distributed_io(f"writing the training state of step {step}"):
+        writer = HuggingFaceStorageWriter(str(temporary / "state"), save_distributed=True)
+        save(state, storage_writer=writer, no_dist=worker.world_size == 1)
+    weights = {name: full_tensor(tensor) for name, tensor in teacher.state_dict().items()}
+    if worker.is_first:
+        export_teacher(temporary, weights, config, card={"run_id": run_id, "step": step})
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+    worker.barrier()
+    return final
+
+
+def load_state(run_dir: Path, step: int, state: dict[str, Tensor], *, worker: Worker) -> None:
+    """Fill `state` in place from a checkpoint, however many workers wrote it."""
+    with _distributed_io(f"reading the training state of step {step}"):
+        reader = HuggingFaceStorageReader(str(step_dir(run_dir, step) / "state"))
+        load(state, storage_reader=reader, no_dist=worker.world_size == 1)
+
+
+@contextmanager
+def _distributed_io(what: str) -> Iterator[None]:
+    """Without torch's notes to itself, and with an ordinary error: CheckpointException is no Exception and would pass every handler."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.distributed.*")
+        try:
+            yield
+        except CheckpointException as error:
+            cause, _ = next(iter(error.failures.values()))
+            raise RuntimeError(f"{what} failed ({cause}); check that the disk has room and the files are whole, then run again") from error
+
+
+def export_teacher(folder: Path, weights: dict[str, Tensor], config: PretrainConfig, *, card: dict[str, Any]) -> None:
+    """Write `backbone/` for `timm.create_model("local-dir:<folder>/backbone", pretrained=True, num_classes=0)` and heads.safetensors.
+
+    Args:
+        folder: of the checkpoint.
+        weights: full state of a `Network`.
+        config: of the run; architecture, sizes and normalisation go into timm's config.json.
+        card: further plain values for config.json's `endoforge` entry.
+    """
+    prefix = "backbone."
+    backbone = {name.removeprefix(prefix): tensor.contiguous() for name, tensor in weights.items() if name.startswith(prefix)}
+    heads = {name: tensor.contiguous() for name, tensor in weights.items() if not name.startswith(prefix)}
+    size = config.model.img_size
+    write_json(
+        folder / "backbone" / "config.json",
+        {
+            "architecture": config.model.architecture,
+            "num_classes": 0,
+            "num_features": backbone["norm.weight"].shape[0],
+            "model_args": backbone_args(config.model),
+            "pretrained_cfg": {
+                "num_classes": 0,
+                "input_size": [3, size, size],
+                "fixed_input_size": False,
+                "interpolation": "bicubic",
+                "crop_pct": 1.0,
+                "mean": list(config.augment.mean),
+                "std": list(config.augment.std),
+                "first_conv": "patch_embed.proj",
+                "classifier": "head",
+                "custom_load": False,
+            },
+            "endoforge": card,
+        },
+    )
+    for path, tensors in ((folder / "backbone" / "model.safetensors", backbone), (folder / "heads.safetensors", heads)):
+        with atomic_file(path) as file:
+            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+
+
+def finish_checkpoint(run_dir: Path, step: int, metric: str, score: float) -> SavedCheckpoint:
+    """Record the validation score, which makes the checkpoint whole."""
+    folder = step_dir(run_dir, step)
+    saved = SavedCheckpoint(
+        step=step,
+        checkpoint_id=file_sha256(folder / "backbone" / "model.safetensors"),
+        validation_metric=metric,
+        validation_score=score,
+    )
+    write_json(folder / "checkpoint.json", asdict(saved))
+    return saved
+
+
+def best_checkpoint(checkpoints: list[SavedCheckpoint]) -> SavedCheckpoint:
+    """The one with the highest validation score; of equals, the earliest."""
+    return max(checkpoints, key=lambda saved: (saved.validation_score, -saved.step))
+
+
+def prune(run_dir: Path, *, keep_best: int, keep_every: int) -> list[int]:
+    """Delete checkpoints that are neither among the best by score, nor at a multiple of `keep_every`, nor the newest.
+
+    Returns:
+        The steps deleted.
+    """
+    checkpoints = whole_checkpoints(run_dir)
+    ranked = sorted(checkpoints, key=lambda saved: (-saved.validation_score, saved.step))
+    kept = {saved.step for saved in ranked[:keep_best]} | {saved.step for saved in checkpoints[-1:]}
+    kept |= {saved.step for saved in checkpoints if keep_every and saved.step % keep_every == 0}
+    deleted = [saved.step for saved in checkpoints if saved.step not in kept]
+    for step in deleted:
+        folder = step_dir(run_dir, step)
+        doomed = folder.with_name(f"{folder.name}.tmp")  # renamed first: a kill half-way through leaves rubbish, never half a checkpoint
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+    return deleted

@@ -1,0 +1,285 @@
+"""Settings of self-supervised pretraining. Free of heavy imports, so that `endoforge --help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "AugmentConfig",
+    "CheckpointConfig",
+    "HeadConfig",
+    "LossConfig",
+    "MaskConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "PretrainConfig",
+    "TrainConfig",
+]
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _require_range(name: str, bounds: tuple[float, float], highest: float) -> None:
+    low, high = bounds
+    _require(0 < low <= high <= highest, f"{name} is {low} to {high}; give two numbers with 0 < low <= high <= {highest:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The vision transformer; its sizes come from the timm architecture where not given."""
+
+    architecture: str
+    """timm name of a VisionTransformer, e.g. vit_large_patch14_reg4_dinov2"""
+    img_size: int
+    """side of a global crop in pixels; the position embedding has its grid"""
+    patch_size: int
+    """side of a patch in pixels"""
+    embed_dim: int | None = None
+    """token width; the architecture's where not given"""
+    depth: int | None = None
+    """number of blocks; the architecture's where not given"""
+    num_heads: int | None = None
+    """attention heads; the architecture's where not given"""
+    layer_scale_init: float = 1e-5
+    """initial LayerScale; 0 for none"""
+    drop_path_rate: float = 0.3
+    """share of images that skip a residual branch, the same for every block of the student"""
+    activation_checkpointing: bool = False
+    """recompute the student's blocks in the backward pass instead of keeping their activations"""
+
+    def __post_init__(self) -> None:
+        _require(self.patch_size > 0, f"patch_size is {self.patch_size}; give a positive number of pixels")
+        _require(
+            self.img_size > 0 and self.img_size % self.patch_size == 0,
+            f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}; give one",
+        )
+        _require(0 <= self.drop_path_rate < 1, f"drop_path_rate is {self.drop_path_rate}; give a number in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """A projection head: three linear layers, L2 normalisation, weight-normed prototypes."""
+
+    num_prototypes: int = 65536
+    """outputs of the head"""
+    hidden_dim: int = 2048
+    """width of the two hidden layers"""
+    bottleneck_dim: int = 256
+    """width before the prototypes"""
+
+    def __post_init__(self) -> None:
+        _require(
+            min(self.num_prototypes, self.hidden_dim, self.bottleneck_dim) > 0,
+            "num_prototypes, hidden_dim and bottleneck_dim must all be positive",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """Multi-crop: two global views and several local ones of each image."""
+
+    local_size: int
+    """side of a local crop in pixels"""
+    num_local: int = 8
+    """local crops of an image; 0 for none"""
+    global_scale: tuple[float, float] = (0.32, 1.0)
+    """area of a global crop as a share of the image"""
+    local_scale: tuple[float, float] = (0.05, 0.32)
+    """area of a local crop as a share of the image"""
+    hflip_p: float = 0.5
+    """probability of a horizontal flip"""
+    vflip_p: float = 0.0
+    """probability of a vertical flip; an endoscope has no upright"""
+    jitter_p: float = 0.8
+    """probability of colour jitter"""
+    brightness: float = 0.4
+    """largest relative change"""
+    contrast: float = 0.4
+    """largest relative change"""
+    saturation: float = 0.2
+    """largest relative change"""
+    hue: float = 0.1
+    """largest shift, in turns of the colour circle"""
+    gray_p: float = 0.2
+    """probability of a grey image"""
+    blur_p: tuple[float, float, float] = (0.0, 0.9, 0.5)
+    """probability of blur in global crop 1, global crop 2 and a local crop. The paper says (1.0, 0.1, 0.5); the code that made
+    the released weights passes one minus each, and these are what it really did"""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """standard deviation of the Gaussian in pixels of the crop, kernel 9"""
+    solarize_p: float = 0.2
+    """probability of solarisation of global crop 2"""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """per-channel mean that crops are normalised with"""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """per-channel standard deviation that crops are normalised with"""
+
+    def __post_init__(self) -> None:
+        _require(self.local_size > 0, f"local_size is {self.local_size}; give a positive number of pixels")
+        _require(self.num_local >= 0, f"num_local is {self.num_local}; give 0 or more")
+        _require_range("global_scale", self.global_scale, 1.0)
+        _require_range("local_scale", self.local_scale, 1.0)
+        probabilities = (self.hflip_p, self.vflip_p, self.jitter_p, self.gray_p, self.solarize_p, *self.blur_p)
+        _require(all(0 <= p <= 1 for p in probabilities), f"probabilities of augmentation are {probabilities}; each must be in [0, 1]")
+        _require(0 <= self.hue <= 0.5, f"hue is {self.hue}; give a number in [0, 0.5]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskConfig:
+    """Block masking of the student's global crops."""
+
+    probability: float = 0.5
+    """share of global crops that are masked"""
+    ratio: tuple[float, float] = (0.1, 0.5)
+    """share of patches hidden in a masked crop; spread evenly over the masked crops of a batch"""
+    min_block: int = 4
+    """least area of a block in patches"""
+    min_aspect: float = 0.3
+    """least aspect ratio of a block; the greatest is its inverse"""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.probability <= 1, f"mask probability is {self.probability}; give a number in (0, 1], or set the iBOT weight to 0")
+        _require_range("mask ratio", self.ratio, 1.0)
+        _require(0 < self.min_aspect <= 1, f"min_aspect is {self.min_aspect}; give a number in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """DINO on class tokens, iBOT on hidden patches, KoLeo to spread the features."""
+
+    dino_weight: float = 1.0
+    """weight of the two DINO terms"""
+    ibot_weight: float = 1.0
+    """weight of the iBOT term"""
+    koleo_weight: float = 0.1
+    """weight of the KoLeo term"""
+    centering: Literal["sinkhorn", "softmax"] = "sinkhorn"
+    """how the teacher's outputs are balanced over prototypes"""
+    sinkhorn_iterations: int = 3
+    """row and column normalisations"""
+    center_momentum: float = 0.9
+    """of the running centre, with softmax centring"""
+    student_temperature: float = 0.1
+    """of the student's softmax"""
+    teacher_temperature: float = 0.07
+    """of the teacher, after its warm-up"""
+    teacher_temperature_start: float = 0.04
+    """of the teacher at the first step"""
+    teacher_temperature_warmup_steps: int = 37500
+    """steps of linear warm-up"""
+
+    def __post_init__(self) -> None:
+        temperatures = (self.student_temperature, self.teacher_temperature, self.teacher_temperature_start)
+        _require(min(temperatures) > 0, f"temperatures are {temperatures}; all must be positive")
+        _require(self.sinkhorn_iterations > 0, f"sinkhorn_iterations is {self.sinkhorn_iterations}; give 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """AdamW and everything that is scheduled over the steps."""
+
+    base_lr: float
+    """peak learning rate at a global batch of 1024; scaled by the square root of batch / 1024"""
+    min_lr: float = 1e-6
+    """learning rate at the end"""
+    warmup_steps: int
+    """steps of linear warm-up of the learning rate"""
+    weight_decay: float = 0.04
+    """at the first step"""
+    weight_decay_end: float = 0.2
+    """at the last step, by a cosine"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """of AdamW"""
+    layer_decay: float = 1.0
+    """learning rate multiplier from a block to the one before it"""
+    patch_embed_lr_mult: float = 0.2
+    """further multiplier for the patch embedding"""
+    freeze_last_layer_steps: int = 1250
+    """steps during which the prototypes do not learn"""
+    clip_grad_norm: float = 3.0
+    """largest gradient norm of the backbone and of each head, separately; 0 for no clipping"""
+    teacher_momentum: float = 0.994
+    """of the moving average at the first step"""
+    teacher_momentum_end: float = 1.0
+    """of the moving average at the last step, by a cosine"""
+
+    def __post_init__(self) -> None:
+        _require(self.base_lr > 0, f"base_lr is {self.base_lr}; give a positive number")
+        _require(self.warmup_steps >= 0, f"warmup_steps is {self.warmup_steps}; give 0 or more")
+        _require(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}; give a number in (0, 1]")
+        _require(0 <= self.teacher_momentum <= 1, f"teacher_momentum is {self.teacher_momentum}; give a number in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Length, batch and machine of the run."""
+
+    num_steps: int
+    """optimiser steps of the whole run"""
+    batch_size: int
+    """images of one step over all workers together; it stays the same whatever their number"""
+    seed: int = 0
+    """every random draw follows from it"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto is bf16 on a GPU that has it and fp32 elsewhere"""
+    sharding: Literal["auto", "ddp", "fsdp"] = "auto"
+    """auto is FSDP2 on several GPUs for more than 500 million parameters and DDP elsewhere"""
+    num_loader_workers: int = 1
+    """processes that read and augment, for each training worker; 0 does it in the training process"""
+    log_every: int = 10
+    """steps between two rows of metrics"""
+    max_nonfinite_steps: int = 3
+    """the run stops after this many steps in a row with a loss or gradient that is not finite; single ones are skipped"""
+
+    def __post_init__(self) -> None:
+        _require(self.num_steps > 0, f"num_steps is {self.num_steps}; give 1 or more")
+        _require(self.batch_size > 1, f"batch_size is {self.batch_size}; KoLeo and Sinkhorn need 2 or more images")
+        _require(self.log_every > 0, f"log_every is {self.log_every}; give 1 or more")
+        _require(self.num_loader_workers >= 0, f"num_loader_workers is {self.num_loader_workers}; give 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """When checkpoints are written and which stay on disk. The loss never decides: it is no sign of quality."""
+
+    every: int
+    """steps between two checkpoints, each validated; the last step always has one"""
+    keep_best: int = 3
+    """checkpoints kept for their validation score"""
+    keep_every: int = 0
+    """checkpoints at multiples of this step are kept whatever their score; 0 for none"""
+    validate_start: bool = True
+    """also score the random weights before the first step, so that the curve shows where it starts"""
+
+    def __post_init__(self) -> None:
+        _require(self.every > 0, f"checkpoint every is {self.every}; give 1 or more steps")
+        _require(self.keep_best > 0, f"keep_best is {self.keep_best}; give 1 or more")
+        _require(self.keep_every >= 0, f"keep_every is {self.keep_every}; give 0 or more steps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    """One whole pretraining run; pretrain/recipes.py has ready ones."""
+
+    model: ModelConfig
+    dino_head: HeadConfig = field(default_factory=HeadConfig)
+    ibot_head: HeadConfig | None = field(default_factory=HeadConfig)
+    """None shares the DINO head"""
+    augment: AugmentConfig
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig
+    train: TrainConfig
+    checkpoint: CheckpointConfig
+
+    def __post_init__(self) -> None:
+        local, patch = self.augment.local_size, self.model.patch_size
+        _require(local % patch == 0, f"local_size {local} is not a multiple of patch_size {patch}; give one")
+        _require(
+            self.optim.warmup_steps < self.train.num_steps,
+            f"warmup_steps {self.optim.warmup_steps} leaves nothing of num_steps {self.train.num_steps}; give fewer",
+        )

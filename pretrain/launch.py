@@ -1,0 +1,237 @@
+"""Start pretraining: in this process, or on any number of CPU or GPU workers under Ray Train.
+
+Ray starts, watches and restarts workers. Where to continue is read from the run's folder, not from Ray's own bookkeeping, which can lag
+behind the disk when a worker dies just after a checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
+from pretrain.config import PretrainConfig
+from pretrain.data import ShardReader, StepBatches
+from pretrain.metrics import read_metrics
+from pretrain.run_folder import Validate, check_run_dir
+from pretrain.trainer import NonFiniteError, Progress, train
+from warehouse.records import Checkpoint
+from warehouse.store import read_json, write_json
+
+__all__ = ["PRETRAIN_VERSION", "PretrainResult", "pretrain", "start_ray"]
+
+PRETRAIN_VERSION = 1
+"""raise when the same settings would give another model"""
+
+_MAX_WORKER_FAILURES = 3
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainResult:
+    """What a finished run left on disk."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    """those kept, oldest first; exactly one is the best"""
+    metrics_path: Path
+    """JSON lines of step, name and value"""
+    num_steps: int
+
+
+def pretrain(
+    config: PretrainConfig,
+    *,
+    dataset_dir: Path,
+    run_dir: Path,
+    run_id: str,
+    validate: Validate | None,
+    num_workers: int = 1,
+    use_gpu: bool = False,
+    backend: Literal["local", "ray"] = "ray",
+    lake_root: Path | None = None,
+    progress: Progress | None = None,
+) -> PretrainResult:
+    """Pretrain a model, or continue a run that stopped, or return the result of one that finished.
+
+    The same call again continues from the newest whole checkpoint in `run_dir`, with any number of workers, and gives the losses that the
+    uninterrupted run would have given.
+
+    Args:
+        config: the whole recipe.
+        dataset_dir: folder of WebDataset tars with samples.parquet and dataset.json.
+        run_dir: the run's own folder, on a file system that all workers share.
+        run_id: name of the run in the lake.
+        validate: module-level function (or functools.partial of one) from an exported backbone's folder to (metric name, score), higher
+            being better; called after each checkpoint. None makes the newest checkpoint the best.
+        num_workers: processes that share each batch; more than one needs the ray backend.
+        use_gpu: one GPU for each worker.
+        backend: local trains in this process; ray under Ray Train, on RAY_ADDRESS's cluster or a local one on loopback.
+        lake_root: checkpoint records name paths relative to it; absolute paths where not given.
+        progress: called now and then with steps done, steps in all and the newest metrics.
+
+    Raises:
+        ValueError: dataset, batch, workers or run folder do not fit the configuration.
+        NonFiniteError: loss or gradients stayed non-finite.
+        RuntimeError: workers died more often than is retried.
+    """
+    dataset_dir, run_dir = dataset_dir.absolute(), run_dir.absolute()
+    reader = ShardReader(dataset_dir)
+    StepBatches(reader, config, rank=0, world_size=num_workers)
+    check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
+    evidence = run_dir / "result.json"
+    if not evidence.exists():
+        arguments: dict[str, Any] = {
+            "dataset_dir": dataset_dir,
+            "run_dir": run_dir,
+            "run_id": run_id,
+            "validate": validate,
+            "use_gpu": use_gpu,
+        }
+        if backend == "ray":
+            _train_under_ray(config, arguments, num_workers=num_workers, use_gpu=use_gpu, progress=progress)
+        elif num_workers == 1:
+            train(config, progress=progress, **arguments)
+        else:
+            raise ValueError(f"the local backend trains in one process, not {num_workers}; give num_workers 1 or the ray backend")
+        write_json(evidence, _result(run_dir, run_id))
+    found = read_json(evidence)
+    return PretrainResult(
+        checkpoints=tuple(Checkpoint(**row | {"path": _relative(run_dir / row["path"], lake_root)}) for row in found["checkpoints"]),
+        metrics_path=run_dir / "metrics.jsonl",
+        num_steps=found["num_steps"],
+    )
+
+
+def _result(run_dir: Path, run_id: str) -> dict[str, Any]:
+    kept = whole_checkpoints(run_dir)
+    best = best_checkpoint(kept)
+    records = [
+        Checkpoint(
+            checkpoint_id=saved.checkpoint_id,
+            run_id=run_id,
+            step=saved.step,
+            path=f"checkpoints/{step_dir(run_dir, saved.step).name}/backbone",
+            validation_metric=saved.validation_metric,
+            validation_score=saved.validation_score,
+            is_best=saved is best,
+        )
+        for saved in kept
+    ]
+    return {"checkpoints": [asdict(record) for record in records], "num_steps": kept[-1].step}
+
+
+def _relative(path: Path, lake_root: Path | None) -> str:
+    return path.relative_to(lake_root.absolute()).as_posix() if lake_root else str(path)
+
+
+def start_ray() -> None:
+    """Connect to RAY_ADDRESS's cluster, or start a local one that listens on loopback only; nothing to do where Ray already runs."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if "RAY_ADDRESS" not in os.environ:
+        # Ray replaces 127.0.0.1 by this machine's outer address, and listens there, unless clusters are switched off by this variable,
+        # which, despite its name, holds on every system; it is read at import, which may already have happened
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # a training worker's threads share the cores with its loader's processes; spinning while they wait makes both many times slower
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import ray
+
+    if ray.is_initialized():
+        return
+    if " " in sys.executable:
+        raise ValueError(
+            f"Ray cannot start its workers with {sys.executable!r}, because of the space in its path; "
+            "move EndoForge to a folder without one, or use --runner serial"
+        )
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=True)
+    else:
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+        # What workers say is read from the run's folder; their own lines would drown the progress (without its dashboard, Ray Train repeats
+        # a warning every second).
+        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _train_under_ray(
+    config: PretrainConfig, arguments: dict[str, Any], *, num_workers: int, use_gpu: bool, progress: Progress | None
+) -> None:
+    start_ray()
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    run_dir: Path = arguments["run_dir"]
+    resource = "GPU" if use_gpu else "CPU"
+    available = int(ray.cluster_resources().get(resource, 0))  # type: ignore[no-untyped-call]
+    if num_workers > available:
+        raise ValueError(f"{num_workers} workers need as many {resource}s and Ray has {available}; give num_workers of at most {available}")
+    (run_dir / "failure.json").unlink(missing_ok=True)
+    trainer = TorchTrainer(
+        _ray_worker,
+        train_loop_config={"config": config, **arguments},
+        torch_config=TorchConfig(timeout_s=6 * 3600),  # workers wait at a barrier while the first one validates
+        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+        run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=_MAX_WORKER_FAILURES)),
+    )
+    with _followed(run_dir / "metrics.jsonl", config.train.num_steps, progress):
+        try:
+            trainer.fit()
+        except Exception as error:
+            failure = read_json(run_dir / "failure.json") if (run_dir / "failure.json").exists() else None
+            if failure:
+                kind = NonFiniteError if failure["kind"] == "NonFiniteError" else ValueError
+                raise kind(failure["message"]) from error
+            raise RuntimeError(
+                f"training workers failed more than {_MAX_WORKER_FAILURES} times; the same command continues from the last checkpoint"
+            ) from error
+
+
+def _ray_worker(arguments: dict[str, Any]) -> None:
+    """One worker's whole life. A failure that a restart cannot cure is written down, so that restarts end at once."""
+    import ray.train
+
+    failure = Path(arguments["run_dir"]) / "failure.json"
+    if failure.exists():
+        raise RuntimeError(read_json(failure)["message"])
+    try:
+        train(**arguments, at_checkpoint=partial(_report, ray.train))
+    except (ValueError, NonFiniteError, FileNotFoundError) as error:
+        write_json(failure, {"kind": type(error).__name__, "message": str(error)})
+        raise
+
+
+def _report(ray_train: Any, step: int) -> None:
+    ray_train.report({"step": step})
+
+
+@contextlib.contextmanager
+def _followed(path: Path, num_steps: int, progress: Progress | None) -> Iterator[None]:
+    """Call `progress` in this process with what the workers log."""
+    if progress is None:
+        yield
+        return
+    finished = threading.Event()
+
+    def follow() -> None:
+        last = -1
+        while not finished.wait(_POLL_S):
+            rows = read_metrics(path)
+            newest = max((step for step, name, _ in rows if name == "loss/total"), default=-1)
+            if newest > last:
+                last = newest
+                progress(newest, num_steps, {name: value for step, name, value in rows if step == newest})
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()

@@ -1,0 +1,91 @@
+"""The run's metrics: one JSON object a line, and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from warehouse.store import atomic_file
+
+__all__ = ["MetricsLog", "Stopwatch", "read_metrics"]
+
+
+def read_metrics(path: Path) -> list[tuple[int, str, float]]:
+    """(step, name, value) rows in order; a line cut short by a kill is left out, of a repeated row the last counts."""
+    rows: dict[tuple[int, str], float] = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+                rows[int(row["step"]), str(row["name"])] = float(row["value"])
+            except ValueError:
+                continue
+    return [(step, name, value) for (step, name), value in rows.items()]
+
+
+class MetricsLog:
+    """Appends rows to metrics.jsonl and TensorBoard's event file, continuing after a given step."""
+
+    def __init__(self, run_dir: Path, *, after_step: int) -> None:
+        """Forget what an interrupted run logged beyond the checkpoint that this one continues from."""
+        self.path = run_dir / "metrics.jsonl"
+        kept = [row for row in read_metrics(self.path) if row[0] <= after_step]
+        with atomic_file(self.path, "w") as file:
+            file.writelines(map(_line, kept))
+        self._file = self.path.open("a")
+        self._board = SummaryWriter(str(run_dir), purge_step=after_step + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Append one row a value; on disk for the operating system at once, so a killed process loses nothing."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no other numbers
+        self._file.writelines(_line((step, name, value)) for name, value in finite.items())
+        self._file.flush()
+        for name, value in finite.items():
+            self._board.add_scalar(name, value, step)
+
+    def sync(self) -> None:
+        """Make everything written durable, before a checkpoint that relies on it."""
+        os.fsync(self._file.fileno())
+        self._board.flush()
+
+    def close(self) -> None:
+        """Flush and close both files."""
+        self._file.close()
+        self._board.close()
+
+
+def _line(row: tuple[int, str, float]) -> str:
+    step, name, value = row
+    return json.dumps({"step": step, "name": name, "value": value}) + "\n"
+
+
+class Stopwatch:
+    """Images per second and the share of time spent waiting for data, since the last reading."""
+
+    def __init__(self) -> None:
+        self._start_s, self._waited_s, self._num_images = time.perf_counter(), 0.0, 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting for data."""
+        start_s = time.perf_counter()
+        yield
+        self._waited_s += time.perf_counter() - start_s
+
+    def count(self, num_images: int) -> None:
+        """Images of a step that is done."""
+        self._num_images += num_images
+
+    def read(self) -> dict[str, float]:
+        """The figures, and start afresh."""
+        elapsed_s = time.perf_counter() - self._start_s
+        figures = {"speed/images_per_s": self._num_images / elapsed_s, "speed/data_wait_share": self._waited_s / elapsed_s}
+        self._start_s, self._waited_s, self._num_images = time.perf_counter(), 0.0, 0
+        return figures

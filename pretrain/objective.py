@@ -1,0 +1,88 @@
+"""One step's loss from what student and teacher put out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pretrain.config import LossConfig
+from pretrain.losses import dino_loss, entropy, ibot_loss, koleo_loss, sinkhorn_knopp, softmax_center, update_center
+from pretrain.model import Outputs
+
+__all__ = ["Centers", "Losses", "Targets", "compute_losses", "make_targets"]
+
+_NUM_GLOBAL = 2
+
+
+class Centers(NamedTuple):
+    """Running centres of the teacher's two outputs; unused with Sinkhorn."""
+
+    dino: Tensor
+    """(1, prototypes)"""
+    ibot: Tensor
+    """(1, prototypes)"""
+
+
+class Targets(NamedTuple):
+    """What the student is to predict."""
+
+    class_probs: Tensor
+    """(2, images, prototypes), of global crops in order"""
+    patch_probs: Tensor
+    """(hidden patches, prototypes)"""
+    centers: Centers
+    """after this batch"""
+
+
+class Losses(NamedTuple):
+    """The terms, weighted only in their total."""
+
+    total: Tensor
+    dino_global: Tensor
+    dino_local: Tensor
+    ibot: Tensor
+    koleo: Tensor
+    teacher_entropy: Tensor
+
+
+@torch.no_grad()
+def make_targets(teacher: Outputs, centers: Centers, config: LossConfig, temperature: float) -> Targets:
+    """Balance the teacher's outputs over prototypes, with the centres from before this batch."""
+    if config.centering == "sinkhorn":
+        class_probs = sinkhorn_knopp(teacher.global_logits, temperature, num_iterations=config.sinkhorn_iterations)
+        patch_probs = sinkhorn_knopp(teacher.patch_logits, temperature, num_iterations=config.sinkhorn_iterations)
+    else:
+        class_probs = softmax_center(teacher.global_logits, centers.dino, temperature)
+        patch_probs = softmax_center(teacher.patch_logits, centers.ibot, temperature)
+        centers = Centers(
+            update_center(centers.dino, teacher.global_logits, momentum=config.center_momentum),
+            update_center(centers.ibot, teacher.patch_logits, momentum=config.center_momentum),
+        )
+    return Targets(class_probs.view(_NUM_GLOBAL, -1, class_probs.shape[1]), patch_probs, centers)
+
+
+def compute_losses(student: Outputs, targets: Targets, mask_weights: Tensor, config: LossConfig) -> Losses:
+    """The DINOv2 objective.
+
+    Both DINO terms are sums over their pairs of different views divided by the number of all such pairs, 2 + 2 * local crops; a global
+    crop is supervised by the other one. KoLeo is the sum over the two global crops.
+    """
+    num_images = targets.class_probs.shape[1]
+    num_local = 0 if student.local_logits is None else len(student.local_logits) // num_images
+    num_pairs = _NUM_GLOBAL * (_NUM_GLOBAL - 1) + _NUM_GLOBAL * num_local
+    temperature = config.student_temperature
+
+    crossed = targets.class_probs.flip(0).flatten(0, 1)
+    dino_global = dino_loss(student.global_logits, crossed, temperature=temperature) * _NUM_GLOBAL / num_pairs
+    dino_local = dino_global.new_zeros(())
+    if student.local_logits is not None:
+        views = student.local_logits.view(num_local, num_images, -1)
+        dino_local = dino_loss(views, targets.class_probs, temperature=temperature) / num_pairs
+    ibot = ibot_loss(student.patch_logits, targets.patch_probs, mask_weights, _NUM_GLOBAL * num_images, temperature=temperature)
+    first, second = student.features.chunk(_NUM_GLOBAL)
+    koleo = koleo_loss(first) + koleo_loss(second)
+
+    total = config.dino_weight * (dino_global + dino_local) + config.ibot_weight * ibot + config.koleo_weight * koleo
+    return Losses(total, dino_global, dino_local, ibot, koleo, entropy(targets.class_probs.flatten(0, 1)))

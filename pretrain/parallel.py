@@ -1,0 +1,125 @@
+"""Devices, process groups and the wrapping of a network for them: one code path for a CPU process and for many GPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from pretrain.config import TrainConfig
+from pretrain.model import Network
+
+__all__ = ["Worker", "current_worker", "full_tensor", "shared_threads", "wrap"]
+
+_FSDP_FROM_PARAMETERS = 500_000_000  # above it, student, teacher and Adam no longer fit beside activations in 80 GB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """This process's place in the run."""
+
+    rank: int
+    world_size: int
+    local_world_size: int
+    device: torch.device
+    bf16: bool
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes shared files."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for every worker."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean over workers; what is not finite on one is not finite on all."""
+        if self.world_size > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+            value /= self.world_size
+        return value
+
+    def from_first(self, value: int) -> int:
+        """The first worker's value, on every worker."""
+        if self.world_size > 1:
+            shared = torch.tensor([value], device=self.device)
+            dist.broadcast(shared, src=0)
+            value = int(shared)
+        return value
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 for matrix products where this run uses it."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+
+
+def current_worker(config: TrainConfig, *, use_gpu: bool) -> Worker:
+    """Read this process's place from torch.distributed, or take it to be alone.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
+    if use_gpu and not torch.cuda.is_available():
+        raise ValueError("a GPU was asked for but torch sees none; check `endoforge doctor` or run without it")
+    device = torch.device("cuda", torch.cuda.current_device()) if use_gpu else torch.device("cpu")
+    # torch.cuda.is_bf16_supported also says yes where bfloat16 is only emulated
+    native_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    alone = not dist.is_initialized()
+    return Worker(
+        rank=0 if alone else dist.get_rank(),
+        world_size=1 if alone else dist.get_world_size(),
+        local_world_size=1 if alone else int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        device=device,
+        bf16=config.precision == "bf16" or (config.precision == "auto" and native_bf16),
+    )
+
+
+@contextmanager
+def shared_threads(worker: Worker) -> Iterator[None]:
+    """Share the machine's cores among its workers; sums depend on the number of threads, so it is fixed for a run.
+
+    Ray sets OMP_NUM_THREADS to the CPUs a worker asked for, which is one; so it is not read.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // worker.local_world_size))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def wrap(student: Network, teacher: Network, config: TrainConfig, worker: Worker) -> tuple[nn.Module, nn.Module]:
+    """Move both to the worker's device and make them parallel: DDP for the student, or FSDP2 alike for both.
+
+    Student and teacher are sharded identically, so that the moving average needs no communication.
+    """
+    student.to(worker.device)
+    teacher.to(worker.device)
+    if worker.world_size == 1:
+        return student, teacher
+    num_parameters = sum(parameter.numel() for parameter in student.parameters())
+    large = worker.device.type == "cuda" and num_parameters > _FSDP_FROM_PARAMETERS
+    if config.sharding == "fsdp" or (config.sharding == "auto" and large):
+        for network in (student, teacher):
+            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if worker.bf16 else None, reduce_dtype=torch.float32)
+            for block in network.backbone.blocks:
+                fully_shard(block, mp_policy=policy)
+            fully_shard(network, mp_policy=policy)
+        return student, teacher
+    return DistributedDataParallel(student, device_ids=[worker.device] if worker.device.type == "cuda" else None), teacher
+
+
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The whole of a possibly sharded tensor, on the CPU; every worker must call it."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()

@@ -1,0 +1,133 @@
+"""What a run's folder holds besides checkpoints: its configuration, its lock, its best checkpoint; and how to continue from it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pretrain.checkpoint import (
+    best_checkpoint,
+    export_teacher,
+    finish_checkpoint,
+    pending_checkpoints,
+    prune,
+    step_dir,
+    whole_checkpoints,
+)
+from pretrain.config import CheckpointConfig, PretrainConfig
+from pretrain.metrics import MetricsLog
+from pretrain.model import Network
+from pretrain.parallel import full_tensor
+from warehouse.store import canonical_json, read_json, write_json
+
+__all__ = ["Validate", "check_run_dir", "newest_step", "only_trainer", "validate_checkpoint", "validate_pending", "validate_start"]
+
+Validate = Callable[[str], tuple[str, float]]
+"""From an exported backbone's folder to a metric's name and its value, higher being better."""
+
+_LOCK_WAIT_S = 60.0
+_MACHINE_FIELDS = ("num_loader_workers", "sharding", "log_every")  # nothing that is learned follows from them
+
+
+def check_run_dir(run_dir: Path, config: PretrainConfig, *, dataset_id: str, run_id: str) -> None:
+    """Write config.json into a new folder, or see that the folder belongs to this very run.
+
+    Raises:
+        ValueError: the folder was started with another configuration, dataset or run id.
+    """
+    path = run_dir / "config.json"
+    ours = {"run_id": run_id, "dataset_id": dataset_id, "config": asdict(config)}
+    if not path.exists():
+        write_json(path, ours)
+        return
+    differences = _differences(_essential(read_json(path)), _essential(_plain(ours)))
+    if differences:
+        raise ValueError(
+            f"{run_dir} holds a run with other settings ({'; '.join(differences[:3])}); give them back or choose a new run folder"
+        )
+
+
+def _plain(value: object) -> Any:
+    """As it is after a trip through JSON: tuples are lists."""
+    return json.loads(canonical_json(value))
+
+
+def _essential(run: dict[str, Any]) -> dict[str, Any]:
+    train = {name: value for name, value in run["config"]["train"].items() if name not in _MACHINE_FIELDS}
+    return run | {"config": run["config"] | {"train": train}}
+
+
+def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = sorted(theirs.keys() | ours.keys())
+        return [text for key in keys for text in _differences(theirs.get(key), ours.get(key), f"{name}.{key}".removeprefix(".config."))]
+    return [] if theirs == ours else [f"{name.removeprefix('.')} was {theirs!r} and is now {ours!r}"]
+
+
+@contextmanager
+def only_trainer(run_dir: Path) -> Iterator[None]:
+    """Hold the run folder against a second writer, such as a worker that outlives its killed driver by some seconds.
+
+    Raises:
+        RuntimeError: another process still trains here after a minute.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as file:
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by loader processes
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"another process trains in {run_dir}; wait for it or stop it") from error
+                time.sleep(0.2)
+        yield
+
+
+def newest_step(run_dir: Path) -> int:
+    """Step of the newest checkpoint whose state is whole, 0 where there is none."""
+    steps = [saved.step for saved in whole_checkpoints(run_dir)] + pending_checkpoints(run_dir)
+    return max(steps, default=0)
+
+
+def validate_checkpoint(run_dir: Path, step: int, validate: Validate | None, metrics: MetricsLog, config: CheckpointConfig) -> None:
+    """Score a saved checkpoint, record the score everywhere it belongs and delete checkpoints that need not stay.
+
+    Raises:
+        ValueError: the score is not a finite number.
+    """
+    metric, score = validate(str(step_dir(run_dir, step) / "backbone")) if validate else ("step", float(step))
+    if not math.isfinite(score):
+        raise ValueError(f"validation gave {metric} = {score} at step {step}; it must give a finite number, higher being better")
+    metrics.write(step, {f"validation/{metric}": score})
+    finish_checkpoint(run_dir, step, metric, score)
+    prune(run_dir, keep_best=config.keep_best, keep_every=config.keep_every)
+    best = best_checkpoint(whole_checkpoints(run_dir))
+    write_json(run_dir / "best.json", {**asdict(best), "path": f"checkpoints/{step_dir(run_dir, best.step).name}/backbone"})
+
+
+def validate_pending(run_dir: Path, validate: Validate | None, metrics: MetricsLog, config: CheckpointConfig) -> None:
+    """Finish checkpoints whose validation was interrupted."""
+    for step in pending_checkpoints(run_dir):
+        validate_checkpoint(run_dir, step, validate, metrics, config)
+
+
+def validate_start(run_dir: Path, teacher: Network, config: PretrainConfig, validate: Validate, metrics: MetricsLog | None) -> None:
+    """Score the random weights of step 0, where the curve starts; every worker must call it."""
+    weights = {name: full_tensor(tensor) for name, tensor in teacher.state_dict().items()}
+    if metrics is None:
+        return
+    folder = run_dir / "checkpoints" / "start.tmp"
+    export_teacher(folder, weights, config, card={"step": 0})
+    metric, score = validate(str(folder / "backbone"))
+    metrics.write(0, {f"validation/{metric}": score})
+    shutil.rmtree(folder)

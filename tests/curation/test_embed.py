@@ -1,0 +1,149 @@
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from timm.data.transforms_factory import create_transform
+
+from curation.config import EmbedConfig
+from curation.embed import decode_image, embed_pack
+from curation.encoder import Preprocessing, load_encoder
+from curation.pack import write_pack as write_tar
+from warehouse.records import FramePack
+from warehouse.schema import EMBEDDING_VECTORS
+
+CONFIG = EmbedConfig(batch_size=2, device="cpu")
+CROP = Preprocessing(image_size=64, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=0.875, crop_mode="center")
+
+
+def smooth_image(seed: int, width: int = 120, height: int = 90) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def write_pack(root: Path, images: dict[str, bytes]) -> FramePack:
+    path = root / "frames" / "a pack, größer.tar"
+    written = write_tar(path, images.items())
+    return FramePack(
+        pack_id=written.pack_id,
+        video_id="e" * 64,
+        path=path.relative_to(root).as_posix(),
+        num_bytes=written.num_bytes,
+        num_frames=len(images),
+    )
+
+
+def read_vectors(path: Path) -> npt.NDArray[np.float32]:
+    return np.stack(pq.read_table(path)["embedding"].to_numpy(zero_copy_only=False)).astype(np.float32)
+
+
+def test_a_pack_becomes_one_row_of_a_unit_vector_a_frame(tmp_path: Path) -> None:
+    pack = write_pack(tmp_path, {f"frame{i}": jpeg(smooth_image(i)) for i in range(5)})
+    part = embed_pack(pack, lake_root=str(tmp_path), config=CONFIG)
+    encoder = load_encoder(CONFIG)
+    assert part.path == f"embeddings/{encoder.encoder_id[:16]}/{pack.pack_id}.parquet"
+    assert (part.num_frames, part.dim, part.encoder_id) == (5, 1280, encoder.encoder_id)
+    table = pq.read_table(tmp_path / part.path)
+    assert table.schema.equals(EMBEDDING_VECTORS)
+    assert table["frame_id"].to_pylist() == [f"frame{i}" for i in range(5)]
+    np.testing.assert_allclose(np.linalg.norm(read_vectors(tmp_path / part.path), axis=1), 1, atol=2e-3)
+
+
+def test_vectors_are_those_of_the_models_own_transform(tmp_path: Path) -> None:
+    encoder = load_encoder(CONFIG)
+    images = [smooth_image(i, 400, 320) for i in range(3)]
+    pack = write_pack(tmp_path, {str(i): jpeg(image) for i, image in enumerate(images)})
+    ours = read_vectors(tmp_path / embed_pack(pack, lake_root=str(tmp_path), config=CONFIG).path)
+    constants = encoder.preprocessing
+    transform = create_transform(
+        (3, 224, 224), interpolation="bicubic", mean=constants.mean, std=constants.std, crop_pct=constants.crop_pct
+    )
+    with torch.inference_mode():
+        expected = encoder.module(torch.stack([transform(Image.open(io.BytesIO(jpeg(image)))) for image in images]))
+    cosine = (torch.nn.functional.normalize(expected).numpy() * ours).sum(axis=1)
+    assert cosine.min() > 0.995
+    others = np.abs(ours @ ours.T - np.eye(3)).max()
+    assert others < 0.95  # or the check above would hold for anything
+
+
+def test_batches_and_rerun_do_not_change_a_part(tmp_path: Path) -> None:
+    pack = write_pack(tmp_path, {str(i): jpeg(smooth_image(i)) for i in range(3)})
+    part = embed_pack(pack, lake_root=str(tmp_path), config=CONFIG)
+    path = tmp_path / part.path
+    before = (path.stat().st_mtime_ns, path.read_bytes())
+    assert embed_pack(pack, lake_root=str(tmp_path), config=CONFIG) == part
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+    one_by_one = read_vectors(path)
+    path.with_suffix(".json").unlink()  # as after a kill between the two files
+    embed_pack(pack, lake_root=str(tmp_path), config=replace(CONFIG, batch_size=3))
+    np.testing.assert_allclose(read_vectors(path), one_by_one, atol=2e-3)
+
+
+def test_plain_duckdb_reads_a_part(tmp_path: Path) -> None:
+    pack = write_pack(tmp_path, {"a": jpeg(smooth_image(1))})
+    part = embed_pack(pack, lake_root=str(tmp_path), config=CONFIG)
+    rows = duckdb.sql("select frame_id, len(embedding) from read_parquet($path)", params={"path": str(tmp_path / part.path)}).fetchall()
+    assert rows == [("a", 1280)]
+
+
+def test_a_damaged_image_names_the_pack_and_the_remedy(tmp_path: Path) -> None:
+    pack = write_pack(tmp_path, {"good": jpeg(smooth_image(1)), "bad": jpeg(smooth_image(2))[:400]})
+    with pytest.raises(ValueError, match=r"größer\.tar holds a damaged image .* ingest its video e+ again"):
+        embed_pack(pack, lake_root=str(tmp_path), config=CONFIG)
+    assert not list(tmp_path.glob("embeddings/**/*.parquet"))
+
+
+def test_an_empty_pack_gives_an_empty_part(tmp_path: Path) -> None:
+    part = embed_pack(write_pack(tmp_path, {}), lake_root=str(tmp_path), config=CONFIG)
+    assert part.num_frames == pq.read_metadata(tmp_path / part.path).num_rows == 0
+
+
+def test_centre_crop_keeps_the_middle_of_the_longer_side() -> None:
+    image = Image.new("RGB", (200, 100), "black")
+    image.paste("white", (56, 0, 144, 100))  # the middle square of 0.875 times the height, and a little more
+    assert decode_image(jpeg(image), CROP).min() > 230
+
+
+def test_squash_keeps_both_ends_and_border_pads_with_the_mean() -> None:
+    image = Image.new("RGB", (200, 100), "black")
+    image.paste("white", (0, 0, 20, 100))
+    squashed = decode_image(jpeg(image), replace(CROP, crop_mode="squash", crop_pct=1.0))
+    assert squashed[:, :5].min() > 230
+    assert squashed[:, 8:].max() < 25
+    bordered = decode_image(jpeg(image), replace(CROP, crop_mode="border", crop_pct=1.0))
+    assert (bordered[:16] == 128).all()
+    assert (bordered[48:] == 128).all()
+    assert bordered[17:47, :5].min() > 230
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_decoding_agrees_with_timms_transform(crop_mode: str) -> None:
+    image = smooth_image(3, 150, 110)
+    expected = create_transform(
+        (3, 224, 224), interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1), crop_pct=0.875, crop_mode=crop_mode, normalize=False
+    )(Image.open(io.BytesIO(jpeg(image))))
+    ours = decode_image(jpeg(image), replace(CROP, crop_mode=crop_mode, image_size=224)).transpose(2, 0, 1).astype(np.float32)
+    theirs = np.asarray(expected, np.float32)
+    if crop_mode == "border":  # timm pads with black in this call, we with the mean colour
+        ours, theirs = ours[:, 20:-20], theirs[:, 20:-20]
+    assert np.abs(ours - theirs).mean() < 2
+    assert np.abs(ours - theirs[:, ::-1]).mean() > 20
+
+
+def test_a_large_jpeg_is_decoded_small_yet_alike() -> None:
+    image = smooth_image(4, 1600, 1200)
+    small = decode_image(jpeg(image), CROP).astype(np.float32)
+    whole = np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC, box=(275, 75, 1325, 1125)), np.float32)
+    assert np.abs(small - whole).mean() < 2

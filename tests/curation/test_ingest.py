@@ -1,0 +1,397 @@
+import io
+import os
+import pickle
+import resource
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from curation.config import IngestConfig
+from curation.ingest import INGEST_VERSION, find_videos, hash_video, ingest_key, ingest_video, reject_for_failure
+from curation.pack import iter_pack, read_frame
+from warehouse.records import IngestedVideo, VideoRef
+from warehouse.schema import TABLES
+
+HEIGHT, WIDTH = 192, 256
+
+
+def octagon() -> np.ndarray:
+    ys, xs = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    inside = (np.abs(xs - 128) < 110) & (np.abs(ys - 96) < 90)
+    return np.asarray(inside & (np.abs(xs - 128) + np.abs(ys - 96) < 150))
+
+
+def tissue(seed: int, *, contrast: float = 1.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    waves = cv2.resize(rng.normal(0, 1, (HEIGHT // 4, WIDTH // 4)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return np.stack([160 + 35 * contrast * waves, 85 + 22 * contrast * waves, 65 + 18 * contrast * waves], axis=2)
+
+
+def room(seed: int) -> np.ndarray:
+    picture = np.full((HEIGHT, WIDTH, 3), (110, 115, 110), np.float64)
+    rng = np.random.default_rng(seed)
+    for _ in range(6):
+        x, y = rng.integers(20, 200), rng.integers(20, 140)
+        picture[y : y + 50, x : x + 60] = rng.choice([(40, 90, 160), (60, 140, 90), (220, 220, 225)])
+    return picture
+
+
+def scripted_film() -> list[np.ndarray]:
+    """One picture a second: what each is for stands in EXPECTED."""
+    sharp = tissue(20)
+    soft = np.stack([cv2.GaussianBlur(channel, (0, 0), 1.2) for channel in np.moveaxis(sharp, 2, 0)], axis=2)
+    return [
+        room(0),
+        room(1),
+        room(2),
+        *(tissue(seed) for seed in range(8)),
+        tissue(8, contrast=0.03),
+        tissue(9) * 0.06,
+        np.array([225, 205, 150]) + 0.1 * tissue(10),
+        soft,
+        sharp,
+        tissue(12),
+        tissue(12),
+        tissue(12),
+        tissue(13),
+        tissue(14),
+    ]
+
+
+EXPECTED = [
+    *["out_of_body"] * 3,
+    *[None] * 8,
+    "blurred",
+    "too_dark",
+    "too_bright",
+    "near_duplicate",
+    None,
+    None,
+    "frozen",
+    "frozen",
+    None,
+    None,
+]
+
+
+def write_video(path: Path, pictures: list[np.ndarray], *, fps: int = 1, title: str | None = None) -> Path:
+    """Pictures inside an octagon, with burned-in text outside it but inside its bounding box."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inside = octagon()[..., None]
+    with av.open(str(path), "w") as container:
+        if title:
+            container.metadata["title"] = title
+            container.metadata["comment"] = title
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "12", "bf": "0", "sc_threshold": "0"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = 10
+        for picture in pictures:
+            rgb = np.ascontiguousarray((np.clip(picture, 0, 255) * inside).astype(np.uint8))
+            cv2.putText(rgb, "DOE", (20, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("film") / "a.mp4", scripted_film(), title="DOE JOHN 1961-03-04")
+
+
+def ingest(path: Path, lake: Path, config: IngestConfig | None = None) -> IngestedVideo:
+    return ingest_video(hash_video(str(path)), lake_root=str(lake), config=config or IngestConfig())
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_every_sample_gets_a_row_and_the_reason_it_was_dropped_for(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path)
+    assert result.reject is None
+    assert result.frames_part is not None
+    table = pq.read_table(tmp_path / result.frames_part)
+    assert table.schema == TABLES["frames"]
+    rows = table.to_pylist()
+    assert [row["drop_reason"] for row in rows] == EXPECTED
+    assert [row["pts_us"] for row in rows] == [second * 1_000_000 for second in range(len(EXPECTED))]
+    assert [row["keep"] for row in rows] == [reason is None for reason in EXPECTED]
+    assert all((row["byte_offset"] is not None) == row["keep"] == (row["sha256"] is not None) for row in rows)
+    assert all("." not in row["frame_id"] and row["frame_id"].endswith(f"-{row['pts_us']:011d}") for row in rows)
+    assert (rows[0]["motion"], rows[0]["decoder"]) == (None, "decord")
+
+
+def test_the_video_row_counts_what_the_frame_rows_hold(film: Path, tmp_path: Path) -> None:
+    video = ingest(film, tmp_path).video
+    assert video is not None
+    assert (video.num_frames_declared, video.num_frames_decoded, video.num_frames_sampled) == (len(EXPECTED),) * 3
+    assert video.num_frames_kept == EXPECTED.count(None)
+    assert (video.status, video.warning, video.content_area, video.codec) == ("ok", None, "polygon", "h264")
+    assert video.uri == film.as_uri()
+
+
+def test_the_pack_holds_the_kept_frames_where_their_rows_say(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path)
+    assert result.pack is not None
+    assert result.frames_part is not None
+    kept = [row for row in pq.read_table(tmp_path / result.frames_part).to_pylist() if row["keep"]]
+    pack = tmp_path / result.pack.path
+    assert [(row["frame_id"], read_frame(pack, row["byte_offset"], row["byte_size"])) for row in kept] == list(iter_pack(pack))
+    assert (result.pack.num_frames, result.pack.num_bytes) == (len(kept), pack.stat().st_size)
+    for row in kept:
+        assert Image.open(io.BytesIO(read_frame(pack, row["byte_offset"], row["byte_size"]))).size == (row["width"], row["height"])
+        assert row["pack_id"] == result.pack.pack_id
+
+
+def test_text_outside_the_area_reaches_neither_pack_nor_previews(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path)
+    assert result.pack is not None
+    assert result.frames_part is not None
+    rows = {row["frame_id"]: row for row in pq.read_table(tmp_path / result.frames_part).to_pylist()}
+    first = next(iter(rows.values()))
+    # the text begins inside the crop, so that cutting alone would not remove it
+    assert first["crop_x"] < 30
+    assert first["crop_y"] < 12
+    for frame_id, jpeg in iter_pack(tmp_path / result.pack.path):
+        picture = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+        corner = picture[: 16 - rows[frame_id]["crop_y"], : 44 - rows[frame_id]["crop_x"]]
+        assert corner.size
+        assert corner.max() < 40  # the white text would be 255; what is left is the JPEG's ringing at the outline
+
+
+def test_container_metadata_never_reaches_the_lake(film: Path, tmp_path: Path) -> None:
+    assert b"1961" in film.read_bytes()
+    ingest(film, tmp_path)
+    assert not any(b"1961" in content for content in tree(tmp_path).values())
+
+
+def test_previews_are_few_small_and_pixelated_where_people_could_be_seen(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path)
+    assert result.previews_part is not None
+    table = pq.read_table(tmp_path / result.previews_part)
+    assert table.schema == TABLES["previews"]
+    by_reason: dict[str, int] = {}
+    for row in table.to_pylist():
+        by_reason[row["drop_reason"]] = by_reason.get(row["drop_reason"], 0) + 1
+        picture = Image.open(io.BytesIO(row["jpeg"])).convert("RGB")
+        assert picture.width == 160
+        if row["drop_reason"] == "out_of_body":
+            tiles = np.asarray(picture.resize((12, 10), Image.Resampling.BOX).resize(picture.size, Image.Resampling.NEAREST)).astype(int)
+            assert np.abs(tiles - np.asarray(picture)).mean() < 8
+    assert by_reason == {"blurred": 1, "frozen": 2, "near_duplicate": 1, "out_of_body": 3, "too_bright": 1, "too_dark": 1}
+
+
+def test_a_run_of_near_duplicates_keeps_its_sharpest(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path)
+    assert result.frames_part is not None
+    rows = pq.read_table(tmp_path / result.frames_part).to_pylist()
+    soft, sharp = rows[14], rows[15]
+    assert soft["blur"] < sharp["blur"]
+    assert (soft["drop_reason"], sharp["drop_reason"]) == ("near_duplicate", None)
+
+
+def test_the_same_input_gives_the_same_bytes(film: Path, tmp_path: Path) -> None:
+    assert ingest(film, tmp_path / "a") == ingest(film, tmp_path / "b")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_a_rerun_returns_the_record_and_touches_nothing(film: Path, tmp_path: Path) -> None:
+    first = ingest(film, tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert ingest(film, tmp_path) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
+
+
+def test_a_moved_file_is_recognised_and_recorded_under_its_new_name(film: Path, tmp_path: Path) -> None:
+    first = ingest(film, tmp_path / "lake")
+    moved = tmp_path / "moved.mp4"
+    moved.write_bytes(film.read_bytes())
+    second = ingest(moved, tmp_path / "lake")
+    assert second.pack == first.pack
+    assert second.video is not None
+    assert second.video.uri == moved.as_uri()
+
+
+@pytest.mark.parametrize("lost", ["pack", "frames", "previews", "evidence"])
+def test_a_lost_or_cut_file_is_made_again(film: Path, tmp_path: Path, lost: str) -> None:
+    first = ingest(film, tmp_path)
+    before = tree(tmp_path)
+    assert first.pack is not None
+    name = {"pack": first.pack.path, "frames": first.frames_part, "previews": first.previews_part}.get(lost)
+    if lost == "pack":
+        (tmp_path / first.pack.path).write_bytes(b"cut")
+    elif lost == "evidence":
+        next(tmp_path.rglob("*.json")).unlink()
+    else:
+        (tmp_path / str(name)).unlink()
+    assert ingest(film, tmp_path) == first
+    assert tree(tmp_path) == before
+
+
+def test_both_decoders_keep_the_same_frames(film: Path, tmp_path: Path) -> None:
+    results = [ingest(film, tmp_path, IngestConfig(decoder=decoder)) for decoder in ("decord", "pyav")]
+    parts = [pq.read_table(tmp_path / str(result.frames_part)).to_pylist() for result in results]
+    assert [[row["drop_reason"] for row in rows] for rows in parts] == [EXPECTED, EXPECTED]
+
+
+def test_settings_that_change_results_change_the_key_and_the_timeout_does_not() -> None:
+    key = ingest_key(IngestConfig())
+    assert ingest_key(IngestConfig(timeout_s=5)) == key
+    assert ingest_key(IngestConfig(min_blur=9)) != key
+    assert ingest_key(IngestConfig(fps=2)) != key
+    assert INGEST_VERSION >= 1
+
+
+def test_no_side_is_longer_than_max_side_and_zero_never_scales(film: Path, tmp_path: Path) -> None:
+    for max_side, width in ((64, 64), (0, 220)):
+        result = ingest(film, tmp_path, IngestConfig(max_side=max_side))
+        rows = [row for row in pq.read_table(tmp_path / str(result.frames_part)).to_pylist() if row["keep"]]
+        assert all(abs(row["width"] - width) <= 3 and abs(row["crop_width"] - 220) <= 3 for row in rows)
+        assert rows
+
+
+def test_what_is_no_video_becomes_a_reject_with_its_reason(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    files = {"empty": tmp_path / "empty.mp4", "not_a_video": tmp_path / "text.mp4"}
+    files["empty"].touch()
+    files["not_a_video"].write_text("hello " * 100)
+    for reason, path in files.items():
+        result = ingest(path, lake)
+        assert result.video is None
+        assert result.reject is not None
+        assert (result.reject.reason, result.reject.uri, result.reject.num_bytes) == (reason, path.as_uri(), path.stat().st_size)
+        assert result.reject.detail
+        assert ingest(path, lake) == result
+    missing = ingest(tmp_path / "gone.mp4", lake)
+    assert missing.reject is not None
+    assert (missing.reject.reason, missing.reject.video_id) == ("unreadable", None)
+
+
+def test_pictures_beyond_the_limit_are_rejected_before_decoding(film: Path, tmp_path: Path) -> None:
+    reject = ingest(film, tmp_path, IngestConfig(max_pixels=1000)).reject
+    assert reject is not None
+    assert reject.reason == "too_large"
+    assert "256x192" in reject.detail
+
+
+def test_a_damaged_video_is_partial_and_its_damaged_frames_are_dropped(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [tissue(seed) for seed in range(40)], fps=4)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    start, size = packets[12]
+    assert start is not None
+    content[start : start + size] = bytes(size)
+    path.write_bytes(bytes(content))
+    result = ingest(path, tmp_path / "lake", IngestConfig(fps=4))
+    assert result.video is not None
+    assert (result.video.status, result.video.decoder) == ("partial", "PyAV")
+    assert result.video.warning
+    rows = pq.read_table(tmp_path / "lake" / str(result.frames_part)).to_pylist()
+    reasons = {row["pts_us"] // 250_000: row["drop_reason"] for row in rows}
+    assert {number for number, reason in reasons.items() if reason == "corrupt"} >= set(range(13, 20))
+    assert all(reasons[number] is None for number in (*range(12), *range(20, 40)))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_damage_ends_in_a_record_and_never_in_an_exception(film: Path, tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    content = bytearray(film.read_bytes())
+    kind = seed % 3
+    if kind == 0:
+        for position in rng.integers(0, len(content), 30):
+            content[position] = rng.integers(0, 256)
+    elif kind == 1:
+        content = content[: int(rng.integers(1, len(content)))]
+    else:
+        first, second = sorted(int(value) for value in rng.integers(0, len(content), 2))
+        content[first:second] = rng.bytes((second - first) // 2)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(bytes(content))
+    result = ingest(path, tmp_path / "lake", IngestConfig(fps=2))
+    assert (result.video is None) != (result.reject is None)
+    if result.reject is not None:
+        assert result.reject.reason in ("not_a_video", "undecodable", "no_video_stream", "too_large")
+        assert result.reject.detail
+
+
+def test_a_crash_or_timeout_is_recorded_by_the_driver() -> None:
+    video = VideoRef(video_id="ab" * 32, path="/videos/a b.mp4", num_bytes=7)
+    reject = reject_for_failure(video, "timeout", "no result after 5 s", IngestConfig()).reject
+    assert reject is not None
+    assert (reject.reason, reject.uri, reject.video_id, reject.num_bytes) == ("timeout", "file:///videos/a%20b.mp4", "ab" * 32, 7)
+
+
+def test_results_can_be_pickled(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path)
+    assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301 - our own bytes
+
+
+def test_a_lake_that_cannot_be_written_is_an_error_and_not_a_reject(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "staging").write_text("in the way")
+    with pytest.raises(OSError, match="staging"):
+        ingest(film, tmp_path)
+
+
+def test_find_videos_walks_folders_without_hidden_and_sidecar_files(tmp_path: Path) -> None:
+    wanted = ["a.mp4", "deep/er/b b.mkv", "deep/unknown.bin", "größe\n'x'.avi"]
+    for name in [*wanted, ".hidden.mp4", ".git/c.mp4", "a.truth.parquet", "notes.txt", "list.CSV", "a.json"]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert find_videos([str(tmp_path)]) == tuple(sorted(tmp_path / name for name in wanted))
+    assert find_videos([str(tmp_path / "notes.txt"), str(tmp_path / "*.mp4"), str(tmp_path / "a.mp4")]) == (
+        tmp_path / "a.mp4",
+        tmp_path / "notes.txt",
+    )
+    assert find_videos([str(tmp_path / "**" / "*.mkv")]) == (tmp_path / "deep/er/b b.mkv",)
+
+
+def test_find_videos_says_in_one_sentence_what_is_missing(tmp_path: Path) -> None:
+    for inputs in ([str(tmp_path)], [str(tmp_path / "gone.mp4")], [str(tmp_path / "*.mp4")], []):
+        with pytest.raises(FileNotFoundError) as caught:
+            find_videos(inputs)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_an_unreadable_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0)
+    with pytest.raises(PermissionError, match="locked"):
+        find_videos([str(tmp_path)])
+
+
+def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> None:
+    pictures = [tissue(seed) for seed in range(10)]
+    short = write_video(tmp_path / "short.mp4", pictures * 10, fps=10)
+    long = write_video(tmp_path / "long.mp4", pictures * 60, fps=10)
+    ingest(short, tmp_path / "lake", IngestConfig(fps=5))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ingest(long, tmp_path / "lake", IngestConfig(fps=5))
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown_mb < 25  # the 300 samples alone would be 44 MB
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("ENDOFORGE_REAL_DATA" not in os.environ, reason="ENDOFORGE_REAL_DATA is not set")
+def test_every_real_file_ends_as_it_should(tmp_path: Path) -> None:
+    num_kept = num_filtered = 0
+    paths = find_videos([str(Path(os.environ["ENDOFORGE_REAL_DATA"]) / "videos")])
+    assert len(paths) == 40
+    for path in paths:
+        result = ingest(path, tmp_path)
+        if path.parent.name == "damaged":
+            assert result.reject is not None or (result.video is not None and result.video.status == "partial")
+            continue
+        assert result.video is not None
+        assert (result.video.status, result.video.warning) == ("ok", None)
+        reasons = [row["drop_reason"] for row in pq.read_table(tmp_path / str(result.frames_part)).to_pylist()]
+        num_kept += reasons.count(None)
+        num_filtered += sum(reason not in (None, "near_duplicate") for reason in reasons)
+    assert num_filtered <= 0.02 * (num_kept + num_filtered)

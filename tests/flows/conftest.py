@@ -1,0 +1,80 @@
+"""A tiny archive of phantom videos with odd names and damaged files, and a whole demo over another, made once."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from curation.config import PhantomConfig
+from curation.phantom import render_video
+
+TINY = PhantomConfig(num_train_videos=3, num_eval_patients=6, seconds=5, fps=8, size=128, seed=3)
+ODD_NAMES = ('patient one/it\'s "odd"\n.mp4', "söüß/procédure 内視鏡.mp4", "-dash & $(touch x); rm.mp4")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def endoforge(*arguments: str | Path, timeout: float = 400, env: dict[str, str] | None = None) -> Done:
+    """Run the command as a user would."""
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})})
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def succeed(*arguments: str | Path) -> Done:
+    """Run the command and insist that it did its work."""
+    done = endoforge(*arguments)
+    assert done.code == 0, done.err
+    return done
+
+
+def make_archive(folder: Path, names: Sequence[str] = ODD_NAMES) -> Path:
+    for patient, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        render_video(folder / name, config=TINY, patient=patient)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_archive(tmp_path_factory.mktemp("an archive"))
+    first = folder / ODD_NAMES[0]
+    (folder / "again.mp4").write_bytes(first.read_bytes())
+    (folder / "empty.mp4").touch()
+    (folder / "not a video.mp4").write_text("<html>Patient: nobody</html>")
+    (folder / "cut.mp4").write_bytes(first.read_bytes()[:2000])
+    return folder
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A finished `endoforge demo` with the recipe smoke."""
+
+    folder: Path
+    arguments: tuple[str, ...]
+    printed: str
+
+    @property
+    def lake(self) -> Path:
+        return self.folder / "lake"
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("demo") / "it's a demo"
+    phantom = {"num-train-videos": 4, "num-eval-patients": 6, "seconds": 8, "size": 160}
+    phantom |= {"landmarks-per-station": 2, "images-per-grade": 2, "polyps-per-patient": 3}
+    options = [word for name, value in phantom.items() for word in (f"--phantom.{name}", str(value))]
+    arguments = ("demo", "--out", str(folder), "--recipe", "smoke", "--size", "40", *options)
+    return Demo(folder, arguments, succeed(*arguments).out)

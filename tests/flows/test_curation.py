@@ -1,0 +1,203 @@
+"""Ingest, embed and curate through the command line: what holds whatever runs them and whenever they are killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from tests.flows.conftest import TINY, endoforge, succeed
+from warehouse.lake import open_lake
+from warehouse.schema import TABLES
+
+CURATION_TABLES = ("videos", "packs", "frames", "rejects", "embeddings", "dedup", "clusters", "selections", "shards", "shard_frames")
+
+
+def curate_all(archive: Path, lake: Path, runner: str) -> None:
+    succeed("ingest", archive, "--lake", lake, "--fps", "4", "--runner", runner)
+    succeed("embed", "--lake", lake, "--runner", runner)
+    succeed("curate", "--lake", lake, "--name", "set", "--size", "25", "--runner", runner)
+
+
+def contents(lake: Path) -> dict[str, object]:
+    """Every row and every file that curation makes, free of when and where it was made."""
+    with open_lake(lake, read_only=True) as opened:
+        tables = {}
+        for table in CURATION_TABLES:
+            columns = ", ".join(name for name in TABLES[table].names if name != "run_id")
+            tables[table] = [str(row) for row in opened.rows(f"SELECT {columns} FROM {table} ORDER BY ALL")]
+    files = {
+        str(path.relative_to(lake)): path.read_bytes()
+        for folder in ("frames", "shards")
+        for path in sorted((lake / folder).rglob("*"))
+        if path.is_file() and not (path.name.startswith(".") and path.name.endswith(".tmp"))  # what a killed writer leaves is never read
+    }
+    return {**tables, **files}
+
+
+@pytest.fixture(scope="module")
+def reference(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake = tmp_path_factory.mktemp("reference")
+    curate_all(archive, lake, "processes")
+    return lake
+
+
+def test_every_file_is_accounted_for_once_with_its_reason(reference: Path, archive: Path) -> None:
+    with open_lake(reference, read_only=True) as lake:
+        videos = [row["uri"] for row in lake.rows("SELECT uri FROM videos")]
+        rejects = {row["uri"]: row["reason"] for row in lake.rows("SELECT uri, reason FROM rejects")}
+    found = sorted(path.as_uri() for path in archive.rglob("*.mp4"))
+    assert sorted([*videos, *rejects]) == found
+    assert sorted(rejects.values()) == ["duplicate", "empty", "not_a_video", "undecodable"]
+
+
+def test_frames_are_found_by_reason_and_kept_frames_lie_in_packs(reference: Path) -> None:
+    with open_lake(reference, read_only=True) as lake:
+        sampled, kept, packed = lake.rows(
+            "SELECT count(*) AS sampled, count(*) FILTER (keep) AS kept, count(pack_id) AS packed FROM frames"
+        )[0].values()
+        assert kept == packed
+        assert 25 < kept < sampled
+        assert lake.rows("SELECT count(*) AS n FROM frames WHERE keep = (drop_reason IS NOT NULL)") == [{"n": 0}]
+        assert lake.rows("SELECT count(*) AS n FROM shard_frames") == [{"n": 25}]
+
+
+def test_ingest_again_changes_nothing_and_says_so(reference: Path, archive: Path) -> None:
+    before = contents(reference)
+    done = succeed("ingest", archive, "--lake", reference, "--fps", "4")
+    assert "7 files, 7 known already, 0 ingested, 0 rejected" in done.err
+    assert contents(reference) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["serial", "ray"])
+def test_all_runners_give_the_same_rows_and_bytes(runner: str, reference: Path, archive: Path, tmp_path: Path) -> None:
+    curate_all(archive, tmp_path, runner)
+    ours, theirs = contents(tmp_path), contents(reference)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def kill_when(arguments: list[str], moment: Callable[[], bool]) -> bool:
+    """Start a command and kill -9 it with its workers at a moment; False where it ended before."""
+    process = subprocess.Popen([sys.executable, "-m", "flows.cli", *arguments], start_new_session=True, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if moment():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def count(folder: Path, pattern: str) -> int:
+    return sum(1 for _ in folder.rglob(pattern))
+
+
+@pytest.mark.slow
+def test_kills_during_ingest_and_curation_leave_the_same_lake(reference: Path, archive: Path, tmp_path: Path) -> None:
+    ingest = ["ingest", str(archive), "--lake", str(tmp_path), "--fps", "4"]
+    packs_at_kill = [
+        kill_when(ingest, lambda: count(tmp_path / "staging", "*") > 0),
+        kill_when(ingest, lambda: count(tmp_path / "frames", "*.tar") >= 2),
+        kill_when(ingest, lambda: count(tmp_path / "tables" / "main", "*.parquet") >= 3),  # in the middle of the commit
+    ]
+    assert any(packs_at_kill)
+    succeed(*ingest)
+    embed = ["embed", "--lake", str(tmp_path)]
+    kill_when(embed, lambda: count(tmp_path / "embeddings", "*.parquet") >= 1)
+    succeed(*embed)
+    curate = ["curate", "--lake", str(tmp_path), "--name", "set", "--size", "25"]
+    killed = [
+        kill_when(curate, lambda: count(tmp_path / "staging", "dedup.parquet") > 0),
+        kill_when(curate, lambda: count(tmp_path / "clusters", "*") > 0),
+        kill_when(curate, lambda: count(tmp_path / "shards", "*.tar") >= 3),
+        kill_when(curate, lambda: count(tmp_path / "shards", "dataset.json") > 0),
+    ]
+    assert any(killed)
+    succeed(*curate)
+    ours, theirs = contents(tmp_path), contents(reference)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_a_new_video_is_added_to_what_is_there(reference: Path, archive: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(reference, lake)
+    from curation.phantom import render_video
+
+    render_video(tmp_path / "new.mp4", config=TINY, patient=5)
+    done = succeed("ingest", archive, tmp_path / "new.mp4", "--lake", lake, "--fps", "4")
+    assert "8 files, 7 known already, 1 ingested" in done.err
+    assert "of 1 videos" in succeed("embed", "--lake", lake).err
+    taken = endoforge("curate", "--lake", lake, "--name", "set", "--size", "25")
+    assert taken.code == 1
+    assert "choose another --name" in taken.err
+    succeed("curate", "--lake", lake, "--name", "set-2", "--size", "25")
+
+
+def test_more_images_than_there_are_is_said_and_all_are_taken(reference: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(reference, lake)
+    done = succeed("curate", "--lake", lake, "--name", "all", "--size", "100000")
+    assert "100000 images were asked for" in done.err
+    assert "all are taken" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ingest", "{tmp}/none", "--lake", "{tmp}/lake"), "none"),
+        (("ingest", "{tmp}/*.mp4", "--lake", "{tmp}/lake"), "mp4"),
+        (("embed", "--lake", "{tmp}/lake"), "there is no lake in"),
+        (("run", "{tmp}", "--lake", "{tmp}/lake", "--size", "5", "--recipe", "vitx"), "there is no recipe called 'vitx'"),
+        (("curate", "--lake", "{ref}", "--name", "a/b", "--size", "5"), "dataset name 'a/b'"),
+        (("pretrain", "--lake", "{ref}", "--dataset", "nix", "--recipe", "smoke"), "there is no dataset 'nix'"),
+        (("evaluate", "--lake", "{ref}", "--checkpoint", "nix", "--task", "nix", "--data", "{tmp}"), "unknown task 'nix'"),
+        (("embed", "--lake", "{ref}", "--encoder", "vit_small_patch14_dinov2"), "allow-download"),
+        (("sql", "--lake", "{ref}", "SELECT * FROM nothing"), "nothing"),
+        (("lineage", "--lake", "{ref}", "zzzzzzzzzz"), "nothing in"),
+        (("frobnicate",), "there is no command 'frobnicate'"),
+    ],
+)
+def test_bad_input_is_one_sentence_with_an_exit_code(
+    arguments: tuple[str, ...], message: str, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word.format(tmp=tmp_path, ref=reference) for word in arguments]) in (1, 2)
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+    assert len([line for line in printed.splitlines() if line.startswith("endoforge: ")]) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system to fill needs root")
+def test_a_full_disk_is_named_and_the_next_run_goes_on(archive: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "small"
+    lake.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(lake)], capture_output=True).returncode:
+        pytest.skip("this sandbox does not let root mount a file system")
+    try:
+        done = endoforge("ingest", str(archive), "--lake", str(lake), "--fps", "4")
+        assert done.code == 1
+        assert "disk is full" in done.err or "No space left" in done.err
+        subprocess.run(["mount", "-o", "remount,size=100m", str(lake)], check=True)
+        succeed("ingest", str(archive), "--lake", str(lake), "--fps", "4")
+        with open_lake(lake, read_only=True) as opened:
+            assert opened.rows("SELECT count(*) AS n FROM videos") == [{"n": 3}]
+    finally:
+        subprocess.run(["umount", str(lake)], check=True)
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "ingest", "embed", "curate", "pretrain", "evaluate", "report", "sql", "lineage", "doctor"]
+)
+def test_every_command_has_help_with_defaults(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert "default" in capsys.readouterr().out

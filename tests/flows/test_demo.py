@@ -1,0 +1,158 @@
+"""The whole way, once, at a tiny size: what a user finds afterwards."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from flows.cli import COMMANDS
+from tests.flows.conftest import Demo, endoforge, succeed
+from warehouse.lake import open_lake
+
+pytestmark = pytest.mark.slow
+
+
+def rows(demo: Demo, sql: str) -> list[dict[str, object]]:
+    answer: list[dict[str, object]] = json.loads(succeed("sql", "--lake", demo.lake, sql, "--format", "json").out)
+    return answer
+
+
+def test_the_demo_ends_with_its_report(demo: Demo) -> None:
+    assert demo.printed.strip() == str(demo.folder / "report.html")
+    assert (demo.folder / "report.html").stat().st_size > 1_000_000
+    assert rows(demo, "SELECT num_images FROM datasets") == [{"num_images": 40}]
+
+
+def test_typed_again_it_recomputes_nothing(demo: Demo) -> None:
+    before = rows(demo, "SELECT attempt_id, ended_at FROM runs ORDER BY ALL")
+    succeed(*demo.arguments)
+    assert rows(demo, "SELECT attempt_id, ended_at FROM runs ORDER BY ALL") == before
+
+
+def test_every_stage_is_one_recorded_run_with_its_prefect_flow(demo: Demo) -> None:
+    stages = rows(demo, "SELECT stage, count(*) AS n, count(prefect_flow_run_id) AS flows FROM runs GROUP BY stage ORDER BY stage")
+    expected = {"cluster": 1, "dedup": 1, "embed": 1, "evaluate": 3, "ingest": 1, "pretrain": 1, "report": 1, "select": 1, "shard": 1}
+    assert stages == [{"stage": stage, "n": n, "flows": n} for stage, n in expected.items()]
+
+
+def test_scores_have_baselines_beside_them(demo: Demo) -> None:
+    found = rows(demo, "SELECT DISTINCT task, split_part(model, ' ', 1) AS model FROM scores ORDER BY ALL")
+    run = str(rows(demo, "SELECT run_id FROM runs WHERE stage = 'pretrain'")[0]["run_id"])
+    models = sorted(["efficientnet-lite0", run, "random"])
+    assert found == [{"task": task, "model": model} for task in ("grades", "landmarks", "polyps") for model in models]
+
+
+def test_lineage_leads_from_a_score_back_to_every_video(demo: Demo) -> None:
+    score = str(rows(demo, "SELECT score_id FROM scores ORDER BY score_id LIMIT 1")[0]["score_id"])
+    tree = succeed("lineage", "--lake", demo.lake, score).out
+    order = ["score", "checkpoint", "dataset", "selection", "cluster_tree", "dedup", "embedding_part", "frame_pack", "video"]
+    assert [kind for kind in order if f"{kind} " not in tree] == []
+    for video in (demo.folder / "videos").rglob("*.mp4"):
+        assert video.as_uri() in tree
+
+
+def test_lineage_leads_from_a_video_to_the_scores_it_took_part_in(demo: Demo) -> None:
+    video = str(rows(demo, "SELECT video_id FROM videos LIMIT 1")[0]["video_id"])
+    tree = succeed("lineage", "--lake", demo.lake, video).out
+    assert "checkpoint " in tree
+    assert "score " in tree
+
+
+def test_no_shard_holds_a_path_or_a_patient(demo: Demo) -> None:
+    for shard in sorted((demo.lake / "shards" / "phantom").glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            members = [tar.extractfile(member) for member in tar if member.name.endswith(".json")]
+            for member in members:
+                assert member is not None
+                text = member.read().decode()
+                assert "patient" not in text.lower()
+                assert "/" not in text
+
+
+def test_a_checkpoint_is_scored_on_a_users_own_folders(demo: Demo, tmp_path: Path) -> None:
+    index = [line.split(",") for line in (demo.folder / "evaluation" / "landmarks" / "labels.csv").read_text().splitlines()[1:]]
+    for path, label, split, _ in index:
+        target = tmp_path / "my landmarks" / split / label
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(demo.folder / "evaluation" / "landmarks" / path, target / path.replace("/", "_"))
+    run = str(rows(demo, "SELECT run_id FROM runs WHERE stage = 'pretrain'")[0]["run_id"])
+    command = ("evaluate", "--lake", demo.lake, "--checkpoint", run, "--task", "auto", "--data", tmp_path / "my landmarks")
+    assert "my landmarks knn balanced_accuracy" in succeed(*command).err
+    assert "is scored already" in succeed(*command).err
+
+
+def test_a_whole_run_goes_without_any_network(demo: Demo, tmp_path: Path) -> None:
+    """A process that may not open a connection beyond this machine ends as any other."""
+    guard = tmp_path / "sitecustomize.py"
+    guard.write_text(
+        "import socket\n"
+        "_connect = socket.socket.connect\n"
+        "def connect(self, address):\n"
+        "    if self.family != socket.AF_UNIX and address[0] not in ('127.0.0.1', '::1', 'localhost'):\n"
+        "        raise SystemExit(f'NETWORK {address}')\n"
+        "    return _connect(self, address)\n"
+        "socket.socket.connect = connect\n"
+    )
+    videos = sorted((demo.folder / "videos").rglob("*.mp4"))[:2]
+    arguments = ("run", *map(str, videos), "--lake", str(tmp_path / "lake"), "--size", "20", "--recipe", "smoke", "--ingest.fps", "2")
+    done = endoforge(*arguments, env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
+    assert "NETWORK" not in done.err
+    assert done.code == 0, done.err
+    with open_lake(tmp_path / "lake", read_only=True) as lake:
+        assert lake.rows("SELECT validation_metric FROM checkpoints LIMIT 1") == [
+            {"validation_metric": "retrieval/val/same_video_knn_accuracy"}
+        ]
+
+
+def readme_blocks(language: str) -> list[str]:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    return [block.split("```")[0] for block in text.split(f"```{language}\n")[1:]]
+
+
+@pytest.mark.parametrize("block", readme_blocks("python"), ids=["webdataset", "duckdb"])
+def test_the_readmes_readers_import_nothing_of_ours_and_work(block: str, demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "demo").symlink_to(demo.folder)
+    forbid = "import sys\nfor name in ('flows', 'curation', 'pretrain', 'evaluation', 'warehouse'): sys.modules[name] = None\n"
+    done = subprocess.run([sys.executable, "-c", forbid + block], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "frame_id" in block or "sampled" in done.stdout
+
+
+def test_the_readmes_questions_are_answered(demo: Demo) -> None:
+    (questions,) = readme_blocks("sql")
+    statements = [line.split(";")[0] for line in questions.splitlines()]
+    assert len(statements) == 5
+    for statement in statements:
+        assert "rows" in succeed("sql", "--lake", demo.lake, statement).out
+
+
+def test_every_command_the_readme_names_exists() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    named = set(re.findall(r"endoforge (\w+)", text)) | set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
+    assert {"run", "demo", "ingest", "pretrain", "sql"} <= named <= set(COMMANDS)
+
+
+def test_the_report_shows_the_lakes_own_numbers(demo: Demo) -> None:
+    page = (demo.folder / "report.html").read_text()
+    shown = json.loads(re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert {(row["task"], row["head"], row["metric"], row["model"]): row["value"] for row in shown["scores"]} == {
+        (row["task"], row["head"], row["metric"], row["model"]): row["value"]
+        for row in rows(demo, "FROM scores WHERE task IN ('grades', 'landmarks', 'polyps')")
+    }
+    kept = rows(demo, "SELECT num_frames FROM funnel WHERE step = 'kept'")[0]["num_frames"]
+    assert [step["num_frames"] for step in shown["funnel"] if step["name"] == "kept"] == [kept]
+    assert shown["funnel"][-1] == {"name": "in shards", "num_frames": 40}
+    assert [step for step, _ in shown["training"]["score"]] == [0, 3, 6]
+    assert shown["training"]["chosen_step"] == rows(demo, "SELECT step FROM checkpoints WHERE is_best")[0]["step"]
+
+
+def test_doctor_finds_this_machine_in_order(demo: Demo) -> None:
+    done = endoforge("doctor", "--lake", demo.lake)
+    assert done.code == 0, done.out
+    assert "1 pretrain complete" in done.out

@@ -1,0 +1,60 @@
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.runners import Failure, Runner, make_runner, successes
+
+
+def double(item: int, *, offset: int) -> int:
+    if item == 3:
+        raise ValueError("three\nis bad")
+    return 2 * item + offset
+
+
+def misbehave(item: str) -> str:
+    if item == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if item == "hang":
+        time.sleep(3600)
+    return item
+
+
+def touch(item: str, *, folder: str) -> None:
+    (Path(folder) / item).touch()
+
+
+@pytest.mark.parametrize("name", ["serial", "processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_results_come_in_order_and_an_error_in_its_place(name: str) -> None:
+    runner = make_runner(name, 2)  # type: ignore[arg-type]
+    results = list(runner.map(double, [1, 2, 3, 4], offset=10))
+    assert results == [12, 14, Failure(item=3, reason="error", detail="ValueError: three is bad"), 18]
+    assert runner.name == name
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_crash_and_a_hang_end_as_failures_and_the_others_go_on(name: str) -> None:
+    runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
+    results = list(runner.map(misbehave, ["a", "crash", "b", "hang", "c"], timeout_s=8))
+    assert [result if isinstance(result, str) else result.reason for result in results] == ["a", "crash", "b", "timeout", "c"]
+
+
+def test_more_items_than_are_in_flight_at_once_are_all_done(tmp_path: Path) -> None:
+    names = [f"{number:03d}" for number in range(40)]
+    assert list(make_runner("processes", 2).map(touch, names, folder=str(tmp_path))) == [None] * 40
+    assert sorted(os.listdir(tmp_path)) == names
+
+
+def test_leaving_early_does_not_wait_for_the_rest() -> None:
+    results = make_runner("processes", 2).map(misbehave, ["a", "hang", "hang"])
+    started = time.monotonic()
+    assert next(results) == "a"
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 60
+
+
+def test_a_stage_that_needs_every_item_stops_at_a_failure() -> None:
+    with pytest.raises(RuntimeError, match=r"shard failed on 3 \(error\): ValueError: three is bad"):
+        list(successes(make_runner("serial").map(double, [1, 3], offset=0), stage="shard"))

@@ -1,0 +1,111 @@
+"""The deployments of prefect.yaml against a real Prefect server on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.client.orchestration import SyncPrefectClient
+
+from tests.flows.conftest import make_archive
+from warehouse.lake import open_lake
+
+pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a client of a new server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **os.environ,
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "ENDOFORGE_HOME": str(REPOSITORY),
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until(lambda: urllib.request.urlopen(f"{env['PREFECT_API_URL']}/health", timeout=2).status == 200, seconds=180)
+        yield env
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def wait_until(holds: object, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if holds():  # type: ignore[operator]
+                return
+        except OSError:
+            pass  # not listening yet
+        time.sleep(0.5)
+    raise AssertionError(f"nothing happened in {seconds} s")
+
+
+def test_the_nightly_deployment_runs_when_the_server_is_asked(server: dict[str, str], tmp_path: Path) -> None:
+    archive = make_archive(tmp_path / "archive", names=("a.mp4", "b.mp4"))
+    lake = tmp_path / "lake"
+
+    def run(*arguments: str) -> None:
+        done = subprocess.run([sys.executable, "-m", "prefect", *arguments], env=server, cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("work-pool", "create", "endoforge", "--type", "process")
+    run("--no-prompt", "deploy", "--all")
+    with SyncPrefectClient(server["PREFECT_API_URL"]) as client:
+        nightly = client.read_deployment_by_name("endoforge-nightly/nightly")
+        weekly = client.read_deployment_by_name("endoforge-weekly/weekly")
+        assert [getattr(schedule.schedule, "cron", None) for schedule in (*nightly.schedules, *weekly.schedules)] == [
+            "0 1 * * *",
+            "0 6 * * 6",
+        ]
+        parameters = {"videos": [str(archive)], "lake": str(lake), "size": 5, "runner": "serial"}
+        started = client.create_flow_run_from_deployment(nightly.id, parameters=parameters)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "endoforge"],
+            env=server,
+            cwd=REPOSITORY,
+            stdout=(tmp_path / "worker.log").open("w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            wait_until(lambda: (state := client.read_flow_run(started.id).state) is not None and state.is_final(), seconds=300)
+        finally:
+            os.killpg(worker.pid, signal.SIGTERM)
+            worker.wait(timeout=60)
+        ended = client.read_flow_run(started.id)
+        assert ended.state is not None
+        assert ended.state.is_completed(), (tmp_path / "worker.log").read_text()
+        artifacts = client.request("POST", "/artifacts/filter", json={"artifacts": {"key": {"any_": ["frame-funnel"]}}}).json()
+    assert len(artifacts) == 1
+    with open_lake(lake, read_only=True) as opened:
+        (dataset,) = opened.rows("SELECT name, num_images FROM datasets")
+        assert dataset["num_images"] == 5
+        assert str(dataset["name"]).startswith("nightly-")
+        assert opened.rows("SELECT DISTINCT prefect_flow_run_id AS id FROM runs") == [{"id": str(started.id)}]
+
+
+def test_prefect_yaml_names_flows_that_exist() -> None:
+    import flows.pipeline
+
+    for deployment in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]:
+        path, name = deployment["entrypoint"].split(":")
+        assert path == "flows.pipeline"  # as a file, its folder would hide the packages pretrain and evaluation
+        flow = getattr(flows.pipeline, name)
+        assert set(deployment["parameters"]) <= set(flow.parameters.properties)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain.checkpoint import (
+    SavedCheckpoint,
+    best_checkpoint,
+    export_teacher,
+    finish_checkpoint,
+    load_state,
+    pending_checkpoints,
+    prune,
+    save_checkpoint,
+    step_dir,
+    whole_checkpoints,
+)
+from pretrain.config import PretrainConfig
+from pretrain.model import forward_tokens
+from pretrain.parallel import current_worker
+from pretrain.state import build_state, state_tensors
+
+
+def saved(step: int, score: float) -> SavedCheckpoint:
+    return SavedCheckpoint(step=step, checkpoint_id="0" * 64, validation_metric="m", validation_score=score)
+
+
+def test_a_state_comes_back_bit_for_bit_into_another_start(tmp_path: Path, micro: PretrainConfig) -> None:
+    worker = current_worker(micro.train, use_gpu=False)
+    state = build_state(micro, worker)
+    for number, tensor in enumerate(state_tensors(state).values()):
+        tensor.add_(number + torch.rand(tensor.shape))
+    before = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+    save_checkpoint(tmp_path, 3, state_tensors(state), state.teacher_network, micro, "r", worker)
+
+    other = build_state(micro, worker)
+    load_state(tmp_path, 3, state_tensors(other), worker=worker)
+    after = state_tensors(other)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert any(name.startswith("optimizer.exp_avg_sq.backbone.") for name in after)
+
+
+def test_no_file_of_a_checkpoint_is_a_pickle(tmp_path: Path, micro: PretrainConfig) -> None:
+    worker = current_worker(micro.train, use_gpu=False)
+    state = build_state(micro, worker)
+    save_checkpoint(tmp_path, 3, state_tensors(state), state.teacher_network, micro, "r", worker)
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json"}
+
+
+def test_an_exported_backbone_gives_equal_features_in_a_fresh_process(tmp_path: Path, micro: PretrainConfig) -> None:
+    torch.manual_seed(0)
+    state = build_state(micro, current_worker(micro.train, use_gpu=False))
+    teacher = state.teacher_network
+    assert teacher.backbone.pos_embed is not None
+    torch.nn.init.normal_(teacher.backbone.pos_embed)
+    export_teacher(tmp_path, dict(teacher.state_dict()), micro, card={"run_id": "r", "step": 1})
+    images = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(1))  # a size that neither crop has
+    with torch.no_grad():
+        expected = forward_tokens(teacher.backbone, images)[0]
+    code = f"""
+import timm, torch
+model = timm.create_model("local-dir:{tmp_path}/backbone", pretrained=True, num_classes=0).eval()
+with torch.no_grad():
+    features = model(torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(1)))
+data = timm.data.resolve_model_data_config(model)
+torch.save((features, data["mean"], data["input_size"], data["interpolation"]), "{tmp_path}/found.pt")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    features, mean, input_size, interpolation = torch.load(tmp_path / "found.pt", weights_only=True)
+    assert torch.equal(features, expected)
+    assert list(mean) == [0.485, 0.456, 0.406]
+    assert list(input_size) == [3, 32, 32]
+    assert interpolation == "bicubic"
+    assert json.loads((tmp_path / "backbone" / "config.json").read_text())["endoforge"] == {"run_id": "r", "step": 1}
+
+
+def test_the_best_is_the_highest_score_and_of_equals_the_earliest() -> None:
+    assert best_checkpoint([saved(10, 0.5), saved(20, 0.7), saved(30, 0.7), saved(40, 0.1)]).step == 20
+
+
+def _pretend_checkpoints(run_dir: Path, scores: dict[int, float]) -> None:
+    for step, score in scores.items():
+        weights = step_dir(run_dir, step) / "backbone" / "model.safetensors"
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(str(step).encode())
+        finish_checkpoint(run_dir, step, "knn", score)
+
+
+def test_pruning_keeps_the_best_the_sparse_ones_and_the_newest(tmp_path: Path) -> None:
+    _pretend_checkpoints(tmp_path, {10: 0.9, 20: 0.2, 30: 0.8, 40: 0.3, 50: 0.4, 60: 0.1})
+    assert prune(tmp_path, keep_best=2, keep_every=40) == [20, 50]
+    assert [kept.step for kept in whole_checkpoints(tmp_path)] == [10, 30, 40, 60]
+    assert prune(tmp_path, keep_best=2, keep_every=0) == [40]
+
+
+def test_only_a_folder_with_checkpoint_json_is_whole_and_leftovers_go(tmp_path: Path) -> None:
+    _pretend_checkpoints(tmp_path, {10: 0.5})
+    (step_dir(tmp_path, 20) / "backbone").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step_0000030.tmp" / "state").mkdir(parents=True)
+    assert [kept.step for kept in whole_checkpoints(tmp_path)] == [10]
+    assert pending_checkpoints(tmp_path) == [20]
+    assert not (tmp_path / "checkpoints" / "step_0000030.tmp").exists()
+
+
+def test_a_state_without_one_of_its_tensors_is_an_error(tmp_path: Path, micro: PretrainConfig) -> None:
+    worker = current_worker(micro.train, use_gpu=False)
+    state = build_state(micro, worker)
+    tensors = state_tensors(state)
+    partial = {name: tensor for name, tensor in tensors.items() if name != "center.dino"}
+    save_checkpoint(tmp_path, 1, partial, state.teacher_network, micro, "r", worker)
+    with pytest.raises(RuntimeError, match=r"reading the training state of step 1 failed .*center\.dino"):
+        load_state(tmp_path, 1, tensors, worker=worker)

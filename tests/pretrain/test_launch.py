@@ -1,0 +1,101 @@
+"""Ray Train with real workers, on loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+import pytest
+import torch
+
+from pretrain.config import PretrainConfig
+from pretrain.launch import pretrain, start_ray
+from pretrain.metrics import read_metrics
+
+
+def _die_at_step_6_until_allowed(folder: str, *, allowed: str) -> tuple[str, float]:
+    """Take the first worker's process with it, as an out-of-memory kill would."""
+    if "step_0000006" in folder and not Path(allowed).exists():
+        with open(f"{allowed}.deaths", "a") as file:
+            file.write("x")
+        os._exit(1)
+    return "constant", 0.5
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    start_ray()
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]  # workers cannot import tests
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_a_local_ray_listens_on_loopback_only() -> None:
+    processes = psutil.Process().children(recursive=True)
+    listening = [
+        (process.name(), connection.laddr.ip)
+        for process in processes
+        for connection in _ask(partial(process.net_connections, kind="tcp"))
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    ours = {name for name, _ in listening}
+    assert {"gcs_server", "raylet"} <= ours
+    assert {address for _, address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def _ask(question: Callable[[], list[Any]]) -> list[Any]:
+    """The answer about a process, or nothing where it has ended or is not ours."""
+    try:
+        return question()
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # Ray starts workers four times, each in some seconds on a quiet machine
+@pytest.mark.usefixtures("local_ray")
+def test_two_workers_that_keep_dying_end_in_an_error_and_one_worker_continues_where_they_stopped(
+    micro: PretrainConfig, dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pretrain.launch._MAX_WORKER_FAILURES", 1)
+    config = dataclasses.replace(micro, checkpoint=dataclasses.replace(micro.checkpoint, validate_start=False))
+    allowed = tmp_path / "allowed"
+    validate = partial(_die_at_step_6_until_allowed, allowed=str(allowed))
+    run = partial(pretrain, config, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=validate)
+    seen: list[int] = []
+    with pytest.raises(RuntimeError, match="failed more than 1 times"):
+        run(num_workers=2, progress=lambda done, total, values: seen.append(done))
+    assert (tmp_path / "allowed.deaths").read_text() == "xx"  # Ray tried once more, and it began with the interrupted validation
+    assert seen
+    assert max(seen) == 6
+    before = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row[1] == "loss/total"]
+
+    allowed.touch()
+    result = run(num_workers=1)
+    losses = [row for row in read_metrics(result.metrics_path) if row[1] == "loss/total"]
+    assert losses[:6] == before
+    assert [step for step, _, _ in losses] == list(range(1, 10))
+    assert [(c.step, c.is_best) for c in result.checkpoints] == [(3, True), (6, False), (9, False)]  # of equal scores the earliest
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.usefixtures("local_ray")
+def test_more_workers_than_ray_can_place_is_an_error_with_the_number(micro: PretrainConfig, dataset_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 workers need as many GPUs and Ray has 0"):
+        pretrain(micro, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=None, num_workers=1, use_gpu=True)
+
+
+def test_the_local_backend_refuses_several_workers(micro: PretrainConfig, dataset_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not 2; give num_workers 1 or the ray backend"):
+        pretrain(micro, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=None, num_workers=2, backend="local")

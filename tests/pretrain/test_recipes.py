@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pretrain.config import AugmentConfig, ModelConfig, PretrainConfig
+from pretrain.model import Network
+from pretrain.recipes import RECIPES, recipe
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'vitx14'; choose one of demo, smoke, vits14, vitb14, vitl14, vitg14"):
+        recipe("vitx14")
+
+
+@pytest.mark.parametrize(("name", "millions"), [("vits14", 22.1), ("vitb14", 86.6), ("vitl14", 304.4), ("vitg14", 1136.5)])
+def test_backbones_have_the_published_numbers_of_parameters(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = Network(RECIPES[name](), drop_path_rate=0.0)
+    # the published 37 by 37 position embedding has 1113 rows more than our 16 by 16
+    counted = sum(parameter.numel() for parameter in network.backbone.parameters()) + 1113 * int(network.backbone.embed_dim)
+    assert counted / 1e6 == pytest.approx(millions, abs=0.3)
+
+
+def test_recipes_and_settings_import_nothing_heavy() -> None:
+    code = "import sys, pretrain.recipes; print(*sorted({'torch', 'ray', 'timm', 'cv2', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_settings_that_cannot_work_say_what_to_give() -> None:
+    with pytest.raises(ValueError, match="img_size 100 is not a multiple of patch_size 16"):
+        ModelConfig(architecture="vit_tiny_patch16_224", img_size=100, patch_size=16)
+    with pytest.raises(ValueError, match="global_scale"):
+        AugmentConfig(local_size=16, global_scale=(0.5, 0.2))
+
+
+def test_local_crops_must_fit_the_patches(micro: PretrainConfig) -> None:
+    with pytest.raises(ValueError, match="local_size 20 is not a multiple of patch_size 8"):
+        dataclasses.replace(micro, augment=dataclasses.replace(micro.augment, local_size=20))

@@ -1,0 +1,112 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from warehouse.lake import Lake, LakeError, extension_path, open_lake
+from warehouse.schema import SCHEMA_VERSION, TABLES
+from warehouse.store import write_parquet
+from warehouse.views import VIEWS
+
+REJECT = {"uri": "file:///a%20b.mp4", "ingest_key": "k", "reason": "empty", "detail": "it's empty", "num_bytes": 0}
+
+
+def rejects(*rows: dict[str, object]) -> pa.Table:
+    return pa.Table.from_pylist([{name: row.get(name) for name in TABLES["rejects"].names} for row in rows], schema=TABLES["rejects"])
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return open_lake(tmp_path / "a lake, it's\nodd é", create=True)
+
+
+def test_every_table_has_its_columns_and_every_view_answers(lake: Lake) -> None:
+    for name, schema in TABLES.items():
+        assert lake.query(f"FROM {name}").schema.names == schema.names
+    for name in VIEWS:
+        lake.query(f"FROM {name}")
+
+
+def test_rows_survive_closing_and_are_plain_parquet(lake: Lake) -> None:
+    lake.append("rejects", rejects(REJECT))
+    lake.close()
+    with open_lake(lake.root, read_only=True) as again:
+        assert again.rows("SELECT uri, detail FROM rejects") == [{"uri": "file:///a%20b.mp4", "detail": "it's empty"}]
+    (path,) = (lake.root / "tables" / "main" / "rejects").glob("*.parquet")
+    assert duckdb.sql("SELECT detail FROM read_parquet($1)", params=[str(path)]).fetchall() == [("it's empty",)]
+
+
+def test_a_failed_transaction_leaves_nothing(lake: Lake) -> None:
+    with pytest.raises(RuntimeError, match="stop"), lake.transaction():
+        lake.append("rejects", rejects(REJECT))
+        raise RuntimeError("stop")
+    assert lake.rows("FROM rejects") == []
+
+
+def test_parquet_parts_are_appended_with_constants(lake: Lake, tmp_path: Path) -> None:
+    part = pa.table({"shard": ["s"], "frame_id": ["f"], "position": [0], "byte_offset": [512], "byte_size": [10], "other": ["x"]})
+    write_parquet(tmp_path / "part.parquet", part)
+    lake.append_parquet("shard_frames", [tmp_path / "part.parquet"], {"dataset_id": "d'"})
+    assert lake.rows("SELECT dataset_id, frame_id, byte_offset FROM shard_frames") == [
+        {"dataset_id": "d'", "frame_id": "f", "byte_offset": 512}
+    ]
+
+
+def test_a_missing_lake_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match=r"there is no lake in .*nowhere.*endoforge ingest"):
+        open_lake(tmp_path / "nowhere")
+
+
+def test_a_lake_of_a_newer_schema_is_refused(lake: Lake) -> None:
+    lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION + 1])
+    lake.close()
+    with pytest.raises(LakeError, match=f"schema version {SCHEMA_VERSION + 1}.*knows up to {SCHEMA_VERSION}; upgrade EndoForge"):
+        open_lake(lake.root)
+
+
+def test_a_read_only_lake_refuses_to_be_written(lake: Lake) -> None:
+    lake.close()
+    with open_lake(lake.root, read_only=True) as reader, pytest.raises(duckdb.Error, match="read-only"):
+        reader.append("rejects", rejects(REJECT))
+
+
+def test_a_moved_lake_opens_with_its_rows(lake: Lake, tmp_path: Path) -> None:
+    lake.append("rejects", rejects(REJECT))
+    lake.close()
+    moved = lake.root.rename(tmp_path / "elsewhere")
+    with open_lake(moved) as again:
+        assert again.query("FROM rejects").num_rows == 1
+
+
+def test_plain_duckdb_reads_the_lake(lake: Lake) -> None:
+    lake.append("rejects", rejects(REJECT))
+    lake.close()
+    connection = duckdb.connect()
+    for name in ("ducklake", "sqlite_scanner"):
+        connection.execute(f"LOAD '{extension_path(name)}'")
+    catalog = str(lake.root / "catalog.sqlite").replace("'", "''")
+    connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake (READ_ONLY)")
+    assert connection.sql("SELECT reason FROM lake.rejects").fetchall() == [("empty",)]
+    assert connection.sql("FROM lake.funnel").fetchall()[0][1] == "sampled"
+
+
+def test_several_processes_commit_to_one_lake(lake: Lake) -> None:
+    lake.close()
+    program = (
+        "import sys, pyarrow as pa\n"
+        "from warehouse.lake import open_lake\n"
+        "from warehouse.lineage import RunContext, plan_run, record_run\n"
+        "with open_lake(sys.argv[1]) as lake:\n"
+        "    for number in range(5):\n"
+        "        plan = plan_run(stage='s', version=1, config={'writer': sys.argv[2], 'number': number}, inputs=[])\n"
+        "        with record_run(lake, plan, RunContext(runner='serial')) as run:\n"
+        "            run.rows('rejects', [{'uri': sys.argv[2], 'reason': str(number)}])\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(lake.root), name]) for name in ("one", "two", "three")]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
+    with open_lake(lake.root) as again:
+        assert again.rows("SELECT count(*) AS n, count(DISTINCT uri || reason) AS d FROM rejects") == [{"n": 15, "d": 15}]
+        assert again.rows("SELECT count(*) AS n FROM runs WHERE status = 'complete'") == [{"n": 15}]

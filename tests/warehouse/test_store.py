@@ -1,0 +1,34 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from warehouse.store import atomic_file, canonical_json, content_id, file_sha256
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "a b'c\nd.txt"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="half way"), atomic_file(path) as file:
+        file.write(b"new")
+        raise RuntimeError("half way")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_file_appears_whole_under_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "here.bin"
+    with atomic_file(path) as file:
+        file.write(b"abc")
+        assert not path.exists()
+    assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_one_value_has_one_spelling() -> None:
+    assert canonical_json({"b": (1, 2), "a": Path("x/y")}) == '{"a":"x/y","b":[1,2]}'
+    assert content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
+
+
+def test_a_value_without_a_spelling_is_refused() -> None:
+    with pytest.raises(TypeError, match="set has no canonical JSON form"):
+        canonical_json({"a": {1}})

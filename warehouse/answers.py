@@ -1,0 +1,46 @@
+"""A statement's rows as text."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.csv
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from warehouse.lake import Lake
+
+__all__ = ["answer"]
+
+
+def answer(lake: Lake, statement: str, *, format: Literal["table", "csv", "json"]) -> str:
+    """Run a statement and write its rows as a table for people, as CSV with a header, or as one JSON array."""
+    rows = lake.query(statement)
+    if format == "json":
+        return json.dumps(rows.to_pylist(), default=str, ensure_ascii=False, indent=1) + "\n"
+    if format == "csv":
+        buffer = io.BytesIO()
+        nested = [index for index, column in enumerate(rows.schema) if pa.types.is_nested(column.type) or pa.types.is_binary(column.type)]
+        for index in nested:  # CSV has no lists and no bytes
+            text = pa.array([None if value is None else str(value) for value in rows.column(index).to_pylist()], pa.string())
+            rows = rows.set_column(index, rows.schema.names[index], text)
+        pyarrow.csv.write_csv(rows, buffer)
+        return buffer.getvalue().decode()
+    table = Table()
+    for name in rows.schema.names:
+        table.add_column(Text(name))
+    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        table.add_row(*(Text("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)) for value in row))
+    console = Console(width=max(80, min(400, _width(table))), file=io.StringIO(), highlight=False)
+    console.print(table)
+    console.print(f"{rows.num_rows} rows")
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def _width(table: Table) -> int:
+    return Console(width=100_000, file=io.StringIO()).measure(table).maximum

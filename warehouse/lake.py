@@ -1,0 +1,195 @@
+"""The lake: DuckLake tables over Parquet in one folder, opened, migrated and committed to by this module alone.
+
+DuckLake (https://ducklake.select) gives ACID transactions, several writers, snapshots and time travel; nothing of it is written by hand
+here. Its DuckDB extensions come from PyPI wheels and are loaded by path, and DuckDB may fetch no others, so opening a lake never touches
+the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from warehouse.schema import SCHEMA_VERSION, TABLES
+from warehouse.views import MACROS, VIEWS
+
+__all__ = ["EXTENSIONS", "Lake", "LakeError", "commit_retries", "extension_path", "open_lake"]
+
+EXTENSIONS = ("ducklake", "sqlite_scanner")
+"""what the default catalog needs; a Postgres catalog needs postgres_scanner instead of sqlite_scanner"""
+
+_ARROW_TO_SQL = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.binary(): "BLOB",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+}
+
+
+class LakeError(ValueError):
+    """A lake that cannot be opened or written as asked; the message names the remedy."""
+
+
+class Lake:
+    """An attached lake. Made by `open_lake`; one process writes through one of these at a time."""
+
+    def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.root = root
+        self._connection = connection
+
+    def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pa.Table:
+        """Run one statement with bound parameters and return its rows as an Arrow table."""
+        return self._connection.execute(sql, parameters or None).to_arrow_table()
+
+    def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, Any]]:
+        """The rows of `query` as dicts."""
+        rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
+        return rows
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """Append rows whose columns are those of `table`'s schema."""
+        self._connection.register("_new_rows", rows.select(TABLES[table].names).cast(TABLES[table]))
+        try:
+            self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM _new_rows")
+        finally:
+            self._connection.unregister("_new_rows")
+
+    def append_parquet(self, table: str, paths: Sequence[Path], constants: Mapping[str, str]) -> None:
+        """Append the rows of Parquet parts, in the order given, without holding them in memory; `constants` fill whole columns."""
+        numbers = {name: f"${position}" for position, name in enumerate(constants, start=2)}
+        columns = ", ".join(f"{numbers[name]} AS {name}" if name in numbers else name for name in TABLES[table].names)
+        for start in range(0, len(paths), 1000):
+            batch = [str(path) for path in paths[start : start + 1000]]
+            self._connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM read_parquet($1)", [batch, *constants.values()])
+
+    def known_ids(self, table: str, column: str, ids: pa.Table) -> set[str]:
+        """Which of `ids` (one column named like `column`) the table has already."""
+        self._connection.register("_wanted_ids", ids)
+        try:
+            return {str(row[column]) for row in self.rows(f"SELECT DISTINCT t.{column} FROM {table} t JOIN _wanted_ids USING ({column})")}
+        finally:
+            self._connection.unregister("_wanted_ids")
+
+    def copy_to_parquet(self, sql: str, path: Path, parameters: Sequence[object] = ()) -> int:
+        """Write a query's rows to one zstd Parquet file; returns how many there were."""
+        statement = f"COPY ({sql}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+        result = self._connection.execute(statement, parameters or None).fetchone()
+        return int(result[0]) if result else 0
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; raises what the body or the commit raised after rolling back."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Detach; the lake stays as the last commit left it."""
+        self._connection.close()
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def commit_retries() -> Retrying:
+    """Bounded retries for a commit that lost a race for the catalog to another process."""
+    return Retrying(
+        retry=retry_if_exception_type((duckdb.TransactionException, duckdb.IOException, duckdb.OperationalError)),
+        stop=stop_after_attempt(8),
+        wait=wait_random_exponential(multiplier=0.05, max=2.0),
+        reraise=True,
+    )
+
+
+def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False, catalog: str | None = None) -> Lake:
+    """Attach the lake in the folder `root`.
+
+    Args:
+        root: the lake's folder.
+        create: make the folder, the catalog and the tables where they are missing.
+        read_only: refuse every write, and leave an older schema as it is.
+        catalog: a DuckLake catalog other than the folder's own SQLite file, such as `postgres:dbname=lake host=...`.
+
+    Raises:
+        LakeError: there is no lake there, or a newer EndoForge wrote it.
+    """
+    root = Path(root).absolute()
+    sqlite_catalog = root / "catalog.sqlite"
+    if catalog is None and not create and not sqlite_catalog.is_file():
+        raise LakeError(f"there is no lake in {root} (no catalog.sqlite); give the folder that `endoforge ingest --lake` made")
+    if create:
+        (root / "tables").mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"
+    for name in ("ducklake", backend):
+        connection.execute(f"LOAD {quote(str(extension_path(name)))}")
+    options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
+    if read_only:
+        options.append("READ_ONLY")
+    target = f"ducklake:{catalog or 'sqlite:' + str(sqlite_catalog)}"
+    connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
+    connection.execute("USE lake")
+    lake = Lake(root, connection)
+    for attempt in commit_retries():
+        with attempt:
+            _migrate(lake, read_only=read_only)
+    return lake
+
+
+def _migrate(lake: Lake, *, read_only: bool) -> None:
+    """Create what is missing, or refuse a lake from the future."""
+    known = lake.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'lake_schema'")
+    version = int(lake.rows("SELECT max(version) AS version FROM lake_schema")[0]["version"]) if known else 0
+    if version > SCHEMA_VERSION:
+        raise LakeError(
+            f"the lake in {lake.root} has schema version {version}, this EndoForge knows up to {SCHEMA_VERSION}; "
+            "upgrade EndoForge to open it"
+        )
+    if version == SCHEMA_VERSION or read_only:
+        return
+    with lake.transaction():
+        for name, schema in TABLES.items():
+            columns = ", ".join(f'"{column.name}" {_ARROW_TO_SQL[column.type]}' for column in schema)
+            lake.query(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+        for name, sql in VIEWS.items():
+            lake.query(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+        for name, sql in MACROS.items():
+            lake.query(f"CREATE OR REPLACE MACRO {name} AS TABLE {sql}")
+        lake.query("CREATE TABLE IF NOT EXISTS lake_schema (version INTEGER)")
+        lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
+
+
+def extension_path(name: str) -> Path:
+    """Where the wheel `duckdb-extension-<name>` put the extension for this DuckDB."""
+    folder = importlib.resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+    path = Path(str(folder / f"{name}.duckdb_extension"))
+    if not path.is_file():
+        raise LakeError(
+            f"the DuckDB extension {name} for DuckDB {duckdb.__version__} is not at {path}; "
+            f"install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
+        )
+    return path
+
+
+def quote(text: str) -> str:
+    """A SQL string literal, for the few statements (ATTACH, LOAD, COPY TO) that take no bound parameter; used on paths of ours only."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,181 @@
+"""Run records: the one way a stage's results enter the lake, whole or not at all.
+
+`stage_key` names the work (stage, version, settings, inputs). A committed key is never computed again, so a rerun, a retry and a restart
+after kill -9 are the same thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from warehouse.lake import Lake, commit_retries
+from warehouse.provenance import current_provenance
+from warehouse.records import Artifact
+from warehouse.schema import TABLES
+from warehouse.store import canonical_json, content_id
+
+__all__ = ["RunContext", "RunPlan", "RunRecorder", "completed_run_id", "plan_run", "record_run", "run_outputs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Where a run happened: recorded beside it, no part of its identity."""
+
+    runner: str
+    prefect_flow_run_id: str | None = None
+    ray_job_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """A piece of work before it is done, with the identity that it will be remembered by."""
+
+    stage: str
+    version: int
+    config: str
+    """canonical JSON"""
+    inputs: tuple[Artifact, ...]
+    seed: int | None
+    stage_key: str
+
+    @property
+    def run_id(self) -> str:
+        """The same for the same work, so that an interrupted run finds its own folder again."""
+        return f"{self.stage}-{self.stage_key[:16]}"
+
+
+def plan_run(*, stage: str, version: int, config: object, inputs: Sequence[Artifact], seed: int | None = None) -> RunPlan:
+    """Name a piece of work by what determines its result.
+
+    Args:
+        stage: the stage's name.
+        version: raised whenever the stage's code gives other results for the same settings.
+        config: the resolved settings that influence the result: a dataclass or plain JSON values.
+        inputs: what it reads; their order does not matter.
+        seed: recorded beside it; it must be a part of `config` to be a part of the identity.
+    """
+    key = content_id({"stage": stage, "version": version, "config": config, "inputs": sorted(item.artifact_id for item in inputs)})
+    return RunPlan(stage=stage, version=version, config=canonical_json(config), inputs=tuple(inputs), seed=seed, stage_key=key)
+
+
+def completed_run_id(lake: Lake, plan: RunPlan) -> str | None:
+    """The id of the committed run that did this work, or None."""
+    found = lake.rows("SELECT run_id FROM runs WHERE stage_key = $1 AND status = 'complete' LIMIT 1", [plan.stage_key])
+    return str(found[0]["run_id"]) if found else None
+
+
+def run_outputs(lake: Lake, run_id: str, kind: str) -> tuple[Artifact, ...]:
+    """The artifacts of one kind that a run made."""
+    rows = lake.rows(
+        """SELECT DISTINCT a.* FROM edges e JOIN artifacts a USING (artifact_id)
+           WHERE e.run_id = $1 AND e.direction = 'output' AND a.kind = $2 ORDER BY a.uri""",
+        [run_id, kind],
+    )
+    return tuple(Artifact(**row) for row in rows)
+
+
+@dataclass(slots=True)
+class RunRecorder:
+    """Collects what a run made; `record_run` commits all of it at once."""
+
+    run_id: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    outputs: list[Artifact] = field(default_factory=list)
+    _tables: list[tuple[str, pa.Table]] = field(default_factory=list)
+    _parts: list[tuple[str, list[Path], dict[str, str]]] = field(default_factory=list)
+
+    def output(self, *artifacts: Artifact) -> None:
+        """Name things this run made."""
+        self.outputs.extend(artifacts)
+
+    def rows(self, table: str, rows: Sequence[object]) -> None:
+        """Add rows: dicts or records whose attributes are the table's columns; missing columns are null, and `run_id` is filled in."""
+        columns = {name: [self.run_id if name == "run_id" else _cell(row, name) for row in rows] for name in TABLES[table].names}
+        self._tables.append((table, pa.table(columns, schema=TABLES[table])))
+
+    def parts(self, table: str, paths: Sequence[Path], **constants: str) -> None:
+        """Add the rows of Parquet files that workers wrote; `constants` are columns that the files lack."""
+        self._parts.append((table, list(paths), constants))
+
+    def commit_to(self, lake: Lake) -> None:
+        """Append everything collected; called inside the run's transaction."""
+        for table, rows in self._tables:
+            if rows.num_rows:
+                lake.append(table, rows)
+        for table, paths, constants in self._parts:
+            lake.append_parquet(table, paths, constants)
+
+
+def _cell(row: object, name: str) -> object:
+    value = row.get(name) if isinstance(row, dict) else getattr(row, name, None)
+    return canonical_json(value) if isinstance(value, dict) else value
+
+
+@contextlib.contextmanager
+def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRecorder]:
+    """Do a piece of work inside this; on leaving, its rows, artifacts, edges and run record are one transaction.
+
+    An exception is recorded as a failed run, in a transaction of its own, and raised again.
+    """
+    recorder = RunRecorder(run_id=plan.run_id)
+    started = datetime.datetime.now(datetime.UTC)
+    try:
+        yield recorder
+        for attempt in commit_retries():
+            with attempt, lake.transaction():
+                if completed_run_id(lake, plan) is None:  # another process may have done the same work meanwhile
+                    recorder.commit_to(lake)
+                    _append_artifacts(lake, plan, recorder)
+                    lake.append("runs", _run_row(plan, context, recorder, started, "complete", None))
+    except BaseException as error:
+        with contextlib.suppress(Exception):  # the work's own error is the one to show
+            lake.append("runs", _run_row(plan, context, recorder, started, "failed", f"{type(error).__name__}: {error}"))
+        raise
+
+
+def _append_artifacts(lake: Lake, plan: RunPlan, recorder: RunRecorder) -> None:
+    artifacts = {item.artifact_id: item for item in (*plan.inputs, *recorder.outputs)}
+    edges = [{"artifact_id": item.artifact_id, "direction": "input"} for item in plan.inputs]
+    edges += [{"artifact_id": item.artifact_id, "direction": "output"} for item in recorder.outputs]
+    rows = pa.table({"artifact_id": pa.array(list(artifacts), pa.string())})
+    known = lake.known_ids("artifacts", "artifact_id", rows)
+    lineage = RunRecorder(run_id=recorder.run_id)
+    lineage.rows("artifacts", [item for key, item in artifacts.items() if key not in known])
+    lineage.rows("edges", edges)
+    lineage.commit_to(lake)
+
+
+def _run_row(
+    plan: RunPlan, context: RunContext, recorder: RunRecorder, started: datetime.datetime, status: str, error: str | None
+) -> pa.Table:
+    provenance = current_provenance()
+    row = {
+        "run_id": plan.run_id,
+        "attempt_id": str(uuid.uuid4()),
+        "stage": plan.stage,
+        "stage_key": plan.stage_key,
+        "status": status,
+        "error": error,
+        "started_at": started,
+        "ended_at": datetime.datetime.now(datetime.UTC),
+        "stage_version": plan.version,
+        "code_version": provenance.code_version,
+        "code_dirty_sha256": provenance.code_dirty_sha256,
+        "lock_sha256": provenance.lock_sha256,
+        "config": plan.config,
+        "seed": plan.seed,
+        "metrics": json.dumps(recorder.metrics, sort_keys=True),
+        "host": provenance.host,
+        "runner": context.runner,
+        "prefect_flow_run_id": context.prefect_flow_run_id,
+        "ray_job_id": context.ray_job_id,
+    }
+    return pa.table({name: [row[name]] for name in TABLES["runs"].names}, schema=TABLES["runs"])

@@ -1,0 +1,208 @@
+"""What the stages ask the lake before they work: bound parameters only, records out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from warehouse.lake import Lake, LakeError
+from warehouse.records import Checkpoint, Dataset, EmbeddingPart, FramePack, Score, Shard
+
+__all__ = [
+    "accounted_files",
+    "best_checkpoint",
+    "dataset_members",
+    "dataset_named",
+    "embedding_parts",
+    "encoder_named",
+    "export_candidates",
+    "export_clustered",
+    "export_unique",
+    "packs_without_embeddings",
+    "refuse_taken_name",
+    "scores_of",
+]
+
+
+def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tuple[str, str | None]]]:
+    """What an earlier ingest with the same settings has already decided.
+
+    Returns:
+        The URI each ingested content was found under, by video id; and the (uri, video id) pairs of the rejected files.
+    """
+    videos = lake.rows("SELECT video_id, uri FROM videos WHERE ingest_key = $1", [ingest_key])
+    rejects = lake.rows("SELECT uri, video_id FROM rejects WHERE ingest_key = $1", [ingest_key])
+    return {row["video_id"]: row["uri"] for row in videos}, {(row["uri"], row["video_id"]) for row in rejects}
+
+
+def packs_without_embeddings(lake: Lake, encoder_id: str) -> tuple[FramePack, ...]:
+    """The frame packs of the current videos that this encoder has not seen, in a fixed order."""
+    rows = lake.rows(
+        """SELECT p.pack_id, p.video_id, p.path, p.num_bytes, p.num_frames
+           FROM packs p JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
+           WHERE NOT EXISTS (SELECT 1 FROM embeddings e WHERE e.pack_id = p.pack_id AND e.encoder_id = $1)
+           ORDER BY p.video_id""",
+        [encoder_id],
+    )
+    return tuple(FramePack(**row) for row in rows)
+
+
+def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:
+    """The embeddings of the current videos' packs by one encoder, in a fixed order.
+
+    Raises:
+        LakeError: there are none.
+    """
+    rows = lake.rows(
+        """SELECT e.part_id, e.pack_id, e.encoder_id, e.path, e.num_frames, e.dim
+           FROM embeddings e JOIN packs p ON p.pack_id = e.pack_id
+           JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
+           WHERE e.encoder_id = $1 ORDER BY p.video_id""",
+        [encoder_id],
+    )
+    if not rows:
+        raise LakeError(f"no frame in {lake.root} has been embedded by this encoder; run `endoforge embed --lake {lake.root}` first")
+    return tuple(EmbeddingPart(**row) for row in rows)
+
+
+def export_candidates(lake: Lake, encoder_id: str, path: Path) -> int:
+    """Write the kept, embedded frames of the current videos as Parquet, ordered as `embedding_parts` holds them; returns how many."""
+    return lake.copy_to_parquet(
+        """SELECT c.* FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1 ORDER BY c.video_id, c.pts_us""",
+        path,
+        [encoder_id],
+    )
+
+
+def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:
+    """What sharding needs of each selected frame, with its cluster at every level (finest first)."""
+    return lake.query(
+        """SELECT c.* EXCLUDE (blur, pack_id), k.cluster_path FROM selections s JOIN candidates c USING (frame_id)
+           JOIN (SELECT frame_id, list(cluster_id ORDER BY level) AS cluster_path FROM clusters WHERE tree_id = $2 GROUP BY frame_id) k
+           USING (frame_id) WHERE s.selection_id = $1 ORDER BY s.rank""",
+        [selection_id, tree_id],
+    )
+
+
+def dataset_named(lake: Lake, name: str) -> Dataset:
+    """The dataset of that name.
+
+    Raises:
+        LakeError: there is none; the message lists the names there are.
+    """
+    rows = lake.rows("SELECT dataset_id, name, path, selection_id, num_images FROM datasets WHERE name = $1", [name])
+    if not rows:
+        names = [row["name"] for row in lake.rows("SELECT DISTINCT name FROM datasets ORDER BY name")]
+        known = ", ".join(names) or "none yet; run `endoforge curate` first"
+        raise LakeError(f"there is no dataset {name!r} in {lake.root}; known: {known}")
+    shards = lake.rows(
+        "SELECT shard AS name, path, sha256, num_bytes, num_images FROM shards WHERE dataset_id = $1 ORDER BY shard",
+        [rows[0]["dataset_id"]],
+    )
+    return Dataset(**rows[0], shards=tuple(Shard(**row) for row in shards))
+
+
+def best_checkpoint(lake: Lake, run_id: str) -> Checkpoint:
+    """The checkpoint that a pretraining run chose by its downstream score.
+
+    Raises:
+        LakeError: no finished pretraining run has that id.
+    """
+    rows = lake.rows("SELECT * FROM checkpoints WHERE run_id = $1 AND is_best", [run_id])
+    if not rows:
+        runs = [
+            row["run_id"] for row in lake.rows("SELECT run_id FROM runs WHERE stage = 'pretrain' AND status = 'complete' ORDER BY ended_at")
+        ]
+        raise LakeError(f"{run_id!r} is no finished pretraining run of {lake.root}; known: {', '.join(runs) or 'none yet'}")
+    return Checkpoint(**rows[0])
+
+
+def export_unique(lake: Lake, dedup_id: str, path: Path) -> int:
+    """Write the frames that a deduplication kept, ordered by frame id; returns how many."""
+    return lake.copy_to_parquet("SELECT frame_id FROM dedup WHERE dedup_id = $1 AND NOT is_duplicate ORDER BY frame_id", path, [dedup_id])
+
+
+def export_clustered(lake: Lake, tree_id: str, path: Path) -> int:
+    """Write each clustered frame with its video, its cluster at every level (finest first) and its distance to the finest centroid."""
+    return lake.copy_to_parquet(
+        """SELECT c.frame_id, any_value(f.video_id) AS video_id, list(c.cluster_id ORDER BY c.level) AS cluster_path,
+                  min(c.distance) FILTER (c.level = 1) AS distance
+           FROM clusters c JOIN frames f USING (frame_id) WHERE c.tree_id = $1 GROUP BY c.frame_id ORDER BY c.frame_id""",
+        path,
+        [tree_id],
+    )
+
+
+def refuse_taken_name(lake: Lake, name: str, selection_id: str) -> None:
+    """Stop before work is done under a dataset name that means something else.
+
+    Raises:
+        LakeError: a dataset of that name was made from another selection.
+    """
+    taken = lake.rows("SELECT dataset_id FROM datasets WHERE name = $1 AND selection_id <> $2", [name, selection_id])
+    if taken:
+        raise LakeError(
+            f"the name {name!r} is taken by dataset {taken[0]['dataset_id'][:16]} with other content, and a dataset never changes; "
+            "choose another --name"
+        )
+
+
+def encoder_named(lake: Lake, name: str | None) -> str:
+    """The id of the encoder of that name, or of the one that embedded last.
+
+    Raises:
+        LakeError: nothing has been embedded, or not by that one.
+    """
+    rows = lake.rows(
+        """SELECT config ->> 'encoder_id' AS encoder_id, config ->> 'encoder' AS encoder FROM runs
+           WHERE stage = 'embed' AND status = 'complete' ORDER BY ended_at DESC"""
+    )
+    for row in rows:
+        if name is None or row["encoder"] == name:
+            return str(row["encoder_id"])
+    known = ", ".join(sorted({row["encoder"] for row in rows})) or "none"
+    raise LakeError(f"no frame in {lake.root} is embedded by {name or 'any encoder'} (known: {known}); run `endoforge embed` first")
+
+
+def scores_of(lake: Lake, run_id: str) -> tuple[Score, ...]:
+    """The scores that an evaluation run made."""
+    rows = lake.rows("SELECT * EXCLUDE (run_id) FROM scores WHERE run_id = $1 ORDER BY score_id", [run_id])
+    return tuple(Score(**{**row, "details": json.loads(row["details"])}) for row in rows)
+
+
+def latest_dataset(lake: Lake, prefix: str) -> str:
+    """The name of the newest dataset whose name starts with `prefix`.
+
+    Raises:
+        LakeError: there is none.
+    """
+    rows = lake.rows(
+        """SELECT d.name FROM datasets d JOIN runs r ON r.run_id = d.run_id AND r.status = 'complete'
+           WHERE starts_with(d.name, $1) ORDER BY r.ended_at DESC LIMIT 1""",
+        [prefix],
+    )
+    if not rows:
+        raise LakeError(
+            f"no dataset in {lake.root} has a name that starts with {prefix!r}; run `endoforge curate` or the nightly flow first"
+        )
+    return str(rows[0]["name"])
+
+
+def funnel_rows(lake: Lake) -> list[dict[str, Any]]:
+    """The view `funnel` as plain values."""
+    return lake.rows("SELECT step, coalesce(reason, '') AS reason, num_frames, round(share, 4) AS share FROM funnel")
+
+
+def latest_pretraining(lake: Lake) -> str:
+    """The id of the pretraining run that finished last.
+
+    Raises:
+        LakeError: there is none.
+    """
+    rows = lake.rows("SELECT run_id FROM runs WHERE stage = 'pretrain' AND status = 'complete' ORDER BY ended_at DESC LIMIT 1")
+    if not rows:
+        raise LakeError(f"no pretraining run of {lake.root} has finished; run `endoforge pretrain` first")
+    return str(rows[0]["run_id"])

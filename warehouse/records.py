@@ -1,0 +1,222 @@
+"""The only types that cross a stage boundary: frozen references, never pixels or tensors.
+
+Every path inside a record is relative to the lake's root and uses forward slashes, so a lake can be moved.
+Identifiers are content hashes (lower-case hexadecimal SHA-256) or are built from them, so the same input always has the same name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = [
+    "Artifact",
+    "Checkpoint",
+    "ClusterTree",
+    "Dataset",
+    "EmbeddingPart",
+    "FramePack",
+    "IngestedVideo",
+    "Reject",
+    "Score",
+    "Selection",
+    "Shard",
+    "VideoRef",
+    "VideoRow",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One thing a run read or wrote, as the lineage knows it."""
+
+    artifact_id: str
+    kind: str
+    """video, frame_pack, embedding_part, dedup, cluster_tree, selection, dataset, shard, checkpoint, task, score or report"""
+    uri: str
+    """path relative to the lake's root, or a file:// URI for something outside it"""
+    sha256: str | None = None
+    num_bytes: int | None = None
+    num_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRef:
+    """A video file as found on disk."""
+
+    video_id: str
+    """SHA-256 of the file's content"""
+    path: str
+    """absolute path; may hold any character the file system allows"""
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramePack:
+    """An uncompressed tar of the kept frames of one video, one `{frame_id}.jpg` member a frame, in time order."""
+
+    pack_id: str
+    """SHA-256 of the tar"""
+    video_id: str
+    path: str
+    num_bytes: int
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRow:
+    """One row of the `videos` table."""
+
+    video_id: str
+    ingest_key: str
+    uri: str
+    """file:// URI of where the video was found"""
+    num_bytes: int
+    container: str
+    codec: str
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    num_frames_declared: int
+    """0 where the container does not say"""
+    num_frames_decoded: int
+    num_frames_sampled: int
+    num_frames_kept: int
+    content_area: str
+    """circle, polygon, rectangle or full"""
+    decoder: str
+    decoder_version: str
+    status: str
+    """ok, or partial: some of it could not be decoded"""
+    warning: str | None
+    pack_id: str | None
+    """None where no frame was kept"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """One row of the `rejects` table: a file that gave no frame rows, and why."""
+
+    uri: str
+    video_id: str | None
+    """None where the file could not even be read"""
+    ingest_key: str
+    num_bytes: int
+    reason: str
+    """a short code: empty, unreadable, not_a_video, no_video_stream, undecodable, duplicate, timeout, crash, too_large"""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestedVideo:
+    """What ingest made of one file: either a video with its pack and frame rows, or a reject."""
+
+    video: VideoRow | None
+    pack: FramePack | None
+    frames_part: str | None
+    """staged Parquet of the `frames` table's rows of this video"""
+    previews_part: str | None
+    """staged Parquet of the `previews` table's rows of this video"""
+    reject: Reject | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingPart:
+    """Embeddings of the frames of one pack, as one Parquet of schema EMBEDDING_VECTORS; a row of the `embeddings` table."""
+
+    part_id: str
+    """SHA-256 of the Parquet file"""
+    pack_id: str
+    encoder_id: str
+    path: str
+    num_frames: int
+    dim: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterTree:
+    """A hierarchical clustering: centroids of every level in one .safetensors, assignments in the `clusters` table."""
+
+    tree_id: str
+    """SHA-256 of that file"""
+    encoder_id: str
+    path: str
+    num_clusters: tuple[int, ...]
+    """finest level first"""
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The frames chosen for one dataset."""
+
+    selection_id: str
+    tree_id: str
+    num_frames: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One WebDataset tar."""
+
+    name: str
+    path: str
+    sha256: str
+    num_bytes: int
+    num_images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """An immutable, content-addressed set of shards."""
+
+    dataset_id: str
+    """SHA-256 over the shards' hashes in order"""
+    name: str
+    path: str
+    """the folder of the tars"""
+    selection_id: str
+    num_images: int
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A training state at one step, and the exported backbone where it was exported."""
+
+    checkpoint_id: str
+    """SHA-256 of the exported backbone's weights"""
+    run_id: str
+    step: int
+    path: str
+    """the exported backbone: a folder that timm loads as local-dir:"""
+    validation_metric: str
+    validation_score: float
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One number of one model on one split of one task."""
+
+    score_id: str
+    model_id: str
+    """checkpoint id, or the encoder id of a baseline"""
+    model: str
+    """what a person calls it: the run and step, random weights, or the encoder's name"""
+    task: str
+    data_id: str
+    """SHA-256 over the evaluation data's files and labels"""
+    split: str
+    head: str
+    metric: str
+    value: float
+    ci_low: float
+    """95% bootstrap interval over groups (patients) where the data names them, else over items"""
+    ci_high: float
+    num_items: int
+    num_groups: int
+    seed: int
+    details: dict[str, str] = field(default_factory=dict)
+    """hyperparameters chosen on the validation split"""

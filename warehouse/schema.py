@@ -1,0 +1,167 @@
+"""The lake's tables as Arrow schemas: the one place that says what a column is called and holds.
+
+Workers write Parquet parts with these schemas; the lake makes its tables from them. Units are in the names.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+__all__ = ["EMBEDDING_VECTORS", "SCHEMA_VERSION", "TABLES"]
+
+SCHEMA_VERSION = 1
+
+_s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
+
+TABLES: dict[str, pa.Schema] = {
+    "videos": pa.schema(
+        {
+            "video_id": _s,
+            "ingest_key": _s,
+            "run_id": _s,
+            "uri": _s,
+            "num_bytes": _i64,
+            "container": _s,
+            "codec": _s,
+            "width": _i32,
+            "height": _i32,
+            "fps": _f64,
+            "duration_s": _f64,
+            "num_frames_declared": _i64,
+            "num_frames_decoded": _i64,
+            "num_frames_sampled": _i64,
+            "num_frames_kept": _i64,
+            "content_area": _s,
+            "decoder": _s,
+            "decoder_version": _s,
+            "status": _s,
+            "warning": _s,
+            "pack_id": _s,
+        }
+    ),
+    "packs": pa.schema({"pack_id": _s, "video_id": _s, "ingest_key": _s, "path": _s, "num_bytes": _i64, "num_frames": _i64}),
+    "frames": pa.schema(
+        {
+            "frame_id": _s,
+            "video_id": _s,
+            "ingest_key": _s,
+            "frame_index": _i64,  # position of the sample in decoding order, 0 first
+            "pts_us": _i64,  # presentation time from the start of the video stream
+            "decoder": _s,
+            "crop_x": _i32,  # content area's bounding box in source pixels
+            "crop_y": _i32,
+            "crop_width": _i32,
+            "crop_height": _i32,
+            "blur": _f32,  # variance of the Laplacian inside the content area; low is blurred
+            "luma": _f32,  # mean luma, 0-255
+            "dark_share": _f32,  # share of content pixels under-exposed
+            "bright_share": _f32,  # share of content pixels over-exposed
+            "specular_share": _f32,
+            "motion": _f32,  # mean absolute luma difference to the previous sample, 0-255
+            "out_of_body": _f32,  # 0-1
+            "phash": _s,  # 64-bit perceptual hash as 16 hexadecimal digits
+            "keep": _b,
+            "drop_reason": _s,  # null for a kept frame
+            "pack_id": _s,  # null for a dropped frame, and the next five
+            "byte_offset": _i64,  # of the JPEG's first byte in the pack
+            "byte_size": _i64,
+            "width": _i32,
+            "height": _i32,
+            "sha256": _s,
+        }
+    ),
+    # small pictures of some dropped frames, for a person to check the filters; frames dropped for privacy are pixelated
+    "previews": pa.schema({"frame_id": _s, "ingest_key": _s, "drop_reason": _s, "jpeg": pa.binary()}),
+    "rejects": pa.schema({"uri": _s, "video_id": _s, "ingest_key": _s, "run_id": _s, "num_bytes": _i64, "reason": _s, "detail": _s}),
+    # one row a Parquet part of vectors (EMBEDDING_VECTORS); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
+    "embeddings": pa.schema({"part_id": _s, "pack_id": _s, "encoder_id": _s, "path": _s, "num_frames": _i64, "dim": _i32}),
+    "dedup": pa.schema(
+        {
+            "dedup_id": _s,
+            "frame_id": _s,
+            "cluster_id": _i32,
+            "nearest_frame_id": _s,  # the most similar frame that ranks before it in its cluster; null for the first
+            "similarity": _f32,  # cosine
+            "is_duplicate": _b,
+        }
+    ),
+    "clusters": pa.schema({"tree_id": _s, "frame_id": _s, "level": _i32, "cluster_id": _i32, "distance": _f32}),
+    "selections": pa.schema({"selection_id": _s, "frame_id": _s, "rank": _i64, "cluster_id": _i32}),
+    "datasets": pa.schema(
+        {
+            "dataset_id": _s,
+            "name": _s,
+            "run_id": _s,
+            "selection_id": _s,
+            "dedup_id": _s,
+            "tree_id": _s,
+            "encoder_id": _s,
+            "path": _s,
+            "num_images": _i64,
+            "num_shards": _i64,
+            "seed": _i64,
+        }
+    ),
+    "shards": pa.schema({"dataset_id": _s, "shard": _s, "path": _s, "sha256": _s, "num_bytes": _i64, "num_images": _i64}),
+    "shard_frames": pa.schema({"dataset_id": _s, "shard": _s, "frame_id": _s, "position": _i64, "byte_offset": _i64, "byte_size": _i64}),
+    "checkpoints": pa.schema(
+        {
+            "checkpoint_id": _s,
+            "run_id": _s,
+            "step": _i64,
+            "path": _s,
+            "validation_metric": _s,
+            "validation_score": _f64,
+            "is_best": _b,
+        }
+    ),
+    "train_metrics": pa.schema({"run_id": _s, "step": _i64, "name": _s, "value": _f64}),
+    "scores": pa.schema(
+        {
+            "score_id": _s,
+            "run_id": _s,
+            "model_id": _s,
+            "model": _s,
+            "task": _s,
+            "data_id": _s,
+            "split": _s,
+            "head": _s,
+            "metric": _s,
+            "value": _f64,
+            "ci_low": _f64,
+            "ci_high": _f64,
+            "num_items": _i64,
+            "num_groups": _i64,
+            "seed": _i64,
+            "details": _s,  # JSON
+        }
+    ),
+    "runs": pa.schema(
+        {
+            "run_id": _s,
+            "attempt_id": _s,
+            "stage": _s,
+            "stage_key": _s,
+            "status": _s,  # complete or failed
+            "error": _s,
+            "started_at": pa.timestamp("us", tz="UTC"),
+            "ended_at": pa.timestamp("us", tz="UTC"),
+            "stage_version": _i32,
+            "code_version": _s,
+            "code_dirty_sha256": _s,  # null for a clean checkout
+            "lock_sha256": _s,
+            "config": _s,  # JSON, fully resolved
+            "seed": _i64,
+            "metrics": _s,  # JSON
+            "host": _s,
+            "runner": _s,
+            "prefect_flow_run_id": _s,
+            "ray_job_id": _s,
+        }
+    ),
+    "artifacts": pa.schema({"artifact_id": _s, "kind": _s, "uri": _s, "sha256": _s, "num_bytes": _i64, "num_rows": _i64}),
+    "edges": pa.schema({"run_id": _s, "artifact_id": _s, "direction": _s}),  # input or output
+}
+
+EMBEDDING_VECTORS = pa.schema({"frame_id": _s, "embedding": pa.list_(pa.float16())})
+"""what an embedding part holds: L2-normalised vectors; DuckDB reads them with read_parquet(path)"""

@@ -1,0 +1,80 @@
+"""The questions everyone asks, as views in the lake: any DuckDB with the DuckLake extension sees them too.
+
+A video ingested again with other settings keeps its earlier rows; `current_*` shows the latest ingest of each.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MACROS", "VIEWS"]
+
+VIEWS: dict[str, str] = {
+    "current_videos": """
+        SELECT v.*, r.ended_at AS ingested_at
+        FROM videos v JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete'
+        QUALIFY row_number() OVER (PARTITION BY v.video_id ORDER BY r.ended_at DESC, v.ingest_key) = 1""",
+    "current_frames": """
+        SELECT f.* FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key""",
+    "candidates": """
+        SELECT f.frame_id, f.video_id, f.pts_us, f.blur, f.crop_x, f.crop_y, f.crop_width, f.crop_height, f.width, f.height,
+               f.pack_id, f.byte_offset, f.byte_size, p.path AS pack_path
+        FROM current_frames f JOIN packs p ON p.pack_id = f.pack_id AND p.video_id = f.video_id AND p.ingest_key = f.ingest_key
+        WHERE f.keep""",
+    "funnel": """
+        WITH steps AS (
+            SELECT 1 AS position, 'sampled' AS step, NULL::VARCHAR AS reason, count(*) AS num_frames FROM current_frames
+            UNION ALL SELECT 2, 'dropped', drop_reason, count(*) FROM current_frames WHERE NOT keep GROUP BY drop_reason
+            UNION ALL SELECT 3, 'kept', NULL, count(*) FROM current_frames WHERE keep)
+        SELECT position, step, reason, num_frames, num_frames / greatest(1, max(num_frames) OVER ()) AS share
+        FROM steps ORDER BY position, num_frames DESC""",
+    "dataset_funnel": """
+        WITH chosen AS (SELECT dataset_id, name, dedup_id, selection_id FROM datasets),
+        steps AS (
+            SELECT c.dataset_id, c.name, 1 AS position, 'candidates' AS step, count(*) AS num_frames
+            FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
+            UNION ALL SELECT c.dataset_id, c.name, 2, 'unique', count(*) FILTER (NOT d.is_duplicate)
+            FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
+            UNION ALL SELECT c.dataset_id, c.name, 3, 'selected', count(*)
+            FROM chosen c JOIN selections s USING (selection_id) GROUP BY ALL
+            UNION ALL SELECT c.dataset_id, c.name, 4, 'in shards', count(*)
+            FROM chosen c JOIN shard_frames f USING (dataset_id) GROUP BY ALL)
+        SELECT * FROM steps ORDER BY name, position""",
+    "per_video": """
+        SELECT v.video_id, v.uri, v.status, v.duration_s, v.num_frames_sampled, v.num_frames_kept,
+               v.num_frames_kept / greatest(1, v.num_frames_sampled) AS kept_share,
+               count(sf.frame_id) AS num_frames_in_datasets
+        FROM current_videos v
+        LEFT JOIN frames f ON f.video_id = v.video_id AND f.ingest_key = v.ingest_key
+        LEFT JOIN shard_frames sf ON sf.frame_id = f.frame_id
+        GROUP BY ALL""",
+    "per_cluster": """
+        SELECT d.name AS dataset, c.level, c.cluster_id, count(*) AS num_frames, count(s.frame_id) AS num_selected
+        FROM datasets d JOIN clusters c ON c.tree_id = d.tree_id
+        LEFT JOIN selections s ON s.selection_id = d.selection_id AND s.frame_id = c.frame_id
+        GROUP BY ALL ORDER BY dataset, c.level, num_frames DESC""",
+    "dataset_mix": """
+        SELECT d.name AS dataset, f.video_id, v.uri, count(*) AS num_frames, count(*) / any_value(d.num_images) AS share
+        FROM datasets d JOIN shard_frames s USING (dataset_id) JOIN frames f ON f.frame_id = s.frame_id
+        JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
+        GROUP BY ALL ORDER BY dataset, num_frames DESC""",
+    "leaderboard": """
+        SELECT task, split, metric, head, model, value, ci_low, ci_high, num_items, num_groups, model_id
+        FROM scores ORDER BY task, metric, value DESC""",
+    "run_counts": """
+        SELECT stage, status, count(*) AS num_runs, max(ended_at) AS last FROM runs GROUP BY ALL ORDER BY last""",
+    "run_times": """
+        SELECT stage, run_id, status, started_at, date_diff('millisecond', started_at, ended_at) / 1000 AS duration_s, runner, host, error
+        FROM runs ORDER BY started_at""",
+}
+
+MACROS: dict[str, str] = {
+    # everything an artifact was made from, nearest first
+    "ancestry(id)": """
+        WITH RECURSIVE up(artifact_id, depth) AS (
+            SELECT CAST(id AS VARCHAR), 0
+            UNION
+            SELECT i.artifact_id, up.depth + 1
+            FROM up JOIN edges o ON o.artifact_id = up.artifact_id AND o.direction = 'output'
+            JOIN edges i ON i.run_id = o.run_id AND i.direction = 'input')
+        SELECT a.kind, a.artifact_id, a.uri, min(up.depth) AS depth
+        FROM up JOIN artifacts a USING (artifact_id) GROUP BY ALL ORDER BY depth, a.uri""",
+}
