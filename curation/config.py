@@ -14,7 +14,7 @@ class PhantomConfig:
 
     num_train_videos: int = 16
     """videos for pretraining, one patient each"""
-    num_eval_patients: int = 16
+    num_eval_patients: int = 32
     """further patients, seen in no training video, for the labelled sets; 4 at least, so that train, val and test have one each"""
     seconds: float = 20.0
     """length of a video in seconds"""
@@ -22,11 +22,11 @@ class PhantomConfig:
     """frames per second"""
     size: int = 320
     """height of a frame in pixels, even; the width is the same or five quarters of it"""
-    landmarks_per_station: int = 5
+    landmarks_per_station: int = 3
     """labelled images of each anatomical station from each evaluation patient"""
-    images_per_grade: int = 6
+    images_per_grade: int = 3
     """labelled images of each grade of inflammation from each evaluation patient"""
-    polyps_per_patient: int = 16
+    polyps_per_patient: int = 8
     """images with a polyp mask from each evaluation patient; a few less where folds hide a polyp from every side"""
     seed: int = 0
     """every pixel follows from it"""

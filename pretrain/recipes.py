@@ -23,21 +23,33 @@ _EPOCH_STEPS = 1250  # DINOv2's epochs are a number of steps, whatever the size 
 
 
 def demo() -> PretrainConfig:
-    """A tiny ViT that two CPU cores train in about two minutes: a working example of every part, not a useful model."""
+    """A tiny ViT that two CPU cores train in about two minutes: a working example of every part, not a useful model.
+
+    With ten thousand image views in all, DINOv2's own settings leave the teacher's outputs near uniform, and nothing is learned. So
+    prototypes are few, the teacher is sharp from the start, and colour, by which phantom patients differ most, is jittered hard.
+    """
+    heads = HeadConfig(num_prototypes=128, hidden_dim=256, bottleneck_dim=64)
     return PretrainConfig(
         model=ModelConfig(
-            architecture="vit_tiny_patch16_224", img_size=96, patch_size=16, depth=6, layer_scale_init=0.1, drop_path_rate=0.0
+            architecture="vit_tiny_patch16_224",
+            img_size=96,
+            patch_size=16,
+            embed_dim=128,
+            num_heads=4,
+            depth=4,
+            layer_scale_init=0.1,
+            drop_path_rate=0.0,
         ),
-        dino_head=HeadConfig(num_prototypes=1024, hidden_dim=512, bottleneck_dim=128),
-        ibot_head=HeadConfig(num_prototypes=1024, hidden_dim=512, bottleneck_dim=128),
-        augment=AugmentConfig(local_size=48, num_local=4, vflip_p=0.5),
+        dino_head=heads,
+        ibot_head=heads,
+        augment=AugmentConfig(local_size=48, num_local=4, vflip_p=0.5, brightness=0.5, contrast=0.5, saturation=0.8, hue=0.2, gray_p=0.5),
         mask=MaskConfig(),
-        loss=LossConfig(teacher_temperature_warmup_steps=60),
+        loss=LossConfig(teacher_temperature_start=0.02, teacher_temperature=0.03, teacher_temperature_warmup_steps=100),
         optim=OptimConfig(
-            base_lr=4e-3, warmup_steps=20, weight_decay_end=0.1, freeze_last_layer_steps=10, patch_embed_lr_mult=1.0, teacher_momentum=0.98
+            base_lr=4e-3, warmup_steps=32, weight_decay_end=0.1, freeze_last_layer_steps=16, patch_embed_lr_mult=1.0, teacher_momentum=0.98
         ),
-        train=TrainConfig(num_steps=200, batch_size=32, log_every=5),
-        checkpoint=CheckpointConfig(every=50),
+        train=TrainConfig(num_steps=320, batch_size=32, log_every=5),
+        checkpoint=CheckpointConfig(every=80),
     )
 
 
