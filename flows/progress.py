@@ -75,9 +75,9 @@ def track_steps(description: str) -> Iterator[Callable[[int, int, dict[str, floa
         if now - last < _LOG_EVERY_S and done < total:
             return
         last = now
-        seconds_left = (total - done) * (now - started) / max(1, done - first) if done > first else float("nan")
-        speed = f", {metrics['images_per_s']:.1f} images/s" if "images_per_s" in metrics else ""
+        left = f", {(total - done) * (now - started) / (done - first):.0f} s left" if done > first else ""
+        speed = f", {metrics['speed/images_per_s']:.1f} images/s" if "speed/images_per_s" in metrics else ""
         loss = f", loss {metrics['loss/total']:.3f}" if "loss/total" in metrics else ""
-        say(f"{description}: step {done}/{total}{loss}{speed}, {seconds_left:.0f} s left")
+        say(f"{description}: step {done}/{total}{loss}{speed}{left}")
 
     yield report

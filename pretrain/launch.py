@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
-from pretrain.metrics import read_metrics
+from pretrain.metrics import newest_row
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.trainer import NonFiniteError, Progress, train
 from warehouse.records import Checkpoint
@@ -222,11 +222,10 @@ def _followed(path: Path, num_steps: int, progress: Progress | None) -> Iterator
     def follow() -> None:
         last = -1
         while not finished.wait(_POLL_S):
-            rows = read_metrics(path)
-            newest = max((step for step, name, _ in rows if name == "loss/total"), default=-1)
-            if newest > last:
-                last = newest
-                progress(newest, num_steps, {name: value for step, name, value in rows if step == newest})
+            newest = newest_row(path)
+            if newest and newest[0] > last:
+                last = newest[0]
+                progress(last, num_steps, newest[1])
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

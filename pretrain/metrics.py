@@ -14,19 +14,35 @@ from torch.utils.tensorboard import SummaryWriter
 
 from warehouse.store import atomic_file
 
-__all__ = ["MetricsLog", "Stopwatch", "read_metrics"]
+__all__ = ["MetricsLog", "Stopwatch", "newest_row", "read_metrics"]
+
+_TAIL_BYTES = 1 << 16
 
 
 def read_metrics(path: Path) -> list[tuple[int, str, float]]:
     """(step, name, value) rows in order; a line cut short by a kill is left out, of a repeated row the last counts."""
+    return _parsed(path.read_bytes()) if path.exists() else []
+
+
+def newest_row(path: Path) -> tuple[int, dict[str, float]] | None:
+    """The newest logged step and its metrics, from the end of the file alone: a long run's log is too long to read every second."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        rows = _parsed(file.read())
+    newest = max((step for step, name, _ in rows if name == "loss/total"), default=None)
+    return None if newest is None else (newest, {name: value for step, name, value in rows if step == newest})
+
+
+def _parsed(lines: bytes) -> list[tuple[int, str, float]]:
     rows: dict[tuple[int, str], float] = {}
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-                rows[int(row["step"]), str(row["name"])] = float(row["value"])
-            except ValueError:
-                continue
+    for line in lines.splitlines():
+        try:
+            row = json.loads(line)
+            rows[int(row["step"]), str(row["name"])] = float(row["value"])
+        except (ValueError, TypeError, KeyError):
+            continue
     return [(step, name, value) for (step, name), value in rows.items()]
 
 

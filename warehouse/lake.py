@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from filelock import BaseFileLock, FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.schema import SCHEMA_VERSION, TABLES
@@ -44,9 +45,10 @@ class LakeError(ValueError):
 class Lake:
     """An attached lake. Made by `open_lake`; one process writes through one of these at a time."""
 
-    def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection, writing: BaseFileLock | None) -> None:
         self.root = root
         self._connection = connection
+        self._writing = writing if writing is not None else contextlib.nullcontext()
 
     def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pa.Table:
         """Run one statement with bound parameters and return its rows as an Arrow table."""
@@ -58,7 +60,7 @@ class Lake:
         return rows
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """Append rows whose columns are those of `table`'s schema."""
+        """Append rows whose columns are those of `table`'s schema, inside a `transaction`."""
         self._connection.register("_new_rows", rows.select(TABLES[table].names).cast(TABLES[table]))
         try:
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM _new_rows")
@@ -89,15 +91,16 @@ class Lake:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; raises what the body or the commit raised after rolling back."""
-        self._connection.execute("BEGIN")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(duckdb.Error):
-                self._connection.execute("ROLLBACK")
-            raise
+        """All or nothing, one writer at a time; raises what the body or the commit raised after rolling back."""
+        with self._writing:
+            self._connection.execute("BEGIN")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def close(self) -> None:
         """Detach; the lake stays as the last commit left it."""
@@ -145,10 +148,17 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
     if read_only:
         options.append("READ_ONLY")
+    if backend == "sqlite_scanner":
+        # SQLite's rollback journal, not its WAL: that would need a writable folder even to read, and cannot lie on a network drive
+        options.append("META_BUSY_TIMEOUT 30000")
     target = f"ducklake:{catalog or 'sqlite:' + str(sqlite_catalog)}"
-    connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
+    # Two transactions that read a SQLite catalog and then both want to write wait for each other for ever (duckdb/ducklake#1309), so
+    # writers take turns; a Postgres catalog settles it by itself.
+    writing = FileLock(root / "catalog.lock") if catalog is None and not read_only else None
+    with writing if writing is not None and not sqlite_catalog.is_file() else contextlib.nullcontext():  # attaching creates the catalog
+        connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
     connection.execute("USE lake")
-    lake = Lake(root, connection)
+    lake = Lake(root, connection, writing)
     for attempt in commit_retries():
         with attempt:
             _migrate(lake, read_only=read_only)
@@ -157,8 +167,7 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
 
 def _migrate(lake: Lake, *, read_only: bool) -> None:
     """Create what is missing, or refuse a lake from the future."""
-    known = lake.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'lake_schema'")
-    version = int(lake.rows("SELECT max(version) AS version FROM lake_schema")[0]["version"]) if known else 0
+    version = _version(lake)
     if version > SCHEMA_VERSION:
         raise LakeError(
             f"the lake in {lake.root} has schema version {version}, this EndoForge knows up to {SCHEMA_VERSION}; "
@@ -167,6 +176,8 @@ def _migrate(lake: Lake, *, read_only: bool) -> None:
     if version == SCHEMA_VERSION or read_only:
         return
     with lake.transaction():
+        if _version(lake) == SCHEMA_VERSION:
+            return  # another process was quicker
         for name, schema in TABLES.items():
             columns = ", ".join(f'"{column.name}" {_ARROW_TO_SQL[column.type]}' for column in schema)
             lake.query(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
@@ -176,6 +187,11 @@ def _migrate(lake: Lake, *, read_only: bool) -> None:
             lake.query(f"CREATE OR REPLACE MACRO {name} AS TABLE {sql}")
         lake.query("CREATE TABLE IF NOT EXISTS lake_schema (version INTEGER)")
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
+
+
+def _version(lake: Lake) -> int:
+    known = lake.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'lake_schema'")
+    return int(lake.rows("SELECT max(version) AS version FROM lake_schema")[0]["version"]) if known else 0
 
 
 def extension_path(name: str) -> Path:

@@ -136,7 +136,7 @@ def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRe
                     _append_artifacts(lake, plan, recorder)
                     lake.append("runs", _run_row(plan, context, recorder, started, "complete", None))
     except BaseException as error:
-        with contextlib.suppress(Exception):  # the work's own error is the one to show
+        with contextlib.suppress(Exception), lake.transaction():  # the work's own error is the one to show
             lake.append("runs", _run_row(plan, context, recorder, started, "failed", f"{type(error).__name__}: {error}"))
         raise
 

@@ -1,9 +1,11 @@
 """A tiny archive of phantom videos with odd names and damaged files, and a whole demo over another, made once."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,18 @@ def succeed(*arguments: str | Path) -> Done:
     done = endoforge(*arguments)
     assert done.code == 0, done.err
     return done
+
+
+def kill_when(arguments: list[str], moment: Callable[[], bool]) -> bool:
+    """Start a command and kill -9 it with its workers at a moment; False where it ended before."""
+    process = subprocess.Popen([sys.executable, "-m", "flows.cli", *arguments], start_new_session=True, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if moment():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.002)
+    return False
 
 
 def make_archive(folder: Path, names: Sequence[str] = ODD_NAMES) -> Path:

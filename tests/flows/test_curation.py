@@ -2,17 +2,13 @@
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.cli import main
-from tests.flows.conftest import TINY, endoforge, succeed
+from tests.flows.conftest import TINY, endoforge, kill_when, succeed
 from warehouse.lake import open_lake
 from warehouse.schema import TABLES
 
@@ -82,18 +78,6 @@ def test_all_runners_give_the_same_rows_and_bytes(runner: str, reference: Path, 
     ours, theirs = contents(tmp_path), contents(reference)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
-
-
-def kill_when(arguments: list[str], moment: Callable[[], bool]) -> bool:
-    """Start a command and kill -9 it with its workers at a moment; False where it ended before."""
-    process = subprocess.Popen([sys.executable, "-m", "flows.cli", *arguments], start_new_session=True, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        if moment():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.002)
-    return False
 
 
 def count(folder: Path, pattern: str) -> int:
