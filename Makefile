@@ -22,7 +22,7 @@ run: install
 	$(BIN)/endoforge demo --out $(DEMO)
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

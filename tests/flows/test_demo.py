@@ -7,20 +7,21 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from flows.cli import COMMANDS
-from tests.flows.conftest import Demo, endoforge, succeed
+from tests.flows.conftest import Demo, endoforge, kill_when, succeed
 from warehouse.lake import open_lake
 
 pytestmark = pytest.mark.slow
 
 
 def rows(demo: Demo, sql: str) -> list[dict[str, object]]:
-    answer: list[dict[str, object]] = json.loads(succeed("sql", "--lake", demo.lake, sql, "--format", "json").out)
-    return answer
+    with open_lake(demo.lake, read_only=True) as lake:
+        return lake.rows(sql)
 
 
 def test_the_demo_ends_with_its_report(demo: Demo) -> None:
@@ -85,6 +86,39 @@ def test_a_checkpoint_is_scored_on_a_users_own_folders(demo: Demo, tmp_path: Pat
     command = ("evaluate", "--lake", demo.lake, "--checkpoint", run, "--task", "auto", "--data", tmp_path / "my landmarks")
     assert "my landmarks knn balanced_accuracy" in succeed(*command).err
     assert "is scored already" in succeed(*command).err
+
+
+def trained(lake: Path) -> tuple[list[dict[str, object]], list[dict[str, object]], bytes]:
+    """The losses and scores of the run with seed 1, its checkpoints, and the weights of the last one."""
+    with open_lake(lake, read_only=True) as opened:
+        (run,) = opened.rows("SELECT run_id FROM runs WHERE stage = 'pretrain' AND seed = 1 AND status = 'complete'")
+        metrics = opened.rows(
+            "SELECT step, name, value FROM train_metrics WHERE run_id = $run_id AND name NOT LIKE 'speed/%' ORDER BY ALL", run
+        )
+        checkpoints = opened.rows(
+            "SELECT step, validation_metric, validation_score, is_best, path FROM checkpoints WHERE run_id = $run_id ORDER BY step", run
+        )
+    weights = (lake / str(checkpoints[-1]["path"]) / "model.safetensors").read_bytes()
+    return metrics, checkpoints, weights
+
+
+def test_a_training_killed_under_ray_ends_like_one_that_ran_through_without_it(demo: Demo, tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for lake in (killed, whole):
+        shutil.copytree(demo.lake, lake)
+    (before,) = (demo.lake / "runs").glob("pretrain-*")
+
+    def command(lake: Path, runner: str) -> list[str]:
+        return ["pretrain", "--lake", str(lake), "--dataset", "phantom", "--recipe", "smoke", "--train.seed", "1", "--runner", runner]
+
+    def there_is(pattern: str) -> bool:
+        return any(run.name != before.name and any(run.glob(pattern)) for run in (killed / "runs").glob("pretrain-*"))
+
+    for moment in ("metrics.jsonl", "checkpoints/step_0000003"):
+        assert kill_when(command(killed, "processes"), partial(there_is, moment))
+    succeed(*command(killed, "processes"))
+    succeed(*command(whole, "serial"))
+    assert trained(killed) == trained(whole)
 
 
 def test_a_whole_run_goes_without_any_network(demo: Demo, tmp_path: Path) -> None:
