@@ -44,7 +44,7 @@ from warehouse.records import FramePack, IngestedVideo, Reject, VideoRef, VideoR
 from warehouse.schema import TABLES
 from warehouse.store import content_id, file_sha256, read_json, write_json, write_parquet
 
-__all__ = ["INGEST_VERSION", "find_videos", "hash_video", "ingest_key", "ingest_video", "reject_for_failure"]
+__all__ = ["INGEST_VERSION", "evidence_path", "find_videos", "hash_video", "ingest_key", "ingest_video", "reject_for_failure"]
 
 INGEST_VERSION = 1
 
@@ -140,8 +140,8 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig) -> In
     cv2.setNumThreads(1)
     key = ingest_key(config)
     root = Path(lake_root)
-    staging = root / "staging" / "ingest" / key[:16]
-    evidence = staging / f"{video.video_id}.json"
+    evidence = root / evidence_path(video.video_id, config)
+    staging = evidence.parent
     finished = _restore(evidence, root, video)
     if finished is not None:
         return finished
@@ -159,6 +159,11 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig) -> In
     if result.reject is None or result.reject.reason != "unreadable":
         write_json(evidence, result)
     return result
+
+
+def evidence_path(video_id: str, config: IngestConfig) -> str:
+    """Where, below the lake's root, a worker says last of all that it is done with a video."""
+    return f"staging/ingest/{ingest_key(config)[:16]}/{video_id}.json"
 
 
 def reject_for_failure(video: VideoRef, reason: str, detail: str, config: IngestConfig) -> IngestedVideo:

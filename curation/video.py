@@ -33,6 +33,7 @@ from av.video.stream import VideoStream
 
 __all__ = [
     "DecodeReport",
+    "Decoder",
     "DecoderDisagreement",
     "PacketIndex",
     "SampledFrame",

@@ -250,9 +250,11 @@ def _lineage(command: commands.Lineage) -> int:
 
 def _doctor(command: commands.Doctor) -> int:
     from flows.doctor import examine
+    from flows.runners import make_runner
 
-    findings = list(examine(command.lake))
-    for finding in findings:
+    findings = []
+    for finding in examine(command.lake, make_runner(command.execution.runner, command.execution.workers)):
+        findings.append(finding)
         print(f"{'WRONG' if finding.problem else 'ok':<6} {finding.topic:<10} {finding.found}")
         if finding.problem:
             print(f"{'':<17} -> {finding.problem}")

@@ -35,6 +35,19 @@ Flat = Annotated[Execution, arg(name="")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How a question is answered."""
+
+    runner: RunnerName = "serial"
+    """taken as by every command; a question is always answered in this process"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+FlatAsking = Annotated[Asking, arg(name="")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
     """Make phantom videos, do with them everything that `run` does, and write DIR/report.html."""
 
@@ -170,8 +183,7 @@ class Sql:
     """such as "FROM funnel" """
     format: Literal["table", "csv", "json"] = "table"
     """of the answer"""
-    debug: bool = False
-    """show the traceback of an error"""
+    execution: FlatAsking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,15 +194,13 @@ class Lineage:
     """folder of the lake"""
     id: Positional[str]
     """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it of 8 characters, or a dataset's name"""
-    debug: bool = False
-    """show the traceback of an error"""
+    execution: FlatAsking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doctor:
-    """Print versions, decoders, devices and free disk, and name what is wrong."""
+    """Print versions, decoders, the runner, devices and free disk, and name what is wrong."""
 
     lake: Path | None = None
     """also look at this lake"""
-    debug: bool = False
-    """show the traceback of an error"""
+    execution: Flat = field(default_factory=Execution)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.runners import Failure, Runner
 from warehouse.lake import EXTENSIONS, LakeError, extension_path, open_lake
 
 __all__ = ["Finding", "examine"]
@@ -30,6 +31,7 @@ LIBRARIES = (
     "webdataset",
 )
 LEAST_FREE_GIB = 5.0
+RUNNER_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Finding:
     """what is wrong and what to do; None where nothing is"""
 
 
-def examine(lake: Path | None) -> Iterator[Finding]:
+def examine(lake: Path | None, runner: Runner) -> Iterator[Finding]:
     """Look at everything a run needs; a lake is looked at too where one is given."""
     yield Finding(
         topic="endoforge", found=f"{importlib.metadata.version('endoforge')}, Python {platform.python_version()}, {sys.executable}"
@@ -50,6 +52,7 @@ def examine(lake: Path | None) -> Iterator[Finding]:
     yield Finding(topic="machine", found=f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores")
     yield from _libraries()
     yield from _decoders()
+    yield _runner(runner)
     yield from _devices()
     yield from _extensions()
     yield _disk(lake)
@@ -77,15 +80,20 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _decoders() -> Iterator[Finding]:
-    for name, module in (("decord", "decord"), ("PyAV", "av")):
-        try:
-            imported = __import__(module)
-        except (ImportError, OSError) as error:
-            yield Finding(
-                topic="decoder", found=f"{name} does not load: {error}", problem="run `make install`; decord has wheels for x86-64 only"
-            )
-        else:
-            yield Finding(topic="decoder", found=f"{name} {imported.__version__} loads")
+    from curation.decoders import check_decoders
+
+    for check in check_decoders():
+        found = f"{check.decoder} {check.version} decodes {', '.join(check.codecs) or 'nothing'}"
+        problem = "; ".join(check.problems)
+        yield Finding(topic="decoder", found=found, problem=f"{problem}: run `make install` again" if problem else None)
+
+
+def _runner(runner: Runner) -> Finding:
+    """Whether the runner starts workers and hears from them."""
+    (result,) = runner.map(abs, [-1], timeout_s=RUNNER_TIMEOUT_S)
+    if isinstance(result, Failure):
+        return Finding(topic="runner", found=f"{runner.name} does not work: {result.detail}", problem="use another --runner")
+    return Finding(topic="runner", found=f"{runner.name} works")
 
 
 def _devices() -> Iterator[Finding]:

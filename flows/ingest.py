@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from curation.config import IngestConfig
-from curation.ingest import INGEST_VERSION, find_videos, hash_video, ingest_key, ingest_video, reject_for_failure
+from curation.ingest import INGEST_VERSION, evidence_path, find_videos, hash_video, ingest_key, ingest_video, reject_for_failure
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import Failure, raise_if_machine_failed
@@ -14,10 +14,13 @@ from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunRecorder, plan_run
 from warehouse.queries import accounted_files
 from warehouse.records import IngestedVideo, Reject, VideoRef
+from warehouse.store import remove_abandoned
 
 __all__ = ["IngestSummary", "run_ingest"]
 
 VIDEOS_PER_COMMIT = 256
+ABANDONED_AFTER_S = 24 * 3600.0
+"""a temporary file that nobody has written to for this long belongs to a killed worker"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     done = [_without_work(reject) for reject in rejects]
     bar = track(_in_batches(new, rejects, job, config), description="ingest videos", total=len(new))
     done += list(bar)
+    for folder in ("frames", "staging"):
+        remove_abandoned(job.lake.root / folder, older_than_s=ABANDONED_AFTER_S)
     num_rejected = sum(item.reject is not None for item in done)
     num_kept = sum(item.pack.num_frames for item in done if item.pack is not None)
     say(
@@ -103,7 +108,7 @@ def _in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job,
                 decided.append(result)
                 yield result
             _collect(run, decided, job)
-        _forget_staged(decided, job)
+        _forget_staged(decided, job, config)
 
 
 def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None:
@@ -119,9 +124,11 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     run.metrics.update(num_videos=len(videos), num_rejects=len(batch) - len(videos), num_frames_kept=sum(p.num_frames for p in packs))
 
 
-def _forget_staged(batch: Sequence[IngestedVideo], job: Job) -> None:
+def _forget_staged(batch: Sequence[IngestedVideo], job: Job, config: IngestConfig) -> None:
     """The rows are in the lake now; the staged copies have served."""
     for item in batch:
-        for staged in (item.frames_part, item.previews_part):
+        video_id = item.video.video_id if item.video else item.reject.video_id if item.reject else None
+        evidence = evidence_path(video_id, config) if video_id else None
+        for staged in (item.frames_part, item.previews_part, evidence):
             if staged is not None:
                 (job.lake.root / staged).unlink(missing_ok=True)

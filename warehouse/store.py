@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["atomic_file", "canonical_json", "content_id", "file_sha256", "read_json", "write_json", "write_parquet"]
+__all__ = ["atomic_file", "canonical_json", "content_id", "file_sha256", "read_json", "remove_abandoned", "write_json", "write_parquet"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -37,6 +38,25 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def remove_abandoned(folder: Path, *, older_than_s: float) -> int:
+    """Delete the temporary files under `folder` that killed writers left; younger ones may belong to a living writer.
+
+    Returns:
+        how many there were.
+    """
+    num_removed = 0
+    oldest = time.time() - older_than_s
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):
+                path = Path(parent, name)
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
+                        num_removed += 1
+    return num_removed
 
 
 def _sync_directory(path: Path) -> None:

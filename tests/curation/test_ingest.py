@@ -112,6 +112,20 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become a user who may read less")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ward 7" / "secret").mkdir(parents=True, mode=0o755)
+    tmp_path.chmod(0o755)
+    (tmp_path / "ward 7" / "secret").chmod(0o700)
+    monkeypatch.chdir(tmp_path)  # pytest's own folders above are closed to others as well
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match=r"folder 'ward 7/secret' cannot be listed \(Permission denied\); grant read access"):
+            find_videos(["ward 7"])
+    finally:
+        os.seteuid(0)
+
+
 def test_every_sample_gets_a_row_and_the_reason_it_was_dropped_for(film: Path, tmp_path: Path) -> None:
     result = ingest(film, tmp_path)
     assert result.reject is None

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.store import atomic_file, canonical_json, content_id, file_sha256
+from warehouse.store import atomic_file, canonical_json, content_id, file_sha256, remove_abandoned
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one_and_no_rubbish(tmp_path: Path) -> None:
@@ -22,6 +22,18 @@ def test_a_file_appears_whole_under_its_name(tmp_path: Path) -> None:
         file.write(b"abc")
         assert not path.exists()
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_a_killed_writer_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    old, young, other = tmp_path / "a" / ".x.tar.abc.tmp", tmp_path / "a" / ".y.tar.def.tmp", tmp_path / "a" / "notes.tmp"
+    for path in (old, young, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (1e9, 1e9))
+    assert remove_abandoned(tmp_path, older_than_s=3600) == 1
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".y.tar.def.tmp", "notes.tmp"]
+    assert remove_abandoned(tmp_path / "nowhere", older_than_s=0) == 0
 
 
 def test_one_value_has_one_spelling() -> None:

@@ -1,0 +1,24 @@
+import json
+from pathlib import Path
+
+from pretrain.metrics import MetricsLog, newest_row, read_metrics
+
+
+def test_rows_are_read_back_and_the_newest_step_from_the_end_alone(tmp_path: Path) -> None:
+    assert newest_row(tmp_path / "metrics.jsonl") is None
+    log = MetricsLog(tmp_path, after_step=0)
+    for step in range(1, 3000):  # longer than the part of the file that is read for the newest row
+        log.write(step, {"loss/total": 1 / step, "speed/images_per_s": float("inf") if step == 2 else 5.0})
+    log.write(3000, {"val/score": 0.5})  # a score alone is no new step
+    log.close()
+    rows = read_metrics(log.path)
+    assert rows[:3] == [(1, "loss/total", 1.0), (1, "speed/images_per_s", 5.0), (2, "loss/total", 0.5)]
+    assert len(rows) == 2 * 2999 - 1 + 1
+    assert newest_row(log.path) == (2999, {"loss/total": 1 / 2999, "speed/images_per_s": 5.0})
+
+
+def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"step": 1, "name": "loss/total", "value": 2.0}) + "\n" + '{"step": 2, "name": "loss/to')
+    assert read_metrics(path) == [(1, "loss/total", 2.0)]
+    assert newest_row(path) == (1, {"loss/total": 2.0})
