@@ -206,8 +206,9 @@ def write_video(path: Path, *, config: PhantomConfig, patient: int) -> VideoTrut
     cv2.setNumThreads(1)
     try:
         with atomic_file(path) as file, av.open(file, "w", format="mp4") as container:
-            # one thread: x264 splits rate control over threads, and the bytes then depend on their number
-            options = {"preset": "veryfast", "crf": "21", "threads": "1"}
+            # one thread: x264 splits rate control over threads, and the bytes then depend on their number; without its macroblock tree,
+            # whose output on the same pictures differed between runs
+            options = {"preset": "veryfast", "crf": "21", "threads": "1", "x264-params": "mbtree=0"}
             stream = container.add_stream("libx264", rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = looks.width, looks.height, "yuv420p"
             stream.thread_count = 1

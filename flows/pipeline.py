@@ -94,11 +94,12 @@ def pretrain_task(
 
 @_stage("evaluate")
 def evaluate_task(
-    lake: str, checkpoint: str, name: str, data: str, encoder: EmbedConfig, config: EvaluateConfig, runner: RunnerName, workers: int | None
+    lake: str, checkpoint: str, tasks: list[tuple[str, str]], encoder: EmbedConfig, runner: RunnerName, workers: int | None
 ) -> None:
-    """A checkpoint to scores."""
-    with _job(lake, runner, workers) as job:
-        run_evaluate(job, checkpoint=checkpoint, task=name, data=Path(data), encoder=encoder, config=config)
+    """A checkpoint to scores on (task, data folder) pairs."""
+    with _job(lake, runner, workers) as job, job.runner.reuse_workers():
+        for name, data in tasks:
+            run_evaluate(job, checkpoint=checkpoint, task=name, data=Path(data), encoder=encoder, config=EvaluateConfig())
 
 
 @_stage("report")
@@ -142,8 +143,8 @@ def run_flow(
     run_id = pretrain_task(lake, dataset, config, validation, validation_task, train_workers, runner)
     if evaluations is None and validation is not None:
         evaluations = [(validation_task, validation)]
-    for task_name, data in evaluations or ():
-        evaluate_task(lake, run_id, task_name, data, embed, EvaluateConfig(), runner, workers)
+    if evaluations:
+        evaluate_task(lake, run_id, evaluations, embed, runner, workers)
     return report_task(lake, run_id)
 
 
@@ -173,5 +174,5 @@ def weekly_flow(
         dataset = latest_dataset(opened, name)
     run_id = pretrain_task(lake, dataset, recipe_named(recipe), validation, validation_task, train_workers, runner)
     if validation is not None:
-        evaluate_task(lake, run_id, validation_task, validation, EmbedConfig(), EvaluateConfig(), runner, workers)
+        evaluate_task(lake, run_id, [(validation_task, validation)], EmbedConfig(), runner, workers)
     return report_task(lake, run_id)

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -57,6 +58,9 @@ class Runner(Protocol):
     ) -> Iterator[Result | Failure[Item]]:
         """Yield `function(item, **shared)` for each item in order, or its Failure."""
 
+    def reuse_workers(self) -> AbstractContextManager[None]:
+        """Maps inside share their workers: what those have imported need not be imported again."""
+
 
 @dataclass(frozen=True, slots=True)
 class SerialRunner:
@@ -79,12 +83,17 @@ class SerialRunner:
             else:
                 yield result
 
+    def reuse_workers(self) -> AbstractContextManager[None]:
+        """Nothing to do: there is one process."""
+        return nullcontext()
 
-@dataclass(frozen=True, slots=True)
+
 class ProcessRunner:
     """In worker processes of one thread each, as many as there are cores; a worker that dies or hangs is replaced."""
 
-    num_workers: int
+    def __init__(self, num_workers: int) -> None:
+        self.num_workers = num_workers
+        self._shared_pool: pebble.ProcessPool | None = None
 
     @property
     def name(self) -> RunnerName:
@@ -97,10 +106,7 @@ class ProcessRunner:
         """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` counts from the item's start."""
         if not items:
             return
-        with (
-            _single_threaded_children(),
-            pebble.ProcessPool(max_workers=min(self.num_workers, len(items)), context=multiprocessing.get_context("spawn")) as pool,
-        ):
+        with _single_threaded_children(), self._pool(len(items)) as pool:
             remaining = iter(items)
             running: deque[tuple[Item, concurrent.futures.Future[Any]]] = deque()
             try:
@@ -114,6 +120,24 @@ class ProcessRunner:
             finally:
                 if running:  # the caller left early: do not wait for work nobody wants
                     pool.stop()  # type: ignore[no-untyped-call]  # pebble has no stubs for it
+
+    @contextmanager
+    def reuse_workers(self) -> Iterator[None]:
+        """Keep the worker processes between the maps inside."""
+        try:
+            with _new_pool(self.num_workers) as self._shared_pool:
+                yield
+        finally:
+            self._shared_pool = None
+
+    def _pool(self, num_items: int) -> AbstractContextManager[pebble.ProcessPool]:
+        if self._shared_pool is not None and self._shared_pool.active:
+            return nullcontext(self._shared_pool)
+        return _new_pool(min(self.num_workers, num_items))
+
+
+def _new_pool(num_workers: int) -> pebble.ProcessPool:
+    return pebble.ProcessPool(max_workers=num_workers, context=multiprocessing.get_context("spawn"))
 
 
 _END: Any = object()
@@ -187,6 +211,10 @@ class RayRunner:
                 yield Failure(item=item, reason="crash", detail=f"the Ray worker died: {_describe(error)}")
             except ray.exceptions.RayTaskError as error:
                 yield Failure(item=item, reason="error", detail=_describe(error.cause), errno=getattr(error.cause, "errno", None))
+
+    def reuse_workers(self) -> AbstractContextManager[None]:
+        """Nothing to do: Ray keeps its workers."""
+        return nullcontext()
 
 
 def _describe(error: BaseException) -> str:

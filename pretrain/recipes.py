@@ -25,7 +25,7 @@ _EPOCH_STEPS = 1250  # DINOv2's epochs are a number of steps, whatever the size 
 def demo() -> PretrainConfig:
     """A tiny ViT that two CPU cores train in about two minutes: a working example of every part, not a useful model.
 
-    With ten thousand image views in all, DINOv2's own settings leave the teacher's outputs near uniform, and nothing is learned. So
+    With nine thousand images seen in all, DINOv2's own settings leave the teacher's outputs near uniform, and nothing is learned. So
     prototypes are few, the teacher is sharp from the start, and colour, by which phantom patients differ most, is jittered hard.
     """
     heads = HeadConfig(num_prototypes=128, hidden_dim=256, bottleneck_dim=64)
@@ -46,10 +46,10 @@ def demo() -> PretrainConfig:
         mask=MaskConfig(),
         loss=LossConfig(teacher_temperature_start=0.02, teacher_temperature=0.03, teacher_temperature_warmup_steps=100),
         optim=OptimConfig(
-            base_lr=4e-3, warmup_steps=32, weight_decay_end=0.1, freeze_last_layer_steps=16, patch_embed_lr_mult=1.0, teacher_momentum=0.98
+            base_lr=4e-3, warmup_steps=28, weight_decay_end=0.1, freeze_last_layer_steps=14, patch_embed_lr_mult=1.0, teacher_momentum=0.98
         ),
-        train=TrainConfig(num_steps=320, batch_size=32, log_every=5),
-        checkpoint=CheckpointConfig(every=80),
+        train=TrainConfig(num_steps=280, batch_size=32, log_every=5),
+        checkpoint=CheckpointConfig(every=70),
     )
 
 

@@ -47,6 +47,23 @@ def test_more_items_than_are_in_flight_at_once_are_all_done(tmp_path: Path) -> N
     assert sorted(os.listdir(tmp_path)) == names
 
 
+def own_process(item: int) -> int:
+    return os.getpid()
+
+
+def test_workers_are_reused_where_asked_and_survive_a_crash_of_one() -> None:
+    runner = make_runner("processes", 1)
+    with runner.reuse_workers():
+        first, second = ([*runner.map(own_process, [0])] for _ in range(2))
+        crashed = list(runner.map(misbehave, ["crash"]))
+        third = list(runner.map(own_process, [0]))
+    assert first == second
+    assert crashed == [Failure(item="crash", reason="crash", detail="the worker process died with exit code -11")]
+    assert isinstance(third[0], int)
+    assert third != first
+    assert [*runner.map(own_process, [0])] not in (first, third)
+
+
 def test_leaving_early_does_not_wait_for_the_rest() -> None:
     results = make_runner("processes", 2).map(misbehave, ["a", "hang", "hang"])
     started = time.monotonic()
