@@ -14,7 +14,7 @@ import torch
 from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_features, cached_tokens
-from evaluation.items import SPLITS, Item, Task, fingerprint
+from evaluation.items import SPLITS, Fingerprint, Item, Task
 from evaluation.knn import choose_k, knn_predict
 from evaluation.linear import fit_linear_probe
 from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores, mean_scores, primary_metric
@@ -29,11 +29,18 @@ STAGE_VERSION = 3
 Ints = npt.NDArray[np.int64]
 
 
-def evaluate_model(model: ModelRef, *, task: Task, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
+def evaluate_model(model: ModelRef, *, task: Task, identity: Fingerprint, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
     """Every head's test scores of one model on one task, with 95% bootstrap intervals over groups.
 
     Classification and ordinal tasks give k-NN and linear-probe rows, segmentation tasks linear-segmentation rows. A second call with
     the same weights, data and settings returns the scores it finds under `cache_dir`.
+
+    Args:
+        model: the backbone.
+        task: what to score it on.
+        identity: `fingerprint(task)`, made once for all models.
+        config: protocol.
+        cache_dir: folder for features, patch tokens and finished scores.
 
     Raises:
         TaskError: the task's files are missing or damaged, or a split or class is empty.
@@ -42,9 +49,8 @@ def evaluate_model(model: ModelRef, *, task: Task, config: EvaluateConfig, cache
     warnings = task.validate()
     if len({item.group for item in task.split("test")}) == 1:
         warnings = (*warnings, "the test split is one patient: no interval can be given")
-    found = fingerprint(task, num_workers=config.num_workers)
     cache = Path(cache_dir)
-    key = content_id([STAGE_VERSION, model.model_id, model.label, model.weights, task.name, found.data_id, task.notes, asdict(config)])
+    key = content_id([STAGE_VERSION, model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config)])
     evidence = cache / f"scores-{key}.json"
     if evidence.is_file():
         return tuple(
@@ -58,11 +64,11 @@ def evaluate_model(model: ModelRef, *, task: Task, config: EvaluateConfig, cache
         "weights": model.weights,
         "protocol": "frozen; chosen on val, reported on test",
         **({"splits": "; ".join(task.notes)} if task.notes else {}),
-        **({"warnings": "; ".join((*warnings, *found.leaks))} if warnings or found.leaks else {}),
+        **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
     }
     scores = tuple(
-        _score(model, task, found.data_id, head, metric, interval, {**common, **details}, config.seed)
-        for head, metric, interval, details in heads(backbone, model, task, found.data_id, config, cache)
+        _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)
+        for head, metric, interval, details in heads(backbone, model, task, identity.data_id, config, cache)
     )
     write_json(evidence, [_finite(asdict(score)) for score in scores])
     return scores

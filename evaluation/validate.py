@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from evaluation.backbone import ModelRef, features_of, load_backbone
+from evaluation.config import EvaluateConfig
 from evaluation.features import extract_features
 from evaluation.images import jpeg_image, stream
 from evaluation.items import TaskError
@@ -31,11 +32,7 @@ def knn_score(
     data: str,
     task: str,
     k: int = 10,
-    image_size: int | None = None,
-    batch_size: int | None = None,
-    num_workers: int = 2,
-    device: str = "auto",
-    seed: int = 0,
+    config: EvaluateConfig | None = None,
 ) -> tuple[str, float]:
     """k-NN score of the validation split against the training split; a callback for choosing checkpoints.
 
@@ -44,11 +41,7 @@ def knn_score(
         data: folder of the evaluation data.
         task: a known task name, or auto.
         k: neighbours; one number, because choosing it here too would flatter the checkpoint.
-        image_size: side in pixels; the model's own where not given.
-        batch_size: images per forward pass; what suits the device where not given.
-        num_workers: decoding threads.
-        device: auto, cpu or cuda.
-        seed: of a validation split that the data does not name.
+        config: image and batch size, workers, device, and the seed of a validation split that the data does not name.
 
     Returns:
         The metric's name, such as landmarks/val/knn_balanced_accuracy, and its value.
@@ -57,13 +50,16 @@ def knn_score(
         TaskError: the data is not usable, or is a segmentation set, which has no k-NN score.
         BackboneError: the folder is not a usable backbone.
     """
-    found = resolve_task(task, Path(data), seed=seed)
+    config = config or EvaluateConfig()
+    found = resolve_task(task, Path(data), seed=config.seed)
     if found.kind == "segmentation":
         raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
     found.validate()
     seen = replace(found, items=tuple(item for item in found.items if item.split != "test"))
-    backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=device, image_size=image_size)
-    features = torch.from_numpy(extract_features(backbone, seen.items, batch_size=batch_size, num_workers=num_workers)["last"])
+    backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=config.device, image_size=config.image_size)
+    features = torch.from_numpy(
+        extract_features(backbone, seen.items, batch_size=config.batch_size, num_workers=config.num_workers)["last"]
+    )
     labels = class_indices(seen.items, seen.classes)
     train = np.array([item.split == "train" for item in seen.items])
     metric = primary_metric(found.kind)
@@ -79,11 +75,7 @@ def retrieval_score(
     exclude_s: float = 5.0,
     k: int = 5,
     max_images: int = 1000,
-    image_size: int | None = None,
-    batch_size: int | None = None,
-    num_workers: int = 2,
-    device: str = "auto",
-    seed: int = 0,
+    config: EvaluateConfig | None = None,
 ) -> tuple[str, float]:
     """How often a frame's nearest neighbours come from its own video; needs no labels.
 
@@ -93,11 +85,7 @@ def retrieval_score(
         exclude_s: frames of the same video nearer than this in seconds are not neighbours: they are almost the same picture.
         k: neighbours that vote.
         max_images: frames taken by chance from larger datasets.
-        image_size: side in pixels; the model's own where not given.
-        batch_size: images per forward pass; what suits the device where not given.
-        num_workers: decoding threads.
-        device: auto, cpu or cuda.
-        seed: of that choice.
+        config: image and batch size, workers, device, and the seed of that choice.
 
     Returns:
         The metric's name and its value in [0, 1], every video counting alike.
@@ -106,8 +94,9 @@ def retrieval_score(
         TaskError: no video has two frames that far apart.
         BackboneError: the folder is not a usable backbone.
     """
+    config = config or EvaluateConfig()
     table = pq.read_table(samples, columns=["shard", "frame_id", "video_id", "byte_offset", "byte_size"])
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(table))[:max_images])
+    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(table))[:max_images])
     rows = table.take(chosen).to_pylist()
     folder = Path(samples).parent
 
@@ -117,8 +106,8 @@ def retrieval_score(
             data = file.read(int(str(row["byte_size"])))
         return jpeg_image(data, size=backbone.image_size, interpolation=backbone.interpolation)
 
-    backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=device, image_size=image_size)
-    batches = stream(read, rows, batch_size=batch_size or backbone.batch_size, num_workers=num_workers)
+    backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=config.device, image_size=config.image_size)
+    batches = stream(read, rows, batch_size=config.batch_size or backbone.batch_size, num_workers=config.num_workers)
     features = torch.from_numpy(np.concatenate([features_of(backbone, pixels)["last"] for pixels in batches]))
     names: dict[str, int] = {}
     videos = torch.tensor([names.setdefault(str(row["video_id"]), len(names)) for row in rows])

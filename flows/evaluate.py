@@ -8,6 +8,7 @@ from pathlib import Path
 from curation.config import EmbedConfig
 from curation.encoder import export_encoder
 from evaluation.config import EvaluateConfig
+from evaluation.items import fingerprint
 from evaluation.run import STAGE_VERSION, ModelRef, evaluate_model
 from evaluation.tasks import resolve_task
 from flows.job import Job
@@ -42,6 +43,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         TaskError: no such task, or its data is unusable.
     """
     found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
+    identity = fingerprint(found, num_workers=config.num_workers)
     model, artifact = _model(job, checkpoint)
     baseline = _baseline(job, encoder)
     settings = {
@@ -49,7 +51,9 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         "task": found.name,
         "baseline": baseline.model_id,
     }
-    plan = plan_run(stage="evaluate", version=STAGE_VERSION, config=settings, inputs=[artifact, task_artifact(found)], seed=config.seed)
+    plan = plan_run(
+        stage="evaluate", version=STAGE_VERSION, config=settings, inputs=[artifact, task_artifact(found, identity)], seed=config.seed
+    )
     if run_id := completed_run_id(job.lake, plan):
         say(f"evaluate: {found.name} is scored already")
         return scores_of(job.lake, run_id)
@@ -58,7 +62,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     )
     with job.record(plan) as run:
         models = (model, random, baseline)
-        scored = job.runner.map(evaluate_model, models, task=found, config=config, cache_dir=str(job.lake.root / "staging" / "evaluate"))
+        cache_dir = str(job.lake.root / "staging" / "evaluate")
+        scored = job.runner.map(evaluate_model, models, task=found, identity=identity, config=config, cache_dir=cache_dir)
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
         run.rows("scores", scores)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from evaluation.items import Task, fingerprint
+from evaluation.items import Fingerprint, Task, fingerprint
 from evaluation.tasks import resolve_task
 from evaluation.validate import knn_score, retrieval_score
 from flows.job import Job
@@ -48,7 +48,8 @@ def run_pretrain(
     found = dataset_named(job.lake, dataset)
     inputs = [artifact_of(found)]
     if validation is not None:
-        inputs.append(task_artifact(resolve_task(validation[0], validation[1])))
+        task = resolve_task(validation[0], validation[1])
+        inputs.append(task_artifact(task, fingerprint(task)))
     plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=config, inputs=inputs, seed=config.train.seed)
     if run_id := completed_run_id(job.lake, plan):
         say(f"pretrain: {run_id} is finished already")
@@ -85,7 +86,6 @@ def _validator(job: Job, dataset: Dataset, validation: tuple[str, Path] | None) 
     return functools.partial(retrieval_score, samples=str(job.lake.root / dataset.path / "samples.parquet"), exclude_s=RETRIEVAL_EXCLUDES_S)
 
 
-def task_artifact(task: Task) -> Artifact:
+def task_artifact(task: Task, identity: Fingerprint) -> Artifact:
     """An evaluation set as the lineage names it."""
-    data_id = fingerprint(task).data_id
-    return Artifact(artifact_id=data_id, kind="task", uri=task.name, sha256=data_id, num_rows=len(task.items))
+    return Artifact(artifact_id=identity.data_id, kind="task", uri=task.name, sha256=identity.data_id, num_rows=len(task.items))

@@ -18,10 +18,11 @@ from PIL import Image
 
 from evaluation.backbone import BackboneError, ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.items import TaskError
+from evaluation.items import Task, TaskError, fingerprint
 from evaluation.run import evaluate_model
 from evaluation.tasks import read_task
 from evaluation.validate import knn_score, retrieval_accuracy, retrieval_score
+from warehouse.records import Score
 
 QUICK = EvaluateConfig(k=(1, 3), regularization=(0.01, 1.0), segmentation_epochs=8, segmentation_learning_rates=(0.03,), num_bootstrap=50)
 
@@ -30,9 +31,13 @@ def _ref(folder: str) -> ModelRef:
     return ModelRef(model_id="abc", label="ours", path=folder)
 
 
+def evaluate(model: ModelRef, *, task: Task, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
+    return evaluate_model(model, task=task, identity=fingerprint(task), config=config, cache_dir=cache_dir)
+
+
 def test_colours_are_told_apart_by_both_heads(vit_folder: str, colours: Path, tmp_path: Path) -> None:
     task = read_task(colours, name="colours")
-    scores = evaluate_model(_ref(vit_folder), task=task, config=QUICK, cache_dir=str(tmp_path))
+    scores = evaluate(_ref(vit_folder), task=task, config=QUICK, cache_dir=str(tmp_path))
     assert [(s.head, s.metric) for s in scores] == [
         (head, metric) for head in ("knn", "linear") for metric in ("accuracy", "balanced_accuracy", "macro_f1")
     ]
@@ -53,13 +58,13 @@ def test_colours_are_told_apart_by_both_heads(vit_folder: str, colours: Path, tm
 
 def test_an_ordinal_task_adds_the_weighted_kappa(cnn_folder: str, colours: Path, tmp_path: Path) -> None:
     task = read_task(colours, kind="ordinal")
-    scores = evaluate_model(_ref(cnn_folder), task=task, config=QUICK, cache_dir=str(tmp_path))
+    scores = evaluate(_ref(cnn_folder), task=task, config=QUICK, cache_dir=str(tmp_path))
     assert {s.metric for s in scores} == {"accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa"}
     assert "val_quadratic_weighted_kappa" in scores[0].details
 
 
 def test_squares_are_segmented(vit_folder: str, squares: Path, tmp_path: Path) -> None:
-    scores = evaluate_model(_ref(vit_folder), task=read_task(squares), config=replace(QUICK, image_size=112), cache_dir=str(tmp_path))
+    scores = evaluate(_ref(vit_folder), task=read_task(squares), config=replace(QUICK, image_size=112), cache_dir=str(tmp_path))
     assert [(s.head, s.metric, s.num_items) for s in scores] == [("linear_segmentation", "dice", 6), ("linear_segmentation", "iou", 6)]
     assert scores[0].value > 0.5
     assert scores[0].details["tokens"] == "8x8"
@@ -68,16 +73,16 @@ def test_squares_are_segmented(vit_folder: str, squares: Path, tmp_path: Path) -
 def test_a_second_call_returns_what_the_first_one_found(vit_folder: str, colours: Path, tmp_path: Path) -> None:
     task, model = read_task(colours), tmp_path / "model"
     shutil.copytree(vit_folder, model)
-    first = evaluate_model(_ref(str(model)), task=task, config=QUICK, cache_dir=str(tmp_path / "cache"))
+    first = evaluate(_ref(str(model)), task=task, config=QUICK, cache_dir=str(tmp_path / "cache"))
     shutil.rmtree(model)  # so that nothing could be computed
-    assert evaluate_model(_ref(str(model)), task=task, config=QUICK, cache_dir=str(tmp_path / "cache")) == first
+    assert evaluate(_ref(str(model)), task=task, config=QUICK, cache_dir=str(tmp_path / "cache")) == first
     with pytest.raises(BackboneError, match=r"has no config\.json"):
-        evaluate_model(_ref(str(model)), task=task, config=replace(QUICK, seed=1), cache_dir=str(tmp_path / "cache"))
+        evaluate(_ref(str(model)), task=task, config=replace(QUICK, seed=1), cache_dir=str(tmp_path / "cache"))
 
 
 def test_two_computations_give_equal_scores(vit_folder: str, colours: Path, tmp_path: Path) -> None:
     task = read_task(colours)
-    results = [evaluate_model(_ref(vit_folder), task=task, config=QUICK, cache_dir=str(tmp_path / name)) for name in "ab"]
+    results = [evaluate(_ref(vit_folder), task=task, config=QUICK, cache_dir=str(tmp_path / name)) for name in "ab"]
     assert results[0] == results[1]
 
 
@@ -85,7 +90,7 @@ def test_evidence_that_has_an_undefined_value_is_json(vit_folder: str, colours: 
     task = read_task(colours, kind="ordinal")
     one_class = tuple(item for item in task.items if item.split != "test" or item.label == "red")
     for _ in range(2):
-        scores = evaluate_model(_ref(vit_folder), task=replace(task, items=one_class), config=QUICK, cache_dir=str(tmp_path))
+        scores = evaluate(_ref(vit_folder), task=replace(task, items=one_class), config=QUICK, cache_dir=str(tmp_path))
         undefined = [s for s in scores if s.metric == "quadratic_weighted_kappa" and np.isnan(s.value)]
         assert undefined or all(s.value <= 1 for s in scores)
         assert "which therefore is not scored" in scores[0].details["warnings"]
