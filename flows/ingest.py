@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from curation.config import IngestConfig
-from curation.ingest import INGEST_VERSION, evidence_path, find_videos, hash_video, ingest_key, ingest_video, reject_for_failure
+from curation.discover import find_videos, hash_video
+from curation.ingest import INGEST_VERSION, evidence_path, ingest_key, ingest_video, reject_for_failure
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import Failure, raise_if_machine_failed

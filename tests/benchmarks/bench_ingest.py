@@ -19,7 +19,8 @@ from pathlib import Path
 import av
 
 from curation.config import IngestConfig
-from curation.ingest import hash_video, ingest_video
+from curation.discover import hash_video
+from curation.ingest import ingest_video
 from curation.video import DecoderDisagreement, index_packets, sample_frames
 
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from curation.config import IngestConfig
-from curation.ingest import INGEST_VERSION, find_videos, hash_video, ingest_key, ingest_video, reject_for_failure
+from curation.discover import find_videos, hash_video
+from curation.ingest import INGEST_VERSION, ingest_key, ingest_video, reject_for_failure
 from curation.pack import iter_pack, read_frame
 from warehouse.records import IngestedVideo, VideoRef
 from warehouse.schema import TABLES

@@ -1,0 +1,85 @@
+"""The lake's rows about a scanned video: one for each sampled frame, and small pictures of what was dropped."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import IO
+
+import cv2
+import numpy as np
+
+from curation.pack import PackEntry
+from curation.privacy import pixelated
+from curation.scan import Sample, Scan, spooled
+from warehouse.records import FramePack, VideoRef
+
+__all__ = ["frame_rows", "preview_rows"]
+
+_PRIVACY_REASONS = ("out_of_body",)
+_PREVIEWS_PER_REASON = 3
+_PREVIEW_WIDTH = 160
+_PREVIEW_COLUMNS = 12
+
+
+def frame_rows(
+    video: VideoRef, key: str, scan: Scan, ids: list[str], pack: FramePack | None, entries: Iterable[PackEntry]
+) -> list[dict[str, object]]:
+    """One row of the table `frames` for each sample, kept or dropped; `entries` say where in the pack the kept ones lie."""
+    places = {entry.frame_id: entry for entry in entries}
+    rows: list[dict[str, object]] = []
+    for frame_id, sample in zip(ids, scan.samples, strict=True):
+        place = places.get(frame_id)
+        quality = sample.quality
+        rows.append(
+            {
+                "frame_id": frame_id,
+                "video_id": video.video_id,
+                "ingest_key": key,
+                "frame_index": sample.frame_index,
+                "pts_us": sample.pts_us,
+                "decoder": scan.report.decoder,
+                "crop_x": scan.area.x,
+                "crop_y": scan.area.y,
+                "crop_width": scan.area.width,
+                "crop_height": scan.area.height,
+                "blur": quality.blur,
+                "luma": quality.luma,
+                "dark_share": quality.dark_share,
+                "bright_share": quality.bright_share,
+                "specular_share": quality.specular_share,
+                "motion": None if math.isnan(quality.motion) else quality.motion,
+                "out_of_body": sample.out_of_body,
+                "phash": f"{sample.phash:016x}",
+                "keep": place is not None,
+                "drop_reason": sample.drop_reason,
+                "pack_id": pack.pack_id if pack and place else None,
+                "byte_offset": place.byte_offset if place else None,
+                "byte_size": place.byte_size if place else None,
+                "width": scan.stored_size[0] if place else None,
+                "height": scan.stored_size[1] if place else None,
+                "sha256": place.sha256 if place else None,
+            }
+        )
+    return rows
+
+
+def preview_rows(key: str, ids: list[str], samples: list[Sample], spool: IO[bytes]) -> list[dict[str, object]]:
+    """Small pictures of up to three dropped frames per reason: the first, the middle and the last."""
+    dropped: dict[str, list[int]] = defaultdict(list)
+    for position, sample in enumerate(samples):
+        if sample.drop_reason:
+            dropped[sample.drop_reason].append(position)
+    rows: list[dict[str, object]] = []
+    for reason, positions in sorted(dropped.items()):
+        chosen = sorted({positions[round(i * (len(positions) - 1) / (_PREVIEWS_PER_REASON - 1))] for i in range(_PREVIEWS_PER_REASON)})
+        for position in chosen:
+            picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, samples[position]), np.uint8), cv2.IMREAD_COLOR))
+            height = max(1, round(_PREVIEW_WIDTH * picture.shape[0] / picture.shape[1]))
+            small = cv2.resize(picture, (_PREVIEW_WIDTH, height), interpolation=cv2.INTER_AREA)
+            if reason in _PRIVACY_REASONS:
+                small = pixelated(small, _PREVIEW_COLUMNS)
+            _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+            rows.append({"frame_id": ids[position], "ingest_key": key, "drop_reason": reason, "jpeg": bytes(jpeg)})
+    return rows

@@ -1,0 +1,179 @@
+"""Frames by PyAV, which says frame by frame what is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from importlib.metadata import version
+
+import av.logging
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from curation.container import PacketIndex, is_unindexed, opened
+from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, log_line, microseconds, sample_slot
+
+__all__ = ["overview_frames", "sample_with_pyav"]
+
+
+def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.ndarray]:
+    """Up to `num_frames` RGB pictures spread over the video, scaled down to at most `max_side`; for what is constant in a video.
+
+    Keyframes nearest to evenly spaced times; where the container cannot seek or holds too few keyframes, also some of the first frames.
+    """
+    pictures: dict[int, np.ndarray] = {}
+    with opened(path) as (container, stream), contextlib.suppress(FFmpegError):
+        start, duration = stream.start_time or 0, stream.duration or 0
+        if duration and not is_unindexed(container):
+            for position in range(num_frames):
+                container.seek(start + duration * (2 * position + 1) // (2 * num_frames), stream=stream)
+                frame = next(container.decode(stream), None)
+                if frame is not None and frame.pts is not None and frame.pts not in pictures:
+                    pictures[frame.pts] = _shrunk(frame, max_side)
+    if len(pictures) < min(3, num_frames):
+        stride = 6
+        with opened(path) as (container, stream), contextlib.suppress(FFmpegError):
+            for number, frame in enumerate(container.decode(stream)):
+                if len(pictures) >= num_frames or number > stride * num_frames:
+                    break
+                if number % stride == 0 and frame.pts not in pictures:
+                    pictures[frame.pts if frame.pts is not None else -1 - number] = _shrunk(frame, max_side)
+    return list(pictures.values())
+
+
+def sample_with_pyav(path: str, fps: Fraction, report: DecodeReport, index: PacketIndex) -> Iterator[SampledFrame]:
+    """See `curation.video.sample_frames`; every frame where `fps` is 0."""
+    report.decoder, report.decoder_version = "PyAV", version("av")
+    damage = _DamageMap()
+    first: int | None = None
+    previous, last_slot, number = -1, -1, 0
+    size: tuple[int, int] | None = None
+    num_backward = num_resized = 0
+    with opened(path) as (container, stream):
+        time_base = stream.time_base or Fraction(1, 1_000_000)
+        frame_ticks = _ticks_per_frame(stream, time_base)
+        for frame in _decoded(container, stream, damage):
+            is_corrupt = damage.covers(frame)
+            report.num_frames_decoded += 1
+            report.num_frames_corrupt += is_corrupt
+            size = size or (frame.width, frame.height)
+            num_resized += (frame.width, frame.height) != size
+            first = first if first is not None else (frame.pts if frame.pts is not None else 0)
+            ticks = frame.pts - first if frame.pts is not None else previous + frame_ticks
+            if ticks <= previous and number:
+                num_backward += 1  # a frame that is not after its predecessor has no place in time
+            else:
+                previous = ticks
+                slot = sample_slot(ticks, time_base, fps) if fps else number
+                if slot > last_slot:
+                    last_slot = slot
+                    yield SampledFrame(
+                        frame_index=number, pts_us=microseconds(ticks, time_base), rgb=_rgb(frame, size), is_corrupt=is_corrupt
+                    )
+            number += 1
+        declared = stream.frames
+    expected = 0 if index.has_hidden else max(len(index.pts), declared)
+    if index.error:
+        report.problems.append(f"the file could not be read to its end: {index.error}")
+    if number < expected:
+        report.problems.append(f"{number} of {expected} declared frames could be decoded")
+    if num_backward:
+        report.problems.append(f"{num_backward} frames are not later than the frame before them")
+    if num_resized:
+        report.problems.append(f"{num_resized} frames have another size than the first and were scaled to it")
+    if report.num_frames_corrupt:
+        report.problems.append(f"{report.num_frames_corrupt} of {number} frames are damaged or predicted from damaged ones")
+    if damage.messages:
+        report.problems.append("the decoder logged: " + "; ".join(damage.messages))
+
+
+class _DamageMap:
+    """Which frames are damaged: from the first error in a group of pictures to its end, in decoding order.
+
+    A damaged frame is the reference of the ones after it, which decode without complaint; only a keyframe starts clean.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self._group = 0
+        self._order = 0
+        self._place: dict[int, tuple[int, int]] = {}
+        self._first_error: dict[int, int] = {}
+
+    def enter(self, packet: Packet[VideoStream]) -> None:
+        self._order += 1
+        self._group += packet.is_keyframe
+        if packet.pts is not None:
+            self._place[packet.pts] = (self._group, self._order)
+
+    def log(self, messages: list[str]) -> None:
+        self._first_error.setdefault(self._group, self._order)
+        for message in messages:
+            if len(self.messages) < MAX_MESSAGES and message not in self.messages:
+                self.messages.append(message)
+
+    def covers(self, frame: VideoFrame) -> bool:
+        here = self._place.pop(frame.pts, None) if frame.pts is not None else None
+        group, order = here or (self._group, self._order)
+        if frame.is_corrupt:
+            self._first_error[group] = min(order, self._first_error.get(group, order))
+        for old in [past for past in self._first_error if past < group - 2]:
+            del self._first_error[old]
+        return group in self._first_error and order >= self._first_error[group]
+
+
+def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap) -> Iterator[VideoFrame]:
+    """All frames in presentation order; errors go to `damage`, never up."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        packets = container.demux(stream)
+        while True:
+            packet: Packet[VideoStream] | None = None
+            frames: list[VideoFrame] = []
+            failures: list[str] = []
+            with av.logging.Capture() as log:
+                try:
+                    packet = next(packets, None)
+                    if packet is not None:
+                        if packet.size:
+                            damage.enter(packet)
+                        frames = packet.decode()
+                except FFmpegError as failure:
+                    failures = [log_line(str(failure.strerror))]
+            failures += [log_line(message) for level, _, message in log if level <= av.logging.ERROR]
+            if failures or (packet is not None and packet.is_corrupt):
+                damage.log(failures or ["a packet is flagged corrupt"])
+            if packet is None:
+                return
+            yield from frames
+    finally:
+        av.logging.set_level(before)
+
+
+def _ticks_per_frame(stream: VideoStream, time_base: Fraction) -> int:
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    return max(1, round(1 / (rate * time_base)))
+
+
+def _rgb(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
+    if (frame.width, frame.height) != size:
+        frame = frame.reformat(width=size[0], height=size[1])
+    return _upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+
+
+def _shrunk(frame: VideoFrame, max_side: int) -> np.ndarray:
+    scale = min(1.0, max_side / max(frame.width, frame.height))
+    width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+    return _upright(frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray(), frame.rotation)
+
+
+def _upright(rgb: np.ndarray, rotation: int) -> np.ndarray:
+    """Apply the display matrix, whose angle is counterclockwise."""
+    quarter_turns = round(rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb
