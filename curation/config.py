@@ -53,8 +53,12 @@ class PhantomConfig:
 class IngestConfig:
     """Decoding, filtering and temporal deduplication of one video."""
 
-    fps: float = 1.0
-    """sampled frames per second of presentation time; 0 takes every frame"""
+    fps: float | Literal["auto"] = 1.0
+    """sampled frames per second of presentation time; auto: one a second, from keyframes alone where they are at most a second apart"""
+    keyframes: bool = False
+    """decode keyframes alone, and take the first one at or after each time that is due"""
+    all: bool = False
+    """take every frame (with keyframes, every keyframe), whatever fps says"""
     decoder: Literal["decord", "pyav"] = "decord"
     """decord falls back to PyAV by itself for files that it cannot be trusted with"""
     max_side: int = 512
@@ -86,8 +90,8 @@ class IngestConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no video could satisfy."""
-        if not 0 <= self.fps <= 1000:
-            raise ValueError(f"fps={self.fps} is outside 0-1000; use 1 for one frame a second or 0 for every frame")
+        if self.fps != "auto" and not 0 < self.fps <= 1000:
+            raise ValueError(f"fps={self.fps} is not above 0 and up to 1000; use 1 for one frame a second, auto, or --all for every frame")
         if self.max_side < 0 or 0 < self.max_side < 32:
             raise ValueError(f"max_side={self.max_side} is too small; use 0 (never scale) or at least 32 pixels")
         if not 1 <= self.jpeg_quality <= 100:

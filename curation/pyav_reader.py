@@ -46,18 +46,21 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
     return list(pictures.values())
 
 
-def sample_with_pyav(path: str, fps: Fraction, report: DecodeReport, index: PacketIndex) -> Iterator[SampledFrame]:
-    """See `curation.video.sample_frames`; every frame where `fps` is 0."""
-    report.decoder, report.decoder_version = "PyAV", version("av")
+def sample_with_pyav(
+    path: str, fps: Fraction, report: DecodeReport, index: PacketIndex, *, keyframes: bool = False
+) -> Iterator[SampledFrame]:
+    """See `curation.video.sample_frames`; every frame, or every keyframe, where `fps` is 0."""
+    report.decoder, report.decoder_version = "PyAV keyframes" if keyframes else "PyAV", version("av")
     damage = _DamageMap()
-    first: int | None = None
-    previous, last_slot, number = -1, -1, 0
+    in_order = np.sort(index.pts)
+    first: int | None = int(in_order[0]) if keyframes else None
+    previous, last_slot, num_seen = -1, -1, 0
     size: tuple[int, int] | None = None
     num_backward = num_resized = 0
     with opened(path) as (container, stream):
         time_base = stream.time_base or Fraction(1, 1_000_000)
         frame_ticks = _ticks_per_frame(stream, time_base)
-        for frame in _decoded(container, stream, damage):
+        for frame in _decoded(container, stream, damage, keyframes=keyframes):
             is_corrupt = damage.covers(frame)
             report.num_frames_decoded += 1
             report.num_frames_corrupt += is_corrupt
@@ -65,29 +68,33 @@ def sample_with_pyav(path: str, fps: Fraction, report: DecodeReport, index: Pack
             num_resized += (frame.width, frame.height) != size
             first = first if first is not None else (frame.pts if frame.pts is not None else 0)
             ticks = frame.pts - first if frame.pts is not None else previous + frame_ticks
-            if ticks <= previous and number:
+            if ticks <= previous and num_seen:
                 num_backward += 1  # a frame that is not after its predecessor has no place in time
             else:
                 previous = ticks
-                slot = sample_slot(ticks, time_base, fps) if fps else number
+                slot = sample_slot(ticks, time_base, fps) if fps else num_seen
                 if slot > last_slot:
                     last_slot = slot
+                    number = int(np.searchsorted(in_order, first + ticks)) if keyframes else num_seen
                     yield SampledFrame(
                         frame_index=number, pts_us=microseconds(ticks, time_base), rgb=_rgb(frame, size), is_corrupt=is_corrupt
                     )
-            number += 1
+            num_seen += 1
         declared = stream.frames
-    expected = 0 if index.has_hidden else max(len(index.pts), declared)
+    if keyframes:
+        expected, what = int(index.is_key.sum()), "keyframes"
+    else:
+        expected, what = 0 if index.has_hidden else max(len(index.pts), declared), "declared frames"
     if index.error:
         report.problems.append(f"the file could not be read to its end: {index.error}")
-    if number < expected:
-        report.problems.append(f"{number} of {expected} declared frames could be decoded")
+    if num_seen < expected:
+        report.problems.append(f"{num_seen} of {expected} {what} could be decoded")
     if num_backward:
         report.problems.append(f"{num_backward} frames are not later than the frame before them")
     if num_resized:
         report.problems.append(f"{num_resized} frames have another size than the first and were scaled to it")
     if report.num_frames_corrupt:
-        report.problems.append(f"{report.num_frames_corrupt} of {number} frames are damaged or predicted from damaged ones")
+        report.problems.append(f"{report.num_frames_corrupt} of {num_seen} frames are damaged or predicted from damaged ones")
     if damage.messages:
         report.problems.append("the decoder logged: " + "; ".join(damage.messages))
 
@@ -127,8 +134,10 @@ class _DamageMap:
         return group in self._first_error and order >= self._first_error[group]
 
 
-def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap) -> Iterator[VideoFrame]:
-    """All frames in presentation order; errors go to `damage`, never up."""
+def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap, *, keyframes: bool) -> Iterator[VideoFrame]:
+    """All frames, or all keyframes, in presentation order; errors go to `damage`, never up."""
+    if keyframes:
+        stream.codec_context.skip_frame = "NONKEY"
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
@@ -140,7 +149,9 @@ def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap)
             with av.logging.Capture() as log:
                 try:
                     packet = next(packets, None)
-                    if packet is not None:
+                    if packet is not None and (
+                        packet.is_keyframe or not keyframes or not packet.size
+                    ):  # an empty packet drains the decoder
                         if packet.size:
                             damage.enter(packet)
                         frames = packet.decode()

@@ -1,7 +1,8 @@
-"""Sampling in presentation time: what a sampled frame is, which frames are due, and what is noted while they are decoded."""
+"""Sampling in presentation time: which frames are due, what a sampled frame is, and what is noted while they are decoded."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,11 +10,36 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["DecodeReport", "Decoder", "DecoderDisagreement", "SampledFrame", "log_line", "microseconds", "sample_slot"]
+from curation.config import IngestConfig
+from curation.container import PacketIndex
 
+__all__ = [
+    "DecodeReport",
+    "Decoder",
+    "DecoderDisagreement",
+    "SampledFrame",
+    "Sampling",
+    "choose_sampling",
+    "keyframe_spacing_s",
+    "log_line",
+    "microseconds",
+    "sample_slot",
+]
+
+AUTO_FPS = 1.0
 Decoder = Literal["decord", "pyav"]
 MAX_MESSAGES = 8
 """lines of a decoder's log that are kept"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """Which frames of a video are taken."""
+
+    fps: float
+    """samples per second of presentation time; 0 for every frame"""
+    keyframes: bool
+    """only keyframes are decoded, and samples are those at or after the times due"""
 
 
 class DecoderDisagreement(RuntimeError):
@@ -45,6 +71,22 @@ class DecodeReport:
     num_frames_corrupt: int = 0
     problems: list[str] = field(default_factory=list)
     """what was wrong, in sentences; empty for a sound video"""
+
+
+def choose_sampling(config: IngestConfig, index: PacketIndex) -> Sampling:
+    """What the settings mean for one video: `auto` takes keyframes where they are at most a sampling interval apart."""
+    fps = AUTO_FPS if config.fps == "auto" else config.fps
+    close = config.fps == "auto" and keyframe_spacing_s(index) <= 1 / AUTO_FPS
+    # a stream without keyframes, such as one with intra refresh, has to be decoded whole
+    return Sampling(fps=0.0 if config.all else fps, keyframes=bool(index.is_key.any()) and (config.keyframes or close))
+
+
+def keyframe_spacing_s(index: PacketIndex) -> float:
+    """The longest time in seconds without a keyframe, from the first frame to the last; infinite where there is none."""
+    if not index.is_key.any():
+        return math.inf
+    times = np.sort(np.concatenate([index.pts[index.is_key], [index.pts.min(), index.pts.max()]]))
+    return float(np.diff(times).max() * index.time_base)
 
 
 def sample_slot(ticks: int, time_base: Fraction, fps: Fraction) -> int:

@@ -13,6 +13,7 @@ from curation.content_area import ContentArea, content_mask, find_content_area, 
 from curation.phash import perceptual_hash
 from curation.privacy import color_profile
 from curation.quality import FILTER_WIDTH, FrameQuality, inner_mask, measure, shrink
+from curation.sampling import choose_sampling
 from curation.video import (
     DecoderDisagreement,
     DecodeReport,
@@ -119,10 +120,11 @@ def _scan_with(
     index: PacketIndex,
 ) -> Scan:
     report = DecodeReport()
+    sampling = choose_sampling(config, index)
     geometry = _geometry(area, config)
     samples: list[Sample] = []
     previous: np.ndarray | None = None
-    for frame in sample_frames(path, fps=config.fps, decoder=decoder, report=report, index=index):
+    for frame in sample_frames(path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index):
         crop = frame.rgb[area.y : area.y + area.height, area.x : area.x + area.width]
         sample, previous = _measure(frame, crop, geometry, previous)
         jpeg = _encode(crop, geometry, config.jpeg_quality)

@@ -31,9 +31,17 @@ __all__ = [
 
 
 def sample_frames(
-    path: str, *, fps: float, decoder: Decoder = "decord", report: DecodeReport | None = None, index: PacketIndex | None = None
+    path: str,
+    *,
+    fps: float,
+    keyframes: bool = False,
+    decoder: Decoder = "decord",
+    report: DecodeReport | None = None,
+    index: PacketIndex | None = None,
 ) -> Iterator[SampledFrame]:
     """Decode the first frame at or after every multiple of 1 / `fps` seconds; every frame where `fps` is 0.
+
+    With `keyframes` the same among keyframes alone, by PyAV whatever `decoder` says: a twentieth of the work where they are a second apart.
 
     One thread, at most one decoded frame held, and every group of pictures entered at most once.
 
@@ -44,6 +52,8 @@ def sample_frames(
     report = report if report is not None else DecodeReport()
     index = index if index is not None else index_packets(path)
     rate = Fraction(fps).limit_denominator(100_000)
+    if keyframes:
+        return sample_with_pyav(path, rate, report, index, keyframes=True)
     if decoder == "decord":
         return sample_with_decord(path, rate, report, index)
     return sample_with_pyav(path, rate, report, index)

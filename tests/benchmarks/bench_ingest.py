@@ -21,6 +21,7 @@ import av
 from curation.config import IngestConfig
 from curation.discover import hash_video
 from curation.ingest import ingest_video
+from curation.sampling import Decoder
 from curation.video import DecoderDisagreement, index_packets, sample_frames
 
 
@@ -53,10 +54,10 @@ def pyav_loop(path: str, fps: float) -> None:
                 due += 1 / fps
 
 
-def ingest(path: str, fps: float, decoder: str) -> None:
+def ingest(path: str, fps: float, decoder: Decoder, *, keyframes: bool = False) -> None:
     """All of ingest, hashing and writing included."""
     with tempfile.TemporaryDirectory() as lake:
-        config = IngestConfig(fps=fps, decoder="decord" if decoder == "decord" else "pyav")
+        config = IngestConfig(fps=fps, decoder=decoder, keyframes=keyframes)
         result = ingest_video(hash_video(path), lake_root=lake, config=config)
         if result.video is None:
             raise SystemExit(f"{path} was rejected: {result.reject}")
@@ -95,6 +96,7 @@ def main() -> None:
             "decord loop": partial(decord_loop, path, arguments.fps),
             "ingest, decord": partial(ingest, path, arguments.fps, "decord"),
             "ingest, PyAV": partial(ingest, path, arguments.fps, "pyav"),
+            "ingest, keyframes": partial(ingest, path, arguments.fps, "pyav", keyframes=True),
         }
         for function in contenders.values():
             function()  # warm: imports, page cache

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from collections.abc import Callable
 from fractions import Fraction
@@ -7,6 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from curation.config import IngestConfig
+from curation.sampling import Sampling, choose_sampling, keyframe_spacing_s
 from curation.video import (
     DecoderDisagreement,
     DecodeReport,
@@ -81,6 +84,68 @@ def test_samples_are_the_first_frames_at_each_second(h264: Path, decoder: str) -
     assert samples == [(0, 0, 0), (25, 1_000_000, 25), (50, 2_000_000, 50)]
     assert report.num_frames_decoded == 75
     assert report.problems == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        (".mp4", "libx264", {"bf": "3", "x264-params": "keyint=12:min-keyint=12:scenecut=0:log-level=0"}),
+        (".mkv", "libx264", {"x264-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=1:bframes=3:log-level=0"}),
+        (".mp4", "libx265", {"x265-params": "keyint=12:min-keyint=12:scenecut=0:log-level=none"}),
+        (".mpg", "mpeg2video", {"bf": "2"}),
+        (".avi", "mpeg4", {}),
+        (".webm", "libvpx-vp9", {"deadline": "realtime"}),
+        (".avi", "mjpeg", {}),
+    ],
+)
+def test_keyframes_alone_are_the_frames_that_decoding_everything_gives(
+    suffix: str, codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    path = str(write_video(tmp_path / f"a{suffix}", codec=codec, options=options))
+    index = index_packets(path)
+    in_order = np.sort(index.pts)
+    everything = {frame.frame_index: frame for frame in sample_frames(path, fps=0, decoder="pyav")}
+    expected = [int(np.searchsorted(in_order, pts)) for pts in np.sort(index.pts[index.is_key])]
+    assert len(expected) >= 6
+    report = DecodeReport()
+    found = list(sample_frames(path, fps=0, keyframes=True, report=report))
+    assert [frame.frame_index for frame in found] == expected
+    assert (report.decoder, report.problems, report.num_frames_decoded) == ("PyAV keyframes", [], len(expected))
+    for frame in found:
+        assert frame.pts_us == everything[frame.frame_index].pts_us
+        assert np.abs(frame.rgb.astype(int) - everything[frame.frame_index].rgb).mean() < 0.5
+
+
+def test_of_the_keyframes_the_first_at_or_after_each_time_due_is_taken(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", options={"x264-params": "keyint=12:min-keyint=12:scenecut=0:log-level=0"})
+    found = [(frame.frame_index, frame.pts_us) for frame in sample_frames(str(path), fps=1, keyframes=True)]
+    assert found == [(0, 0), (36, 1_440_000), (60, 2_400_000)]
+
+
+@pytest.mark.parametrize(
+    ("config", "gop", "expected"),
+    [
+        (IngestConfig(), 12, Sampling(fps=1.0, keyframes=False)),
+        (IngestConfig(fps="auto"), 12, Sampling(fps=1.0, keyframes=True)),
+        (IngestConfig(fps="auto"), 25, Sampling(fps=1.0, keyframes=True)),
+        (IngestConfig(fps="auto"), 50, Sampling(fps=1.0, keyframes=False)),
+        (IngestConfig(fps=2, keyframes=True), 50, Sampling(fps=2, keyframes=True)),
+        (IngestConfig(all=True), 12, Sampling(fps=0.0, keyframes=False)),
+        (IngestConfig(all=True, keyframes=True), 12, Sampling(fps=0.0, keyframes=True)),
+    ],
+)
+def test_auto_takes_keyframes_where_they_are_close_enough(config: IngestConfig, gop: int, expected: Sampling, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", options={"x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:log-level=0"})
+    index = index_packets(str(path))
+    assert keyframe_spacing_s(index) == pytest.approx(gop / 25)
+    assert choose_sampling(config, index) == expected
+
+
+def test_a_stream_without_keyframes_is_decoded_whole(tmp_path: Path) -> None:
+    index = index_packets(str(write_video(tmp_path / "a.mp4")))
+    none = dataclasses.replace(index, is_key=np.zeros_like(index.is_key))
+    assert keyframe_spacing_s(none) == float("inf")
+    assert choose_sampling(IngestConfig(keyframes=True), none) == Sampling(fps=1.0, keyframes=False)
 
 
 @pytest.mark.parametrize(
