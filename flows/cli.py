@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).partition("\n\nLINE ")[0].split()) or type(error).__name__  # one line has no place for DuckDB's pointer
     if isinstance(error, OSError) and error.errno == 28:
         return f"the disk is full ({text}); free some space and type the same command again, what is finished is kept"
     if isinstance(error, PermissionError):
@@ -236,7 +236,7 @@ def _lineage(command: commands.Lineage) -> int:
             grow(tree.add(Text(child.label)), child)
 
     with open_lake(command.lake, read_only=True) as opened:
-        origin, uses = lineage(opened, command.id)
+        origin, uses = lineage(opened, command.id, max_children=command.most)
     console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
     for title, root in (("made from", origin), ("used by", uses)):
         tree = Tree(Text(f"{root.label}  [{title}]"))

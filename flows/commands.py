@@ -72,7 +72,7 @@ class Run:
     size: int
     """images to curate; all candidates where there are fewer"""
     recipe: str
-    """demo, vits14, vitb14, vitl14 or vitg14"""
+    """demo, smoke, vits14, vitb14, vitl14 or vitg14; `endoforge pretrain --recipe R --help` shows all its values"""
     name: str = "curated"
     """name of the dataset"""
     validation: Path | None = None
@@ -131,7 +131,7 @@ class Pretrain:
     dataset: str
     """name of the dataset"""
     recipe: str
-    """demo, vits14, vitb14, vitl14 or vitg14; every option below starts from its values"""
+    """demo, smoke, vits14, vitb14, vitl14 or vitg14; every option below starts from its values (with --help: those of the recipe named)"""
     validation: Path | None = None
     """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
     task: str = "auto"
@@ -193,7 +193,9 @@ class Lineage:
     lake: Path
     """folder of the lake"""
     id: Positional[str]
-    """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it of 8 characters, or a dataset's name"""
+    """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it (8 characters), or a dataset's or shard's name"""
+    most: int = 8
+    """things of one kind shown under a run; the rest is counted"""
     execution: FlatAsking = field(default_factory=Asking)
 
 

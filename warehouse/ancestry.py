@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 from warehouse.lake import Lake, LakeError
 
 __all__ = ["LineageNode", "lineage", "resolve_id"]
 
 MAX_CHILDREN = 8
-"""of one kind shown under a run; the rest is counted"""
+"""of one kind shown under a run where no other number is asked for; the rest is counted"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +21,22 @@ class LineageNode:
     children: tuple[LineageNode, ...] = ()
 
 
-def lineage(lake: Lake, identifier: str) -> tuple[LineageNode, LineageNode]:
+@dataclass(frozen=True, slots=True)
+class _Trail:
+    """A walk's own state: runs that the tree shows already, and how many things of a kind it shows under each."""
+
+    limit: int
+    seen: set[str] = field(default_factory=set)
+
+
+def lineage(lake: Lake, identifier: str, *, max_children: int = MAX_CHILDREN) -> tuple[LineageNode, LineageNode]:
     """What an id was made from, and what was made from it.
 
     Args:
         lake: where to look.
-        identifier: an artifact, run, score, frame or dataset id, a unique prefix of one (8 characters or more), or a dataset's name.
+        identifier: an artifact, run, score, frame, shard or dataset id, a unique prefix of one (8 characters or more), or the name of a
+            dataset or shard.
+        max_children: things of one kind shown under a run; the rest is counted.
 
     Returns:
         The tree of origins and the tree of uses, each with the id itself as its root.
@@ -36,13 +47,15 @@ def lineage(lake: Lake, identifier: str) -> tuple[LineageNode, LineageNode]:
     kind, found = resolve_id(lake, identifier)
     if kind == "frame":
         return _frame_lineage(lake, found)
+    if kind == "shard":
+        return _shard_lineage(lake, found, max_children)
     if kind == "run":
         label = _run_label(lake, found)
         return (
-            LineageNode(label=label, children=_of_run(lake, found, "input", "output", {found})),
-            LineageNode(label=label, children=_of_run(lake, found, "output", "input", {found})),
+            LineageNode(label=label, children=_of_run(lake, found, "input", "output", _Trail(max_children, {found}))),
+            LineageNode(label=label, children=_of_run(lake, found, "output", "input", _Trail(max_children, {found}))),
         )
-    return _walk(lake, found, "output", "input", set()), _walk(lake, found, "input", "output", set())
+    return _walk(lake, found, "output", "input", _Trail(max_children)), _walk(lake, found, "input", "output", _Trail(max_children))
 
 
 def resolve_id(lake: Lake, identifier: str) -> tuple[str, str]:
@@ -53,11 +66,12 @@ def resolve_id(lake: Lake, identifier: str) -> tuple[str, str]:
     found = lake.rows(
         """SELECT DISTINCT kind, artifact_id AS id FROM artifacts WHERE starts_with(artifact_id, $1)
            UNION SELECT 'run', run_id FROM runs WHERE starts_with(run_id, $1) AND status = 'complete'
-           UNION SELECT 'frame', frame_id FROM frames WHERE starts_with(frame_id, $1)
+           UNION SELECT 'shard', sha256 FROM shards WHERE starts_with(sha256, $1) OR shard IN ($1, $1 || '.tar')
+           UNION SELECT 'frame', frame_id FROM frames WHERE $2 AND starts_with(frame_id, $1)
            LIMIT 10""",
-        [identifier],
+        [identifier, re.match("[0-9a-f]{16}-", identifier) is not None],  # before the dash it is the video that is meant
     )
-    exact = [row for row in found if row["id"] == identifier]
+    exact = [row for row in found if row["id"] == identifier or (row["kind"] == "shard" and not row["id"].startswith(identifier))]
     found = exact or found
     if len(identifier) < 8 and not exact:
         raise LakeError(f"{identifier!r} is too short for an id prefix; give at least 8 characters")
@@ -68,7 +82,7 @@ def resolve_id(lake: Lake, identifier: str) -> tuple[str, str]:
     return str(found[0]["kind"]), str(found[0]["id"])
 
 
-def _walk(lake: Lake, artifact_id: str, near: str, far: str, seen: set[str]) -> LineageNode:
+def _walk(lake: Lake, artifact_id: str, near: str, far: str, trail: _Trail) -> LineageNode:
     """One artifact and, through the runs it is at the `near` end of, everything at their `far` end."""
     row = lake.rows("SELECT kind, uri, num_rows FROM artifacts WHERE artifact_id = $1 LIMIT 1", [artifact_id])[0]
     rows = f", {row['num_rows']} rows" if row["num_rows"] is not None else ""
@@ -76,7 +90,11 @@ def _walk(lake: Lake, artifact_id: str, near: str, far: str, seen: set[str]) -> 
     if row["kind"] == "frame_pack" and near == "output":  # its run made many packs: the packs table knows the one video
         return LineageNode(label=label, children=_video_of_pack(lake, artifact_id))
     if row["kind"] == "embedding_part" and near == "output":
-        return LineageNode(label=label, children=_pack_of_part(lake, artifact_id, seen))
+        return LineageNode(label=label, children=_pack_of_part(lake, artifact_id, trail))
+    if row["kind"] == "video" and near == "input":  # nor are the other videos of its ingest run its descendants
+        return LineageNode(label=label, children=(*_datasets_with(lake, artifact_id), *_packs_of_video(lake, artifact_id, trail)))
+    if row["kind"] == "frame_pack" and near == "input":
+        return LineageNode(label=label, children=_parts_of_pack(lake, artifact_id, trail))
     runs = lake.rows(
         """SELECT DISTINCT e.run_id FROM edges e JOIN runs r ON r.run_id = e.run_id AND r.status = 'complete'
            WHERE e.artifact_id = $1 AND e.direction = $2""",
@@ -84,23 +102,23 @@ def _walk(lake: Lake, artifact_id: str, near: str, far: str, seen: set[str]) -> 
     )
     children = []
     for run in sorted(str(item["run_id"]) for item in runs):
-        if run in seen:
+        if run in trail.seen:
             children.append(LineageNode(label=f"run {run} (shown above)"))
             continue
-        seen.add(run)
-        children.append(LineageNode(label=_run_label(lake, run), children=_of_run(lake, run, far, near, seen)))
+        trail.seen.add(run)
+        children.append(LineageNode(label=_run_label(lake, run), children=_of_run(lake, run, far, near, trail)))
     return LineageNode(label=label, children=tuple(children))
 
 
-def _of_run(lake: Lake, run_id: str, far: str, near: str, seen: set[str]) -> tuple[LineageNode, ...]:
+def _of_run(lake: Lake, run_id: str, far: str, near: str, trail: _Trail) -> tuple[LineageNode, ...]:
     counted = lake.rows(
         """SELECT a.kind, count(DISTINCT a.artifact_id) AS num, list(DISTINCT a.artifact_id ORDER BY a.artifact_id)[1:$3] AS ids
            FROM edges e JOIN artifacts a USING (artifact_id) WHERE e.run_id = $1 AND e.direction = $2 GROUP BY a.kind ORDER BY a.kind""",
-        [run_id, far, MAX_CHILDREN],
+        [run_id, far, trail.limit],
     )
     nodes: list[LineageNode] = []
     for group in counted:
-        nodes += [_walk(lake, str(item), near, far, seen) for item in group["ids"]]
+        nodes += [_walk(lake, str(item), near, far, trail) for item in group["ids"]]
         if group["num"] > len(group["ids"]):
             nodes.append(LineageNode(label=f"... and {group['num'] - len(group['ids'])} more of kind {group['kind']}"))
     return tuple(nodes)
@@ -124,9 +142,45 @@ def _video_of_pack(lake: Lake, pack_id: str) -> tuple[LineageNode, ...]:
     return tuple(LineageNode(label=f"video {row['video_id'][:16]} ({row['uri']}), by run {row['run_id']}") for row in rows)
 
 
-def _pack_of_part(lake: Lake, part_id: str, seen: set[str]) -> tuple[LineageNode, ...]:
+def _pack_of_part(lake: Lake, part_id: str, trail: _Trail) -> tuple[LineageNode, ...]:
     rows = lake.rows("SELECT DISTINCT pack_id FROM embeddings WHERE part_id = $1", [part_id])
-    return tuple(_walk(lake, str(row["pack_id"]), "output", "input", seen) for row in rows)
+    return tuple(_walk(lake, str(row["pack_id"]), "output", "input", trail) for row in rows)
+
+
+def _packs_of_video(lake: Lake, video_id: str, trail: _Trail) -> tuple[LineageNode, ...]:
+    rows = lake.rows("SELECT DISTINCT pack_id FROM packs WHERE video_id = $1 ORDER BY pack_id", [video_id])
+    return tuple(_walk(lake, str(row["pack_id"]), "input", "output", trail) for row in rows)
+
+
+def _parts_of_pack(lake: Lake, pack_id: str, trail: _Trail) -> tuple[LineageNode, ...]:
+    rows = lake.rows("SELECT DISTINCT part_id FROM embeddings WHERE pack_id = $1 ORDER BY part_id", [pack_id])
+    return tuple(_walk(lake, str(row["part_id"]), "input", "output", trail) for row in rows)
+
+
+def _datasets_with(lake: Lake, video_id: str) -> tuple[LineageNode, ...]:
+    rows = lake.rows(
+        """SELECT d.name, d.dataset_id, count(DISTINCT s.frame_id) AS num FROM shard_frames s JOIN datasets d USING (dataset_id)
+           WHERE s.frame_id IN (SELECT frame_id FROM frames WHERE video_id = $1) GROUP BY ALL ORDER BY d.name""",
+        [video_id],
+    )
+    return tuple(LineageNode(label=f"{row['num']} of its frames are in dataset {row['name']} ({row['dataset_id'][:16]})") for row in rows)
+
+
+def _shard_lineage(lake: Lake, sha256: str, max_children: int) -> tuple[LineageNode, LineageNode]:
+    row = lake.rows("SELECT * FROM shards WHERE sha256 = $1 LIMIT 1", [sha256])[0]
+    label = f"shard {row['shard']} ({row['num_images']} images, sha256 {sha256[:16]})"
+    videos = lake.rows(
+        """SELECT v.video_id, v.uri, count(DISTINCT s.frame_id) AS num
+           FROM shard_frames s JOIN frames f USING (frame_id) JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
+           WHERE s.dataset_id = $1 AND s.shard = $2 GROUP BY ALL ORDER BY num DESC, v.uri""",
+        [row["dataset_id"], row["shard"]],
+    )
+    labels = [f"{video['num']} frames of video {video['video_id'][:16]} ({video['uri']})" for video in videos[:max_children]]
+    if len(videos) > max_children:
+        labels.append(f"... and {len(videos) - max_children} more of kind video")
+    origins = tuple(LineageNode(label=origin) for origin in labels)
+    dataset = _walk(lake, str(row["dataset_id"]), "input", "output", _Trail(max_children))
+    return LineageNode(label=label, children=origins), LineageNode(label=label, children=(dataset,))
 
 
 def _frame_lineage(lake: Lake, frame_id: str) -> tuple[LineageNode, LineageNode]:
@@ -143,6 +197,6 @@ def _frame_lineage(lake: Lake, frame_id: str) -> tuple[LineageNode, LineageNode]
         )
     uses = []
     for use in lake.rows("SELECT DISTINCT dataset_id, shard FROM shard_frames WHERE frame_id = $1 ORDER BY ALL", [frame_id]):
-        dataset = _walk(lake, str(use["dataset_id"]), "input", "output", set())
+        dataset = _walk(lake, str(use["dataset_id"]), "input", "output", _Trail(MAX_CHILDREN))
         uses.append(LineageNode(label=f"shard {use['shard']}", children=(dataset,)))
     return LineageNode(label=label, children=origin), LineageNode(label=label, children=tuple(uses))

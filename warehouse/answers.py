@@ -19,7 +19,7 @@ __all__ = ["answer"]
 
 def answer(lake: Lake, statement: str, *, format: Literal["table", "csv", "json"]) -> str:
     """Run a statement and write its rows as a table for people, as CSV with a header, or as one JSON array."""
-    rows = lake.query(statement)
+    rows = lake.ask(statement)
     if format == "json":
         return json.dumps(rows.to_pylist(), default=str, ensure_ascii=False, indent=1) + "\n"
     if format == "csv":

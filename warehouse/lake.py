@@ -54,6 +54,19 @@ class Lake:
         """Run one statement with bound parameters and return its rows as an Arrow table."""
         return self._connection.execute(sql, parameters or None).to_arrow_table()
 
+    def ask(self, statement: str) -> pa.Table:
+        """The rows of one statement that a person typed.
+
+        Raises:
+            LakeError: it is none, several, or one that would do more than read.
+        """
+        found = self._connection.extract_statements(statement)
+        if len(found) != 1:
+            raise LakeError(f"got {len(found)} statements, expected one: type one question at a time")
+        if found[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+            raise LakeError(f"this is a {found[0].type.name} statement; only questions (SELECT, FROM, DESCRIBE, EXPLAIN) are answered")
+        return self._connection.execute(found[0]).to_arrow_table()
+
     def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, Any]]:
         """The rows of `query` as dicts."""
         rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
@@ -138,7 +151,9 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     root = Path(root).absolute()
     sqlite_catalog = root / "catalog.sqlite"
     if catalog is None and not create and not sqlite_catalog.is_file():
-        raise LakeError(f"there is no lake in {root} (no catalog.sqlite); give the folder that `endoforge ingest --lake` made")
+        inner = root / "lake"
+        hint = f"did you mean {inner}?" if (inner / "catalog.sqlite").is_file() else "give the folder that `endoforge ingest --lake` made"
+        raise LakeError(f"there is no lake in {root} (no catalog.sqlite); {hint}")
     if create:
         (root / "tables").mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})

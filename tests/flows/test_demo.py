@@ -65,6 +65,27 @@ def test_lineage_leads_from_a_video_to_the_scores_it_took_part_in(demo: Demo) ->
     assert "score " in tree
 
 
+def test_a_video_leads_to_its_own_pack_alone_and_says_how_many_of_its_frames_were_taken(demo: Demo) -> None:
+    (video,) = rows(
+        demo,
+        """SELECT f.video_id AS id, any_value(f.pack_id) AS pack, count(*) AS n FROM shard_frames s JOIN frames f USING (frame_id)
+           GROUP BY 1 ORDER BY n DESC LIMIT 1""",
+    )
+    tree = succeed("lineage", "--lake", demo.lake, str(video["id"])[:16]).out  # what lineage itself prints of a video's id
+    assert re.findall(r"frame_pack (\w+)", tree) == [str(video["pack"])[:16]]
+    assert f"{video['n']} of its frames are in dataset phantom" in tree
+
+
+def test_lineage_of_a_shard_by_its_name_or_hash(demo: Demo) -> None:
+    shard = rows(demo, "SELECT * FROM shards ORDER BY shard LIMIT 1")[0]
+    by_name = succeed("lineage", "--lake", demo.lake, str(shard["shard"]), "--most", "1").out
+    assert by_name.startswith(f"shard {shard['shard']} ({shard['num_images']} images")
+    assert "frames of video " in by_name
+    assert "more of kind video" in by_name
+    assert "checkpoint " in by_name
+    assert succeed("lineage", "--lake", demo.lake, str(shard["sha256"])[:12], "--most", "1").out == by_name
+
+
 def test_no_shard_holds_a_path_or_a_patient(demo: Demo) -> None:
     for shard in sorted((demo.lake / "shards" / "phantom").glob("*.tar")):
         with tarfile.open(shard) as tar:

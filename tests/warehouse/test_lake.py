@@ -81,6 +81,28 @@ def test_a_moved_lake_opens_with_its_rows(lake: Lake, tmp_path: Path) -> None:
         assert again.query("FROM rejects").num_rows == 1
 
 
+def test_a_typed_statement_may_only_ask(lake: Lake, tmp_path: Path) -> None:
+    lake.append("rejects", rejects(REJECT))
+    assert lake.ask("FROM rejects").num_rows == 1
+    assert lake.ask("DESCRIBE rejects").num_rows == len(TABLES["rejects"].names)
+    for statement, message in (
+        (f"COPY (FROM rejects) TO '{tmp_path / 'x.csv'}'", "this is a COPY statement"),
+        ("DELETE FROM rejects", "this is a DELETE statement"),
+        ("FROM rejects; FROM videos", "got 2 statements, expected one"),
+        ("", "got 0 statements, expected one"),
+    ):
+        with pytest.raises(LakeError, match=message):
+            lake.ask(statement)
+    assert not (tmp_path / "x.csv").exists()
+    assert lake.ask("FROM rejects").num_rows == 1
+
+
+def test_the_folder_above_a_lake_is_answered_with_the_lake(lake: Lake) -> None:
+    (lake.root.parent / "lake").symlink_to(lake.root)
+    with pytest.raises(LakeError, match="did you mean"):
+        open_lake(lake.root.parent)
+
+
 def test_plain_duckdb_reads_the_lake(lake: Lake) -> None:
     lake.append("rejects", rejects(REJECT))
     lake.close()
