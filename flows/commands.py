@@ -66,7 +66,7 @@ class Run:
     """Videos to a scored model: ingest, embed, curate, pretrain, evaluate and report, as one Prefect flow."""
 
     videos: Positional[tuple[str, ...]]
-    """files, folders (searched recursively) or globs"""
+    """files, folders (searched recursively), globs, or a manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     lake: Path
     """folder of the lake; made if missing"""
     size: int
@@ -91,7 +91,7 @@ class Ingest:
     """Decode videos, drop what teaches nothing or identifies someone, pack the rest."""
 
     videos: Positional[tuple[str, ...]]
-    """files, folders (searched recursively) or globs"""
+    """files, folders (searched recursively), globs, or a manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     lake: Path
     """folder of the lake; made if missing"""
     config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)

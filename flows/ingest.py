@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from curation.config import IngestConfig
 from curation.discover import find_videos, hash_video
 from curation.ingest import INGEST_VERSION, evidence_path, ingest_key, ingest_video, reject_for_failure
+from curation.manifest import Manifest, is_manifest, patient_key, read_manifest
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import Failure, raise_if_machine_failed
 from warehouse.artifacts import artifact_of
-from warehouse.lineage import RunRecorder, plan_run
+from warehouse.lineage import RunRecorder, completed_run_id, plan_run
 from warehouse.queries import accounted_files
-from warehouse.records import IngestedVideo, Reject, VideoRef
-from warehouse.store import remove_abandoned
+from warehouse.records import Artifact, IngestedVideo, Reject, VideoRef
+from warehouse.store import content_id, remove_abandoned
 
 __all__ = ["IngestSummary", "run_ingest"]
 
+MANIFEST_VERSION = 1
 VIDEOS_PER_COMMIT = 256
 ABANDONED_AFTER_S = 24 * 3600.0
 """a temporary file that nobody has written to for this long belongs to a killed worker"""
@@ -42,16 +45,22 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     Raises:
         FileNotFoundError: nothing was found at an input.
     """
-    paths = find_videos(inputs)
+    manifests = [read_manifest(Path(name), patient_key()) for name in inputs if is_manifest(Path(name))]
+    others = [name for name in inputs if not is_manifest(Path(name))]
+    listed = {Path(path) for manifest in manifests for path in manifest.videos}
+    paths = tuple(sorted(listed.union(find_videos(others) if others or not listed else ())))
     key = ingest_key(config)
     hashes = track(job.runner.map(hash_video, [str(path) for path in paths]), description="hash videos", total=len(paths))
     known_videos, known_rejects = accounted_files(job.lake, key)
     new: list[VideoRef] = []
     rejects: list[Reject] = []
     num_known = 0
+    video_ids: dict[str, str] = {}
     for path, result in zip(paths, hashes, strict=True):
         uri = path.as_uri()
         video_id = None if isinstance(result, Failure) else result.video_id or None
+        if video_id is not None:
+            video_ids[str(path)] = video_id
         if (uri, video_id) in known_rejects or (video_id is not None and known_videos.get(video_id) == uri):
             num_known += 1
         elif isinstance(result, Failure):
@@ -67,6 +76,8 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     done = [_without_work(reject) for reject in rejects]
     bar = track(_in_batches(new, rejects, job, config), description="ingest videos", total=len(new))
     done += list(bar)
+    for manifest in manifests:
+        _record_manifest(job, manifest, video_ids)
     for folder in ("frames", "staging"):
         remove_abandoned(job.lake.root / folder, older_than_s=ABANDONED_AFTER_S)
     num_rejected = sum(item.reject is not None for item in done)
@@ -82,6 +93,24 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
         num_rejected=num_rejected,
         num_frames_kept=num_kept,
     )
+
+
+def _record_manifest(job: Job, manifest: Manifest, video_ids: dict[str, str]) -> None:
+    """What the manifest says of the videos whose content could be read; again only where it, or one of them, has changed."""
+    rows = [
+        {"video_id": video_ids[path], "uri": Path(path).as_uri(), "manifest_sha256": manifest.sha256, **asdict(info)}
+        for path, info in sorted(manifest.videos.items())
+        if path in video_ids
+    ]
+    source = Artifact(
+        artifact_id=manifest.sha256, kind="manifest", uri=Path(manifest.path).as_uri(), sha256=manifest.sha256, num_rows=len(rows)
+    )
+    plan = plan_run(stage="manifest", version=MANIFEST_VERSION, config={"rows": content_id(rows)}, inputs=[source])
+    if completed_run_id(job.lake, plan) is None:
+        with job.record(plan) as run:
+            run.rows("manifest_videos", rows)
+            run.metrics["num_videos"] = len(rows)
+    say(f"manifest: {manifest.path} names {len(manifest.videos)} videos, {len(rows)} of them readable")
 
 
 def _duplicate(video: VideoRef, uri: str, key: str, first_uri: str) -> Reject:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 __all__ = ["EMBEDDING_VECTORS", "SCHEMA_VERSION", "TABLES"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
 
@@ -72,6 +72,20 @@ TABLES: dict[str, pa.Schema] = {
     ),
     # small pictures of some dropped frames, for a person to check the filters; frames dropped for privacy are pixelated
     "previews": pa.schema({"frame_id": _s, "ingest_key": _s, "drop_reason": _s, "jpeg": pa.binary()}),
+    # what manifests say of videos, by content; of a video in several manifests the latest counts (view video_info)
+    "manifest_videos": pa.schema(
+        {
+            "video_id": _s,
+            "uri": _s,
+            "run_id": _s,
+            "manifest_sha256": _s,
+            "patient_id": _s,  # keyed hash of what the manifest calls the patient
+            "site": _s,
+            "device": _s,
+            "procedure": _s,
+            "date": _s,
+        }
+    ),
     "rejects": pa.schema({"uri": _s, "video_id": _s, "ingest_key": _s, "run_id": _s, "num_bytes": _i64, "reason": _s, "detail": _s}),
     # one row a Parquet part of vectors (EMBEDDING_VECTORS); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
     "embeddings": pa.schema({"part_id": _s, "pack_id": _s, "encoder_id": _s, "path": _s, "num_frames": _i64, "dim": _i32}),

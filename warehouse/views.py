@@ -12,6 +12,10 @@ VIEWS: dict[str, str] = {
         SELECT v.*, r.ended_at AS ingested_at
         FROM videos v JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete'
         QUALIFY row_number() OVER (PARTITION BY v.video_id ORDER BY r.ended_at DESC, v.ingest_key) = 1""",
+    "video_info": """
+        SELECT m.video_id, m.patient_id, m.site, m.device, m.procedure, m.date
+        FROM manifest_videos m JOIN runs r ON r.run_id = m.run_id AND r.status = 'complete'
+        QUALIFY row_number() OVER (PARTITION BY m.video_id ORDER BY r.ended_at DESC, m.uri) = 1""",
     "current_frames": """
         SELECT f.* FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key""",
     "candidates": """

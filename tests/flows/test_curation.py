@@ -1,5 +1,6 @@
 """Ingest, embed and curate through the command line: what holds whatever runs them and whenever they are killed."""
 
+import csv
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from tests.flows.conftest import TINY, endoforge, kill_when, succeed
+from tests.flows.conftest import ODD_NAMES, TINY, endoforge, kill_when, succeed
 from warehouse.lake import open_lake
 from warehouse.schema import TABLES
 
@@ -109,6 +110,31 @@ def test_kills_during_ingest_and_curation_leave_the_same_lake(reference: Path, a
     ours, theirs = contents(tmp_path), contents(reference)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_a_manifest_says_whose_a_video_is_and_loses_no_row(archive: Path, tmp_path: Path) -> None:
+    first = archive / ODD_NAMES[0]
+    copy = tmp_path / "renamed.mp4"
+    shutil.copy(first, copy)
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["uri", "patient", "site"], [copy, "DOE JOHN", "Ward 7"], ["gone.mp4", "DOE JANE", ""]])
+    command = ("ingest", tmp_path / "list.csv", "--lake", tmp_path / "lake", "--fps", "4")
+    refused = endoforge(*command)
+    assert refused.code == 1
+    assert "there is no key for their pseudonyms" in refused.err
+    for _ in range(2):  # typed again it records nothing new
+        done = endoforge(*command, env={"ENDOFORGE_PATIENT_KEY": "a secret of sixteen bytes or more"})
+        assert done.code == 0, done.err
+        assert "names 2 videos, 1 of them readable" in done.err
+    with open_lake(tmp_path / "lake", read_only=True) as lake:
+        assert lake.rows("SELECT DISTINCT uri, reason FROM rejects") == [{"uri": (tmp_path / "gone.mp4").as_uri(), "reason": "unreadable"}]
+        (info,) = lake.rows("SELECT i.* FROM video_info i JOIN current_videos USING (video_id)")
+        assert info["site"] == "Ward 7"
+        assert len(info["patient_id"]) == 32
+        assert lake.rows("SELECT count(*) AS n FROM manifest_videos") == [{"n": 1}]
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "lake").rglob("*") if path.is_file())
+    assert b"DOE" not in stored
+    assert b"a secret of sixteen" not in stored
 
 
 def test_a_new_video_is_added_to_what_is_there(reference: Path, archive: Path, tmp_path: Path) -> None:

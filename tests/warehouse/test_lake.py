@@ -81,6 +81,18 @@ def test_a_moved_lake_opens_with_its_rows(lake: Lake, tmp_path: Path) -> None:
         assert again.query("FROM rejects").num_rows == 1
 
 
+def test_a_lake_of_an_older_schema_gets_what_it_lacks_and_keeps_its_rows(lake: Lake) -> None:
+    lake.append("rejects", rejects(REJECT))
+    lake.query("DROP VIEW video_info")
+    lake.query("DROP TABLE manifest_videos")
+    lake.query("UPDATE lake_schema SET version = 1")
+    lake.close()
+    with open_lake(lake.root) as again:
+        assert again.rows("SELECT max(version) AS version FROM lake_schema") == [{"version": SCHEMA_VERSION}]
+        assert again.rows("FROM video_info") == []
+        assert again.rows("SELECT count(*) AS n FROM rejects") == [{"n": 1}]
+
+
 def test_a_typed_statement_may_only_ask(lake: Lake, tmp_path: Path) -> None:
     lake.append("rejects", rejects(REJECT))
     assert lake.ask("FROM rejects").num_rows == 1
