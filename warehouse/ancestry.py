@@ -91,16 +91,17 @@ def _walk(lake: Lake, artifact_id: str, near: str, far: str, trail: _Trail) -> L
         return LineageNode(label=label, children=_video_of_pack(lake, artifact_id))
     if row["kind"] == "embedding_part" and near == "output":
         return LineageNode(label=label, children=_pack_of_part(lake, artifact_id, trail))
-    if row["kind"] == "video" and near == "input":  # nor are the other videos of its ingest run its descendants
-        return LineageNode(label=label, children=(*_datasets_with(lake, artifact_id), *_packs_of_video(lake, artifact_id, trail)))
+    children: list[LineageNode] = []
+    known_better = ""  # the stage whose run says less than the tables: what it made of the other videos is no descendant of this one
+    if row["kind"] == "video" and near == "input":
+        children, known_better = [*_datasets_with(lake, artifact_id), *_packs_of_video(lake, artifact_id, trail)], "ingest"
     if row["kind"] == "frame_pack" and near == "input":
-        return LineageNode(label=label, children=_parts_of_pack(lake, artifact_id, trail))
+        children, known_better = [*_parts_of_pack(lake, artifact_id, trail)], "embed"
     runs = lake.rows(
         """SELECT DISTINCT e.run_id FROM edges e JOIN runs r ON r.run_id = e.run_id AND r.status = 'complete'
-           WHERE e.artifact_id = $1 AND e.direction = $2""",
-        [artifact_id, near],
+           WHERE e.artifact_id = $1 AND e.direction = $2 AND r.stage <> $3""",
+        [artifact_id, near, known_better],
     )
-    children = []
     for run in sorted(str(item["run_id"]) for item in runs):
         if run in trail.seen:
             children.append(LineageNode(label=f"run {run} (shown above)"))
