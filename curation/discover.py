@@ -28,7 +28,8 @@ SIDECAR_SUFFIXES = (
     ".log",
     ".sha256",
 )
-"""Files that are left alone, without a reject, when a folder is searched. Named directly, they are tried like any other file."""
+"""Files that are left alone, without a reject, when a folder is searched. Named directly, a .csv or .parquet is a manifest
+(curation/manifest.py) and the others are tried like any other file."""
 
 
 def find_videos(inputs: Sequence[str]) -> tuple[Path, ...]:

@@ -50,7 +50,7 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig) -> In
     cv2.setNumThreads(1)
     key = ingest_key(config)
     root = Path(lake_root)
-    evidence = root / evidence_path(video.video_id, config)
+    evidence = root / evidence_path(video.video_id, key)
     staging = evidence.parent
     finished = _restore(evidence, root, video)
     if finished is not None:
@@ -71,9 +71,14 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig) -> In
     return result
 
 
-def evidence_path(video_id: str, config: IngestConfig) -> str:
-    """Where, below the lake's root, a worker says last of all that it is done with a video."""
-    return f"staging/ingest/{ingest_key(config)[:16]}/{video_id}.json"
+def evidence_path(video_id: str, key: str) -> str:
+    """Where, below the lake's root, a worker says last of all that it is done with a video under an ingest key."""
+    return f"{_staged(video_id, key)}.json"
+
+
+def _staged(video_id: str, key: str) -> str:
+    """What the names of a video's staged files begin with."""
+    return f"staging/ingest/{key[:16]}/{video_id}"
 
 
 def reject_for_failure(video: VideoRef, reason: str, detail: str, config: IngestConfig) -> IngestedVideo:
@@ -127,7 +132,7 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes]) 
         pack = FramePack(
             pack_id=written.pack_id, video_id=video.video_id, path=pack_path, num_bytes=written.num_bytes, num_frames=len(kept)
         )
-    part = f"staging/ingest/{key[:16]}/{video.video_id}"
+    part = _staged(video.video_id, key)
     rows = frame_rows(video, key, scan, ids, pack, written.entries)
     write_parquet(root / f"{part}.frames.parquet", pa.Table.from_pylist(rows, TABLES["frames"]))
     previews = preview_rows(key, ids, samples, spool)

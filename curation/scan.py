@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from curation.content_area import ContentArea, content_mask, find_content_area, 
 from curation.phash import perceptual_hash
 from curation.privacy import color_profile
 from curation.quality import FILTER_WIDTH, FrameQuality, inner_mask, measure, shrink
-from curation.sampling import choose_sampling
+from curation.sampling import Decoder, choose_sampling
 from curation.video import (
     DecoderDisagreement,
     DecodeReport,
@@ -111,7 +111,7 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
 
 
 def _scan_with(
-    decoder: Literal["decord", "pyav"],
+    decoder: Decoder,
     path: str,
     header: VideoProbe,
     area: ContentArea,

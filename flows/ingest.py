@@ -45,8 +45,9 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     Raises:
         FileNotFoundError: nothing was found at an input.
     """
-    manifests = [read_manifest(Path(name), patient_key()) for name in inputs if is_manifest(Path(name))]
-    others = [name for name in inputs if not is_manifest(Path(name))]
+    tables = [name for name in inputs if is_manifest(Path(name))]
+    others = [name for name in inputs if name not in tables]
+    manifests = [read_manifest(Path(name), patient_key()) for name in tables]
     listed = {Path(path) for manifest in manifests for path in manifest.videos}
     paths = tuple(sorted(listed.union(find_videos(others) if others or not listed else ())))
     key = ingest_key(config)
@@ -138,7 +139,7 @@ def _in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job,
                 decided.append(result)
                 yield result
             _collect(run, decided, job)
-        _forget_staged(decided, job, config)
+        _forget_staged(decided, job)
 
 
 def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None:
@@ -154,11 +155,11 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     run.metrics.update(num_videos=len(videos), num_rejects=len(batch) - len(videos), num_frames_kept=sum(p.num_frames for p in packs))
 
 
-def _forget_staged(batch: Sequence[IngestedVideo], job: Job, config: IngestConfig) -> None:
+def _forget_staged(batch: Sequence[IngestedVideo], job: Job) -> None:
     """The rows are in the lake now; the staged copies have served."""
     for item in batch:
-        video_id = item.video.video_id if item.video else item.reject.video_id if item.reject else None
-        evidence = evidence_path(video_id, config) if video_id else None
+        decided = item.video or item.reject
+        evidence = evidence_path(decided.video_id, decided.ingest_key) if decided and decided.video_id else None
         for staged in (item.frames_part, item.previews_part, evidence):
             if staged is not None:
                 (job.lake.root / staged).unlink(missing_ok=True)

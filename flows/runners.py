@@ -106,7 +106,7 @@ class ProcessRunner:
         """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` counts from the item's start."""
         if not items:
             return
-        with _single_threaded_children(), self._pool(len(items)) as pool:
+        with self._pool(len(items)) as pool:
             remaining = iter(items)
             running: deque[tuple[Item, concurrent.futures.Future[Any]]] = deque()
             try:
@@ -136,8 +136,12 @@ class ProcessRunner:
         return _new_pool(min(self.num_workers, num_items))
 
 
-def _new_pool(num_workers: int) -> pebble.ProcessPool:
-    return pebble.ProcessPool(max_workers=num_workers, context=multiprocessing.get_context("spawn"))
+@contextmanager
+def _new_pool(num_workers: int) -> Iterator[pebble.ProcessPool]:
+    """A pool whose workers, those that replace a dead one among them, have one thread each as long as it lives."""
+    spawn = multiprocessing.get_context("spawn")
+    with _single_threaded_children(), pebble.ProcessPool(max_workers=num_workers, context=spawn) as pool:
+        yield pool
 
 
 _END: Any = object()

@@ -46,7 +46,7 @@ def lineage(lake: Lake, identifier: str, *, max_children: int = MAX_CHILDREN) ->
     """
     kind, found = resolve_id(lake, identifier)
     if kind == "frame":
-        return _frame_lineage(lake, found)
+        return _frame_lineage(lake, found, max_children)
     if kind == "shard":
         return _shard_lineage(lake, found, max_children)
     if kind == "run":
@@ -184,7 +184,7 @@ def _shard_lineage(lake: Lake, sha256: str, max_children: int) -> tuple[LineageN
     return LineageNode(label=label, children=origins), LineageNode(label=label, children=(dataset,))
 
 
-def _frame_lineage(lake: Lake, frame_id: str) -> tuple[LineageNode, LineageNode]:
+def _frame_lineage(lake: Lake, frame_id: str, max_children: int) -> tuple[LineageNode, LineageNode]:
     row = lake.rows("SELECT * FROM frames WHERE frame_id = $1 LIMIT 1", [frame_id])[0]
     fate = "kept" if row["keep"] else f"dropped: {row['drop_reason']}"
     label = f"frame {frame_id} (at {row['pts_us'] / 1e6:.3f} s, {fate})"
@@ -198,6 +198,6 @@ def _frame_lineage(lake: Lake, frame_id: str) -> tuple[LineageNode, LineageNode]
         )
     uses = []
     for use in lake.rows("SELECT DISTINCT dataset_id, shard FROM shard_frames WHERE frame_id = $1 ORDER BY ALL", [frame_id]):
-        dataset = _walk(lake, str(use["dataset_id"]), "input", "output", _Trail(MAX_CHILDREN))
+        dataset = _walk(lake, str(use["dataset_id"]), "input", "output", _Trail(max_children))
         uses.append(LineageNode(label=f"shard {use['shard']}", children=(dataset,)))
     return LineageNode(label=label, children=origin), LineageNode(label=label, children=tuple(uses))

@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from filelock import BaseFileLock, FileLock
+from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.schema import SCHEMA_VERSION, TABLES
@@ -45,10 +45,10 @@ class LakeError(ValueError):
 class Lake:
     """An attached lake. Made by `open_lake`; one process writes through one of these at a time."""
 
-    def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection, writing: BaseFileLock | None) -> None:
+    def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection, writing: contextlib.AbstractContextManager[object]) -> None:
         self.root = root
         self._connection = connection
-        self._writing = writing if writing is not None else contextlib.nullcontext()
+        self._writing = writing
 
     def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pa.Table:
         """Run one statement with bound parameters and return its rows as an Arrow table."""
@@ -169,8 +169,8 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     target = f"ducklake:{catalog or 'sqlite:' + str(sqlite_catalog)}"
     # Two transactions that read a SQLite catalog and then both want to write wait for each other for ever (duckdb/ducklake#1309), so
     # writers take turns; a Postgres catalog settles it by itself.
-    writing = FileLock(root / "catalog.lock") if catalog is None and not read_only else None
-    with writing if writing is not None and not sqlite_catalog.is_file() else contextlib.nullcontext():  # attaching creates the catalog
+    writing = contextlib.nullcontext() if catalog or read_only else FileLock(root / "catalog.lock")
+    with contextlib.nullcontext() if sqlite_catalog.is_file() else writing:  # attaching creates the catalog
         connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
     connection.execute("USE lake")
     lake = Lake(root, connection, writing)
