@@ -196,6 +196,10 @@ def _migrate(lake: Lake, *, read_only: bool) -> None:
         for name, schema in TABLES.items():
             columns = ", ".join(f'"{column.name}" {_ARROW_TO_SQL[column.type]}' for column in schema)
             lake.query(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+            known = {row["column_name"] for row in lake.rows(f"DESCRIBE {name}")}
+            for column in schema:
+                if column.name not in known:
+                    lake.query(f'ALTER TABLE {name} ADD COLUMN "{column.name}" {_ARROW_TO_SQL[column.type]}')
         for name, sql in VIEWS.items():
             lake.query(f"CREATE OR REPLACE VIEW {name} AS {sql}")
         for name, sql in MACROS.items():

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 __all__ = ["EMBEDDING_VECTORS", "SCHEMA_VERSION", "TABLES"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
 
@@ -57,12 +57,16 @@ TABLES: dict[str, pa.Schema] = {
             "dark_share": _f32,  # share of content pixels under-exposed
             "bright_share": _f32,  # share of content pixels over-exposed
             "specular_share": _f32,
+            "bubble_share": _f32,  # share of content pixels that look like foam or bubbles
+            "stool_share": _f32,  # share of content pixels with the colour and texture of stool or murky fluid
             "motion": _f32,  # mean absolute luma difference to the previous sample, 0-255
             "out_of_body": _f32,  # 0-1
+            "text_share": _f32,  # share of the stored frame's pixels that the text detector covered; null where it was not looked for
+            "text_boxes": _s,  # JSON: [x, y, width, height] of each, in pixels of the stored frame
             "phash": _s,  # 64-bit perceptual hash as 16 hexadecimal digits
             "keep": _b,
             "drop_reason": _s,  # null for a kept frame
-            "pack_id": _s,  # null for a dropped frame, and the next five
+            "pack_id": _s,  # null for a frame whose pixels were not stored, and the next five
             "byte_offset": _i64,  # of the JPEG's first byte in the pack
             "byte_size": _i64,
             "width": _i32,
@@ -72,6 +76,26 @@ TABLES: dict[str, pa.Schema] = {
     ),
     # small pictures of some dropped frames, for a person to check the filters; frames dropped for privacy are pixelated
     "previews": pa.schema({"frame_id": _s, "ingest_key": _s, "drop_reason": _s, "jpeg": pa.binary()}),
+    # what later decisions say of frames whose scores are known: the latest requalification counts (view current_frames)
+    "requalified": pa.schema({"run_id": _s, "frame_id": _s, "keep": _b, "drop_reason": _s, "device": _s}),
+    # frames that a person or a classifier took out for good, whatever any threshold says
+    "removals": pa.schema({"run_id": _s, "frame_id": _s, "reason": _s, "source": _s}),
+    # a person's look at a sample of the kept frames, drawn in run_id; open until signed off
+    "audits": pa.schema(
+        {
+            "audit_id": _s,
+            "run_id": _s,
+            "status": _s,  # open, clean or findings
+            "reviewer": _s,
+            "note": _s,
+            "num_frames": _i64,
+            "num_findings": _i64,
+            "seed": _i64,
+            "sheet": _s,  # path of the contact sheet below the lake's root
+            "at": pa.timestamp("us", tz="UTC"),
+        }
+    ),
+    "audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64}),
     # what manifests say of videos, by content; of a video in several manifests the latest counts (view video_info)
     "manifest_videos": pa.schema(
         {

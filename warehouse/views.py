@@ -1,6 +1,7 @@
 """The questions everyone asks, as views in the lake: any DuckDB with the DuckLake extension sees them too.
 
-A video ingested again with other settings keeps its earlier rows; `current_*` shows the latest ingest of each.
+A video ingested again with other settings keeps its earlier rows; `current_*` shows the latest ingest of each, with what requalification
+and audits have decided since.
 """
 
 from __future__ import annotations
@@ -16,13 +17,23 @@ VIEWS: dict[str, str] = {
         SELECT m.video_id, m.patient_id, m.site, m.device, m.procedure, m.date
         FROM manifest_videos m JOIN runs r ON r.run_id = m.run_id AND r.status = 'complete'
         QUALIFY row_number() OVER (PARTITION BY m.video_id ORDER BY r.ended_at DESC, m.uri) = 1""",
+    "latest_requalification": """
+        SELECT q.frame_id, q.keep, q.drop_reason, q.device, r.ended_at
+        FROM requalified q JOIN runs r ON r.run_id = q.run_id AND r.status = 'complete'
+        QUALIFY row_number() OVER (PARTITION BY q.frame_id ORDER BY r.ended_at DESC, q.run_id) = 1""",
     "current_frames": """
-        SELECT f.* FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key""",
+        SELECT f.* REPLACE (
+            x.frame_id IS NULL AND coalesce(q.keep, f.keep) AS keep,
+            CASE WHEN x.frame_id IS NOT NULL THEN x.reason WHEN q.frame_id IS NOT NULL THEN q.drop_reason ELSE f.drop_reason END
+                AS drop_reason)
+        FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
+        LEFT JOIN latest_requalification q ON q.frame_id = f.frame_id
+        LEFT JOIN (SELECT frame_id, min(reason) AS reason FROM removals GROUP BY frame_id) x ON x.frame_id = f.frame_id""",
     "candidates": """
         SELECT f.frame_id, f.video_id, f.pts_us, f.blur, f.crop_x, f.crop_y, f.crop_width, f.crop_height, f.width, f.height,
                f.pack_id, f.byte_offset, f.byte_size, p.path AS pack_path
         FROM current_frames f JOIN packs p ON p.pack_id = f.pack_id AND p.video_id = f.video_id AND p.ingest_key = f.ingest_key
-        WHERE f.keep""",
+        WHERE f.keep AND f.pack_id IS NOT NULL""",
     "funnel": """
         WITH steps AS (
             SELECT 1 AS position, 'sampled' AS step, NULL::VARCHAR AS reason, count(*) AS num_frames FROM current_frames

@@ -93,6 +93,16 @@ def test_a_lake_of_an_older_schema_gets_what_it_lacks_and_keeps_its_rows(lake: L
         assert again.rows("SELECT count(*) AS n FROM rejects") == [{"n": 1}]
 
 
+def test_a_lake_of_an_older_schema_gets_the_columns_it_lacks(lake: Lake) -> None:
+    lake.append("frames", pa.Table.from_pylist([{"frame_id": "f", "text_share": 0.5}], schema=TABLES["frames"]))
+    lake.query("ALTER TABLE frames DROP COLUMN text_share")
+    lake.query("UPDATE lake_schema SET version = 2")
+    lake.close()
+    with open_lake(lake.root) as again:
+        assert again.rows("SELECT frame_id, text_share FROM frames") == [{"frame_id": "f", "text_share": None}]
+        assert sorted(again.query("FROM frames").schema.names) == sorted(TABLES["frames"].names)
+
+
 def test_a_typed_statement_may_only_ask(lake: Lake, tmp_path: Path) -> None:
     lake.append("rejects", rejects(REJECT))
     assert lake.ask("FROM rejects").num_rows == 1
