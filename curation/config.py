@@ -87,6 +87,12 @@ class IngestConfig:
     """width times height of the largest picture that is decoded (the default is 8K); larger ones are rejected"""
     timeout_s: float = 3600.0
     """seconds after which a video is given up as a reject; has no influence on results otherwise"""
+    settle_s: float = 2.0
+    """seconds since its last change before a new file is read; what changes meanwhile is left for the next run"""
+    cache_gb: float = 50.0
+    """gigabytes of videos fetched from object stores that lie in the lake's staging folder at a time, over all workers"""
+    rehash: bool = False
+    """read every file again instead of trusting that one of unchanged size and time is the same"""
 
     def __post_init__(self) -> None:
         """Refuse values that no video could satisfy."""
@@ -103,6 +109,8 @@ class IngestConfig:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
         if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0:
             raise ValueError("out_of_body_window_s, max_pixels and timeout_s must be positive; leave them out for their defaults")
+        if self.settle_s < 0 or self.cache_gb <= 0:
+            raise ValueError(f"settle_s={self.settle_s} and cache_gb={self.cache_gb} must be positive; use 2 seconds and 50 gigabytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

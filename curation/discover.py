@@ -1,16 +1,21 @@
-"""Find the video files that a user names, and identify each by its content."""
+"""Find what a user names: video files, the images of a folder as one video of stills, and either in an object store."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+from curation.remote import is_uri, list_store
 from warehouse.records import VideoRef
-from warehouse.store import file_sha256
+from warehouse.store import content_id
 
-__all__ = ["find_videos", "hash_video"]
+__all__ = ["alone", "current_version", "find_videos", "local_path", "look_at", "seconds_since_change"]
 
 SIDECAR_SUFFIXES = (
     ".parquet",
@@ -31,50 +36,124 @@ SIDECAR_SUFFIXES = (
 """Files that are left alone, without a reject, when a folder is searched. Named directly, a .csv or .parquet is a manifest
 (curation/manifest.py) and the others are tried like any other file."""
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+"""Files that are stills; those that are found in one folder make one video."""
 
-def find_videos(inputs: Sequence[str]) -> tuple[Path, ...]:
-    """Expand files, folders (recursive, without hidden and sidecar files) and globs to a sorted list of absolute paths.
+
+def find_videos(inputs: Sequence[str]) -> tuple[VideoRef, ...]:
+    """Expand files, folders (recursive, without hidden and sidecar files), globs and fsspec URIs of any of these, sorted by path.
+
+    Nothing is read yet: the ids are empty. All images found in one folder are one video, in natural order of their names.
 
     Raises:
         FileNotFoundError: an input matches nothing, or there is no file at all.
-        PermissionError: a folder cannot be listed.
+        OSError: a folder cannot be listed, or a store does not answer.
+        ValueError: a URI's file system is not known or not installed.
     """
-    found: set[Path] = set()
+    found: dict[str, VideoRef] = {}
     for name in inputs:
-        path = Path(name).expanduser()
-        if path.is_dir():
-            found.update(_walk(path))
-        elif path.exists() or path.is_symlink():
-            found.add(path)
-        else:
-            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
-            if not matches:
-                raise FileNotFoundError(f"{name!r} is no file, folder or glob that matches anything; check the path")
-            for match in matches:
-                found.update(_walk(match) if match.is_dir() else [match])
+        place = local_path(name)
+        listed = _wanted_objects(place) if is_uri(place) else map(look_at, _local_files(place))
+        found.update((video.path, video) for video in listed)
     if not found:
-        listed = ", ".join(repr(name) for name in inputs) or "no input"
-        raise FileNotFoundError(f"no video found in {listed}; name a video file or a folder that holds some")
-    return tuple(sorted({Path(os.path.abspath(path)) for path in found}))
+        names = ", ".join(repr(name) for name in inputs) or "no input"
+        raise FileNotFoundError(f"no video found in {names}; name a video file or a folder that holds some")
+    return tuple(sorted(_with_stills(found.values()), key=lambda video: video.path))
 
 
-def _walk(folder: Path) -> list[Path]:
+def local_path(name: str) -> str:
+    """The path that a file:// URI stands for; anything else as it is."""
+    return unquote(urlsplit(name).path) if name.startswith("file://") else name
+
+
+def look_at(path: str) -> VideoRef:
+    """A local file before it is read."""
+    absolute = os.path.abspath(path)
+    try:
+        status = os.stat(absolute)
+    except OSError:
+        return VideoRef(video_id="", path=absolute, num_bytes=0)
+    return VideoRef(video_id="", path=absolute, num_bytes=status.st_size, version=f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def alone(file: VideoRef) -> VideoRef:
+    """A file that was named for itself: an image is a video of one still."""
+    return next(_with_stills([file]))
+
+
+def current_version(video: VideoRef) -> str | None:
+    """The version that a local video has now."""
+    return _stills([look_at(image) for image in video.images]).version if video.images else look_at(video.path).version
+
+
+def seconds_since_change(video: VideoRef) -> float:
+    """How long ago a local video was written to, a clock that runs ahead forgiven; infinite for an object, which is whole or not there."""
+    if is_uri(video.path):
+        return float("inf")
+    try:
+        return abs(time.time() - max(os.stat(path).st_mtime for path in video.images or (video.path,)))
+    except OSError:
+        return float("inf")
+
+
+def _local_files(name: str) -> set[str]:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return set(_walk(path))
+    if path.exists() or path.is_symlink():
+        return {str(path)}
+    matches = glob.glob(str(path), recursive=True)
+    if not matches:
+        raise FileNotFoundError(f"{name!r} is no file, folder or glob that matches anything; check the path")
+    return {file for match in matches for file in (_walk(Path(match)) if os.path.isdir(match) else [match])}
+
+
+def _walk(folder: Path) -> Iterator[str]:
     def fail(error: OSError) -> None:
         raise PermissionError(
             f"folder {error.filename!r} cannot be listed ({error.strerror}); grant read access or leave it out"
         ) from error
 
-    files = []
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(parent, name) for name in names if not name.startswith(".") and not name.lower().endswith(SIDECAR_SUFFIXES)]
-    return files
+        yield from (os.path.join(parent, name) for name in names if _is_wanted(name))
 
 
-def hash_video(path: str) -> VideoRef:
-    """Identify a file by its content. A file that cannot be read gets an empty id, and `ingest_video` rejects it."""
-    absolute = os.path.abspath(path)
-    try:
-        return VideoRef(video_id=file_sha256(Path(absolute)), path=absolute, num_bytes=os.path.getsize(absolute))
-    except OSError:
-        return VideoRef(video_id="", path=absolute, num_bytes=0)
+def _wanted_objects(uri: str) -> list[VideoRef]:
+    objects = list_store(uri)
+    if len(objects) == 1 and objects[0].path == uri:
+        return objects
+    return [item for item in objects if all(_is_wanted(part) for part in item.path.removeprefix(uri).split("/") if part)]
+
+
+def _is_wanted(name: str) -> bool:
+    return not name.startswith(".") and not name.lower().endswith(SIDECAR_SUFFIXES)
+
+
+def _with_stills(files: Iterable[VideoRef]) -> Iterator[VideoRef]:
+    folders: dict[str, list[VideoRef]] = defaultdict(list)
+    for file in files:
+        if file.path.lower().endswith(IMAGE_SUFFIXES):
+            folders[file.path.rpartition("/")[0]].append(file)
+        else:
+            yield file
+    yield from (_stills(sorted(images, key=_natural_order)) for images in folders.values())
+
+
+def _stills(images: Sequence[VideoRef]) -> VideoRef:
+    """The images of one folder, in the order given, as one video; a single one goes by its own name."""
+    path = images[0].path
+    versions = [[image.path.rpartition("/")[2], image.version] for image in images]
+    return VideoRef(
+        video_id="",
+        path=path if len(images) == 1 else path.rpartition("/")[0] or "/",
+        num_bytes=sum(image.num_bytes for image in images),
+        version=content_id(versions) if all(image.version for image in images) else None,
+        images=tuple(image.path for image in images),
+    )
+
+
+def _natural_order(image: VideoRef) -> tuple[list[str | int], str]:
+    """Image 2 before image 10."""
+    parts = re.split(r"(\d+)", image.path.casefold())
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)], image.path

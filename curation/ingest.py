@@ -18,16 +18,20 @@ import pyarrow as pa
 from curation.config import IngestConfig
 from curation.decide import decide
 from curation.frame_rows import frame_rows, preview_rows
+from curation.identify import LeftForLater
 from curation.pack import WrittenPack, write_pack
-from curation.scan import Scan, scan_video, spooled
+from curation.scan import Scan, spooled
+from curation.source import scan_source
 from curation.video import UnreadableVideo
-from warehouse.records import FramePack, IngestedVideo, Reject, VideoRef, VideoRow
+from warehouse.records import FramePack, IngestedVideo, Reject, VideoInfo, VideoRef, VideoRow
 from warehouse.schema import TABLES
 from warehouse.store import content_id, read_json, write_json, write_parquet
 
-__all__ = ["INGEST_VERSION", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
+__all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
 
 INGEST_VERSION = 1
+SCRATCH = "staging/scratch"
+"""where, below the lake's root, fetched and unwrapped files lie while they are decoded"""
 
 _SPOOL_MEMORY_BYTES = 16 << 20
 
@@ -35,12 +39,16 @@ _SPOOL_MEMORY_BYTES = 16 << 20
 def ingest_key(config: IngestConfig) -> str:
     """Identifies everything that influences what ingest makes of a video."""
     settings = dataclasses.asdict(config)
-    del settings["timeout_s"]
+    for name in ("timeout_s", "settle_s", "cache_gb", "rehash"):
+        del settings[name]
     return content_id({"stage": "ingest", "version": INGEST_VERSION, "config": settings})
 
 
-def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig) -> IngestedVideo:
+def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patient_key: bytes | None = None) -> IngestedVideo:
     """Ingest one video; whatever is wrong with it becomes a reject. Work that was finished before is returned as it was.
+
+    Where the content is not what was identified any more, or cannot be fetched, nothing is decided and `left` says why. `patient_key` is
+    that of the pseudonyms of what a DICOM header says.
 
     Writes `frames/<key>/<xx>/<video_id>.tar`, `staging/ingest/<key>/<video_id>.{frames,previews}.parquet` and, last, `.json` beside them.
 
@@ -60,12 +68,16 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig) -> In
     staging.mkdir(parents=True, exist_ok=True)
     # the spool lies in the lake, so that a full disk shows as the lake's error and /tmp need not be large
     with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES, dir=str(staging)) as spool:
-        scan = scan_video(video.path, config, spool)
+        try:
+            scan, info = scan_source(video, config, spool, scratch=root / SCRATCH, key=patient_key)
+        except LeftForLater as reason:
+            return IngestedVideo(video=None, pack=None, frames_part=None, previews_part=None, reject=None, left=str(reason))
         if isinstance(scan, UnreadableVideo):
             result = reject_for_failure(video, scan.reason, str(scan), config)
         else:
-            decide(scan.samples, config)
-            result = _write(video, root, key, scan, spool)
+            # nothing may be smoothed over stills, and their motion is not known
+            decide(scan.samples, config if scan.in_time else dataclasses.replace(config, out_of_body_window_s=0))
+            result = dataclasses.replace(_write(video, root, key, scan, spool), info=info)
     if result.reject is None or result.reject.reason != "unreadable":
         write_json(evidence, result)
     return result
@@ -84,7 +96,7 @@ def _staged(video_id: str, key: str) -> str:
 def reject_for_failure(video: VideoRef, reason: str, detail: str, config: IngestConfig) -> IngestedVideo:
     """The reject of a video that could not be ingested; also for a worker that crashed or ran out of time."""
     reject = Reject(
-        uri=_uri(video),
+        uri=video.uri,
         video_id=video.video_id or None,
         ingest_key=ingest_key(config),
         num_bytes=video.num_bytes,
@@ -92,10 +104,6 @@ def reject_for_failure(video: VideoRef, reason: str, detail: str, config: Ingest
         detail=detail[:2000],
     )
     return IngestedVideo(video=None, pack=None, frames_part=None, previews_part=None, reject=reject)
-
-
-def _uri(video: VideoRef) -> str:
-    return Path(video.path).as_uri()
 
 
 def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | None:
@@ -112,11 +120,12 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
     if pack and (not (root / pack.path).exists() or (root / pack.path).stat().st_size != pack.num_bytes):
         return None
     return IngestedVideo(
-        video=dataclasses.replace(row, uri=_uri(video)) if row else None,
+        video=dataclasses.replace(row, uri=video.uri) if row else None,
         pack=pack,
         frames_part=saved["frames_part"],
         previews_part=saved["previews_part"],
-        reject=dataclasses.replace(reject, uri=_uri(video)) if reject else None,
+        reject=dataclasses.replace(reject, uri=video.uri) if reject else None,
+        info=VideoInfo(**saved["info"]) if saved["info"] else None,
     )
 
 
@@ -140,7 +149,7 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes]) 
     row = VideoRow(
         video_id=video.video_id,
         ingest_key=key,
-        uri=_uri(video),
+        uri=video.uri,
         num_bytes=video.num_bytes,
         container=header.container,
         codec=header.codec,

@@ -13,16 +13,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from curation.discover import alone, find_videos, local_path, look_at
+from curation.remote import is_uri, look_up
+from warehouse.records import VideoInfo, VideoRef
 from warehouse.store import file_sha256
 
-__all__ = ["Manifest", "ManifestError", "VideoInfo", "is_manifest", "patient_key", "pseudonym", "read_manifest"]
+__all__ = ["Manifest", "ManifestError", "is_manifest", "listed_videos", "patient_key", "pseudonym", "read_manifest"]
 
 COLUMNS = ("uri", "patient", "site", "device", "procedure", "date")
 SUFFIXES = (".csv", ".parquet")
@@ -35,26 +37,13 @@ class ManifestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VideoInfo:
-    """What a manifest says of one video."""
-
-    patient_id: str | None
-    """pseudonym, 32 hexadecimal digits"""
-    site: str | None
-    device: str | None
-    procedure: str | None
-    date: str | None
-    """as the manifest spells it"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A table that was read."""
 
     path: str
     sha256: str
     videos: Mapping[str, VideoInfo]
-    """by absolute path"""
+    """by absolute path or URI, of a file, an object, a folder or a glob"""
 
 
 def is_manifest(path: Path) -> bool:
@@ -90,11 +79,11 @@ def pseudonym(patient: str, key: bytes) -> str:
 
 
 def read_manifest(path: Path, key: bytes | None) -> Manifest:
-    """Read a manifest: `uri` is required (a path, relative to the manifest's folder, or a file:// URI); the rest may be missing or empty.
+    """Read a manifest: `uri` is required (a path, relative to the manifest's folder, or a URI); the rest may be missing or empty.
 
     Raises:
-        ManifestError: it is no table, lacks `uri`, has a column that is not known, names a video twice with different information or one
-            that is not on this machine's file systems, or has patients while there is no key.
+        ManifestError: it is no table, lacks `uri`, has a column that is not known, names a video twice with different information, or has
+            patients while there is no key.
     """
     table = _read(path)
     unknown = [name for name in table.column_names if name not in COLUMNS]
@@ -115,10 +104,33 @@ def read_manifest(path: Path, key: bytes | None) -> Manifest:
             patient_id=pseudonym(row["patient"], key) if key is not None and row.get("patient") else None,
             **{name: row.get(name) or None for name in COLUMNS[2:]},
         )
-        place = _local_path(row["uri"], path)
+        place = row["uri"] if _is_remote(row["uri"]) else os.path.abspath(path.parent / local_path(row["uri"]))
         if videos.setdefault(place, info) != info:
             raise ManifestError(f"row {number} of {str(path)!r} says something else of {row['uri']!r} than a row before it; keep one")
     return Manifest(path=str(path.absolute()), sha256=file_sha256(path), videos=videos)
+
+
+def listed_videos(manifest: Manifest) -> list[tuple[VideoRef, VideoInfo]]:
+    """What a manifest names, not read yet; of a folder or glob everything in it, where no row of its own says something else.
+
+    What is not there is among them, without a version, so that it can be recorded.
+
+    Raises:
+        OSError: a folder cannot be listed, or a store does not answer.
+        ValueError: a URI's file system is not known or not installed.
+    """
+    objects = look_up([place for place in manifest.videos if is_uri(place)])
+    exact: dict[str, tuple[VideoRef, VideoInfo]] = {}
+    inside: dict[str, tuple[VideoRef, VideoInfo]] = {}
+    for place, info in manifest.videos.items():
+        if place in objects or os.path.isfile(place):
+            exact[place] = alone(objects[place] if place in objects else look_at(place)), info
+            continue
+        try:
+            inside |= {video.path: (video, info) for video in find_videos([place])}
+        except FileNotFoundError:
+            exact[place] = (VideoRef(video_id="", path=place, num_bytes=0) if is_uri(place) else look_at(place)), info
+    return list({**inside, **exact}.values())
 
 
 def _read(path: Path) -> pa.Table:
@@ -138,10 +150,5 @@ def _read(path: Path) -> pa.Table:
         ) from None
 
 
-def _local_path(uri: str, manifest: Path) -> str:
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        uri = unquote(parts.path)
-    elif "://" in uri:
-        raise ManifestError(f"{uri!r} is not on a file system of this machine; mount or copy it, object stores are not read yet")
-    return os.path.abspath(manifest.parent / uri)
+def _is_remote(uri: str) -> bool:
+    return is_uri(local_path(uri))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import IO
 
@@ -27,7 +28,7 @@ from curation.video import (
     sample_frames,
 )
 
-__all__ = ["Sample", "Scan", "scan_video"]
+__all__ = ["Sample", "Scan", "measured", "scan_video", "spooled"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class Sample:
     is_corrupt: bool
     spool_offset: int
     spool_size: int
+    area: ContentArea
+    stored_size: tuple[int, int]
     out_of_body: float = 0.0
     drop_reason: str | None = None
 
@@ -52,9 +55,11 @@ class Scan:
 
     header: VideoProbe
     area: ContentArea
-    stored_size: tuple[int, int]
+    """that of a still may differ, and stands in its sample"""
     samples: list[Sample]
     report: DecodeReport
+    in_time: bool = True
+    """neighbours are a moment apart; not so with stills"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +126,42 @@ def _scan_with(
 ) -> Scan:
     report = DecodeReport()
     sampling = choose_sampling(config, index)
-    geometry = _geometry(area, config)
+    frames = sample_frames(path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index)
+    samples = measured(frames, lambda _: area, config, spool)
+    if not samples:
+        raise UnreadableVideo("undecodable", "; ".join(["no frame could be decoded", *report.problems]))
+    return Scan(header, area, samples, report)
+
+
+def measured(
+    frames: Iterable[SampledFrame],
+    area_of: Callable[[SampledFrame], ContentArea],
+    config: IngestConfig,
+    spool: IO[bytes],
+    *,
+    in_time: bool = True,
+) -> list[Sample]:
+    """Measure and spool every frame inside its content area; without motion where neighbours are not `in_time`."""
     samples: list[Sample] = []
+    area: ContentArea | None = None
     previous: np.ndarray | None = None
-    for frame in sample_frames(path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index):
+    for frame in frames:
+        if area is None or area_of(frame) is not area:
+            area = area_of(frame)
+            geometry = _geometry(area, config)
         crop = frame.rgb[area.y : area.y + area.height, area.x : area.x + area.width]
-        sample, previous = _measure(frame, crop, geometry, previous)
+        sample, gray = _measure(frame, crop, area, geometry, previous)
         jpeg = _encode(crop, geometry, config.jpeg_quality)
         sample.spool_offset, sample.spool_size = spool.tell(), len(jpeg)
         spool.write(jpeg)
         samples.append(sample)
-    if not samples:
-        raise UnreadableVideo("undecodable", "; ".join(["no frame could be decoded", *report.problems]))
-    return Scan(header, area, geometry.stored_size, samples, report)
+        previous = gray if in_time else None
+    return samples
 
 
-def _measure(frame: SampledFrame, crop: np.ndarray, geometry: _Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:
+def _measure(
+    frame: SampledFrame, crop: np.ndarray, area: ContentArea, geometry: _Geometry, previous: np.ndarray | None
+) -> tuple[Sample, np.ndarray]:
     small = shrink(crop, *geometry.filter_size)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     sample = Sample(
@@ -148,6 +173,8 @@ def _measure(frame: SampledFrame, crop: np.ndarray, geometry: _Geometry, previou
         is_corrupt=frame.is_corrupt,
         spool_offset=0,
         spool_size=0,
+        area=area,
+        stored_size=geometry.stored_size,
     )
     return sample, gray
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from pathlib import Path
 
 from warehouse.records import (
     Artifact,
@@ -41,9 +40,7 @@ def _(video: VideoRow) -> Artifact:
 @artifact_of.register
 def _(video: VideoRef) -> Artifact:
     identity = video.video_id or content_id({"unreadable": video.path})
-    return Artifact(
-        artifact_id=identity, kind="video", uri=Path(video.path).as_uri(), sha256=video.video_id or None, num_bytes=video.num_bytes
-    )
+    return Artifact(artifact_id=identity, kind="video", uri=video.uri, sha256=video.video_id or None, num_bytes=video.num_bytes)
 
 
 @artifact_of.register

@@ -31,10 +31,19 @@ def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tu
     """What an earlier ingest with the same settings has already decided.
 
     Returns:
-        The URI each ingested content was found under, by video id; and the (uri, video id) pairs of the rejected files.
+        The URI each ingested content was last found under, by video id; and the (uri, video id) pairs of the rejected files.
     """
-    videos = lake.rows("SELECT video_id, uri FROM videos WHERE ingest_key = $1", [ingest_key])
-    rejects = lake.rows("SELECT uri, video_id FROM rejects WHERE ingest_key = $1", [ingest_key])
+    videos = lake.rows(
+        """SELECT v.video_id, CASE WHEN list_contains(p.uris, v.uri) THEN v.uri ELSE coalesce(p.uris[1], v.uri) END AS uri
+           FROM videos v LEFT JOIN places p ON p.video_id = v.video_id WHERE v.ingest_key = $1""",
+        [ingest_key],
+    )
+    rejects = lake.rows(  # a duplicate is decided only as long as something is known of what it is a duplicate of
+        """WITH decided AS (SELECT uri, video_id, reason FROM rejects WHERE ingest_key = $1)
+           SELECT uri, video_id FROM decided WHERE reason <> 'duplicate' OR video_id IN (
+               SELECT video_id FROM videos WHERE ingest_key = $1 UNION SELECT video_id FROM decided WHERE reason <> 'duplicate')""",
+        [ingest_key],
+    )
     return {row["video_id"]: row["uri"] for row in videos}, {(row["uri"], row["video_id"]) for row in rejects}
 
 

@@ -7,6 +7,7 @@ Identifiers are content hashes (lower-case hexadecimal SHA-256) or are built fro
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 __all__ = [
     "Artifact",
@@ -20,6 +21,7 @@ __all__ = [
     "Score",
     "Selection",
     "Shard",
+    "VideoInfo",
     "VideoRef",
     "VideoRow",
 ]
@@ -41,13 +43,37 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRef:
-    """A video file as found on disk."""
+    """A video as it was found: a file, an object in a store, or the images of a folder."""
 
     video_id: str
-    """SHA-256 of the file's content"""
+    """SHA-256 of the file's content, or over those of the images in order; empty until it is read, and where it cannot be"""
     path: str
-    """absolute path; may hold any character the file system allows"""
+    """absolute path, which may hold any character, or the URI of an object; of several images their folder"""
     num_bytes: int
+    version: str | None = None
+    """size and time, or what a store says instead: while it stays, the content is taken to stay; None where nothing is known"""
+    images: tuple[str, ...] = ()
+    """paths or URIs of the images, in order, where the video is made of stills"""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, as the lake spells it."""
+        return Path(self.path).as_uri() if self.path.startswith("/") else self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What a manifest or a DICOM header says of one video."""
+
+    patient_id: str | None
+    """pseudonym, 32 hexadecimal digits"""
+    site: str | None
+    device: str | None
+    procedure: str | None
+    date: str | None
+    """as the manifest spells it; never from a header"""
+    study_id: str | None = None
+    """pseudonym of the DICOM study"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +95,7 @@ class VideoRow:
     video_id: str
     ingest_key: str
     uri: str
-    """file:// URI of where the video was found"""
+    """URI of where the video was found, file:// or a store's"""
     num_bytes: int
     container: str
     codec: str
@@ -109,7 +135,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestedVideo:
-    """What ingest made of one file: either a video with its pack and frame rows, or a reject."""
+    """What ingest made of one file: a video with its pack and frame rows, or a reject, or neither where it is left for the next run."""
 
     video: VideoRow | None
     pack: FramePack | None
@@ -118,6 +144,10 @@ class IngestedVideo:
     previews_part: str | None
     """staged Parquet of the `previews` table's rows of this video"""
     reject: Reject | None
+    info: VideoInfo | None = None
+    """what its own header says of where it is from"""
+    left: str | None = None
+    """why it is left for the next run"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

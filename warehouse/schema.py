@@ -96,18 +96,29 @@ TABLES: dict[str, pa.Schema] = {
         }
     ),
     "audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64}),
-    # what manifests say of videos, by content; of a video in several manifests the latest counts (view video_info)
+    # which content was last seen where: a file whose version is unchanged is not read again (warehouse/files.py)
+    "files": pa.schema(
+        {
+            "uri": _s,
+            "version": _s,  # size and time, or a store's ETag
+            "video_id": _s,  # null where the file was found to be gone
+            "num_bytes": _i64,
+            "at": pa.timestamp("us", tz="UTC"),
+        }
+    ),
+    # what manifests and DICOM headers say of videos, by content; of several manifests the latest counts, before headers (view video_info)
     "manifest_videos": pa.schema(
         {
             "video_id": _s,
             "uri": _s,
             "run_id": _s,
-            "manifest_sha256": _s,
-            "patient_id": _s,  # keyed hash of what the manifest calls the patient
+            "manifest_sha256": _s,  # null where the video's own header says it
+            "patient_id": _s,  # keyed hash of what the manifest or the header calls the patient
             "site": _s,
             "device": _s,
             "procedure": _s,
             "date": _s,
+            "study_id": _s,  # keyed hash of the DICOM study's UID
         }
     ),
     "rejects": pa.schema({"uri": _s, "video_id": _s, "ingest_key": _s, "run_id": _s, "num_bytes": _i64, "reason": _s, "detail": _s}),

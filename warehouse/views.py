@@ -9,14 +9,26 @@ from __future__ import annotations
 __all__ = ["MACROS", "VIEWS"]
 
 VIEWS: dict[str, str] = {
+    "places": """
+        SELECT video_id, list(uri ORDER BY at, uri) AS uris
+        FROM (FROM files QUALIFY row_number() OVER (PARTITION BY uri ORDER BY at DESC) = 1) WHERE video_id IS NOT NULL GROUP BY video_id""",
     "current_videos": """
-        SELECT v.*, r.ended_at AS ingested_at
-        FROM videos v JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete'
+        SELECT v.* REPLACE (CASE WHEN list_contains(p.uris, v.uri) THEN v.uri ELSE coalesce(p.uris[1], v.uri) END AS uri),
+               r.ended_at AS ingested_at
+        FROM videos v JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete' LEFT JOIN places p ON p.video_id = v.video_id
         QUALIFY row_number() OVER (PARTITION BY v.video_id ORDER BY r.ended_at DESC, v.ingest_key) = 1""",
     "video_info": """
-        SELECT m.video_id, m.patient_id, m.site, m.device, m.procedure, m.date
-        FROM manifest_videos m JOIN runs r ON r.run_id = m.run_id AND r.status = 'complete'
-        QUALIFY row_number() OVER (PARTITION BY m.video_id ORDER BY r.ended_at DESC, m.uri) = 1""",
+        WITH latest AS (
+            SELECT m.*, m.manifest_sha256 IS NULL AS is_header
+            FROM manifest_videos m JOIN runs r ON r.run_id = m.run_id AND r.status = 'complete'
+            QUALIFY row_number() OVER (PARTITION BY m.video_id, m.manifest_sha256 IS NULL ORDER BY r.ended_at DESC, m.uri) = 1)
+        SELECT video_id, first(patient_id ORDER BY is_header) FILTER (patient_id IS NOT NULL) AS patient_id,
+               first(site ORDER BY is_header) FILTER (site IS NOT NULL) AS site,
+               first(device ORDER BY is_header) FILTER (device IS NOT NULL) AS device,
+               first(procedure ORDER BY is_header) FILTER (procedure IS NOT NULL) AS procedure,
+               first(date ORDER BY is_header) FILTER (date IS NOT NULL) AS date,
+               first(study_id ORDER BY is_header) FILTER (study_id IS NOT NULL) AS study_id
+        FROM latest GROUP BY video_id""",
     "latest_requalification": """
         SELECT q.frame_id, q.keep, q.drop_reason, q.device, r.ended_at
         FROM requalified q JOIN runs r ON r.run_id = q.run_id AND r.status = 'complete'

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from curation.config import IngestConfig
-from curation.discover import find_videos, hash_video
+from curation.discover import find_videos
+from curation.identify import hash_video
 from curation.ingest import INGEST_VERSION, ingest_key, ingest_video, reject_for_failure
 from curation.pack import iter_pack, read_frame
 from warehouse.records import IngestedVideo, VideoRef
@@ -360,12 +361,13 @@ def test_find_videos_walks_folders_without_hidden_and_sidecar_files(tmp_path: Pa
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert find_videos([str(tmp_path)]) == tuple(sorted(tmp_path / name for name in wanted))
-    assert find_videos([str(tmp_path / "notes.txt"), str(tmp_path / "*.mp4"), str(tmp_path / "a.mp4")]) == (
-        tmp_path / "a.mp4",
-        tmp_path / "notes.txt",
-    )
-    assert find_videos([str(tmp_path / "**" / "*.mkv")]) == (tmp_path / "deep/er/b b.mkv",)
+
+    def found(*inputs: Path) -> list[str]:
+        return [video.path for video in find_videos([str(path) for path in inputs])]
+
+    assert found(tmp_path) == sorted(str(tmp_path / name) for name in wanted)
+    assert found(tmp_path / "notes.txt", tmp_path / "*.mp4", tmp_path / "a.mp4") == [str(tmp_path / "a.mp4"), str(tmp_path / "notes.txt")]
+    assert found(tmp_path / "**" / "*.mkv") == [str(tmp_path / "deep/er/b b.mkv")]
 
 
 def test_find_videos_says_in_one_sentence_what_is_missing(tmp_path: Path) -> None:
@@ -397,7 +399,7 @@ def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> No
 @pytest.mark.skipif("ENDOFORGE_REAL_DATA" not in os.environ, reason="ENDOFORGE_REAL_DATA is not set")
 def test_every_real_file_ends_as_it_should(tmp_path: Path) -> None:
     num_kept = num_filtered = 0
-    paths = find_videos([str(Path(os.environ["ENDOFORGE_REAL_DATA"]) / "videos")])
+    paths = [Path(video.path) for video in find_videos([str(Path(os.environ["ENDOFORGE_REAL_DATA"]) / "videos")])]
     assert len(paths) == 40
     for path in paths:
         result = ingest(path, tmp_path)

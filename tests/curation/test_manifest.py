@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation.manifest import ManifestError, VideoInfo, is_manifest, patient_key, pseudonym, read_manifest
+from curation.manifest import ManifestError, is_manifest, patient_key, pseudonym, read_manifest
+from warehouse.records import VideoInfo
 
 KEY = b"0123456789abcdef"
 
@@ -43,7 +44,6 @@ def test_parquet_with_numbers_as_patients_gives_the_same_pseudonyms(tmp_path: Pa
         ("uri,patient\na.mp4,1\n", None, "names patients, and there is no key"),
         ("uri,site\na.mp4,x\na.mp4,y\n", KEY, "row 2 .* says something else of 'a.mp4'"),
         ("uri,site\n,x\n", KEY, "row 1 .* has no uri"),
-        ("uri\ns3://bucket/a.mp4\n", KEY, "object stores are not read yet"),
         ("uri,site\na.mp4,DOE,y,z\n", KEY, r"is no readable table \(CSV parse error: Expected 2 columns, got 4\)"),
         ("", KEY, "is no readable table"),
     ],

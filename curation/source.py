@@ -1,0 +1,105 @@
+"""Whatever a video was found as, a scan of it: objects are fetched and DICOM files unwrapped for as long as that takes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from curation.config import IngestConfig
+from curation.container import UnreadableVideo
+from curation.dicom import extract_stream, is_dicom
+from curation.discover import current_version
+from curation.identify import LeftForLater, identify
+from curation.remote import fetch, is_uri
+from curation.scan import Scan, scan_video
+from curation.scratch import scratch_folder
+from curation.stills import scan_stills
+from warehouse.records import VideoInfo, VideoRef
+
+__all__ = ["scan_source"]
+
+_MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def scan_source(
+    video: VideoRef, config: IngestConfig, spool: IO[bytes], *, scratch: Path, key: bytes | None
+) -> tuple[Scan | UnreadableVideo, VideoInfo | None]:
+    """Scan a video of any kind; what is wrong with it is returned, and beside the scan what the file's own header says of it.
+
+    Args:
+        video: what to scan, identified.
+        config: see there.
+        spool: takes the JPEGs.
+        scratch: folder for what is needed meanwhile.
+        key: of the pseudonyms of a DICOM file's patient and study; without one they are left out.
+
+    Raises:
+        LeftForLater: the content is not what was identified any more, or the store does not give it.
+        OSError: the spool or the scratch folder cannot be written.
+    """
+    try:
+        with _local(video, config, scratch) as local:
+            scan, info = _scan_local(local, config, spool, scratch, key)
+    except UnreadableVideo as failure:
+        scan, info = failure, None
+    if not is_uri(video.path) and video.version is not None and current_version(video) != video.version:
+        now = identify(replace(video, version=current_version(video)))
+        if isinstance(now, LeftForLater) or now.video_id != video.video_id:
+            raise LeftForLater("changed while it was decoded")
+    return scan, info
+
+
+def _scan_local(
+    video: VideoRef, config: IngestConfig, spool: IO[bytes], scratch: Path, key: bytes | None
+) -> tuple[Scan | UnreadableVideo, VideoInfo | None]:
+    if video.images:
+        return scan_stills([Path(image) for image in video.images], config, spool), None
+    if not is_dicom(Path(video.path)):
+        return scan_video(video.path, config, spool), None
+    with scratch_folder(scratch) as folder:
+        stream = folder / "stream"
+        dicom = extract_stream(Path(video.path), stream, key)
+        scan = scan_video(str(stream), config, spool)
+    if isinstance(scan, Scan):
+        scan.report.problems.extend([dicom.problem] if dicom.problem else [])
+        scan = replace(scan, header=replace(scan.header, container=f"dicom/{scan.header.container}"))
+    return scan, dicom.info
+
+
+@contextlib.contextmanager
+def _local(video: VideoRef, config: IngestConfig, scratch: Path) -> Iterator[VideoRef]:
+    """The video on a local disk: itself, or copies of its objects that are removed afterwards."""
+    if not is_uri(video.path):
+        yield video
+        return
+    limit_bytes = int(config.cache_gb * 1e9)
+    if video.num_bytes > limit_bytes:
+        size = f"{video.num_bytes / 1e9:.3g} GB"
+        raise UnreadableVideo("too_large", f"{size} do not fit into cache_gb={config.cache_gb:g}; raise the limit to take them")
+    with scratch_folder(scratch, num_bytes=video.num_bytes, limit_bytes=limit_bytes) as folder:
+        places = video.images or (video.path,)
+        copies = [folder / f"{number:08d}{_suffix(place)}" for number, place in enumerate(places)]
+        try:
+            for place, copy in zip(places, copies, strict=True):
+                fetch(place, copy)
+        except OSError as error:
+            if error.errno in _MACHINE_ERRORS:
+                raise
+            raise LeftForLater(f"could not be fetched: {error}") from error
+        names = tuple(map(str, copies))
+        local = replace(video, path=names[0], version=None, images=names if video.images else ())
+        fetched = identify(local)
+        if isinstance(fetched, LeftForLater) or fetched.video_id != video.video_id:
+            raise LeftForLater("changed before it was fetched")
+        yield local
+
+
+def _suffix(uri: str) -> str:
+    """The end of an object's name where it is an ordinary one: decoders look at it, and an object's name may hold anything."""
+    found = re.search(r"\.[A-Za-z0-9]{1,8}$", uri)
+    return found[0] if found else ""
