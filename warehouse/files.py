@@ -16,7 +16,7 @@ __all__ = ["known_files", "remember_files", "remember_gone"]
 
 def known_files(lake: Lake) -> dict[tuple[str, str], str]:
     """The video id that was last seen at a URI, by (uri, version)."""
-    rows = lake.rows("FROM files QUALIFY row_number() OVER (PARTITION BY uri ORDER BY at DESC) = 1")
+    rows = lake.rows("FROM files QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC) = 1")
     return {(row["uri"], row["version"]): row["video_id"] for row in rows if row["video_id"]}
 
 
@@ -33,9 +33,9 @@ def remember_gone(lake: Lake, uris: Sequence[str]) -> None:
 def _append(lake: Lake, rows: Sequence[tuple[str, str | None, str | None, int | None]]) -> None:
     if not rows:
         return
-    at = datetime.datetime.now(datetime.UTC)
-    columns = [*(list(column) for column in zip(*rows, strict=True)), [at] * len(rows)]
-    table = pa.table(dict(zip(("uri", "version", "video_id", "num_bytes", "at"), columns, strict=True)), schema=TABLES["files"])
+    now = datetime.datetime.now(datetime.UTC)
+    columns = [*(list(column) for column in zip(*rows, strict=True)), [now] * len(rows)]
+    table = pa.table(dict(zip(("uri", "version", "video_id", "num_bytes", "seen_at"), columns, strict=True)), schema=TABLES["files"])
     for attempt in commit_retries():
         with attempt, lake.transaction():
             lake.append("files", table)

@@ -103,7 +103,7 @@ TABLES: dict[str, pa.Schema] = {
             "version": _s,  # size and time, or a store's ETag
             "video_id": _s,  # null where the file was found to be gone
             "num_bytes": _i64,
-            "at": pa.timestamp("us", tz="UTC"),
+            "seen_at": pa.timestamp("us", tz="UTC"),
         }
     ),
     # what manifests and DICOM headers say of videos, by content; of several manifests the latest counts, before headers (view video_info)
