@@ -57,10 +57,10 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
         FileNotFoundError: nothing was found at an input.
     """
     patient_key = pseudonym_key()
-    inventory = take_inventory(job, inputs, config=config, patient_key=patient_key)
     key = ingest_key(config)
-    ids = {video.uri: video.video_id for video in inventory.videos if video.video_id}
     known_videos, known_rejects = accounted_files(job.lake, key)
+    inventory = take_inventory(job, inputs, config=config, patient_key=patient_key)
+    ids = {video.uri: video.video_id for video in inventory.videos if video.video_id}
     new: list[VideoRef] = []
     rejects: list[Reject] = []
     moved: list[str] = []
@@ -77,7 +77,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
             num_known += 1
         else:
             rejects.append(_duplicate(video, key, first))
-    remember_gone(job.lake, moved)
+    remember_gone(job.lake, [uri for uri in moved if uri not in ids])
 
     done = [_without_work(reject) for reject in rejects]
     bar = track(_in_batches(new, rejects, job, config, patient_key), description="ingest videos", total=len(new))

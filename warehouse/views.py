@@ -11,7 +11,8 @@ __all__ = ["MACROS", "VIEWS"]
 VIEWS: dict[str, str] = {
     "places": """
         SELECT video_id, list(uri ORDER BY seen_at, uri) AS uris
-        FROM (FROM files QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC) = 1) WHERE video_id IS NOT NULL GROUP BY video_id""",
+        FROM (FROM files QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC) = 1)
+        WHERE video_id IS NOT NULL GROUP BY video_id""",
     "current_videos": """
         SELECT v.* REPLACE (CASE WHEN list_contains(p.uris, v.uri) THEN v.uri ELSE coalesce(p.uris[1], v.uri) END AS uri),
                r.ended_at AS ingested_at
