@@ -107,7 +107,7 @@ def index_packets(path: str) -> PacketIndex:
                     pts.append(packet.pts)
                     is_key.append(packet.is_keyframe)
         except FFmpegError as failure:
-            error = str(failure)
+            error = failure.strerror or str(failure)  # the whole message holds the path, which may be a temporary one
         time_base = stream.time_base or Fraction(1, 1_000_000)
     return PacketIndex(
         time_base=time_base,

@@ -23,10 +23,8 @@ from curation.container import UnreadableVideo
 from curation.manifest import pseudonym
 from warehouse.records import VideoInfo
 
-__all__ = ["DicomVideo", "extract_stream", "is_dicom"]
+__all__ = ["DicomVideo", "extract_stream"]
 
-_PREAMBLE_BYTES = 128
-_SUFFIXES = (".dcm", ".dicom")
 _VIDEO_SYNTAXES = frozenset(MPEGTransferSyntaxes)
 _TAGS = ["PatientID", "StudyInstanceUID", "ManufacturerModelName"]
 _PIXEL_DATA, _ITEM, _END_OF_ITEMS = (0x7FE0, 0x0010), (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
@@ -41,16 +39,6 @@ class DicomVideo:
     info: VideoInfo
     problem: str | None
     """why the stream may be incomplete"""
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's preamble, or its name and some content."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_PREAMBLE_BYTES + 4)
-    except OSError:
-        return False
-    return head[_PREAMBLE_BYTES:] == b"DICM" or (path.suffix.lower() in _SUFFIXES and len(head) > 0)
 
 
 def extract_stream(path: Path, target: Path, key: bytes | None) -> DicomVideo:

@@ -125,7 +125,7 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
         frames_part=saved["frames_part"],
         previews_part=saved["previews_part"],
         reject=dataclasses.replace(reject, uri=video.uri) if reject else None,
-        info=VideoInfo(**saved["info"]) if saved["info"] else None,
+        info=VideoInfo(**saved["info"]) if saved.get("info") else None,
     )
 
 

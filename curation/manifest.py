@@ -47,8 +47,15 @@ class Manifest:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file that was named directly is a table of videos rather than a video."""
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    """Whether a file that was named directly is a table of videos rather than a video.
+
+    Raises:
+        ManifestError: it is one in an object store.
+    """
+    is_table = path.suffix.lower() in SUFFIXES
+    if is_table and re.match(r"[a-z0-9+.-]+:/", str(path)):
+        raise ManifestError(f"the manifest {path.name!r} is in an object store; copy it to a local disk, its rows may be URIs")
+    return is_table and path.is_file()
 
 
 def patient_key() -> bytes | None:

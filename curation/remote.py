@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import fsspec
-
 from warehouse.records import VideoRef
 
 __all__ = ["exists", "fetch", "is_uri", "list_store", "look_up", "read_chunks"]
@@ -40,17 +38,26 @@ def list_store(uri: str) -> list[VideoRef]:
     store, path = _open_store(uri)
     with _reaching(uri):
         store.invalidate_cache()
-        if re.search(r"[*?\[]", path) and not store.exists(path):
-            entries = store.glob(path, detail=True)
-            for folder in [name for name, entry in entries.items() if entry["type"] == "directory"]:
-                entries.update(store.find(folder, detail=True))
-        else:
-            entry = store.info(path)
-            entries = store.find(path, detail=True) if entry["type"] == "directory" else {path: entry}
+        try:
+            entries = _entries(store, path)
+        except FileNotFoundError:
+            entries = {}
+        except PermissionError as error:
+            raise PermissionError(f"{uri!r} may not be listed ({error})") from error
     found = [_reference(store, entry) for entry in entries.values() if entry["type"] == "file" and not entry["name"].endswith("/")]
     if not found:
         raise FileNotFoundError(f"{uri!r} is no object, folder or glob that matches anything; check the URI")
     return found
+
+
+def _entries(store: Any, path: str) -> dict[str, dict[str, Any]]:
+    if re.search(r"[*?\[]", path) and not store.exists(path):
+        entries: dict[str, dict[str, Any]] = store.glob(path, detail=True)
+        for folder in [name for name, entry in entries.items() if entry["type"] == "directory"]:
+            entries.update(store.find(folder, detail=True))
+        return entries
+    entry = store.info(path)
+    return dict(store.find(path, detail=True)) if entry["type"] == "directory" else {path: entry}
 
 
 def look_up(uris: Iterable[str]) -> dict[str, VideoRef]:
@@ -110,6 +117,8 @@ def _open_store(uri: str) -> tuple[Any, str]:
     parts = urlsplit(uri)
     if parts.password:
         raise ValueError(f"a URI of {parts.hostname!r} holds a password, which the lake would keep; give credentials by the environment")
+    import fsspec  # not for those who have plain files
+
     try:
         store, path = fsspec.url_to_fs(uri)
     except ImportError as error:

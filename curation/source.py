@@ -12,7 +12,6 @@ from typing import IO
 
 from curation.config import IngestConfig
 from curation.container import UnreadableVideo
-from curation.dicom import extract_stream, is_dicom
 from curation.discover import current_version
 from curation.identify import LeftForLater, identify
 from curation.remote import fetch, is_uri
@@ -22,6 +21,9 @@ from curation.stills import scan_stills
 from warehouse.records import VideoInfo, VideoRef
 
 __all__ = ["scan_source"]
+
+_DICOM_PREAMBLE_BYTES = 128
+_DICOM_SUFFIXES = (".dcm", ".dicom")
 
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -59,8 +61,10 @@ def _scan_local(
 ) -> tuple[Scan | UnreadableVideo, VideoInfo | None]:
     if video.images:
         return scan_stills([Path(image) for image in video.images], config, spool), None
-    if not is_dicom(Path(video.path)):
+    if not _is_dicom(Path(video.path)):
         return scan_video(video.path, config, spool), None
+    from curation.dicom import extract_stream  # pydicom takes longer to import than all the rest of ingest
+
     with scratch_folder(scratch) as folder:
         stream = folder / "stream"
         dicom = extract_stream(Path(video.path), stream, key)
@@ -69,6 +73,16 @@ def _scan_local(
         scan.report.problems.extend([dicom.problem] if dicom.problem else [])
         scan = replace(scan, header=replace(scan.header, container=f"dicom/{scan.header.container}"))
     return scan, dicom.info
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's preamble, or its name and some content."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_DICOM_PREAMBLE_BYTES + 4)
+    except OSError:
+        return False
+    return head[_DICOM_PREAMBLE_BYTES:] == b"DICM" or (path.suffix.lower() in _DICOM_SUFFIXES and len(head) > 0)
 
 
 @contextlib.contextmanager

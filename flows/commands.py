@@ -66,7 +66,8 @@ class Run:
     """Videos to a scored model: ingest, embed, curate, pretrain, evaluate and report, as one Prefect flow."""
 
     videos: Positional[tuple[str, ...]]
-    """files, folders (searched recursively), globs, or a manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
+    """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
+    manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     lake: Path
     """folder of the lake; made if missing"""
     size: int
@@ -91,7 +92,8 @@ class Ingest:
     """Decode videos, drop what teaches nothing or identifies someone, pack the rest."""
 
     videos: Positional[tuple[str, ...]]
-    """files, folders (searched recursively), globs, or a manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
+    """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
+    manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     lake: Path
     """folder of the lake; made if missing"""
     config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)

@@ -1,7 +1,7 @@
 """Ingest from S3, as a moto server on loopback speaks it."""
 
-import os
 import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,23 +23,27 @@ from warehouse.lake import Lake, open_lake
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    moto.start()
+    yield f"http://127.0.0.1:{port}"
+    moto.stop()
+
+
+@pytest.fixture
+def store(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server}.items():
         monkeypatch.setenv(name, value)
-    fsspec.filesystem("s3").clear_instance_cache()
+    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
     filesystem = fsspec.filesystem("s3", skip_instance_cache=True)
     filesystem.mkdir("ward")
-    try:
-        yield filesystem
-    finally:
-        server.stop()
-        fsspec.filesystem("s3").clear_instance_cache()
+    fsspec.filesystem("s3").clear_instance_cache()
+    yield filesystem
+    fsspec.filesystem("s3").clear_instance_cache()
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_objects_are_found_below_a_prefix_by_glob_and_alone(store: Any) -> None:
     assert found("s3://ward/deep") == found("s3://ward/deep/") == deep
     assert found("s3://ward") == [("s3://ward/a.mp4", 0), *deep, ("s3://ward/other/c.avi", 0)]
     assert found("s3://ward/*/*.mkv", "s3://ward/a.mp4") == [("s3://ward/a.mp4", 0), ("s3://ward/deep/b b.mkv", 0)]
-    assert [video.images for video in find_videos(["s3://ward/deep"])][0] == ("s3://ward/deep/2.png", "s3://ward/deep/10.png")
+    assert find_videos(["s3://ward/deep"])[0].images == ("s3://ward/deep/2.png", "s3://ward/deep/10.png")
     with pytest.raises(FileNotFoundError, match="ward/none"):
         find_videos(["s3://ward/none"])
 
@@ -119,7 +123,7 @@ def test_a_manifest_names_objects_and_prefixes(store: Any, lake: Lake, tmp_path:
     assert lake.rows("SELECT uri, reason FROM rejects") == [{"uri": "s3://ward/y/none.mp4", "reason": "unreadable"}]
 
 
-def test_an_object_beyond_the_cache_is_rejected_and_one_that_vanished_is_left(store: Any, lake: Lake, tmp_path: Path) -> None:
+def test_an_object_beyond_the_cache_is_rejected(store: Any, lake: Lake, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
     store.put(str(path), "ward/a.mp4")
     small = IngestConfig(cache_gb=path.stat().st_size / 1e9 / 2)
@@ -131,6 +135,7 @@ def test_an_object_beyond_the_cache_is_rejected_and_one_that_vanished_is_left(st
     ("uri", "message"),
     [
         ("s3://no-such-bucket/videos", "no-such-bucket"),
+        ("s3://ward/list.csv", "the manifest 'list.csv' is in an object store"),
         ("gs://bucket/videos", "gs:// needs a package that is not installed"),
         ("nonsense://bucket/videos", "no kind of file system that fsspec knows"),
         ("sftp://user:secret@host/videos", "holds a password"),
@@ -162,9 +167,10 @@ def test_files_in_memory_are_read_by_a_runner_of_this_process(lake: Lake, tmp_pa
     memory.rm("/films", recursive=True)
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_while_fetching_leaves_nothing_behind_and_the_next_run_goes_on(store: Any, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", [tissue(0), tissue(1)])
-    path.write_bytes(path.read_bytes() + b"\0" * (200 << 20))  # an mp4 may end in anything
+    path.write_bytes(path.read_bytes() + b"\0" * (40 << 20))  # an mp4 may end in anything
     store.put(str(path), "ward/a.mp4")
     lake = tmp_path / "lake"
     command = ["ingest", "s3://ward", "--lake", str(lake), "--workers", "1"]
@@ -175,4 +181,3 @@ def test_kill_minus_nine_while_fetching_leaves_nothing_behind_and_the_next_run_g
     with open_lake(lake, read_only=True) as opened:
         assert uris(opened) == {"s3://ward/a.mp4": "video"}
         assert opened.rows("SELECT ingest_key FROM videos") == [{"ingest_key": ingest_key(IngestConfig())}]
-    assert os.environ["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1")
