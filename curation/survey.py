@@ -1,0 +1,118 @@
+"""What is constant in a video, found from pictures spread over it before it is decoded: where its image is and where it shows text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from curation.burned_text import TextWatch, blacked_out, cropped_away
+from curation.config import IngestConfig
+from curation.content_area import ContentArea, content_mask, find_content_area, full_area
+from curation.quality import FILTER_WIDTH, inner_mask, shrink
+from curation.text_detector import Box
+from curation.video import VideoProbe, overview_frames
+
+__all__ = ["Geometry", "Survey", "survey_video"]
+
+_NUM_PICTURES = 8
+_PICTURE_SIDE = 800
+_NUM_LOOKS = 3  # for text: an overlay that stands throughout is in all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The content area at the two sizes in which it is used, as masks that are 0 where nothing may be seen."""
+
+    area: ContentArea
+    stored_size: tuple[int, int]
+    stored_mask: np.ndarray
+    filter_size: tuple[int, int]
+    filter_mask: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is known of a video before its first sample."""
+
+    geometry: Geometry
+    watch: TextWatch | None
+    """None where text is not looked for"""
+
+
+def survey_video(path: str, header: VideoProbe, config: IngestConfig) -> Survey:
+    """Find the content area, and the text that stands in several of the pictures."""
+    pictures = overview_frames(path, num_frames=_NUM_PICTURES, max_side=_PICTURE_SIDE)
+    width, height = header.width, header.height
+    if pictures and (pictures[0].shape[1] > pictures[0].shape[0]) != (width > height):
+        width, height = height, width
+    area = find_content_area(pictures, size=(width, height)) if pictures else full_area(width, height)
+    hidden = _masks_for((width, height), config.text_masks)
+    geometry = _geometry(area, config, hidden)
+    if config.text == "off":
+        return Survey(geometry, None)
+    looked_at = [pictures[round(i * (len(pictures) - 1) / (_NUM_LOOKS - 1))] for i in range(_NUM_LOOKS)] if len(pictures) > 1 else pictures
+    watch = _watch(looked_at, geometry, (width, height), config)
+    if config.text == "crop" and watch.lasting:
+        left = cropped_away(geometry.stored_size, watch.lasting)
+        geometry = _geometry(_part(area, left, geometry.stored_size), config, hidden)
+        watch = _watch(looked_at, geometry, (width, height), config)
+    return Survey(_without(geometry, watch.lasting), watch)
+
+
+def _geometry(area: ContentArea, config: IngestConfig, hidden: Sequence[Box]) -> Geometry:
+    scale = min(1.0, config.max_side / max(area.width, area.height)) if config.max_side else 1.0
+    stored = (max(1, round(area.width * scale)), max(1, round(area.height * scale)))
+    filtered = (FILTER_WIDTH, max(1, round(FILTER_WIDTH * area.height / area.width)))
+    masks = [blacked_out(content_mask(area, size[::-1]), [_scaled(box, area, size) for box in hidden]) for size in (stored, filtered)]
+    return Geometry(area, stored, masks[0], filtered, inner_mask(masks[1]))
+
+
+def _watch(pictures: Sequence[np.ndarray], geometry: Geometry, size: tuple[int, int], config: IngestConfig) -> TextWatch:
+    """A watch that has looked at some pictures of the whole frame, each cut and masked as the samples will be."""
+    watch = TextWatch(interval_us=round(config.text_interval_s * 1_000_000))
+    area = geometry.area
+    for picture in pictures:
+        scale_x, scale_y = picture.shape[1] / size[0], picture.shape[0] / size[1]
+        rows = slice(round(area.y * scale_y), max(round(area.y * scale_y) + 1, round((area.y + area.height) * scale_y)))
+        columns = slice(round(area.x * scale_x), max(round(area.x * scale_x) + 1, round((area.x + area.width) * scale_x)))
+        stored = shrink(picture[rows, columns], *geometry.stored_size)
+        stored[geometry.stored_mask == 0] = 0
+        watch.look(stored)
+    return watch
+
+
+def _without(geometry: Geometry, boxes: Sequence[Box]) -> Geometry:
+    """Letters are sharp whatever the picture is: no filter may count them."""
+    scale_x, scale_y = (small / large for small, large in zip(geometry.filter_size, geometry.stored_size, strict=True))
+    mask = geometry.filter_mask.copy()
+    for box in boxes:
+        x, y = int(box.x * scale_x), int(box.y * scale_y)
+        mask[y : int(np.ceil((box.y + box.height) * scale_y)), x : int(np.ceil((box.x + box.width) * scale_x))] = 0
+    return geometry if not cv2.countNonZero(mask) else dataclasses.replace(geometry, filter_mask=mask)
+
+
+def _masks_for(size: tuple[int, int], masks: Sequence[str]) -> tuple[Box, ...]:
+    """The masks (WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT) that were given for pictures of `size`."""
+    wanted = f"{size[0]}x{size[1]}:"
+    return tuple(Box(*map(int, mask.removeprefix(wanted).split(","))) for mask in masks if mask.startswith(wanted))
+
+
+def _scaled(box: Box, area: ContentArea, size: tuple[int, int]) -> Box:
+    """A box in source pixels as one in a picture of the area that is scaled to `size`, rounded outwards."""
+    scale_x, scale_y = size[0] / area.width, size[1] / area.height
+    left, top = max(0, int((box.x - area.x) * scale_x)), max(0, int((box.y - area.y) * scale_y))
+    right = max(left, int(np.ceil((box.x + box.width - area.x) * scale_x)))
+    bottom = max(top, int(np.ceil((box.y + box.height - area.y) * scale_y)))
+    return Box(left, top, right - left, bottom - top)
+
+
+def _part(area: ContentArea, left: Box, size: tuple[int, int]) -> ContentArea:
+    """The area cut down to a box that was chosen in a picture of it scaled to `size`, rounded inwards."""
+    scale_x, scale_y = area.width / size[0], area.height / size[1]
+    x, y = area.x + int(np.ceil(left.x * scale_x)), area.y + int(np.ceil(left.y * scale_y))
+    right, bottom = area.x + int((left.x + left.width) * scale_x), area.y + int((left.y + left.height) * scale_y)
+    return dataclasses.replace(area, x=x, y=y, width=max(1, right - x), height=max(1, bottom - y))
