@@ -10,6 +10,7 @@ from curation.config import IngestConfig
 from curation.discover import find_videos, hash_video
 from curation.ingest import INGEST_VERSION, evidence_path, ingest_key, ingest_video, reject_for_failure
 from curation.manifest import Manifest, is_manifest, patient_key, read_manifest
+from curation.text_detector import load_text_detector
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import Failure, raise_if_machine_failed
@@ -44,7 +45,10 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
 
     Raises:
         FileNotFoundError: nothing was found at an input.
+        TextCheckFailed: text is to be looked for, and the detector does not work here.
     """
+    if config.text != "off":
+        load_text_detector()  # without it every frame would end in quarantine
     tables = [name for name in inputs if is_manifest(Path(name))]
     others = [name for name in inputs if name not in tables]
     manifests = [read_manifest(Path(name), patient_key()) for name in tables]
