@@ -1,4 +1,4 @@
-"""What is constant in a video, found from pictures spread over it before it is decoded: where its image is and where it shows text."""
+"""What is constant in a video, found from pictures spread over it before it is decoded: its content area, insets and standing text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from curation.burned_text import TextWatch, blacked_out, cropped_away
 from curation.config import IngestConfig
 from curation.content_area import ContentArea, content_mask, find_content_area, full_area
+from curation.insets import find_insets
 from curation.quality import FILTER_WIDTH, inner_mask, shrink
 from curation.text_detector import Box
 from curation.video import VideoProbe, overview_frames
@@ -50,17 +51,21 @@ def survey_video(path: str, header: VideoProbe, config: IngestConfig) -> Survey:
     if pictures and (pictures[0].shape[1] > pictures[0].shape[0]) != (width > height):
         width, height = height, width
     area = find_content_area(pictures, size=(width, height)) if pictures else full_area(width, height)
-    hidden = _masks_for((width, height), config.text_masks)
-    geometry = _geometry(area, config, hidden)
-    if config.text == "off":
-        return Survey(geometry, None)
-    looked_at = [pictures[round(i * (len(pictures) - 1) / (_NUM_LOOKS - 1))] for i in range(_NUM_LOOKS)] if len(pictures) > 1 else pictures
-    watch = _watch(looked_at, geometry, (width, height), config)
-    if config.text == "crop" and watch.lasting:
-        left = cropped_away(geometry.stored_size, watch.lasting)
-        geometry = _geometry(_part(area, left, geometry.stored_size), config, hidden)
+    masks = _masks_for((width, height), config.text_masks)
+    geometry = _geometry(area, config, masks)
+    watch: TextWatch | None = None
+    if config.text != "off":
+        chosen = {round(i * (len(pictures) - 1) / (_NUM_LOOKS - 1)) for i in range(_NUM_LOOKS)} if pictures else set()
+        looked_at = [pictures[number] for number in sorted(chosen)]
         watch = _watch(looked_at, geometry, (width, height), config)
-    return Survey(_without(geometry, watch.lasting), watch)
+        if config.text == "crop" and watch.lasting:
+            area = _part(area, cropped_away(geometry.stored_size, watch.lasting), geometry.stored_size)
+            geometry = _geometry(area, config, masks)
+            watch = _watch(looked_at, geometry, (width, height), config)
+    text = watch.lasting if watch else ()
+    # letters stand still and are sharp as well, but they are no sides of an inset, and no filter may count them
+    geometry = _geometry(area, config, masks + _insets(pictures, geometry, text, (width, height)))
+    return Survey(_without(geometry, text), watch)
 
 
 def _geometry(area: ContentArea, config: IngestConfig, hidden: Sequence[Box]) -> Geometry:
@@ -86,13 +91,29 @@ def _watch(pictures: Sequence[np.ndarray], geometry: Geometry, size: tuple[int, 
 
 
 def _without(geometry: Geometry, boxes: Sequence[Box]) -> Geometry:
-    """Letters are sharp whatever the picture is: no filter may count them."""
+    """With a filter mask that leaves out the boxes, unless nothing would be left."""
     scale_x, scale_y = (small / large for small, large in zip(geometry.filter_size, geometry.stored_size, strict=True))
     mask = geometry.filter_mask.copy()
     for box in boxes:
         x, y = int(box.x * scale_x), int(box.y * scale_y)
         mask[y : int(np.ceil((box.y + box.height) * scale_y)), x : int(np.ceil((box.x + box.width) * scale_x))] = 0
     return geometry if not cv2.countNonZero(mask) else dataclasses.replace(geometry, filter_mask=mask)
+
+
+def _insets(pictures: Sequence[np.ndarray], geometry: Geometry, text: Sequence[Box], size: tuple[int, int]) -> tuple[Box, ...]:
+    """Insets in source pixels, looked for in the content area without its text."""
+    if not pictures:
+        return ()
+    height, width = pictures[0].shape[:2]
+    area, whole = geometry.area, full_area(*size)
+    crop = _scaled(Box(area.x, area.y, area.width, area.height), whole, (width, height))
+    crop = Box(crop.x, crop.y, min(crop.width, width - crop.x), min(crop.height, height - crop.y))
+    inside = np.zeros((height, width), np.uint8)
+    without_text = blacked_out(geometry.stored_mask.copy(), text)
+    inside[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = cv2.resize(
+        without_text, (crop.width, crop.height), interpolation=cv2.INTER_NEAREST
+    )
+    return tuple(_scaled(box, full_area(width, height), size) for box in find_insets(pictures, inside))
 
 
 def _masks_for(size: tuple[int, int], masks: Sequence[str]) -> tuple[Box, ...]:
