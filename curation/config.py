@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,6 +84,13 @@ class IngestConfig:
     """score (0-1, share of lit pixels without the colour of tissue) over which a frame is out of the body"""
     out_of_body_window_s: float = 5.0
     """seconds over which that score is smoothed"""
+    text: Literal["blackout", "crop", "drop", "off"] = "blackout"
+    """what happens to text that is burned into the picture: blacked out, cropped away where that leaves most of the picture (else blacked
+    out), the frame dropped, or not looked for"""
+    text_interval_s: float = 15.0
+    """seconds between two looks for text at most; it is looked for at once where something sharp stands still while the camera moves"""
+    text_masks: tuple[str, ...] = ()
+    """places that a processor writes to, blacked out in every video with pictures of that size: WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT in pixels"""
     max_pixels: int = 33_177_600
     """width times height of the largest picture that is decoded (the default is 8K); larger ones are rejected"""
     timeout_s: float = 3600.0
@@ -107,6 +115,11 @@ class IngestConfig:
         for name in ("max_dark_share", "max_bright_share", "max_out_of_body"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
+        if self.text_interval_s < 0:
+            raise ValueError(f"text_interval_s={self.text_interval_s} is negative; use 0 to look at every sample, or about 15")
+        for mask in self.text_masks:
+            if not re.fullmatch(r"\d+x\d+:\d+,\d+,\d+,\d+", mask):
+                raise ValueError(f"text_masks got {mask!r}, expected WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT, such as 1920x1080:0,0,550,1080")
         if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0:
             raise ValueError("out_of_body_window_s, max_pixels and timeout_s must be positive; leave them out for their defaults")
         if self.settle_s < 0 or self.cache_gb <= 0:

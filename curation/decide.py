@@ -24,6 +24,10 @@ def decide(samples: list[Sample], config: IngestConfig) -> None:
             sample.drop_reason = "corrupt"
         elif score > config.max_out_of_body:
             sample.drop_reason = "out_of_body"
+        elif sample.is_text_unchecked:
+            sample.drop_reason = "text_unchecked"
+        elif config.text == "drop" and sample.text_boxes:
+            sample.drop_reason = "text"
         else:
             _, sample.drop_reason = quality_verdict(sample.quality, config)
         if sample.drop_reason is None and position and sample.quality.motion < config.freeze_motion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import re
@@ -13,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from curation.remote import is_uri, list_store
 from warehouse.records import VideoRef
-from warehouse.store import content_id
+from warehouse.store import content_id, file_sha256
 
-__all__ = ["alone", "current_version", "find_videos", "local_path", "look_at", "seconds_since_change"]
+__all__ = ["alone", "current_version", "find_videos", "hash_video", "local_path", "look_at", "seconds_since_change"]
 
 SIDECAR_SUFFIXES = (
     ".parquet",
@@ -74,6 +75,15 @@ def look_at(path: str) -> VideoRef:
     except OSError:
         return VideoRef(video_id="", path=absolute, num_bytes=0)
     return VideoRef(video_id="", path=absolute, num_bytes=status.st_size, version=f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def hash_video(path: str) -> VideoRef:
+    """Identify a local video file as it is now. One that cannot be read keeps an empty id, and `ingest_video` rejects it."""
+    video = look_at(path)
+    try:
+        return dataclasses.replace(video, video_id=file_sha256(Path(video.path)))
+    except OSError:
+        return video
 
 
 def alone(file: VideoRef) -> VideoRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,14 +11,16 @@ from typing import IO
 import cv2
 import numpy as np
 
+from curation.burned_text import blacked_out
 from curation.pack import PackEntry
 from curation.privacy import pixelated
 from curation.scan import Sample, Scan, spooled
+from curation.text_detector import Box
 from warehouse.records import FramePack, VideoRef
 
 __all__ = ["frame_rows", "preview_rows"]
 
-_PRIVACY_REASONS = ("out_of_body",)
+_PRIVACY_REASONS = ("out_of_body", "text", "text_unchecked")
 _PREVIEWS_PER_REASON = 3
 _PREVIEW_WIDTH = 160
 _PREVIEW_COLUMNS = 12
@@ -51,6 +54,8 @@ def frame_rows(
                 "specular_share": quality.specular_share,
                 "motion": None if math.isnan(quality.motion) else quality.motion,
                 "out_of_body": sample.out_of_body,
+                "text_share": _text_share(sample.text_boxes, sample.stored_size),
+                "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,
                 "phash": f"{sample.phash:016x}",
                 "keep": place is not None,
                 "drop_reason": sample.drop_reason,
@@ -63,6 +68,13 @@ def frame_rows(
             }
         )
     return rows
+
+
+def _text_share(boxes: tuple[Box, ...] | None, size: tuple[int, int]) -> float | None:
+    """Share of the stored frame that the boxes cover together."""
+    if boxes is None:
+        return None
+    return 1 - cv2.countNonZero(blacked_out(np.full(size[::-1], 255, np.uint8), boxes)) / (size[0] * size[1])
 
 
 def preview_rows(key: str, ids: list[str], samples: list[Sample], spool: IO[bytes]) -> list[dict[str, object]]:

@@ -10,25 +10,16 @@ import signal
 import stat
 from pathlib import Path
 
-from curation.discover import current_version, look_at
+from curation.discover import current_version
 from curation.remote import is_uri, read_chunks
 from warehouse.records import VideoRef
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["LeftForLater", "hash_video", "identify"]
+__all__ = ["LeftForLater", "identify"]
 
 
 class LeftForLater(Exception):
     """Why a video is not to be judged yet: the next run looks at it again."""
-
-
-def hash_video(path: str) -> VideoRef:
-    """Identify a local video file, whatever its state. One that cannot be read keeps an empty id, and `ingest_video` rejects it."""
-    video = look_at(path)
-    try:
-        return dataclasses.replace(video, video_id=_sha256(video.path))
-    except OSError:
-        return video
 
 
 def identify(video: VideoRef) -> VideoRef | LeftForLater:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
 import cv2
 import numpy as np
 
+from curation.burned_text import TextWatch, blacked_out, not_covered
 from curation.config import IngestConfig
-from curation.content_area import ContentArea, content_mask, find_content_area, full_area
+from curation.content_area import ContentArea
 from curation.phash import perceptual_hash
 from curation.privacy import color_profile
-from curation.quality import FILTER_WIDTH, FrameQuality, inner_mask, measure, shrink
+from curation.quality import FrameQuality, measure, shrink
 from curation.sampling import Decoder, choose_sampling
+from curation.survey import Geometry, Survey, survey_video
+from curation.text_detector import Box
 from curation.video import (
     DecoderDisagreement,
     DecodeReport,
@@ -23,7 +27,6 @@ from curation.video import (
     UnreadableVideo,
     VideoProbe,
     index_packets,
-    overview_frames,
     probe,
     sample_frames,
 )
@@ -45,6 +48,10 @@ class Sample:
     spool_size: int
     area: ContentArea
     stored_size: tuple[int, int]
+    text_boxes: tuple[Box, ...] | None = None
+    """in pixels of the stored frame; None where text was not looked for"""
+    is_text_unchecked: bool = False
+    """it was to be looked for, and could not be"""
     out_of_body: float = 0.0
     drop_reason: str | None = None
 
@@ -62,32 +69,6 @@ class Scan:
     """neighbours are a moment apart; not so with stills"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Geometry:
-    """The content area at the two sizes in which it is used."""
-
-    stored_size: tuple[int, int]
-    stored_mask: np.ndarray
-    filter_size: tuple[int, int]
-    filter_mask: np.ndarray
-
-
-def _find_area(path: str, header: VideoProbe) -> ContentArea:
-    frames = overview_frames(path, num_frames=8, max_side=480)
-    if not frames:
-        return full_area(header.width, header.height)
-    is_turned = (frames[0].shape[1] > frames[0].shape[0]) != (header.width > header.height)
-    size = (header.height, header.width) if is_turned else (header.width, header.height)
-    return find_content_area(frames, size=size)
-
-
-def _geometry(area: ContentArea, config: IngestConfig) -> _Geometry:
-    scale = min(1.0, config.max_side / max(area.width, area.height)) if config.max_side else 1.0
-    stored = (max(1, round(area.width * scale)), max(1, round(area.height * scale)))
-    filtered = (FILTER_WIDTH, max(1, round(FILTER_WIDTH * area.height / area.width)))
-    return _Geometry(stored, content_mask(area, stored[::-1]), filtered, inner_mask(content_mask(area, filtered[::-1])))
-
-
 def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | UnreadableVideo:
     """Decode, measure and spool every sample; what is wrong with the file is returned.
 
@@ -99,15 +80,15 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
         if header.width * header.height > config.max_pixels:
             size = f"{header.width}x{header.height}"
             return UnreadableVideo("too_large", f"pictures of {size} exceed max_pixels={config.max_pixels}; raise the limit to take them")
-        area = _find_area(path, header)
+        survey = survey_video(path, header, config)
         index = index_packets(path)
         if config.decoder == "decord":
             try:
-                return _scan_with("decord", path, header, area, config, spool, index)
+                return _scan_with("decord", path, header, survey, config, spool, index)
             except DecoderDisagreement:
                 spool.seek(0)
                 spool.truncate()
-        return _scan_with("pyav", path, header, area, config, spool, index)
+        return _scan_with("pyav", path, header, survey, config, spool, index)
     except UnreadableVideo as failure:
         return failure
     except (ValueError, RuntimeError, ArithmeticError, LookupError, cv2.error) as failure:
@@ -119,7 +100,7 @@ def _scan_with(
     decoder: Decoder,
     path: str,
     header: VideoProbe,
-    area: ContentArea,
+    survey: Survey,
     config: IngestConfig,
     spool: IO[bytes],
     index: PacketIndex,
@@ -127,41 +108,52 @@ def _scan_with(
     report = DecodeReport()
     sampling = choose_sampling(config, index)
     frames = sample_frames(path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index)
-    samples = measured(frames, lambda _: area, config, spool)
+    samples = measured(frames, survey, config, spool, report)
     if not samples:
         raise UnreadableVideo("undecodable", "; ".join(["no frame could be decoded", *report.problems]))
-    return Scan(header, area, samples, report)
+    return Scan(header, survey.geometry.area, samples, report)
 
 
 def measured(
-    frames: Iterable[SampledFrame],
-    area_of: Callable[[SampledFrame], ContentArea],
-    config: IngestConfig,
-    spool: IO[bytes],
-    *,
-    in_time: bool = True,
+    frames: Iterable[SampledFrame], survey: Survey, config: IngestConfig, spool: IO[bytes], report: DecodeReport, *, in_time: bool = True
 ) -> list[Sample]:
-    """Measure and spool every frame inside its content area; without motion where neighbours are not `in_time`."""
+    """Measure and spool every frame, all of one size; without motion where neighbours are not `in_time`."""
+    geometry, area = survey.geometry, survey.geometry.area
+    watch = survey.watch.restarted() if survey.watch else None
     samples: list[Sample] = []
-    area: ContentArea | None = None
     previous: np.ndarray | None = None
     for frame in frames:
-        if area is None or area_of(frame) is not area:
-            area = area_of(frame)
-            geometry = _geometry(area, config)
         crop = frame.rgb[area.y : area.y + area.height, area.x : area.x + area.width]
-        sample, gray = _measure(frame, crop, area, geometry, previous)
-        jpeg = _encode(crop, geometry, config.jpeg_quality)
-        sample.spool_offset, sample.spool_size = spool.tell(), len(jpeg)
-        spool.write(jpeg)
-        samples.append(sample)
+        sample, gray = _measure(frame, crop, geometry, previous)
         previous = gray if in_time else None
+        stored = shrink(crop, *geometry.stored_size)
+        stored[geometry.stored_mask == 0] = 0  # what lies there must not be stored
+        if watch:
+            sample.text_boxes = watch.see(stored, len(samples), frame.pts_us)
+        _spool(spool, sample, blacked_out(stored, sample.text_boxes or ()), config.jpeg_quality)
+        samples.append(sample)
+    if watch:
+        _settle_text(samples, watch, spool, config.jpeg_quality)
+        report.problems += [
+            f"text could not be looked for: {failure}" for failure in {look.failure for look in watch.looks if look.failure}
+        ]
     return samples
 
 
-def _measure(
-    frame: SampledFrame, crop: np.ndarray, area: ContentArea, geometry: _Geometry, previous: np.ndarray | None
-) -> tuple[Sample, np.ndarray]:
+def _settle_text(samples: list[Sample], watch: TextWatch, spool: IO[bytes], quality: int) -> None:
+    """Black out in earlier samples what only later ones proved to be text."""
+    for sample, boxes in zip(samples, watch.by_sample(len(samples)), strict=True):
+        painted = sample.text_boxes or ()
+        missing = not_covered(boxes or (), painted)
+        if missing:
+            picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, sample), np.uint8), cv2.IMREAD_COLOR_RGB))
+            spool.seek(0, os.SEEK_END)
+            _spool(spool, sample, blacked_out(picture, missing), quality)
+        sample.text_boxes = painted + missing if boxes is not None else None
+        sample.is_text_unchecked = boxes is None
+
+
+def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:
     small = shrink(crop, *geometry.filter_size)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     sample = Sample(
@@ -173,20 +165,19 @@ def _measure(
         is_corrupt=frame.is_corrupt,
         spool_offset=0,
         spool_size=0,
-        area=area,
+        area=geometry.area,
         stored_size=geometry.stored_size,
     )
     return sample, gray
 
 
-def _encode(crop: np.ndarray, geometry: _Geometry, quality: int) -> bytes:
-    """The crop as JPEG at its stored size, black outside the content area: text that lies there must not be stored."""
-    bgr = cv2.cvtColor(shrink(crop, *geometry.stored_size), cv2.COLOR_RGB2BGR)
-    bgr[geometry.stored_mask == 0] = 0
-    is_done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+def _spool(spool: IO[bytes], sample: Sample, rgb: np.ndarray, quality: int) -> None:
+    """Append the picture as JPEG and note where it lies."""
+    is_done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not is_done:
-        raise ValueError(f"OpenCV could not encode a {bgr.shape[1]}x{bgr.shape[0]} picture as JPEG")
-    return bytes(jpeg)
+        raise ValueError(f"OpenCV could not encode a {rgb.shape[1]}x{rgb.shape[0]} picture as JPEG")
+    sample.spool_offset, sample.spool_size = spool.tell(), len(jpeg)
+    spool.write(bytes(jpeg))
 
 
 def spooled(spool: IO[bytes], sample: Sample) -> bytes:

@@ -28,6 +28,8 @@ LIBRARIES = (
     "decord",
     "av",
     "opencv-python-headless",
+    "onnxruntime",
+    "rapidocr",
     "webdataset",
 )
 LEAST_FREE_GIB = 5.0
@@ -52,6 +54,7 @@ def examine(lake: Path | None, runner: Runner) -> Iterator[Finding]:
     yield Finding(topic="machine", found=f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores")
     yield from _libraries()
     yield from _decoders()
+    yield _text()
     yield _runner(runner)
     yield from _devices()
     yield from _extensions()
@@ -86,6 +89,16 @@ def _decoders() -> Iterator[Finding]:
         found = f"{check.decoder} {check.version} decodes {', '.join(check.codecs) or 'nothing'}"
         problem = "; ".join(check.problems)
         yield Finding(topic="decoder", found=found, problem=f"{problem}: run `make install` again" if problem else None)
+
+
+def _text() -> Finding:
+    from curation.text_detector import TextCheckFailed, load_text_detector, text_detector_path
+
+    try:
+        load_text_detector()
+    except TextCheckFailed as failure:
+        return Finding(topic="text", found="burned-in text cannot be looked for", problem=str(failure))
+    return Finding(topic="text", found=f"burned-in text is looked for with {text_detector_path().name}")
 
 
 def _runner(runner: Runner) -> Finding:

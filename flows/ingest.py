@@ -14,6 +14,7 @@ from curation.manifest import Manifest
 from curation.manifest import patient_key as pseudonym_key
 from curation.remote import exists, is_uri
 from curation.scratch import remove_dead_scratch
+from curation.text_detector import load_text_detector
 from flows.inventory import Inventory, take_inventory
 from flows.job import Job
 from flows.progress import say, track
@@ -55,7 +56,10 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
 
     Raises:
         FileNotFoundError: nothing was found at an input.
+        TextCheckFailed: text is to be looked for, and the detector does not work here.
     """
+    if config.text != "off":
+        load_text_detector()  # without it every frame would end in quarantine
     patient_key = pseudonym_key()
     key = ingest_key(config)
     known_videos, known_rejects = accounted_files(job.lake, key)

@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 
 from curation.config import IngestConfig
-from curation.identify import hash_video
+from curation.discover import hash_video
 from curation.ingest import ingest_video
 from curation.sampling import Decoder
 from curation.video import DecoderDisagreement, index_packets, sample_frames

@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from curation.config import IngestConfig
-from curation.identify import hash_video
+from curation.discover import hash_video
 from curation.ingest import ingest_video
 from curation.manifest import pseudonym
 from tests.curation.test_ingest import HEIGHT, WIDTH, octagon, tissue

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from curation.config import IngestConfig
-from curation.discover import find_videos
-from curation.identify import hash_video
+from curation.discover import find_videos, hash_video
 from curation.ingest import INGEST_VERSION, ingest_key, ingest_video, reject_for_failure
 from curation.pack import iter_pack, read_frame
 from warehouse.records import IngestedVideo, VideoRef

@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 
 import cv2
@@ -184,3 +185,19 @@ def test_nothing_is_taken_for_frozen_or_smoothed_over_its_neighbours(tmp_path: P
     assert [row["drop_reason"] for row in rows(tmp_path / "lake", result)][4] == "out_of_body"
     assert [row["drop_reason"] for row in rows(tmp_path / "lake", result)][8:] == [None, "near_duplicate"]
     assert {row["motion"] for row in rows(tmp_path / "lake", result)} == {None}
+
+
+def test_text_is_looked_for_in_every_image_and_blacked_out_where_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "case"
+    folder.mkdir()
+    for number in range(3):
+        picture = np.asarray(still(number, width=512, height=384)).copy()
+        if number == 1:
+            cv2.putText(picture, "DOE JANE", (160, 200), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 2)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    result = ingest(folder, tmp_path / "lake")
+    with_text = [json.loads(str(row["text_boxes"])) for row in rows(tmp_path / "lake", result)]
+    assert [len(boxes) for boxes in with_text] == [0, 1, 0]
+    x, y, width, height = with_text[1][0]
+    dark = [np.asarray(picture)[y + 2 : y + height - 2, x + 2 : x + width - 2].max() < 40 for picture in kept(tmp_path / "lake", result)]
+    assert dark == [False, True, False]

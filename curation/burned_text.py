@@ -1,0 +1,195 @@
+"""Text burned into the picture: found over the time of a video, and blacked out wherever it may be.
+
+Reading the network's answer for every sample would cost as much as decoding, and an overlay stands still. So the network looks at pictures
+spread over the video, then at a sample every few seconds, and at once where something sharp has come to stand still while the camera
+moves. Text that two looks find at one place is taken to be there throughout; text that one look finds, from the look before to the look
+after. A sample whose neighbouring looks failed was never checked, and must not pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from curation.text_detector import Box, TextCheckFailed, find_text, load_text_detector
+
+__all__ = ["OVERVIEW", "Look", "TextWatch", "blacked_out", "cropped_away", "not_covered"]
+
+OVERVIEW = -1
+"""position of a look at a picture from before the first sample"""
+_EDGE = 60  # of a Sobel gradient, which is 4 times the step in luma and more
+_BLOCK = (32, 16)  # a few letters, at 512 pixels
+_STATIC_SHARE = 0.08  # of a block's pixels
+_MOVING = 2.0  # mean luma difference to the previous sample, under which everything stands still
+_LONGEST_PAUSE = 64  # samples
+_PADDING = 3  # pixels of the stored frame
+_SAME_PLACE = 0.5  # of the smaller box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the network found in one picture."""
+
+    position: int
+    """number of the sample, or OVERVIEW"""
+    boxes: tuple[Box, ...]
+    failure: str | None = None
+
+
+class _Place(NamedTuple):
+    box: Box
+    num_looks: int
+
+
+@dataclass(slots=True, kw_only=True)
+class TextWatch:
+    """Looks for text while a video's samples pass, oftener where something hints at it."""
+
+    interval_us: int
+    """of presentation time between two looks at most; 0 looks at every sample"""
+    looks: list[Look] = field(default_factory=list)
+    _places: list[_Place] = field(default_factory=list)
+    _previous: np.ndarray | None = None
+    _edges: np.ndarray | None = None
+    _dismissed: np.ndarray | None = None
+    _last: int | None = None
+    _last_us: int = 0
+    _pause: int = 1
+
+    def restarted(self) -> TextWatch:
+        """One that knows what this one was shown before the first sample, for another try with another decoder."""
+        return TextWatch(interval_us=self.interval_us, looks=[*self.looks], _places=[*self._places])
+
+    @property
+    def lasting(self) -> tuple[Box, ...]:
+        """Where two looks so far have found text."""
+        return tuple(place.box for place in self._places if place.num_looks > 1)
+
+    def look(self, rgb: np.ndarray, position: int = OVERVIEW) -> tuple[Box, ...]:
+        """Run the network on a picture of the stored size and note what it says."""
+        try:
+            boxes = find_text(rgb, load_text_detector())
+        except TextCheckFailed as failure:
+            self.looks.append(Look(position=position, boxes=(), failure=str(failure)))
+            return ()
+        self.looks.append(Look(position=position, boxes=boxes))
+        _remember(self._places, boxes)
+        return boxes
+
+    def see(self, rgb: np.ndarray, position: int, pts_us: int) -> tuple[Box, ...]:
+        """Take the next sample, [height, width, 3] uint8 at the stored size; returns what is known by now to be text in it."""
+        standing = self._standing(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        is_due = self._last is None or pts_us - self._last_us >= self.interval_us
+        if is_due or (standing.any() and self._last is not None and position - self._last >= self._pause):
+            num_places = len(self._places)
+            self.look(rgb, position)
+            # a scene that hints at text again and again, and has none that is new, is looked at ever less often
+            self._pause = 1 if len(self._places) > num_places else min(2 * self._pause, _LONGEST_PAUSE)
+            self._last, self._last_us = position, pts_us
+            self._dismissed = standing if self._dismissed is None else self._dismissed | standing
+        return tuple(dict.fromkeys(_padded(box) for box in self.lasting + self.looks[-1].boxes))
+
+    def by_sample(self, num_samples: int) -> list[tuple[Box, ...] | None]:
+        """What counts as text in each sample; None for a sample that was not checked, because a look before or after it failed."""
+        timed = [look for look in self.looks if look.position != OVERVIEW]
+        lasting = self.lasting
+        result: list[tuple[Box, ...] | None] = []
+        following = 0
+        for position in range(num_samples):
+            while following < len(timed) and timed[following].position < position:
+                following += 1
+            is_looked_at = following < len(timed) and timed[following].position == position
+            near = timed[following : following + 1] if is_looked_at else timed[max(0, following - 1) : following + 1]
+            if not near or any(look.failure for look in near):
+                result.append(None)
+            else:
+                result.append(tuple(sorted({*lasting, *(box for look in near for box in look.boxes)})))
+        return result
+
+    def _standing(self, gray: np.ndarray) -> np.ndarray:
+        """[rows, columns] bool: blocks in which sharp edges stay where they were while the rest moves, and nobody has looked yet."""
+        edges = cv2.bitwise_or(
+            cv2.inRange(cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, 1, 0)), _EDGE, 255),
+            cv2.inRange(cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, 0, 1)), _EDGE, 255),
+        )
+        previous, before = self._previous, self._edges
+        self._previous, self._edges = gray, edges
+        rows, columns = max(1, gray.shape[0] // _BLOCK[1]), max(1, gray.shape[1] // _BLOCK[0])
+        if previous is None or before is None or cv2.mean(cv2.absdiff(gray, previous))[0] < _MOVING:
+            return np.zeros((rows, columns), bool)
+        still = cv2.bitwise_and(edges, before)
+        for box in self.lasting:
+            still[box.y : box.y + box.height, box.x : box.x + box.width] = 0
+        blocks = cv2.resize(still, (columns, rows), interpolation=cv2.INTER_AREA) > 255 * _STATIC_SHARE
+        dismissed = self._dismissed if self._dismissed is not None else np.zeros_like(blocks)
+        self._dismissed = blocks & dismissed  # what has moved on may be something else when it comes back
+        return np.asarray(blocks & ~dismissed)
+
+
+def _remember(places: list[_Place], boxes: Sequence[Box]) -> None:
+    """Count one look's boxes towards the places at which they lie; a place grows with them, for a clock's digits are not equally wide."""
+    seen: set[int] = set()
+    for box in boxes:
+        number = next((n for n, place in enumerate(places) if _overlap(box, place.box) >= _SAME_PLACE), len(places))
+        if number == len(places):
+            places.append(_Place(box, 1))
+        else:
+            place = places[number]
+            places[number] = _Place(_around(box, place.box), place.num_looks + (number not in seen))
+        seen.add(number)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Share of the smaller box that lies in the other."""
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    return max(0, width) * max(0, height) / min(one.width * one.height, other.width * other.height)
+
+
+def _around(one: Box, other: Box) -> Box:
+    x, y = min(one.x, other.x), min(one.y, other.y)
+    right, bottom = max(one.x + one.width, other.x + other.width), max(one.y + one.height, other.y + other.height)
+    return Box(x, y, right - x, bottom - y)
+
+
+def _padded(box: Box) -> Box:
+    """A little larger, so that a place need not be painted again when a later look sees it a pixel wider."""
+    x, y = max(0, box.x - _PADDING), max(0, box.y - _PADDING)
+    return Box(x, y, box.x + box.width + _PADDING - x, box.y + box.height + _PADDING - y)
+
+
+def not_covered(boxes: Sequence[Box], by: Sequence[Box]) -> tuple[Box, ...]:
+    """Those boxes that lie in none of the others, padded for painting."""
+    return tuple(_padded(box) for box in boxes if not any(_around(box, other) == other for other in by))
+
+
+def blacked_out(rgb: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+    """Paint the boxes black, in place."""
+    for box in boxes:
+        rgb[box.y : box.y + box.height, box.x : box.x + box.width] = 0
+    return rgb
+
+
+def cropped_away(size: tuple[int, int], boxes: Sequence[Box], *, least_share: float = 0.6) -> Box:
+    """The part of a picture of `size` = (width, height) that is left when each box is cut off at the side where that costs least.
+
+    A box whose cut would leave less than `least_share` of the picture stays in: it must be blacked out.
+    """
+    left, top, right, bottom = 0, 0, *size
+    for box in boxes:
+        if box.x >= right or box.y >= bottom or box.x + box.width <= left or box.y + box.height <= top:
+            continue
+        cuts = (
+            (max(left, box.x + box.width), top, right, bottom),
+            (left, max(top, box.y + box.height), right, bottom),
+            (left, top, min(right, box.x), bottom),
+            (left, top, right, min(bottom, box.y)),
+        )
+        best = max(cuts, key=lambda cut: (cut[2] - cut[0]) * (cut[3] - cut[1]))
+        if (best[2] - best[0]) * (best[3] - best[1]) >= least_share * size[0] * size[1]:
+            left, top, right, bottom = best
+    return Box(left, top, right - left, bottom - top)

@@ -1,0 +1,193 @@
+"""How much burned-in text is found, and what else is hidden with it; on real endoscopy, against boxes marked by hand.
+
+Usage: ENDOFORGE_REAL_DATA=... python tests/benchmarks/bench_burned_text.py
+
+Stills: 24 images drawn at random (numpy seed 0) from Kvasir-SEG. 117 lines of date, time, number and label were marked by hand: boxes were
+proposed by the same network at four scales and a low threshold, wrong ones struck out and missing ones drawn in, so lines that neither the
+network nor the eye sees are in neither count. A line is found where at least 70% of its box is hidden.
+Video: the clips of CVC-ClinicDB with text drawn into their frames in white, grey and yellow, through the whole of ingest; letters are found
+where the stored picture no longer shows them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+
+from curation.config import IngestConfig
+from curation.discover import hash_video
+from curation.ingest import ingest_video
+from curation.text_detector import find_text, load_text_detector
+
+DATA = Path(os.environ.get("ENDOFORGE_REAL_DATA", "."))
+FOUND_SHARE = 0.7
+# x, y, width and height in pixels of each line
+# fmt: off
+LINES: dict[str, list[tuple[int, ...]]] = {
+    "test_0002.jpg": [
+        (2, 98, 37, 12), (0, 113, 22, 13), (0, 128, 13, 13), (31, 145, 27, 11),
+    ],
+    "test_0005.jpg": [
+        (3, 96, 56, 10), (3, 107, 32, 10), (3, 119, 59, 12), (3, 134, 48, 13), (2, 160, 44, 10), (2, 226, 20, 10),
+    ],
+    "test_0008.jpg": [
+        (22, 61, 7, 5), (2, 97, 61, 9), (2, 110, 39, 9), (3, 123, 56, 8), (2, 135, 45, 9), (3, 161, 42, 9),
+        (1, 226, 24, 8),
+    ],
+    "test_0015.jpg": [
+        (2, 95, 60, 10), (2, 107, 48, 10), (2, 121, 56, 10), (2, 134, 45, 9), (2, 200, 26, 10), (2, 227, 18, 10),
+        (2, 241, 51, 9), (27, 303, 19, 8),
+    ],
+    "test_0021.jpg": [
+        (0, 131, 28, 19),
+    ],
+    "test_0028.jpg": [
+        (4, 99, 56, 11), (2, 113, 54, 11), (2, 129, 34, 11), (2, 145, 24, 11), (53, 145, 23, 10),
+    ],
+    "test_0032.jpg": [
+        (12, 57, 18, 8), (5, 97, 15, 7), (2, 120, 58, 10), (1, 134, 47, 10), (2, 161, 44, 10), (2, 227, 26, 9),
+    ],
+    "test_0039.jpg": [
+        (14, 56, 18, 8), (1, 95, 38, 9), (42, 95, 24, 9), (1, 108, 38, 9), (2, 121, 61, 9), (3, 134, 45, 9),
+        (2, 161, 46, 10), (2, 227, 20, 10),
+    ],
+    "test_0072.jpg": [
+        (2, 99, 54, 11), (2, 113, 54, 11), (2, 129, 24, 11), (2, 145, 24, 11),
+    ],
+    "test_0079.jpg": [
+        (1, 81, 42, 13), (0, 97, 24, 11), (0, 111, 16, 13), (32, 126, 30, 12),
+    ],
+    "test_0087.jpg": [
+        (15, 56, 20, 8), (1, 95, 22, 9), (2, 120, 56, 10), (1, 134, 44, 9), (2, 160, 43, 10), (1, 226, 21, 11),
+    ],
+    "train_0023.jpg": [
+        (17, 59, 9, 4), (1, 94, 22, 11), (39, 95, 23, 10), (0, 107, 30, 10), (1, 120, 58, 10), (26, 135, 20, 9),
+        (23, 160, 22, 10),
+    ],
+    "train_0068.jpg": [],
+    "train_0072.jpg": [
+        (2, 121, 56, 12), (3, 134, 53, 10), (2, 161, 43, 10),
+    ],
+    "train_0157.jpg": [
+        (3, 97, 57, 13), (3, 145, 20, 11), (53, 145, 25, 12),
+    ],
+    "train_0169.jpg": [
+        (31, 134, 14, 10), (42, 121, 16, 9), (7, 160, 37, 10), (1, 200, 26, 10), (1, 227, 21, 9), (1, 240, 52, 9),
+        (26, 302, 19, 8),
+    ],
+    "train_0194.jpg": [
+        (3, 120, 54, 12), (3, 134, 46, 10), (2, 160, 43, 10), (0, 227, 21, 10),
+    ],
+    "train_0196.jpg": [
+        (0, 94, 59, 11), (1, 108, 32, 9), (1, 121, 55, 9), (2, 134, 40, 10), (1, 160, 41, 10), (0, 227, 12, 10),
+    ],
+    "train_0285.jpg": [
+        (18, 56, 10, 8), (1, 95, 22, 9), (2, 120, 56, 10), (1, 133, 43, 10), (2, 161, 43, 9), (2, 228, 18, 8),
+    ],
+    "train_0300.jpg": [
+        (323, 63, 19, 8), (322, 73, 28, 8), (9, 60, 22, 9), (1, 97, 23, 9), (2, 122, 57, 9), (4, 135, 43, 9),
+        (3, 161, 43, 9), (1, 226, 20, 9),
+    ],
+    "train_0319.jpg": [
+        (9, 98, 46, 12), (1, 114, 47, 11), (1, 128, 31, 13), (0, 144, 16, 18), (47, 145, 26, 12),
+    ],
+    "train_0376.jpg": [],
+    "train_0386.jpg": [
+        (1, 82, 42, 12), (0, 97, 23, 11), (0, 110, 15, 14), (33, 126, 28, 11),
+    ],
+    "train_0388.jpg": [
+        (3, 98, 43, 12), (3, 113, 41, 11), (3, 129, 34, 11), (2, 144, 21, 13), (52, 144, 26, 13),
+    ],
+}
+# fmt: on
+OVERLAY = ("MUELLER, ANNA", "12/03/1958 F 67", "ID 4711-0815")
+
+
+def stills() -> None:
+    """Lines found on single pictures, where nothing is known of other moments."""
+    detector = load_text_detector()
+    num_found = num_with_text = num_flagged = 0
+    elsewhere: list[float] = []
+    started = time.perf_counter()
+    for name, lines in LINES.items():
+        picture = np.asarray(cv2.imread(str(DATA / "kvasir_seg" / "images" / name), cv2.IMREAD_COLOR_RGB))
+        hidden = np.zeros(picture.shape[:2], bool)
+        marked = np.zeros(picture.shape[:2], bool)
+        for box in find_text(picture, detector):
+            hidden[box.y : box.y + box.height, box.x : box.x + box.width] = True
+        found = [hidden[y : y + h, x : x + w].mean() >= FOUND_SHARE for x, y, w, h in lines]
+        for x, y, w, h in lines:
+            marked[max(0, y - 4) : y + h + 4, max(0, x - 4) : x + w + 4] = True
+        num_found += sum(found)
+        num_with_text += bool(lines)
+        num_flagged += any(found)
+        elsewhere.append(float(np.logical_and(hidden, np.logical_not(marked)).mean()))
+    num_lines = sum(map(len, LINES.values()))
+    each = (time.perf_counter() - started) / len(LINES)
+    print(f"stills, Kvasir-SEG: {num_found} of {num_lines} lines hidden, recall {num_found / num_lines:.3f}")
+    print(f"  images with text in which a line was found: {num_flagged} of {num_with_text}")
+    print(f"  share of the picture hidden elsewhere: {np.mean(elsewhere):.4f} (worst {max(elsewhere):.4f}); {each * 1000:.0f} ms a picture")
+
+
+def videos() -> None:
+    """Letters left in the stored frames of clips with an overlay, and what is hidden in clips without one."""
+    for name, color in {"white": (255, 255, 255), "grey": (170, 170, 170), "yellow": (90, 230, 230), "none": None}.items():
+        left: list[float] = []
+        shares: list[float] = []
+        with tempfile.TemporaryDirectory() as folder:
+            for number, frames in enumerate(_sequences()):
+                path = Path(folder, f"{number}.mp4")
+                letters = _film(path, frames, color)
+                config = IngestConfig(fps=5, max_hash_distance=0, freeze_motion=0, min_blur=0)
+                result = ingest_video(hash_video(str(path)), lake_root=folder, config=config)
+                assert result.video is not None
+                rows = pq.read_table(Path(folder, str(result.frames_part))).to_pylist()
+                shares += [row["text_share"] for row in rows if row["text_share"] is not None]
+                if result.pack is None or color is None:
+                    continue
+                content = Path(folder, result.pack.path).read_bytes()
+                for row in rows:
+                    if row["keep"]:
+                        jpeg = np.frombuffer(content[row["byte_offset"] : row["byte_offset"] + row["byte_size"]], np.uint8)
+                        stored = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE))
+                        crop = letters[row["crop_y"] : row["crop_y"] + stored.shape[0], row["crop_x"] : row["crop_x"] + stored.shape[1]]
+                        left.append(float((stored[crop] > 40).mean()))
+        hidden = f"{1 - np.mean(left):.4f} of the letters' pixels hidden in {len(left)} frames, " if left else ""
+        print(f"video, overlay {name}: {hidden}{np.mean(shares):.4f} of the picture hidden")
+
+
+def _sequences() -> list[list[Path]]:
+    table = [line.split(",") for line in (DATA / "splits" / "cvc_clinicdb_sequences.csv").read_text().splitlines()[1:]]
+    groups: dict[str, list[Path]] = {}
+    for row in table:
+        groups.setdefault(row[1], []).append(DATA / "cvc_clinicdb" / "images" / row[0])
+    return list(groups.values())
+
+
+def _film(path: Path, frames: list[Path], color: tuple[int, int, int] | None) -> np.ndarray:
+    """Write the frames with the overlay; returns where the letters are, [height, width] bool."""
+    letters = np.zeros((288, 384, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt, stream.options = 384, 288, "yuv420p", {"crf": "18"}
+        for frame in frames:
+            picture = np.asarray(cv2.imread(str(frame)), np.uint8)
+            for number, line in enumerate(OVERLAY if color else ()):
+                place = (70, 60 + 22 * number)
+                cv2.putText(picture, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color or (0, 0, 0), 1, cv2.LINE_AA)
+                cv2.putText(letters, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode())
+    return np.asarray(letters[:, :, 0] > 128)
+
+
+if __name__ == "__main__":
+    stills()
+    videos()

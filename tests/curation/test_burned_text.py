@@ -1,0 +1,212 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.burned_text import OVERVIEW, Look, TextWatch, blacked_out, cropped_away, not_covered
+from curation.config import IngestConfig
+from curation.discover import hash_video
+from curation.ingest import ingest_video
+from curation.pack import iter_pack
+from curation.text_detector import Box, TextCheckFailed, find_text, load_text_detector
+from warehouse.records import IngestedVideo
+
+WIDTH, HEIGHT = 384, 288
+LINES = ("MUELLER ANNA", "12/03/1958", "ID 4711-08")
+
+
+def tissue(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    waves = cv2.resize(rng.normal(0, 1, (HEIGHT // 16, WIDTH // 16)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.GaussianBlur(rng.normal(0, 12, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 1.0)
+    waves = waves + fine / 12
+    return np.clip(np.stack([165 + 25 * waves, 90 + 18 * waves, 70 + 14 * waves], axis=2), 0, 255).astype(np.uint8)
+
+
+def written(rgb: np.ndarray, *, x: int = 24, y: int = 60) -> np.ndarray:
+    for number, line in enumerate(LINES):
+        cv2.putText(rgb, line, (x, y + 24 * number), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
+    return rgb
+
+
+def letters(x: int = 24, y: int = 60) -> np.ndarray:
+    return written(np.zeros((HEIGHT, WIDTH, 3), np.uint8), x=x, y=y)[:, :, 0] > 128
+
+
+def film(path: Path, pictures: list[np.ndarray]) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt, stream.options = WIDTH, HEIGHT, "yuv420p", {"crf": "14", "g": "2"}
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def ingested(path: Path, lake: Path, config: IngestConfig) -> tuple[IngestedVideo, list[dict[str, object]], list[np.ndarray]]:
+    result = ingest_video(hash_video(str(path)), lake_root=str(lake), config=config)
+    assert result.frames_part is not None
+    rows = pq.read_table(lake / result.frames_part).to_pylist()
+    jpegs = [jpeg for _, jpeg in iter_pack(lake / result.pack.path)] if result.pack else []
+    return result, rows, [np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)) for jpeg in jpegs]
+
+
+def test_text_is_found_line_by_line_and_tissue_is_not_text() -> None:
+    detector = load_text_detector()
+    boxes = find_text(written(tissue(0)), detector)
+    hidden = blacked_out(np.full((HEIGHT, WIDTH), 1, np.uint8), boxes) == 0
+    assert hidden[letters()].mean() > 0.98
+    assert hidden.mean() < 0.2
+    assert find_text(tissue(0), detector) == ()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (1920, 90), (60, 700), (1, 1)])
+def test_a_picture_of_any_size_is_looked_at(size: tuple[int, int]) -> None:
+    for box in find_text(np.zeros((*size, 3), np.uint8), load_text_detector()):
+        assert 0 <= box.x < box.x + box.width <= size[1]
+        assert 0 <= box.y < box.y + box.height <= size[0]
+
+
+def test_a_detector_that_cannot_be_run_says_so() -> None:
+    class Broken:
+        def get_inputs(self) -> list[object]:
+            raise RuntimeError("no session")
+
+    with pytest.raises(TextCheckFailed, match="failed on a picture of 384x288"):
+        find_text(tissue(0), Broken())
+
+
+def test_an_overlay_never_reaches_a_pack_although_its_background_changes(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", [written(tissue(seed)) for seed in range(20)])
+    result, rows, pictures = ingested(path, tmp_path, IngestConfig(max_hash_distance=0))
+    assert result.video is not None
+    assert len(pictures) == 20
+    for picture in pictures:
+        assert np.median(picture[letters()]) < 8
+        assert (picture[letters()] > 150).mean() < 0.02
+    assert all(0.05 < float(str(row["text_share"])) < 0.25 for row in rows)
+    assert rows[0]["text_boxes"] == rows[5]["text_boxes"]
+
+
+def test_text_that_comes_and_goes_between_two_looks_is_found_because_it_stands_still(tmp_path: Path) -> None:
+    pictures = [tissue(seed) if not 4 <= seed < 8 else written(tissue(seed), y=150) for seed in range(24)]
+    path = film(tmp_path / "film.mp4", pictures)
+    _, _, stored = ingested(path, tmp_path, IngestConfig(max_hash_distance=0, text_interval_s=1000))
+    assert len(stored) == 24
+    for position in range(4, 8):  # the first of them was stored before anything could be known to stand still
+        assert (stored[position][letters(y=150)] > 150).mean() < 0.02, position
+
+
+def test_text_may_be_cropped_away(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", [written(tissue(seed), x=20, y=24) for seed in range(6)])
+    _, rows, pictures = ingested(path, tmp_path, IngestConfig(max_hash_distance=0, text="crop"))
+    assert {row["text_share"] for row in rows} == {0.0}
+    assert rows[0]["crop_y"] > 60  # type: ignore[operator]
+    assert (rows[0]["crop_width"], pictures[0].shape[1]) == (WIDTH, WIDTH)
+
+
+def test_frames_with_text_may_be_dropped(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", [written(tissue(seed)) for seed in range(3)])
+    result, rows, _ = ingested(path, tmp_path, IngestConfig(text="drop"))
+    assert result.pack is None
+    assert [row["drop_reason"] for row in rows] == ["text"] * 3
+
+
+def test_text_is_not_looked_for_where_that_is_switched_off(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", [written(tissue(seed)) for seed in range(3)])
+    _, rows, pictures = ingested(path, tmp_path, IngestConfig(text="off"))
+    assert {row["text_share"] for row in rows} == {None}
+    assert (pictures[0][letters()] > 150).mean() > 0.5
+
+
+def test_a_place_named_for_pictures_of_this_size_is_black(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", [tissue(seed) for seed in range(3)])
+    masks = (f"{WIDTH}x{HEIGHT}:100,50,40,30", "1920x1080:0,0,1920,1080")
+    _, _, pictures = ingested(path, tmp_path, IngestConfig(text="off", text_masks=masks))
+    for picture in pictures:
+        assert picture[52:78, 102:138].max() < 12
+        assert picture[100:, :].min() > 12
+
+
+def test_frames_that_could_not_be_checked_are_quarantined(tmp_path: Path) -> None:
+    """In a Python without ONNX Runtime the check fails, and no frame may pass."""
+    film(tmp_path / "film.mp4", [tissue(seed) for seed in range(3)])
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from curation.config import IngestConfig\n"
+        "from curation.discover import hash_video\n"
+        "from curation.ingest import ingest_video\n"
+        "import pyarrow.parquet as pq\n"
+        "lake = sys.argv[1]\n"
+        "result = ingest_video(hash_video(lake + '/film.mp4'), lake_root=lake, config=IngestConfig())\n"
+        "print(result.pack, result.video.status, result.video.warning.partition(': ')[0])\n"
+        "print(pq.read_table(lake + '/' + result.frames_part)['drop_reason'].to_pylist())\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == ["None partial text could not be looked for", str(["text_unchecked"] * 3)]
+
+
+def test_what_lies_between_two_looks_takes_the_boxes_of_both() -> None:
+    early, late = Box(10, 10, 50, 12), Box(200, 200, 50, 12)
+    watch = TextWatch(interval_us=0, looks=[Look(position=0, boxes=(early,)), Look(position=3, boxes=()), Look(position=5, boxes=(late,))])
+    assert watch.by_sample(7) == [(early,), (early,), (early,), (), (late,), (late,), (late,)]
+
+
+def test_what_lies_beside_a_failed_look_was_not_checked() -> None:
+    looks = [Look(position=position, boxes=(), failure="x" if position == 2 else None) for position in (OVERVIEW, 0, 2, 4)]
+    watch = TextWatch(interval_us=0, looks=looks)
+    assert watch.by_sample(6) == [(), None, None, None, (), ()]
+    assert TextWatch(interval_us=0, looks=[Look(position=OVERVIEW, boxes=())]).by_sample(2) == [None, None]
+
+
+def test_a_box_is_painted_again_only_where_it_reaches_out_of_what_is_painted() -> None:
+    painted = [Box(7, 7, 56, 18)]
+    assert not_covered([Box(10, 10, 50, 12)], painted) == ()
+    assert not_covered([Box(10, 10, 60, 12)], painted) == (Box(7, 7, 66, 18),)
+    assert not_covered([Box(1, 0, 5, 5)], painted) == (Box(0, 0, 9, 8),)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "left"),
+    [
+        ([], Box(0, 0, 400, 300)),
+        ([Box(0, 100, 40, 20)], Box(40, 0, 360, 300)),
+        ([Box(380, 10, 20, 10), Box(10, 280, 80, 12)], Box(0, 0, 380, 280)),
+        ([Box(180, 140, 40, 20)], Box(0, 0, 400, 300)),
+    ],
+)
+def test_the_cheapest_side_is_cut_off_and_the_middle_is_not(boxes: list[Box], left: Box) -> None:
+    assert cropped_away((400, 300), boxes) == left
+
+
+@given(
+    boxes=st.lists(
+        st.builds(Box, x=st.integers(0, 390), y=st.integers(0, 290), width=st.integers(1, 200), height=st.integers(1, 60)), max_size=6
+    )
+)
+def test_cropping_leaves_most_of_the_picture_inside_it(boxes: list[Box]) -> None:
+    left = cropped_away((400, 300), boxes)
+    assert left.width * left.height >= 0.6 * 400 * 300
+    assert left.x >= 0 <= left.y
+    assert left.x + left.width <= 400
+    assert left.y + left.height <= 300
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: IngestConfig(text_interval_s=-1), "text_interval_s=-1"),
+        (lambda: IngestConfig(text_masks=("1920x1080",)), "WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: Callable[[], IngestConfig], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        change()
