@@ -87,6 +87,8 @@ class IngestConfig:
     """width times height of the largest picture that is decoded (the default is 8K); larger ones are rejected"""
     timeout_s: float = 3600.0
     """seconds after which a video is given up as a reject; has no influence on results otherwise"""
+    max_memory_mb: int = 4096
+    """MiB of resident memory beyond which a worker is ended and its video given up as a reject; sound ones need under 400"""
 
     def __post_init__(self) -> None:
         """Refuse values that no video could satisfy."""
@@ -101,6 +103,8 @@ class IngestConfig:
         for name in ("max_dark_share", "max_bright_share", "max_out_of_body"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
+        if self.max_memory_mb < 512:
+            raise ValueError(f"max_memory_mb={self.max_memory_mb} is less than a worker needs for any video; use 512 or more")
         if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0:
             raise ValueError("out_of_body_window_s, max_pixels and timeout_s must be positive; leave them out for their defaults")
 

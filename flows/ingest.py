@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from curation.config import IngestConfig
 from curation.discover import find_videos, hash_video
@@ -132,7 +133,8 @@ def _in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job,
         decided = [_without_work(reject) for reject in rejects] if number == 0 else []
         inputs = [artifact_of(item.reject) for item in decided] + [artifact_of(video) for video in batch]
         with job.record(plan_run(stage="ingest", version=INGEST_VERSION, config=config, inputs=inputs)) as run:
-            for result in job.runner.map(ingest_video, batch, timeout_s=config.timeout_s, lake_root=str(job.lake.root), config=config):
+            limits: dict[str, Any] = {"timeout_s": config.timeout_s, "max_memory_mb": config.max_memory_mb}
+            for result in job.runner.map(ingest_video, batch, **limits, lake_root=str(job.lake.root), config=config):
                 if isinstance(result, Failure):
                     raise_if_machine_failed(result)
                     result = reject_for_failure(result.item, result.reason, result.detail, config)
