@@ -21,6 +21,9 @@ from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, log_line
 
 __all__ = ["overview_frames", "sample_with_pyav"]
 
+# PyAV drops a log line that repeats the last one, be that of another video: whether damage is seen would depend on what was read before
+av.logging.set_skip_repeated(False)
+
 
 def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.ndarray]:
     """Up to `num_frames` RGB pictures spread over the video, scaled down to at most `max_side`; for what is constant in a video.

@@ -248,11 +248,14 @@ def _in_own_process(item: Item, function: Callable[..., Result], limits: dict[st
     return next(_own_process().map(function, [item], **limits, **shared))
 
 
+_kept = ExitStack()
+
+
 @functools.cache
 def _own_process() -> ProcessRunner:
     """Kept from item to item, as long as the Ray worker lives."""
     runner = ProcessRunner(1)
-    ExitStack().enter_context(runner.reuse_workers())
+    _kept.enter_context(runner.reuse_workers())
     return runner
 
 
