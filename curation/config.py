@@ -89,6 +89,8 @@ class IngestConfig:
     """seconds after which a video is given up as a reject; has no influence on results otherwise"""
     max_memory_mb: int = 4096
     """MiB of resident memory beyond which a worker is ended and its video given up as a reject; sound ones need under 400"""
+    max_frames: int = 2_000_000
+    """frames of the longest video that is decoded (the default is eleven hours at 50 a second); longer ones are rejected"""
 
     def __post_init__(self) -> None:
         """Refuse values that no video could satisfy."""
@@ -105,8 +107,10 @@ class IngestConfig:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
         if self.max_memory_mb < 512:
             raise ValueError(f"max_memory_mb={self.max_memory_mb} is less than a worker needs for any video; use 512 or more")
-        if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0:
-            raise ValueError("out_of_body_window_s, max_pixels and timeout_s must be positive; leave them out for their defaults")
+        if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0 or self.max_frames < 1:
+            raise ValueError(
+                "out_of_body_window_s, max_pixels, max_frames and timeout_s must be positive; leave them out for their defaults"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ _SPOOL_MEMORY_BYTES = 16 << 20
 def ingest_key(config: IngestConfig) -> str:
     """Identifies everything that influences what ingest makes of a video."""
     settings = dataclasses.asdict(config)
-    for limit in ("timeout_s", "max_memory_mb"):
+    for limit in ("timeout_s", "max_memory_mb", "max_frames"):
         del settings[limit]
     return content_id({"stage": "ingest", "version": INGEST_VERSION, "config": settings})
 

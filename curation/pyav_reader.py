@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from curation.container import PacketIndex, is_unindexed, opened
 from curation.deinterlace import deinterlaced, with_neighbours
-from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, log_line, microseconds, sample_slot
+from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, expected_frames, log_line, microseconds, sample_slot
 
 __all__ = ["overview_frames", "sample_with_pyav"]
 
@@ -37,7 +37,9 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
             for position in range(num_frames):
                 container.seek(start + duration * (2 * position + 1) // (2 * num_frames), stream=stream)
                 frame = next(container.decode(stream), None)
-                if frame is not None and frame.pts is not None and frame.pts not in pictures:
+                if frame is None:
+                    break  # the file ends before this time, whatever its header says
+                if frame.pts is not None and frame.pts not in pictures:
                     pictures[frame.pts] = _shrunk(deinterlaced(frame), max_side)
     if len(pictures) < min(3, num_frames):
         stride = 6
@@ -83,14 +85,13 @@ def sample_with_pyav(
                     rgb = _rgb(deinterlaced(frame, *near), size)
                     yield SampledFrame(frame_index=number, pts_us=microseconds(ticks, time_base), rgb=rgb, is_corrupt=is_corrupt)
             num_seen += 1
-        declared = stream.frames
-    if keyframes:
-        expected, what = int(index.is_key.sum()), "keyframes"
-    else:
-        expected, what = 0 if index.has_hidden else max(len(index.pts), declared), "declared frames"
+        expected, what = (
+            (int(index.is_key.sum()), "keyframes") if keyframes else (expected_frames(container, stream, index), "declared frames")
+        )
     if index.error:
         report.problems.append(f"the file could not be read to its end: {index.error}")
     if num_seen < expected:
+        what = "keyframes" if keyframes else "declared frames"
         report.problems.append(f"{num_seen} of {expected} {what} could be decoded")
     if num_backward:
         report.problems.append(f"{num_backward} frames are not later than the frame before them")

@@ -14,8 +14,7 @@ from curation.ingest import ingest_video
 from curation.phantom_patient import draw_patient
 from curation.phantom_script import draw_script
 from curation.phantom_video import render_frames
-from curation.sampling import Decoder
-from curation.video import DecoderDisagreement, DecodeReport, SampledFrame, index_packets, overview_frames, probe, sample_frames
+from curation.video import Decoder, DecoderDisagreement, DecodeReport, SampledFrame, index_packets, overview_frames, probe, sample_frames
 from tests.clips import FORMATS, Format, moving_picture, write_clip
 
 FILM = [moving_picture(number) for number in range(30)]  # 3 seconds; picture 32 would be the first again
@@ -99,6 +98,26 @@ def test_where_decord_gives_wrong_frames_it_is_not_used(kind: str, tmp_path: Pat
     result = ingest_video(hash_video(str(path)), lake_root=str(tmp_path / "lake"), config=IngestConfig())
     assert result.video is not None
     assert (result.video.decoder, result.video.status) == ("PyAV", "ok")
+
+
+def test_frames_that_an_avi_recorder_dropped_are_not_missing(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.avi", FILM, FORMATS["mpeg4-avi"])
+    path = tmp_path / "a.avi"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.pts is not None and packet.dts is not None:
+                late = 5 if packet.pts >= 12 else 0  # the writer fills the gap with empty chunks
+                packet.pts, packet.dts, packet.stream = packet.pts + late, packet.dts + late, copy
+                target.mux(packet)
+    assert probe(str(path)).num_frames_declared == 35
+    decoders: tuple[Decoder, ...] = ("decord", "pyav")
+    for decoder in decoders:
+        report = DecodeReport()
+        frames = list(sample_frames(str(path), fps=1, decoder=decoder, report=report))
+        assert [(frame.frame_index, frame.pts_us) for frame in frames] == [(0, 0), (10, 1_000_000), (15, 2_000_000), (25, 3_000_000)]
+        assert (report.num_frames_decoded, report.problems) == (30, [])
 
 
 INTERLACED = {

@@ -2,12 +2,16 @@
 
 import random
 import signal
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
 
@@ -15,7 +19,7 @@ from curation.config import IngestConfig
 from flows.ingest import run_ingest
 from flows.job import Job
 from flows.runners import RunnerName, make_runner
-from tests.clips import FORMATS, moving_picture, write_clip
+from tests.clips import FORMATS, Format, moving_picture, write_clip
 from tests.flows.conftest import kill_when, succeed
 from tests.flows.test_curation import contents
 from warehouse.lake import open_lake
@@ -82,6 +86,84 @@ def test_a_worker_killed_or_stopped_from_outside_costs_its_video_alone(runner: R
             {"reason": "timeout", "detail": "took longer than 6 s"},
         ]
         assert run_ingest(job, [str(archive)], config=config).num_known == 6
+
+
+def flat(width: int, height: int) -> np.ndarray:
+    return np.full((height, width, 3), (170, 90, 70), np.uint8)
+
+
+def claim_frames(path: Path, num: int) -> None:
+    """Let the index of an mp4 of ten frames list as many frames as that."""
+    write_clip(path, [moving_picture(number) for number in range(10)], FORMATS["h264-mp4"])
+    content = bytearray(path.read_bytes())
+    for name, offset, values in ((b"stsz", 4, (1, num)), (b"stts", 4, (1, num, 512)), (b"stsc", 12, (num,))):
+        start = content.index(name) + 4 + offset
+        content[start : start + 4 * len(values)] = struct.pack(f">{len(values)}I", *values)
+    path.write_bytes(content)
+
+
+def claim_length_and_size(path: Path, num_frames: int, side: int) -> None:
+    """Let the header of an avi of ten small frames promise as many and as large ones as that."""
+    write_clip(path, [moving_picture(number) for number in range(10)], FORMATS["mpeg4-avi"])
+    content = bytearray(path.read_bytes())
+    sizes = ((b"avih", 36, (side, side)), (b"strf", 8, (side, side)))
+    for name, offset, values in ((b"avih", 20, (num_frames,)), (b"strh", 36, (num_frames,)), *sizes):
+        start = content.index(name) + 4 + offset
+        content[start : start + 4 * len(values)] = struct.pack(f"<{len(values)}I", *values)
+    path.write_bytes(content)
+
+
+def claim_jpeg_size(path: Path, side: int) -> None:
+    """Let every JPEG of a Motion JPEG file say that it is as large as that."""
+    write_clip(path, [moving_picture(number) for number in range(10)], FORMATS["mjpeg-avi"])
+    head, *pictures = path.read_bytes().split(b"\xff\xc0")
+    path.write_bytes(b"\xff\xc0".join([head, *(part[:3] + struct.pack(">HH", side, side) + part[7:] for part in pictures)]))
+
+
+def ten_hours(path: Path) -> None:
+    """Five frames, the last two ten hours after the others."""
+    milliseconds = Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.time_base = 96, 64, "yuv420p", milliseconds
+        for number, ticks in enumerate((0, 100, 200, 36_000_000, 36_000_100)):
+            frame = av.VideoFrame.from_ndarray(moving_picture(number), format="rgb24")
+            frame.pts, frame.time_base = ticks, milliseconds
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_files_that_claim_or_need_too_much_end_within_the_limits(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    claim_frames(folder / "claims 100000 frames.mp4", 100_000)
+    claim_frames(folder / "claims two billion frames.mp4", 2_000_000_000)
+    claim_jpeg_size(folder / "claims 40000 pixels.avi", 40_000)
+    claim_length_and_size(folder / "header lies.avi", 360_000, 40_000)
+    ten_hours(folder / "ten hours.mkv")
+    ten_hours(folder / "ten hours.mp4")
+    write_clip(folder / "beyond max_frames.mp4", [moving_picture(number) for number in range(10)] * 6, FORMATS["h264-mp4"])
+    write_clip(folder / "beyond max_pixels.avi", [flat(8000, 8000)], FORMATS["mjpeg-avi"])
+    write_clip(folder / "beyond max_memory_mb.avi", [flat(7800, 7600)] * 3, Format("avi", "mjpeg", "yuvj444p"))
+    write_clip(folder / "sound.mp4", [moving_picture(number) for number in range(10)], FORMATS["h264-mp4"])
+    config = IngestConfig(max_frames=50, max_pixels=60_000_000, max_memory_mb=512, timeout_s=60)
+    with open_lake(tmp_path / "lake", create=True) as lake:
+        run_ingest(Job(lake=lake, runner=make_runner("processes", 2)), [str(folder)], config=config)
+        videos = {row["uri"]: row["status"] for row in lake.rows("SELECT uri, status FROM videos")}
+        rejects = {row["uri"]: row["reason"] for row in lake.rows("SELECT uri, reason FROM rejects")}
+    assert {Path(uri).name.replace("%20", " "): outcome for uri, outcome in sorted((videos | rejects).items())} == {
+        "beyond max_frames.mp4": "too_long",
+        "beyond max_memory_mb.avi": "memory",
+        "beyond max_pixels.avi": "too_large",
+        "claims 100000 frames.mp4": "too_long",
+        "claims 40000 pixels.avi": "undecodable",
+        "claims two billion frames.mp4": "undecodable",
+        "header lies.avi": "partial",
+        "sound.mp4": "ok",
+        "ten hours.mkv": "ok",
+        "ten hours.mp4": "ok",
+    }
+    assert len(videos) + len(rejects) == 10
 
 
 def after(seconds: float) -> Callable[[], bool]:
