@@ -91,6 +91,8 @@ class IngestConfig:
     """MiB of resident memory beyond which a worker is ended and its video given up as a reject; sound ones need under 400"""
     max_frames: int = 2_000_000
     """frames of the longest video that is decoded (the default is eleven hours at 50 a second); longer ones are rejected"""
+    retry_failed: bool = False
+    """try videos again that an earlier run gave up by a limit, a crash or an error; by itself a reject stands, so that no run pays twice"""
 
     def __post_init__(self) -> None:
         """Refuse values that no video could satisfy."""

@@ -35,8 +35,8 @@ _SPOOL_MEMORY_BYTES = 16 << 20
 def ingest_key(config: IngestConfig) -> str:
     """Identifies everything that influences what ingest makes of a video."""
     settings = dataclasses.asdict(config)
-    for limit in ("timeout_s", "max_memory_mb", "max_frames"):
-        del settings[limit]
+    for name in ("timeout_s", "max_memory_mb", "max_frames", "retry_failed"):
+        del settings[name]
     return content_id({"stage": "ingest", "version": INGEST_VERSION, "config": settings})
 
 
@@ -67,7 +67,7 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig) -> In
         else:
             decide(scan.samples, config)
             result = _write(video, root, key, scan, spool)
-    if result.reject is None or result.reject.reason != "unreadable":
+    if result.reject is None or result.reject.reason not in ("unreadable", "too_long"):  # those depend on more than the video and its key
         write_json(evidence, result)
     return result
 

@@ -16,7 +16,7 @@ from flows.progress import say, track
 from flows.runners import Failure, raise_if_machine_failed
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunRecorder, completed_run_id, plan_run
-from warehouse.queries import accounted_files
+from warehouse.queries import accounted_files, given_up_files
 from warehouse.records import Artifact, IngestedVideo, Reject, VideoRef
 from warehouse.store import content_id, remove_abandoned
 
@@ -54,6 +54,8 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     key = ingest_key(config)
     hashes = track(job.runner.map(hash_video, [str(path) for path in paths]), description="hash videos", total=len(paths))
     known_videos, known_rejects = accounted_files(job.lake, key)
+    given_up = given_up_files(job.lake, key) if config.retry_failed else {}
+    known_rejects -= given_up.keys()
     new: list[VideoRef] = []
     rejects: list[Reject] = []
     num_known = 0
@@ -76,7 +78,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
             new.append(result)
 
     done = [_without_work(reject) for reject in rejects]
-    bar = track(_in_batches(new, rejects, job, config), description="ingest videos", total=len(new))
+    bar = track(_in_batches(new, rejects, job, config, given_up), description="ingest videos", total=len(new))
     done += list(bar)
     for manifest in manifests:
         _record_manifest(job, manifest, video_ids)
@@ -124,15 +126,23 @@ def _without_work(reject: Reject) -> IngestedVideo:
     return IngestedVideo(video=None, pack=None, frames_part=None, previews_part=None, reject=reject)
 
 
-def _in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job, config: IngestConfig) -> Iterator[IngestedVideo]:
-    """Ingest batch by batch, one run and one transaction each: videos' rows, packs, frames and rejects. The first run takes the rejects."""
+def _in_batches(
+    videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job, config: IngestConfig, given_up: dict[tuple[str, str | None], str]
+) -> Iterator[IngestedVideo]:
+    """Ingest batch by batch, one run and one transaction each: videos' rows, packs, frames and rejects. The first run takes the rejects.
+
+    What becomes of files that earlier runs have given up replaces what those runs said; that these runs are named sets this one apart.
+    """
     batches = [videos[start : start + VIDEOS_PER_COMMIT] for start in range(0, len(videos), VIDEOS_PER_COMMIT)]
     if rejects and not batches:
         batches = [[]]
     for number, batch in enumerate(batches):
         decided = [_without_work(reject) for reject in rejects] if number == 0 else []
         inputs = [artifact_of(item.reject) for item in decided] + [artifact_of(video) for video in batch]
-        with job.record(plan_run(stage="ingest", version=INGEST_VERSION, config=config, inputs=inputs)) as run:
+        again = [pair for pair in ((Path(video.path).as_uri(), video.video_id or None) for video in batch) if pair in given_up]
+        settings = {**asdict(config), "after": sorted({given_up[pair] for pair in again})} if again else config
+        with job.record(plan_run(stage="ingest", version=INGEST_VERSION, config=settings, inputs=inputs)) as run:
+            run.supersede("rejects", [{"ingest_key": ingest_key(config), "uri": uri, "video_id": video_id} for uri, video_id in again])
             limits: dict[str, Any] = {"timeout_s": config.timeout_s, "max_memory_mb": config.max_memory_mb}
             for result in job.runner.map(ingest_video, batch, **limits, lake_root=str(job.lake.root), config=config):
                 if isinstance(result, Failure):

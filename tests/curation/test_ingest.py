@@ -257,7 +257,7 @@ def test_both_decoders_keep_the_same_frames(film: Path, tmp_path: Path) -> None:
 
 def test_settings_that_change_results_change_the_key_and_limits_do_not() -> None:
     key = ingest_key(IngestConfig())
-    assert ingest_key(IngestConfig(timeout_s=5, max_memory_mb=1000)) == key
+    assert ingest_key(IngestConfig(timeout_s=5, max_memory_mb=1000, max_frames=100, retry_failed=True)) == key
     assert ingest_key(IngestConfig(min_blur=9)) != key
     assert ingest_key(IngestConfig(fps=2)) != key
     assert INGEST_VERSION >= 1

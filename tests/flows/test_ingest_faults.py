@@ -166,6 +166,25 @@ def test_files_that_claim_or_need_too_much_end_within_the_limits(tmp_path: Path)
     assert len(videos) + len(rejects) == 10
 
 
+def test_what_was_given_up_is_tried_again_only_when_asked_and_then_counts_once(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", [moving_picture(number) for number in range(20)], FORMATS["h264-mp4"])
+
+    def run(max_frames: int, *, retry_failed: bool) -> tuple[int, list[str], list[str]]:
+        config = IngestConfig(max_frames=max_frames, retry_failed=retry_failed)
+        known = run_ingest(Job(lake=lake, runner=make_runner("serial")), [str(path)], config=config).num_known
+        videos, rejects = lake.rows("SELECT status FROM videos"), lake.rows("SELECT detail FROM rejects")
+        return known, [row["status"] for row in videos], [row["detail"] for row in rejects]
+
+    with open_lake(tmp_path / "lake", create=True) as lake:
+        too_long = ["it has more frames than max_frames=10; raise the limit to take them"]
+        assert run(10, retry_failed=False) == (0, [], too_long)
+        assert run(50, retry_failed=False) == (1, [], too_long)
+        for _ in range(3):  # each try is a run of its own, also with the same settings
+            assert run(10, retry_failed=True) == (0, [], too_long)
+        assert run(50, retry_failed=True) == (0, ["ok"], [])
+        assert run(50, retry_failed=True) == (1, ["ok"], [])
+
+
 def after(seconds: float) -> Callable[[], bool]:
     started = time.monotonic()
     return lambda: time.monotonic() - started > seconds
