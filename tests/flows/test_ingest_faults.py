@@ -133,6 +133,7 @@ def ten_hours(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
+@pytest.mark.slow
 def test_files_that_claim_or_need_too_much_end_within_the_limits(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -195,7 +196,7 @@ def test_a_run_killed_at_ten_random_moments_ends_as_one_left_alone(tmp_path: Pat
     folder = tmp_path / "videos"
     folder.mkdir()
     film = [moving_picture(number) for number in range(32)]
-    for number in range(12):
+    for number in range(8):
         write_clip(folder / f"{number}.mp4", film[number:] + film[:number] + film * 3, FORMATS["h264-mp4"])
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("no video")
