@@ -28,6 +28,7 @@ _MOVING = 2.0  # mean luma difference to the previous sample, under which everyt
 _LONGEST_PAUSE = 64  # samples
 _PADDING = 3  # pixels of the stored frame
 _SAME_PLACE = 0.5  # of the smaller box
+_GROWN = 3.0  # times the first box of a place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Look:
 class _Place(NamedTuple):
     box: Box
     num_looks: int
+    first_area: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,13 +136,19 @@ def _remember(places: list[_Place], boxes: Sequence[Box]) -> None:
     """Count one look's boxes towards the places at which they lie; a place grows with them, for a clock's digits are not equally wide."""
     seen: set[int] = set()
     for box in boxes:
-        number = next((n for n, place in enumerate(places) if _overlap(box, place.box) >= _SAME_PLACE), len(places))
+        number = next((n for n, place in enumerate(places) if _belongs(box, place)), len(places))
         if number == len(places):
-            places.append(_Place(box, 1))
+            places.append(_Place(box, 1, box.width * box.height))
         else:
             place = places[number]
-            places[number] = _Place(_around(box, place.box), place.num_looks + (number not in seen))
+            places[number] = place._replace(box=_around(box, place.box), num_looks=place.num_looks + (number not in seen))
         seen.add(number)
+
+
+def _belongs(box: Box, place: _Place) -> bool:
+    """Whether the box lies at the place, and does not make another place of it."""
+    around = _around(box, place.box)
+    return _overlap(box, place.box) >= _SAME_PLACE and around.width * around.height <= _GROWN * place.first_area
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -101,6 +101,12 @@ class IngestConfig:
     """gigabytes of videos fetched from object stores that lie in the lake's staging folder at a time, over all workers"""
     rehash: bool = False
     """read every file again instead of trusting that one of unchanged size and time is the same"""
+    max_memory_mb: int = 4096
+    """MiB of resident memory beyond which a worker is ended and its video given up as a reject; sound ones need under 400"""
+    max_frames: int = 2_000_000
+    """frames of the longest video that is decoded (the default is eleven hours at 50 a second); longer ones are rejected"""
+    retry_failed: bool = False
+    """try videos again that an earlier run gave up by a limit, a crash or an error; by itself a reject stands, so that no run pays twice"""
 
     def __post_init__(self) -> None:
         """Refuse values that no video could satisfy."""
@@ -120,10 +126,14 @@ class IngestConfig:
         for mask in self.text_masks:
             if not re.fullmatch(r"\d+x\d+:\d+,\d+,\d+,\d+", mask):
                 raise ValueError(f"text_masks got {mask!r}, expected WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT, such as 1920x1080:0,0,550,1080")
-        if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0:
-            raise ValueError("out_of_body_window_s, max_pixels and timeout_s must be positive; leave them out for their defaults")
         if self.settle_s < 0 or self.cache_gb <= 0:
             raise ValueError(f"settle_s={self.settle_s} and cache_gb={self.cache_gb} must be positive; use 2 seconds and 50 gigabytes")
+        if self.max_memory_mb < 512:
+            raise ValueError(f"max_memory_mb={self.max_memory_mb} is less than a worker needs for any video; use 512 or more")
+        if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0 or self.max_frames < 1:
+            raise ValueError(
+                "out_of_body_window_s, max_pixels, max_frames and timeout_s must be positive; leave them out for their defaults"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

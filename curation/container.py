@@ -25,7 +25,7 @@ class UnreadableVideo(ValueError):
     """A file that gives no frame.
 
     Attributes:
-        reason: empty, unreadable, not_a_video, no_video_stream, undecodable or too_large.
+        reason: empty, unreadable, not_a_video, no_video_stream, undecodable, too_large or too_long.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -90,20 +90,30 @@ def probe(path: str) -> VideoProbe:
         )
 
 
-def index_packets(path: str) -> PacketIndex:
-    """Timestamps and keyframe flags of every packet, read without decoding (microseconds a packet)."""
+def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
+    """Timestamps and keyframe flags of every packet, read without decoding (microseconds a packet).
+
+    Raises:
+        UnreadableVideo: the file cannot be opened, or holds more than `max_packets`.
+    """
     pts: list[int] = []
     is_key: list[bool] = []
     has_damage = has_hidden = False
     error = None
     with opened(path) as (container, stream):
         try:
-            for packet in container.demux(stream):
+            for number, packet in enumerate(container.demux(stream)):
                 if packet.size == 0:
                     continue
+                if number == max_packets:
+                    raise UnreadableVideo("too_long", f"it has more frames than max_frames={max_packets}; raise the limit to take them")
                 has_damage |= packet.pts is None or packet.is_corrupt
                 has_hidden |= packet.is_discard
                 if packet.pts is not None and not packet.is_discard:
+                    if len(pts) == max_packets:
+                        raise UnreadableVideo(
+                            "too_long", f"there are more than max_frames={max_packets} frames; raise the limit to take them"
+                        )
                     pts.append(packet.pts)
                     is_key.append(packet.is_keyframe)
         except FFmpegError as failure:

@@ -25,11 +25,21 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from curation.container import PacketIndex, is_unindexed, opened
-from curation.sampling import MAX_MESSAGES, DecoderDisagreement, DecodeReport, SampledFrame, log_line, microseconds, sample_slot
+from curation.sampling import (
+    MAX_MESSAGES,
+    DecoderDisagreement,
+    DecodeReport,
+    SampledFrame,
+    expected_frames,
+    log_line,
+    microseconds,
+    sample_slot,
+)
 
 __all__ = ["sample_with_decord"]
 
 _DECORD_MAX_BYTES = 256 << 20  # decord holds the compressed packets of the whole file
+_DECORD_PACKET_BYTES = 256  # and its own record of each
 _DECORD_CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "mjpeg", "msmpeg4v3")
 
 
@@ -89,7 +99,7 @@ def _objection_to_decord(path: str, index: PacketIndex, num_wanted: int) -> str 
     """Why decord may not be used, from the packets alone; None where it may."""
     if index.has_damage or index.has_hidden or index.error or not len(index.pts):
         return "packets are damaged, hidden or without a timestamp"
-    if os.path.getsize(path) > _DECORD_MAX_BYTES:
+    if os.path.getsize(path) + _DECORD_PACKET_BYTES * len(index.pts) > _DECORD_MAX_BYTES:
         return f"the file exceeds {_DECORD_MAX_BYTES} bytes, and decord would hold all of it in memory"
     keys = np.flatnonzero(index.is_key)
     if not len(keys) or keys[0] != 0 or len(np.unique(index.pts)) != len(index.pts):
@@ -106,6 +116,8 @@ def _objection_to_decord(path: str, index: PacketIndex, num_wanted: int) -> str 
             return "decord queues what it decodes ahead without a bound, too much where most frames are wanted"
         if is_unindexed(container) or stream.codec.canonical_name not in _DECORD_CODECS:
             return f"decord is not reliable with {stream.codec.canonical_name} in {container.format.name}"
+        if expected_frames(container, stream, index) > len(index.pts):
+            return "the container declares more frames than it holds"
         frame = next(_frames_before_error(container, stream), None)
         if frame is None:
             return "the first frame cannot be decoded"

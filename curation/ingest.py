@@ -33,13 +33,16 @@ INGEST_VERSION = 1
 SCRATCH = "staging/scratch"
 """where, below the lake's root, fetched and unwrapped files lie while they are decoded"""
 
+LIMITS = ("timeout_s", "max_memory_mb", "max_frames", "max_pixels", "settle_s", "cache_gb", "retry_failed", "rehash")
+"""settings that say what is not tried, or when; they change nothing in what is ingested"""
+
 _SPOOL_MEMORY_BYTES = 16 << 20
 
 
 def ingest_key(config: IngestConfig) -> str:
     """Identifies everything that influences what ingest makes of a video."""
     settings = dataclasses.asdict(config)
-    for name in ("timeout_s", "settle_s", "cache_gb", "rehash"):
+    for name in LIMITS:
         del settings[name]
     return content_id({"stage": "ingest", "version": INGEST_VERSION, "config": settings})
 
@@ -78,7 +81,7 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
             # nothing may be smoothed over stills, and their motion is not known
             decide(scan.samples, config if scan.in_time else dataclasses.replace(config, out_of_body_window_s=0))
             result = dataclasses.replace(_write(video, root, key, scan, spool), info=info)
-    if result.reject is None or result.reject.reason != "unreadable":
+    if result.reject is None or result.reject.reason not in ("unreadable", "too_large", "too_long"):  # those depend on more than the key
         write_json(evidence, result)
     return result
 

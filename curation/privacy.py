@@ -39,7 +39,7 @@ def color_profile(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     highlight = cv2.bitwise_and(cv2.inRange(value, _HIGHLIGHT_VALUE, 255), cv2.inRange(saturation, 0, 40))
     lit = cv2.bitwise_and(cv2.bitwise_and(cv2.inRange(value, _LIT_VALUE, 255), mask), cv2.bitwise_not(highlight))
     num_lit = cv2.countNonZero(lit)
-    if num_lit < 0.05 * cv2.countNonZero(mask):
+    if num_lit <= 0.05 * cv2.countNonZero(mask):
         return np.full((2, _NUM_HUES), np.nan, np.float32)
     planes = cv2.merge([hue, saturation])
     pale = cv2.calcHist([planes], [0, 1], lit, [_NUM_HUES, 1], [0, 180, _PALE_SATURATION, _VIVID_SATURATION])

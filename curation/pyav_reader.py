@@ -16,9 +16,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from curation.container import PacketIndex, is_unindexed, opened
-from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, log_line, microseconds, sample_slot
+from curation.deinterlace import deinterlaced, with_neighbours
+from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, expected_frames, log_line, microseconds, sample_slot
 
 __all__ = ["overview_frames", "sample_with_pyav"]
+
+# PyAV drops a log line that repeats the last one, be that of another video: whether damage is seen would depend on what was read before
+av.logging.set_skip_repeated(False)
 
 
 def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.ndarray]:
@@ -33,8 +37,10 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
             for position in range(num_frames):
                 container.seek(start + duration * (2 * position + 1) // (2 * num_frames), stream=stream)
                 frame = next(container.decode(stream), None)
-                if frame is not None and frame.pts is not None and frame.pts not in pictures:
-                    pictures[frame.pts] = _shrunk(frame, max_side)
+                if frame is None:
+                    break  # the file ends before this time, whatever its header says
+                if frame.pts is not None and frame.pts not in pictures:
+                    pictures[frame.pts] = _shrunk(deinterlaced(frame), max_side)
     if len(pictures) < min(3, num_frames):
         stride = 6
         with opened(path) as (container, stream), contextlib.suppress(FFmpegError):
@@ -42,7 +48,7 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
                 if len(pictures) >= num_frames or number > stride * num_frames:
                     break
                 if number % stride == 0 and frame.pts not in pictures:
-                    pictures[frame.pts if frame.pts is not None else -1 - number] = _shrunk(frame, max_side)
+                    pictures[frame.pts if frame.pts is not None else -1 - number] = _shrunk(deinterlaced(frame), max_side)
     return list(pictures.values())
 
 
@@ -60,8 +66,7 @@ def sample_with_pyav(
     with opened(path) as (container, stream):
         time_base = stream.time_base or Fraction(1, 1_000_000)
         frame_ticks = _ticks_per_frame(stream, time_base)
-        for frame in _decoded(container, stream, damage, keyframes=keyframes):
-            is_corrupt = damage.covers(frame)
+        for before, (frame, is_corrupt), after in with_neighbours(_decoded(container, stream, damage, keyframes=keyframes)):
             report.num_frames_decoded += 1
             report.num_frames_corrupt += is_corrupt
             size = size or (frame.width, frame.height)
@@ -76,18 +81,17 @@ def sample_with_pyav(
                 if slot > last_slot:
                     last_slot = slot
                     number = int(np.searchsorted(in_order, first + ticks)) if keyframes else num_seen
-                    yield SampledFrame(
-                        frame_index=number, pts_us=microseconds(ticks, time_base), rgb=_rgb(frame, size), is_corrupt=is_corrupt
-                    )
+                    near = (None, None) if keyframes else (_sound(before), _sound(after))
+                    rgb = _rgb(deinterlaced(frame, *near), size)
+                    yield SampledFrame(frame_index=number, pts_us=microseconds(ticks, time_base), rgb=rgb, is_corrupt=is_corrupt)
             num_seen += 1
-        declared = stream.frames
-    if keyframes:
-        expected, what = int(index.is_key.sum()), "keyframes"
-    else:
-        expected, what = 0 if index.has_hidden else max(len(index.pts), declared), "declared frames"
+        expected, what = (
+            (int(index.is_key.sum()), "keyframes") if keyframes else (expected_frames(container, stream, index), "declared frames")
+        )
     if index.error:
         report.problems.append(f"the file could not be read to its end: {index.error}")
     if num_seen < expected:
+        what = "keyframes" if keyframes else "declared frames"
         report.problems.append(f"{num_seen} of {expected} {what} could be decoded")
     if num_backward:
         report.problems.append(f"{num_backward} frames are not later than the frame before them")
@@ -134,8 +138,12 @@ class _DamageMap:
         return group in self._first_error and order >= self._first_error[group]
 
 
-def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap, *, keyframes: bool) -> Iterator[VideoFrame]:
-    """All frames, or all keyframes, in presentation order; errors go to `damage`, never up."""
+def _sound(neighbour: tuple[VideoFrame, bool] | None) -> VideoFrame | None:
+    return None if neighbour is None or neighbour[1] else neighbour[0]
+
+
+def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap, *, keyframes: bool) -> Iterator[tuple[VideoFrame, bool]]:
+    """All frames, or all keyframes, in presentation order, and whether each is damaged; errors go to `damage`, never up."""
     if keyframes:
         stream.codec_context.skip_frame = "NONKEY"
     before = av.logging.get_level()
@@ -162,7 +170,8 @@ def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap,
                 damage.log(failures or ["a packet is flagged corrupt"])
             if packet is None:
                 return
-            yield from frames
+            for frame in frames:
+                yield frame, damage.covers(frame)
     finally:
         av.logging.set_level(before)
 

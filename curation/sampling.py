@@ -9,6 +9,8 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from curation.config import IngestConfig
 from curation.container import PacketIndex
@@ -20,6 +22,7 @@ __all__ = [
     "SampledFrame",
     "Sampling",
     "choose_sampling",
+    "expected_frames",
     "keyframe_spacing_s",
     "log_line",
     "microseconds",
@@ -87,6 +90,17 @@ def keyframe_spacing_s(index: PacketIndex) -> float:
         return math.inf
     times = np.sort(np.concatenate([index.pts[index.is_key], [index.pts.min(), index.pts.max()]]))
     return float(np.diff(times).max() * index.time_base)
+
+
+def expected_frames(container: InputContainer, stream: VideoStream, index: PacketIndex) -> int:
+    """How many frames there should be: as many as there are packets, or as the container declares where it declares more.
+
+    An AVI declares empty chunks too, which stand for frames that the recorder dropped; its ticks count them.
+    """
+    if index.has_hidden:
+        return 0  # the container counts what its edit list hides
+    num_dropped = int(np.ptp(index.pts)) + 1 - len(index.pts) if container.format.name == "avi" and len(index.pts) else 0
+    return max(len(index.pts), stream.frames - num_dropped)
 
 
 def sample_slot(ticks: int, time_base: Fraction, fps: Fraction) -> int:

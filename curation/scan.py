@@ -80,8 +80,8 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
         if header.width * header.height > config.max_pixels:
             size = f"{header.width}x{header.height}"
             return UnreadableVideo("too_large", f"pictures of {size} exceed max_pixels={config.max_pixels}; raise the limit to take them")
+        index = index_packets(path, max_packets=config.max_frames)
         survey = survey_video(path, header, config)
-        index = index_packets(path)
         if config.decoder == "decord":
             try:
                 return _scan_with("decord", path, header, survey, config, spool, index)

@@ -20,6 +20,8 @@ __all__ = ["Box", "TextCheckFailed", "find_text", "load_text_detector", "text_de
 WORK_SIDE = 512
 """longest side at which the network looks: the best of 352, 448, 512 and 640 on Kvasir-SEG (tests/benchmarks/bench_burned_text.py)"""
 _STRIDE = 32
+_TALLEST = 288  # rows run at once
+_OVERLAP = 32  # rows; a line of text is not as high
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
 _PIXEL_PROBABILITY = 0.2
@@ -69,7 +71,7 @@ def load_text_detector() -> Any:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # it would keep the largest picture's memory for as long as the worker lives
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # what they keep grows with every new size of picture
         options.log_severity_level = 4
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as failure:  # ONNX Runtime's own exceptions have no common base
@@ -90,15 +92,25 @@ def find_text(rgb: np.ndarray, detector: Any) -> tuple[Box, ...]:
     scale = WORK_SIDE / max(height, width)
     work = [max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in (width, height)]
     bgr = cv2.cvtColor(cv2.resize(rgb, work, interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGB2BGR)
-    batch = ((bgr.astype(np.float32) - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None]
-    try:
-        (output,) = detector.run(None, {detector.get_inputs()[0].name: np.ascontiguousarray(batch)})
-    except Exception as failure:
-        raise TextCheckFailed(f"the text detector failed on a picture of {width}x{height}: {failure}") from failure
-    probability = np.asarray(output[0, 0])
+    probability = np.zeros(bgr.shape[:2], np.float32)
+    for rows in _strips(bgr.shape[0]):
+        batch = ((bgr[rows].astype(np.float32) - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None]
+        try:
+            (output,) = detector.run(None, {detector.get_inputs()[0].name: np.ascontiguousarray(batch)})
+        except Exception as failure:
+            raise TextCheckFailed(f"the text detector failed on a picture of {width}x{height}: {failure}") from failure
+        probability[rows] = np.maximum(probability[rows], output[0, 0])
     if not np.isfinite(probability).all():
         raise TextCheckFailed(f"the text detector gave no numbers for a picture of {width}x{height}")
     return _boxes(probability, (width, height))
+
+
+def _strips(num_rows: int) -> list[slice]:
+    """Rows to run the network on at a time: two overlapping halves of a tall picture need little more than half its memory."""
+    if num_rows <= _TALLEST:
+        return [slice(0, num_rows)]
+    half = -(-(num_rows // 2 + _OVERLAP // 2) // _STRIDE) * _STRIDE
+    return [slice(0, half), slice(num_rows - half, num_rows)]
 
 
 def _boxes(probability: np.ndarray, size: tuple[int, int]) -> tuple[Box, ...]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from curation.config import IngestConfig
 from curation.discover import local_path
@@ -22,7 +23,7 @@ from flows.runners import Failure, raise_if_machine_failed
 from warehouse.artifacts import artifact_of
 from warehouse.files import remember_gone
 from warehouse.lineage import RunRecorder, completed_run_id, plan_run
-from warehouse.queries import accounted_files
+from warehouse.queries import accounted_files, given_up_files
 from warehouse.records import Artifact, IngestedVideo, Reject, VideoInfo, VideoRef
 from warehouse.store import content_id, remove_abandoned
 
@@ -63,6 +64,8 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     patient_key = pseudonym_key()
     key = ingest_key(config)
     known_videos, known_rejects = accounted_files(job.lake, key)
+    given_up = given_up_files(job.lake, key) if config.retry_failed else {}
+    known_rejects -= given_up.keys()
     inventory = take_inventory(job, inputs, config=config, patient_key=patient_key)
     ids = {video.uri: video.video_id for video in inventory.videos if video.video_id}
     new: list[VideoRef] = []
@@ -84,7 +87,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     remember_gone(job.lake, [uri for uri in moved if uri not in ids])
 
     done = [_without_work(reject) for reject in rejects]
-    bar = track(_in_batches(new, rejects, job, config, patient_key), description="ingest videos", total=len(new))
+    bar = track(_in_batches(new, rejects, job, config, patient_key, given_up), description="ingest videos", total=len(new))
     left = dict(inventory.left)
     for video, result in zip(new, bar, strict=True):
         if result.left is None:
@@ -153,18 +156,30 @@ def _without_work(reject: Reject) -> IngestedVideo:
 
 
 def _in_batches(
-    videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job, config: IngestConfig, patient_key: bytes | None
+    videos: Sequence[VideoRef],
+    rejects: Sequence[Reject],
+    job: Job,
+    config: IngestConfig,
+    patient_key: bytes | None,
+    given_up: Mapping[tuple[str, str | None], str],
 ) -> Iterator[IngestedVideo]:
-    """Ingest batch by batch, one run and one transaction each: videos' rows, packs, frames and rejects. The first run takes the rejects."""
+    """Ingest batch by batch, one run and one transaction each: videos' rows, packs, frames and rejects. The first run takes the rejects.
+
+    What becomes of files that earlier runs have given up replaces what those runs said; that these runs are named sets this one apart.
+    """
     batches = [videos[start : start + VIDEOS_PER_COMMIT] for start in range(0, len(videos), VIDEOS_PER_COMMIT)]
     if rejects and not batches:
         batches = [[]]
     for number, batch in enumerate(batches):
         decided = [_without_work(reject) for reject in rejects] if number == 0 else []
         inputs = [artifact_of(item.reject) for item in decided] + [artifact_of(video) for video in batch]
-        with job.record(plan_run(stage="ingest", version=INGEST_VERSION, config=config, inputs=inputs)) as run:
-            shared = {"lake_root": str(job.lake.root), "config": config, "patient_key": patient_key}
-            for result in job.runner.map(ingest_video, batch, timeout_s=config.timeout_s, **shared):
+        again = [pair for pair in ((video.uri, video.video_id or None) for video in batch) if pair in given_up]
+        settings = {**asdict(config), "after": sorted({given_up[pair] for pair in again})} if again else config
+        with job.record(plan_run(stage="ingest", version=INGEST_VERSION, config=settings, inputs=inputs)) as run:
+            run.supersede("rejects", [{"ingest_key": ingest_key(config), "uri": uri, "video_id": video_id} for uri, video_id in again])
+            limits: dict[str, Any] = {"timeout_s": config.timeout_s, "max_memory_mb": config.max_memory_mb}
+            shared: dict[str, Any] = {"lake_root": str(job.lake.root), "config": config, "patient_key": patient_key}
+            for result in job.runner.map(ingest_video, batch, **limits, **shared):
                 if isinstance(result, Failure):
                     raise_if_machine_failed(result)
                     result = reject_for_failure(result.item, result.reason, result.detail, config)

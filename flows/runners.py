@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
+import functools
 import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import pebble
+
+from flows.attempt import OUT_OF_MEMORY_EXIT_CODE, Failure, attempt, attempt_guarded
 
 __all__ = [
     "Failure",
@@ -35,17 +39,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure(Generic[Item]):
-    """What became of an item that gave no result."""
-
-    item: Item
-    reason: Literal["error", "crash", "timeout"]
-    detail: str
-    errno: int | None = None
-    """of an operating system error: a full disk is no fault of the item"""
-
-
 class Runner(Protocol):
     """Maps a module-level function over items."""
 
@@ -54,9 +47,18 @@ class Runner(Protocol):
         """As the command line calls it."""
 
     def map(
-        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
     ) -> Iterator[Result | Failure[Item]]:
-        """Yield `function(item, **shared)` for each item in order, or its Failure."""
+        """Yield `function(item, **shared)` for each item in order, or its Failure.
+
+        An item is given up when it takes longer than `timeout_s` from its start, or when its worker comes to hold `max_memory_mb` MiB.
+        """
 
     def reuse_workers(self) -> AbstractContextManager[None]:
         """Maps inside share their workers: what those have imported need not be imported again."""
@@ -64,7 +66,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SerialRunner:
-    """In this process, one after the other. It cannot enforce a time limit or outlive a crash; use it to debug and to compare."""
+    """In this process, one after the other. It cannot enforce a limit or outlive a crash; use it to debug and to compare."""
 
     @property
     def name(self) -> RunnerName:
@@ -72,16 +74,17 @@ class SerialRunner:
         return "serial"
 
     def map(
-        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
     ) -> Iterator[Result | Failure[Item]]:
-        """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` has no effect."""
+        """Yield `function(item, **shared)` for each item in order, or its Failure; the limits have no effect."""
         for item in items:
-            try:
-                result = function(item, **shared)
-            except Exception as error:  # whatever went wrong with one item is that item's record, not the end of the run
-                yield Failure(item=item, reason="error", detail=_describe(error), errno=getattr(error, "errno", None))
-            else:
-                yield result
+            yield attempt(item, function, shared)
 
     def reuse_workers(self) -> AbstractContextManager[None]:
         """Nothing to do: there is one process."""
@@ -101,9 +104,15 @@ class ProcessRunner:
         return "processes"
 
     def map(
-        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
     ) -> Iterator[Result | Failure[Item]]:
-        """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` counts from the item's start."""
+        """Yield `function(item, **shared)` for each item in order, or its Failure."""
         if not items:
             return
         with self._pool(len(items)) as pool:
@@ -112,11 +121,12 @@ class ProcessRunner:
             try:
                 while True:
                     while len(running) < 4 * self.num_workers and (item := next(remaining, _END)) is not _END:
-                        running.append((item, pool.schedule(function, args=(item,), kwargs=shared, timeout=timeout_s)))
+                        arguments = (item, function, shared, max_memory_mb)
+                        running.append((item, pool.schedule(attempt_guarded, args=arguments, timeout=timeout_s)))
                     if not running:
                         return
                     item, future = running.popleft()
-                    yield _outcome(item, future, timeout_s)
+                    yield _outcome(item, future, timeout_s, max_memory_mb)
             finally:
                 if running:  # the caller left early: do not wait for work nobody wants
                     pool.stop()  # type: ignore[no-untyped-call]  # pebble has no stubs for it
@@ -147,15 +157,19 @@ def _new_pool(num_workers: int) -> Iterator[pebble.ProcessPool]:
 _END: Any = object()
 
 
-def _outcome(item: Item, future: concurrent.futures.Future[Any], timeout_s: float | None) -> Any:
+def _outcome(item: Item, future: concurrent.futures.Future[Any], timeout_s: float | None, max_memory_mb: int | None) -> Any:
     try:
         return future.result()
     except concurrent.futures.TimeoutError:
         return Failure(item=item, reason="timeout", detail=f"took longer than {timeout_s:g} s")
     except pebble.ProcessExpired as error:
+        if error.exitcode == OUT_OF_MEMORY_EXIT_CODE:
+            return Failure(item=item, reason="memory", detail=f"needed more than {max_memory_mb} MiB of memory")
         return Failure(item=item, reason="crash", detail=f"the worker process died with exit code {error.exitcode}")
-    except Exception as error:
-        return Failure(item=item, reason="error", detail=_describe(error), errno=getattr(error, "errno", None))
+    except BrokenProcessPool as error:  # no fault of the item, and what is left would fail likewise
+        raise RuntimeError(f"the worker processes are lost ({error}); run the same command again, what is finished is kept") from error
+    except Exception as error:  # such as a result that cannot be pickled
+        return Failure(item=item, reason="error", detail=f"{type(error).__name__}: {error}"[:500])
 
 
 class _single_threaded_children:
@@ -177,7 +191,11 @@ class _single_threaded_children:
 
 @dataclass(frozen=True, slots=True)
 class RayRunner:
-    """On a Ray cluster: the one RAY_ADDRESS names, or a local one."""
+    """On a Ray cluster: the one RAY_ADDRESS names, or a local one.
+
+    Each Ray worker runs its items in a process of its own, one that it watches and replaces as `ProcessRunner` does. Ray by itself could
+    not tell why a worker died, would count an item's time while it still waits for a core, and cannot stop a worker that hangs.
+    """
 
     num_workers: int
 
@@ -187,43 +205,58 @@ class RayRunner:
         return "ray"
 
     def map(
-        self, function: Callable[..., Result], items: Sequence[Item], *, timeout_s: float | None = None, **shared: Any
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
     ) -> Iterator[Result | Failure[Item]]:
-        """Yield `function(item, **shared)` for each item in order, or its Failure; `timeout_s` counts from when the item is waited for."""
+        """Yield `function(item, **shared)` for each item in order, or its Failure."""
         import ray
 
         from pretrain.launch import start_ray
 
         start_ray()
-        remote = ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(function)
+        remote: Any = ray.remote(num_cpus=1, max_retries=0)(_in_own_process)
+        limits = {"timeout_s": timeout_s, "max_memory_mb": max_memory_mb}
         shared_refs = {name: ray.put(value) for name, value in shared.items()}
         limit = max(4 * self.num_workers, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]  # nor has Ray
         remaining = iter(items)
         running: deque[tuple[Item, Any]] = deque()
         while True:
             while len(running) < limit and (item := next(remaining, _END)) is not _END:
-                running.append((item, remote.remote(item, **shared_refs)))
+                running.append((item, remote.remote(item, function, limits, **shared_refs)))
             if not running:
                 return
             item, reference = running.popleft()
             try:
-                yield ray.get(reference, timeout=timeout_s)
-            except ray.exceptions.GetTimeoutError:
-                ray.cancel(reference, force=True)
-                yield Failure(item=item, reason="timeout", detail=f"took longer than {timeout_s:g} s")
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
-                yield Failure(item=item, reason="crash", detail=f"the Ray worker died: {_describe(error)}")
+                yield ray.get(reference)
             except ray.exceptions.RayTaskError as error:
-                yield Failure(item=item, reason="error", detail=_describe(error.cause), errno=getattr(error.cause, "errno", None))
+                yield Failure(item=item, reason="error", detail=f"{type(error.cause).__name__}: {error.cause}"[:500])
+            except ray.exceptions.RayError as error:
+                yield Failure(item=item, reason="crash", detail=f"the Ray worker died: {' '.join(str(error).split())}"[:500])
 
     def reuse_workers(self) -> AbstractContextManager[None]:
         """Nothing to do: Ray keeps its workers."""
         return nullcontext()
 
 
-def _describe(error: BaseException) -> str:
-    """One line that names the error; a traceback belongs into the log, not into a table."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+def _in_own_process(item: Item, function: Callable[..., Result], limits: dict[str, Any], **shared: Any) -> Result | Failure[Item]:
+    """One item in the one process that this Ray worker has beside it."""
+    return next(_own_process().map(function, [item], **limits, **shared))
+
+
+_kept = ExitStack()
+
+
+@functools.cache
+def _own_process() -> ProcessRunner:
+    """Kept from item to item, as long as the Ray worker lives."""
+    runner = ProcessRunner(1)
+    _kept.enter_context(runner.reuse_workers())
+    return runner
 
 
 def make_runner(name: RunnerName, num_workers: int | None = None) -> Runner:

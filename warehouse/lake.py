@@ -88,6 +88,15 @@ class Lake:
             batch = [str(path) for path in paths[start : start + 1000]]
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM read_parquet($1)", [batch, *constants.values()])
 
+    def remove(self, table: str, rows: pa.Table) -> None:
+        """Delete the rows of `table` that equal one of `rows` in all of its columns, inside a `transaction`; older snapshots keep them."""
+        equal = " AND ".join(f"{table}.{name} IS NOT DISTINCT FROM o.{name}" for name in rows.column_names)
+        self._connection.register("_old_rows", rows)
+        try:
+            self._connection.execute(f"DELETE FROM {table} WHERE EXISTS (SELECT 1 FROM _old_rows o WHERE {equal})")
+        finally:
+            self._connection.unregister("_old_rows")
+
     def known_ids(self, table: str, column: str, ids: pa.Table) -> set[str]:
         """Which of `ids` (one column named like `column`) the table has already."""
         self._connection.register("_wanted_ids", ids)

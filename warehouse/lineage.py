@@ -91,6 +91,7 @@ class RunRecorder:
     outputs: list[Artifact] = field(default_factory=list)
     _tables: list[tuple[str, pa.Table]] = field(default_factory=list)
     _parts: list[tuple[str, list[Path], dict[str, str]]] = field(default_factory=list)
+    _superseded: list[tuple[str, pa.Table]] = field(default_factory=list)
 
     def output(self, *artifacts: Artifact) -> None:
         """Name things this run made."""
@@ -105,8 +106,16 @@ class RunRecorder:
         """Add the rows of Parquet files that workers wrote; `constants` are columns that the files lack."""
         self._parts.append((table, list(paths), constants))
 
+    def supersede(self, table: str, rows: Sequence[dict[str, object]]) -> None:
+        """Take back earlier rows, named by the values of some columns: what this run says replaces them."""
+        if rows:
+            schema = pa.schema([TABLES[table].field(name) for name in rows[0]])
+            self._superseded.append((table, pa.Table.from_pylist(list(rows), schema)))
+
     def commit_to(self, lake: Lake) -> None:
-        """Append everything collected; called inside the run's transaction."""
+        """Take back what is superseded and append everything collected; called inside the run's transaction."""
+        for table, rows in self._superseded:
+            lake.remove(table, rows)
         for table, rows in self._tables:
             if rows.num_rows:
                 lake.append(table, rows)

@@ -21,6 +21,7 @@ __all__ = [
     "export_candidates",
     "export_clustered",
     "export_unique",
+    "given_up_files",
     "packs_without_embeddings",
     "refuse_taken_name",
     "scores_of",
@@ -45,6 +46,16 @@ def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tu
         [ingest_key],
     )
     return {row["video_id"]: row["uri"] for row in videos}, {(row["uri"], row["video_id"]) for row in rejects}
+
+
+def given_up_files(lake: Lake, ingest_key: str) -> dict[tuple[str, str | None], str]:
+    """The rejected files that might be ingested under other limits or on another day: (uri, video id) and the run that gave up."""
+    rows = lake.rows(
+        """SELECT uri, video_id, run_id FROM rejects
+           WHERE ingest_key = $1 AND reason IN ('timeout', 'memory', 'too_long', 'too_large', 'crash', 'error')""",
+        [ingest_key],
+    )
+    return {(row["uri"], row["video_id"]): row["run_id"] for row in rows}
 
 
 def packs_without_embeddings(lake: Lake, encoder_id: str) -> tuple[FramePack, ...]:

@@ -129,7 +129,8 @@ class Reject:
     ingest_key: str
     num_bytes: int
     reason: str
-    """a short code: empty, unreadable, not_a_video, no_video_stream, undecodable, duplicate, timeout, crash, too_large"""
+    """a short code: empty, unreadable, not_a_video, no_video_stream, undecodable, duplicate, too_large or too_long; of what did not end by
+    itself: timeout, memory, crash or error"""
     detail: str
 
 

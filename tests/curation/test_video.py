@@ -249,6 +249,14 @@ def test_damage_ends_at_the_next_keyframe(tmp_path: Path) -> None:
     assert report.problems
 
 
+def test_the_same_damage_is_seen_every_time(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    problems = [read(path, 1, "pyav")[1].problems for _ in range(3)]  # PyAV by itself leaves out a line that was the last one logged
+    assert "File ended prematurely" in problems[0][-1]
+    assert problems[0] == problems[1] == problems[2]
+
+
 def write_noise(path: Path) -> Path:
     """Two seconds that compress badly, so that damage is likely to hit picture data; a keyframe every ten frames."""
     rng = np.random.default_rng(1)

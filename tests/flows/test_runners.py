@@ -1,8 +1,11 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.runners import Failure, Runner, make_runner, successes
@@ -19,7 +22,24 @@ def misbehave(item: str) -> str:
         os.kill(os.getpid(), signal.SIGSEGV)
     if item == "hang":
         time.sleep(3600)
+    if item == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if item == "grow":
+        kept = []
+        while True:
+            kept.append(np.ones(1 << 20))  # 8 MiB
+    if item == "exhaust":
+        np.ones(1 << 50)
+    if item == "raise":
+        raise NeedsTwo("a", "b")
     return item
+
+
+class NeedsTwo(Exception):
+    """Cannot be unpickled, as many a library's exceptions."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
 
 
 def touch(item: str, *, folder: str) -> None:
@@ -34,11 +54,54 @@ def test_results_come_in_order_and_an_error_in_its_place(name: str) -> None:
     assert runner.name == name
 
 
+MISBEHAVIOUR = ["a", "crash", "b", "hang", "stop", "c", "grow", "exhaust", "raise", "d"]
+WHAT_BECOMES_OF_IT = [
+    "a",
+    Failure(item="crash", reason="crash", detail="the worker process died with exit code -11"),
+    "b",
+    Failure(item="hang", reason="timeout", detail="took longer than 3 s"),
+    Failure(item="stop", reason="timeout", detail="took longer than 3 s"),
+    "c",
+    Failure(item="grow", reason="memory", detail="needed more than 600 MiB of memory"),
+    "memory",
+    Failure(item="raise", reason="error", detail="NeedsTwo: ab"),
+    "d",
+]
+
+
 @pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
-def test_a_crash_and_a_hang_end_as_failures_and_the_others_go_on(name: str) -> None:
+def test_whatever_an_item_does_to_its_worker_is_its_own_failure_and_the_others_go_on(name: str) -> None:
     runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
-    results = list(runner.map(misbehave, ["a", "crash", "b", "hang", "c"], timeout_s=8))
-    assert [result if isinstance(result, str) else result.reason for result in results] == ["a", "crash", "b", "timeout", "c"]
+    results = list(runner.map(misbehave, MISBEHAVIOUR, timeout_s=3, max_memory_mb=600))
+    exhausted = results[7]
+    assert isinstance(exhausted, Failure)
+    results[7] = exhausted.reason  # NumPy's words are its own
+    assert results == WHAT_BECOMES_OF_IT
+
+
+def wait_for_ever(item: int, *, folder: str) -> None:
+    (Path(folder) / "worker").write_text(str(os.getpid()))
+    time.sleep(3600)
+
+
+def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    script = f"""
+from flows.runners import make_runner
+from tests.flows.test_runners import wait_for_ever
+if __name__ == "__main__":
+    list(make_runner("processes", 1).map(wait_for_ever, [0], folder={str(tmp_path)!r}))
+"""
+    run = subprocess.Popen([sys.executable, "-c", script])
+    noted = tmp_path / "worker"
+    while not (noted.exists() and noted.read_text()):
+        assert run.poll() is None
+        time.sleep(0.02)
+    worker = Path("/proc") / noted.read_text()
+    assert worker.exists()
+    run.kill()
+    run.wait()
+    while worker.exists() and "(zombie)" not in (worker / "status").read_text():
+        time.sleep(0.02)
 
 
 def test_more_items_than_are_in_flight_at_once_are_all_done(tmp_path: Path) -> None:

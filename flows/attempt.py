@@ -1,0 +1,84 @@
+"""One item in a worker process: what it raises becomes a record, and a watching thread ends the process where it must not live on.
+
+The thread reads the process's resident memory and ends the process with an exit code of its own. A limit set by the operating system
+(RLIMIT_AS, RLIMIT_DATA) would instead fail one allocation somewhere inside a native library, which then may crash, hang or report a damaged
+video, and would count address space that is reserved and never touched. Decoders give the interpreter's lock back while they work, so the
+thread gets its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "Failure", "FailureReason", "attempt", "attempt_guarded"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+FailureReason = Literal["error", "crash", "timeout", "memory"]
+
+OUT_OF_MEMORY_EXIT_CODE = 117
+"""of a worker that outgrew its limit; no signal, errno or shell uses it"""
+
+_LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure(Generic[Item]):
+    """What became of an item that gave no result."""
+
+    item: Item
+    reason: FailureReason
+    detail: str
+    errno: int | None = None
+    """of an operating system error: a full disk is no fault of the item"""
+
+
+def attempt(item: Item, function: Callable[..., Result], shared: dict[str, Any]) -> Result | Failure[Item]:
+    """`function(item, **shared)`, or what it raised as a Failure: an exception might not survive the way to another process."""
+    try:
+        return function(item, **shared)
+    except MemoryError as error:
+        return Failure(item=item, reason="memory", detail=_describe(error))
+    except Exception as error:  # whatever went wrong with one item is that item's record, not the end of the run
+        return Failure(item=item, reason="error", detail=_describe(error), errno=getattr(error, "errno", None))
+
+
+def attempt_guarded(
+    item: Item, function: Callable[..., Result], shared: dict[str, Any], max_memory_mb: int | None
+) -> Result | Failure[Item]:
+    """The same in a worker process, which ends when it grows beyond `max_memory_mb` or when the process that started it is gone."""
+    with _watched(max_memory_mb):
+        return attempt(item, function, shared)
+
+
+@contextlib.contextmanager
+def _watched(max_memory_mb: int | None) -> Iterator[None]:
+    done = threading.Event()
+    threading.Thread(target=_watch, args=(done, max_memory_mb), daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _watch(done: threading.Event, max_memory_mb: int | None) -> None:
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    parent = multiprocessing.parent_process()
+    while not done.wait(_LOOK_EVERY_S):
+        resident_bytes = int(Path("/proc/self/statm").read_bytes().split()[1]) * page_bytes
+        if max_memory_mb is not None and resident_bytes > max_memory_mb << 20:
+            os._exit(OUT_OF_MEMORY_EXIT_CODE)
+        if parent is not None and os.getppid() != parent.pid:  # killed: nobody waits for this, and a rerun may be at work already
+            os._exit(1)
+
+
+def _describe(error: BaseException) -> str:
+    """One line that names the error; a traceback belongs into the log, not into a table."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

@@ -1,0 +1,85 @@
+"""Ingest of hundreds of damaged files of every format: no crash of the run, no hang, every file accounted for once."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from curation.config import IngestConfig
+from flows.ingest import IngestSummary, run_ingest
+from flows.job import Job
+from flows.runners import RunnerName, make_runner
+from tests.clips import FORMATS, moving_picture, write_clip
+from tests.flows.test_curation import contents
+from tests.mutations import write_mutated
+from warehouse.lake import open_lake
+
+CONFIG = IngestConfig(fps=4, timeout_s=60, max_memory_mb=1500)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A second of every format, 96x64."""
+    folder = tmp_path_factory.mktemp("clips")
+    film = [moving_picture(number) for number in range(10)]
+    return [write_clip(folder / f"{name}.{wanted.suffix}", film, wanted, gop=5) for name, wanted in FORMATS.items()]
+
+
+def ingest(inputs: Sequence[Path], lake: Path, runner: RunnerName) -> IngestSummary:
+    with open_lake(lake, create=True) as opened:
+        return run_ingest(Job(lake=opened, runner=make_runner(runner, 2)), [str(path) for path in inputs], config=CONFIG)
+
+
+def outcomes(lake: Path) -> dict[str, str]:
+    """What became of each file, by name; that each has one outcome is checked on the way."""
+    with open_lake(lake, read_only=True) as opened:
+        videos = [(row["uri"], row["status"]) for row in opened.rows("SELECT uri, status FROM videos")]
+        rejects = [(row["uri"], row["reason"]) for row in opened.rows("SELECT uri, reason FROM rejects")]
+    twice = [uri for uri, times in Counter(uri for uri, _ in [*videos, *rejects]).items() if times > 1]
+    assert twice == []
+    return {Path(uri).name: outcome for uri, outcome in [*videos, *rejects]}
+
+
+@pytest.fixture(scope="module")
+def damaged(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_mutated(tmp_path_factory.mktemp("damaged"), clips, num=500, seed=20)
+
+
+@pytest.fixture(scope="module")
+def lake(damaged: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lake")
+    assert ingest(damaged, folder, "processes").num_files == 500
+    return folder
+
+
+@pytest.mark.slow
+def test_five_hundred_mutated_files_are_each_accounted_for_once(damaged: list[Path], lake: Path) -> None:
+    found = outcomes(lake)
+    assert sorted(found) == [path.name for path in damaged]
+    count = Counter(found.values())
+    assert min(count["ok"], count["partial"], count["undecodable"], count["not_a_video"], count["no_video_stream"]) >= 10
+    assert count["error"] == 0
+
+
+@pytest.mark.slow
+def test_ray_makes_of_mutated_files_what_processes_make_of_them(damaged: list[Path], lake: Path, tmp_path: Path) -> None:
+    ingest(damaged, tmp_path, "ray")
+    ours, theirs = contents(tmp_path), contents(lake)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.skipif("ENDOFORGE_REAL_DATA" not in os.environ, reason="ENDOFORGE_REAL_DATA is not set")
+def test_every_real_file_is_accounted_for_once(tmp_path: Path) -> None:
+    folder = Path(os.environ["ENDOFORGE_REAL_DATA"]) / "videos"
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    summary = ingest([folder], tmp_path, "processes")
+    found = outcomes(tmp_path)
+    assert sorted(found) == sorted(path.name for path in paths)
+    assert summary.num_files == len(paths) == 40
+    unsound = {path.name for path in paths if path.parent.name == "damaged"}
+    assert {name for name, outcome in found.items() if outcome != "ok"} == unsound
