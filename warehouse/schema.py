@@ -85,6 +85,7 @@ TABLES: dict[str, pa.Schema] = {
         {
             "audit_id": _s,
             "run_id": _s,
+            "dataset_id": _s,  # null where the sample is of all candidates
             "status": _s,  # open, clean or findings
             "reviewer": _s,
             "note": _s,
@@ -95,7 +96,7 @@ TABLES: dict[str, pa.Schema] = {
             "at": pa.timestamp("us", tz="UTC"),
         }
     ),
-    "audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64}),
+    "audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64, "stratum": _s}),  # random or doubtful
     # what manifests say of videos, by content; of a video in several manifests the latest counts (view video_info)
     "manifest_videos": pa.schema(
         {
