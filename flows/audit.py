@@ -54,7 +54,7 @@ def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
             )
             render_sheet(page, path)
             row = {"audit_id": audit_id, "dataset_id": dataset_id, "status": "open", "num_frames": len(drawn), "seed": config.seed}
-            run.rows("audits", [{**row, "sheet": sheet, "at": _now()}])
+            run.rows("audits", [{**row, "sheet": sheet, "recorded_at": _now()}])
             run.rows(
                 "audit_frames",
                 [
@@ -103,7 +103,7 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
             ]
         status = "findings" if identifying else "clean"
         kept = {name: getattr(before, name) for name in ("audit_id", "dataset_id", "num_frames", "seed", "sheet")}
-        signed = {"status": status, "reviewer": reviewer, "note": note or None, "num_findings": len(identifying), "at": _now()}
+        signed = {"status": status, "reviewer": reviewer, "note": note or None, "num_findings": len(identifying), "recorded_at": _now()}
         run.rows("audits", [kept | signed])
         run.rows("removals", removals)
         num_found_random = sum(frame.stratum == "random" for frame in identifying)

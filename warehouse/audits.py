@@ -101,7 +101,7 @@ def draw_sample(lake: Lake, *, size: int, seed: int, dataset_id: str | None = No
     """
     rows = lake.rows(
         f"""
-        WITH keyed AS (SELECT *, md5($seed || '/' || frame_id) AS key FROM ({_DATASET if dataset_id else _CANDIDATES})),
+        WITH keyed AS MATERIALIZED (SELECT *, md5($seed || '/' || frame_id) AS key FROM ({_DATASET if dataset_id else _CANDIDATES})),
         turns AS (SELECT frame_id, video_id, row_number() OVER (PARTITION BY video_id ORDER BY key) AS turn FROM keyed),
         random AS (SELECT frame_id FROM turns ORDER BY turn, md5($seed || '/' || video_id) LIMIT $num_random),
         ranked AS (
@@ -140,7 +140,7 @@ def audit_with_id(lake: Lake, audit_id: str) -> Audit:
 
 
 _AUDIT_COLUMNS = """audit_id, dataset_id, status, reviewer, note, num_frames, num_random, num_findings, seed, sheet, run_id,
-                    strftime("at", '%Y-%m-%d') AS day, upper_bound_95"""
+                    strftime(recorded_at, '%Y-%m-%d') AS day, upper_bound_95"""
 
 
 def recorded_outcome(lake: Lake, audit: Audit) -> dict[str, object]:

@@ -93,7 +93,7 @@ TABLES: dict[str, pa.Schema] = {
             "num_findings": _i64,
             "seed": _i64,
             "sheet": _s,  # path of the contact sheet below the lake's root
-            "at": pa.timestamp("us", tz="UTC"),
+            "recorded_at": pa.timestamp("us", tz="UTC"),
         }
     ),
     "audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64, "stratum": _s}),  # random or doubtful

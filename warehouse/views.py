@@ -62,12 +62,12 @@ VIEWS: dict[str, str] = {
         SELECT * FROM steps ORDER BY name, position""",
     "audit_status": """
         SELECT a.audit_id, a.dataset_id, a.status, a.reviewer, a.note, a.num_frames, f.num_random, a.num_findings, a.seed, a.sheet,
-               a.run_id, a.at, min(a.at) OVER (PARTITION BY a.audit_id) AS drawn_at,
+               a.run_id, a.recorded_at, min(a.recorded_at) OVER (PARTITION BY a.audit_id) AS drawn_at,
                (r.metrics ->> 'upper_bound_95')::DOUBLE AS upper_bound_95
         FROM audits a JOIN runs r ON r.run_id = a.run_id AND r.status = 'complete'
         JOIN (SELECT audit_id, count(*) FILTER (stratum = 'random') AS num_random FROM audit_frames GROUP BY audit_id) f
              ON f.audit_id = a.audit_id
-        QUALIFY row_number() OVER (PARTITION BY a.audit_id ORDER BY a.at DESC) = 1""",
+        QUALIFY row_number() OVER (PARTITION BY a.audit_id ORDER BY a.recorded_at DESC) = 1""",
     "per_video": """
         SELECT v.video_id, v.uri, v.status, v.duration_s, v.num_frames_sampled, v.num_frames_kept,
                v.num_frames_kept / greatest(1, v.num_frames_sampled) AS kept_share,
