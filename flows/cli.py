@@ -184,6 +184,19 @@ def _privacy_audit(command: commands.PrivacyAudit) -> int:
     return _in_job(command.lake, command.execution, audit)
 
 
+def _remove_out_of_body(command: commands.RemoveOutOfBody) -> int:
+    from curation.config import EmbedConfig
+    from flows.out_of_body import run_remove_out_of_body
+
+    return _in_job(
+        command.lake,
+        command.execution,
+        lambda job: run_remove_out_of_body(
+            job, labels=command.labels, encoder=EmbedConfig(encoder=command.encoder), config=command.config, dry_run=command.dry_run
+        ),
+    )
+
+
 def _pretrain(command: commands.Pretrain) -> int:
     from flows.pretrain import run_pretrain
 
@@ -287,6 +300,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "embed": (commands.Embed, _embed),
     "curate": (commands.Curate, _curate),
     "privacy-audit": (commands.PrivacyAudit, _privacy_audit),
+    "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),
     "evaluate": (commands.Evaluate, _evaluate),
     "report": (commands.Report, _report),

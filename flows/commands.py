@@ -174,8 +174,8 @@ class RemoveOutOfBody:
     """folder of the lake"""
     labels: Path
     """folder with the folders inside/ and outside/ of images; images of one procedure in a subfolder of their own are kept together"""
-    encoder: str | None = None
-    """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    encoder: str = "efficientnet-lite0"
+    """whose embeddings to use, by the name given to `embed`"""
     dry_run: bool = False
     """only say what would be removed"""
     config: Annotated[OutOfBodyConfig, arg(name="")] = field(default_factory=OutOfBodyConfig)

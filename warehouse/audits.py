@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+import pyarrow as pa
 
 from warehouse.lake import Lake, LakeError
 
@@ -17,10 +20,12 @@ __all__ = [
     "audit_with_id",
     "datasets_with_removed",
     "draw_sample",
+    "export_scored",
     "found_frames",
     "frames_of_videos",
     "later_videos",
     "num_candidates",
+    "num_candidates_among",
     "recorded_outcome",
 ]
 
@@ -121,6 +126,22 @@ def draw_sample(lake: Lake, *, size: int, seed: int, dataset_id: str | None = No
 def num_candidates(lake: Lake) -> int:
     """How many frames are kept by now."""
     return int(lake.rows("SELECT count(*) AS num FROM candidates")[0]["num"])
+
+
+def num_candidates_among(lake: Lake, frame_ids: Sequence[str]) -> int:
+    """How many of these frames are kept by now."""
+    ids = pa.table({"frame_id": pa.array(frame_ids, pa.string())})
+    return len(lake.known_ids("candidates", "frame_id", ids))
+
+
+def export_scored(lake: Lake, scored: Sequence[str], path: Path) -> int:
+    """Write the frames of Parquet files with frame_id and score, with their videos, ordered by video and time; returns how many."""
+    return lake.copy_to_parquet(
+        """SELECT f.video_id, s.frame_id, s.score FROM read_parquet($1) s JOIN frames f USING (frame_id)
+           ORDER BY f.video_id, f.ingest_key, f.pts_us""",
+        path,
+        [list(scored)],
+    )
 
 
 def audit_with_id(lake: Lake, audit_id: str) -> Audit:
