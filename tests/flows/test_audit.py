@@ -80,6 +80,7 @@ def test_found_frames_never_come_back(lake: Path, archive: Path, capsys: pytest.
     assert rows(lake, "SELECT count(*) AS n FROM candidates") == [{"n": int(str(before["n"])) - 2}]
     assert rows(lake, "SELECT num_frames FROM funnel WHERE reason = 'identified_in_audit'") == [{"num_frames": 2}]
 
+    assert "removed: identified_in_audit" in run(capsys, lake, "lineage", found[0])[0]
     printed = run(capsys, lake, "curate", "--name", "second", "--size", "1000")[1]
     assert "not audited" in printed  # what was looked at is the other dataset
     again = rows(lake, "SELECT frame_id FROM shard_frames JOIN datasets USING (dataset_id) WHERE name = 'second'")

@@ -61,11 +61,9 @@ def test_what_is_outside_goes_for_good_and_once(truth: tuple[Path, Path, dict[st
     assert rows(lake, "FROM removals") == []
 
     assert main(command) == 0
-    Path("/tmp/lead/audit-play/o.txt").write_text(capsys.readouterr().err)
     left = {str(row["frame_id"]) for row in rows(lake, "SELECT frame_id FROM candidates")}
     outside = {frame_id for frame_id, is_it in others.items() if is_it}
     inside = set(others) - outside
-    print("NUM", len(before), len(left), len(outside), len(outside & left), len(inside), len(inside - left))
     assert len(outside) >= 5
     assert not outside & left
     assert len(inside - left) <= 0.1 * len(inside)
