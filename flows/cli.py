@@ -80,7 +80,7 @@ def _default(name: str, arguments: list[str]) -> Any:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, (command, _) in COMMANDS.items()]
+    lines = [f"  {name:<18} {(command.__doc__ or '').splitlines()[0]}" for name, (command, _) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: endoforge COMMAND [OPTIONS]",
@@ -163,6 +163,38 @@ def _curate(command: commands.Curate) -> int:
         run_curate(job, name=command.name, encoder_id=encoder_id, config=command.config)
 
     return _in_job(command.lake, command.execution, curate)
+
+
+def _privacy_audit(command: commands.PrivacyAudit) -> int:
+    from flows.audit import run_audit, run_sign_off
+
+    def audit(job: Job) -> None:
+        if command.sign_off is None:
+            print(run_audit(job, config=command.config, dataset=command.dataset).audit_id)
+        else:
+            run_sign_off(
+                job,
+                command.sign_off,
+                reviewer=command.reviewer.strip(),
+                found=command.found,
+                note=command.note,
+                remove_videos=command.remove_videos,
+            )
+
+    return _in_job(command.lake, command.execution, audit)
+
+
+def _remove_out_of_body(command: commands.RemoveOutOfBody) -> int:
+    from curation.config import EmbedConfig
+    from flows.out_of_body import run_remove_out_of_body
+
+    return _in_job(
+        command.lake,
+        command.execution,
+        lambda job: run_remove_out_of_body(
+            job, labels=command.labels, encoder=EmbedConfig(encoder=command.encoder), config=command.config, dry_run=command.dry_run
+        ),
+    )
 
 
 def _pretrain(command: commands.Pretrain) -> int:
@@ -267,6 +299,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "ingest": (commands.Ingest, _ingest),
     "embed": (commands.Embed, _embed),
     "curate": (commands.Curate, _curate),
+    "privacy-audit": (commands.PrivacyAudit, _privacy_audit),
+    "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),
     "evaluate": (commands.Evaluate, _evaluate),
     "report": (commands.Report, _report),

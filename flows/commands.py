@@ -11,12 +11,26 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from curation.config import CurateConfig, EmbedConfig, IngestConfig, PhantomConfig
+from curation.config import AuditConfig, CurateConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig
 from evaluation.config import EvaluateConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
 
-__all__ = ["Curate", "Demo", "Doctor", "Embed", "Evaluate", "Ingest", "Lineage", "Pretrain", "Report", "Run", "Sql"]
+__all__ = [
+    "Curate",
+    "Demo",
+    "Doctor",
+    "Embed",
+    "Evaluate",
+    "Ingest",
+    "Lineage",
+    "Pretrain",
+    "PrivacyAudit",
+    "RemoveOutOfBody",
+    "Report",
+    "Run",
+    "Sql",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +135,52 @@ class Curate:
     encoder: str | None = None
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
     config: Annotated[CurateConfig, arg(name="")]
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyAudit:
+    """Draw frames for a person to look at, or record what that person found; found frames are removed for good."""
+
+    lake: Path
+    """folder of the lake"""
+    dataset: str | None = None
+    """draw from this dataset's shards; from all kept frames unless given"""
+    config: Annotated[AuditConfig, arg(name="")] = field(default_factory=AuditConfig)
+    sign_off: str | None = None
+    """id of the audit whose sheet a person has looked through, or a unique start of it; instead of drawing one"""
+    reviewer: str = ""
+    """that person's name, as it is to be recorded"""
+    found: tuple[int, ...] = ()
+    """positions on the sheet of the frames that identify someone; none where it is clean"""
+    note: str = ""
+    """anything else to record"""
+    remove_videos: bool = False
+    """remove all frames of the found frames' videos"""
+    execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if self.sign_off is None and (self.reviewer or self.found or self.note or self.remove_videos):
+            raise ValueError("got an outcome without --sign-off AUDIT_ID, expected the id that stands on the sheet")
+        if self.sign_off is not None and not self.reviewer.strip():
+            raise ValueError('got no --reviewer, expected the name of the person who looked, as in --reviewer "Jane Doe"')
+        if self.remove_videos and not self.found:
+            raise ValueError("got --remove-videos without --found, expected the positions of the frames whose videos are to go")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveOutOfBody:
+    """Learn from labelled images what is outside the body, and remove such frames for good."""
+
+    lake: Path
+    """folder of the lake"""
+    labels: Path
+    """folder with the folders inside/ and outside/ of images; images of one procedure in a subfolder of their own are kept together"""
+    encoder: str = "efficientnet-lite0"
+    """whose embeddings to use, by the name given to `embed`"""
+    dry_run: bool = False
+    """only say what would be removed"""
+    config: Annotated[OutOfBodyConfig, arg(name="")] = field(default_factory=OutOfBodyConfig)
     execution: Flat = field(default_factory=Execution)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from curation.config import CurateConfig
 from curation.curate import CURATE_VERSION, cluster_frames, deduplicate_frames, select_frames
 from curation.shards import SHARD_VERSION, finish_dataset, plan_shards, write_shard
+from flows.audit import audit_sentence
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import successes
@@ -42,6 +43,7 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     for staged in work.iterdir():
         staged.unlink()
     work.rmdir()
+    say(f"curate: {audit_sentence(job.lake, dataset.dataset_id)}")
     return dataset
 
 
@@ -57,6 +59,7 @@ def _done(job: Job, plan: RunPlan, kind: str) -> Artifact | None:
 
 def _deduplicate(job: Job, parts: Sequence[EmbeddingPart], work: Path, config: CurateConfig) -> Artifact:
     settings = _subset(config, "dedup_threshold", "dedup_keep", "num_dedup_clusters", "seed")
+    settings["candidates"] = queries.candidates_state(job.lake, parts[0].encoder_id)  # the same parts hold fewer after a removal
     plan = plan_run(stage="dedup", version=CURATE_VERSION, config=settings, inputs=[artifact_of(part) for part in parts], seed=config.seed)
     if done := _done(job, plan, "dedup"):
         return done

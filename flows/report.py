@@ -18,6 +18,7 @@ from evaluation.report import (
     TrainingCurve,
     render_report,
 )
+from flows.audit import audit_sentence
 from flows.job import Job
 from flows.progress import say
 from warehouse import summary
@@ -45,20 +46,21 @@ def run_report(job: Job, *, run_id: str, out: Path | None) -> Path:
     scores = summary.scores_of_pretraining(job.lake, run_id)
     path = (out or job.lake.root / "runs" / run_id / "report.html").absolute()
     inputs = [artifact_of(best), *(artifact_of(score) for score in scores)]
-    plan = plan_run(stage="report", version=REPORT_VERSION, config={"path": str(path)}, inputs=inputs)
+    facts = summary.run_summary(job.lake, run_id)
+    audited = audit_sentence(job.lake, facts.dataset_id)
+    plan = plan_run(stage="report", version=REPORT_VERSION, config={"path": str(path), "audit": audited}, inputs=inputs)
     if completed_run_id(job.lake, plan) and path.exists():
         say(f"report: {path} is up to date")
         return path
     with job.record(plan) as run:
-        render_report(_data(job.lake, best, scores), path)
+        render_report(_data(job.lake, facts, audited, best, scores), path)
         digest = file_sha256(path)
         run.output(Artifact(artifact_id=digest, kind="report", uri=path.as_uri(), sha256=digest, num_bytes=path.stat().st_size))
     say(f"report: {path}")
     return path
 
 
-def _data(lake: Lake, best: Checkpoint, scores: tuple[Score, ...]) -> ReportData:
-    facts = summary.run_summary(lake, best.run_id)
+def _data(lake: Lake, facts: summary.RunSummary, audited: str, best: Checkpoint, scores: tuple[Score, ...]) -> ReportData:
     before, after = summary.cluster_sizes(lake, facts.dataset)
     return ReportData(
         title=f"EndoForge: {facts.dataset}",
@@ -86,7 +88,7 @@ def _data(lake: Lake, best: Checkpoint, scores: tuple[Score, ...]) -> ReportData
         training=_training(lake, best),
         scores=scores,
         own_models=(best.checkpoint_id,),
-        notes=_notes(facts),
+        notes=_notes(facts, audited),
         timings=tuple(
             StageTiming(
                 stage=row["stage"],
@@ -147,7 +149,7 @@ def _training(lake: Lake, best: Checkpoint) -> TrainingCurve:
     )
 
 
-def _notes(facts: summary.RunSummary) -> tuple[Note, ...]:
+def _notes(facts: summary.RunSummary, audited: str) -> tuple[Note, ...]:
     notes = []
     if facts.rejects:
         reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in facts.rejects)
@@ -161,6 +163,7 @@ def _notes(facts: summary.RunSummary) -> tuple[Note, ...]:
             "picture itself is not looked for yet: have a person check a sample before the shards leave the hospital.",
         )
     )
+    notes.append(Note(level="info" if audited.startswith("audited: nothing found") else "warning", text=f"Privacy: {audited}."))
     notes.append(
         Note(level="info", text="Checkpoints are chosen on the validation split and scored on the test split; intervals resample patients.")
     )

@@ -185,8 +185,12 @@ def _shard_lineage(lake: Lake, sha256: str, max_children: int) -> tuple[LineageN
 
 
 def _frame_lineage(lake: Lake, frame_id: str, max_children: int) -> tuple[LineageNode, LineageNode]:
-    row = lake.rows("SELECT * FROM frames WHERE frame_id = $1 LIMIT 1", [frame_id])[0]
-    fate = "kept" if row["keep"] else f"dropped: {row['drop_reason']}"
+    row = lake.rows(
+        """SELECT f.*, x.reason AS removed FROM frames f LEFT JOIN removed_frames x ON x.frame_id = f.frame_id
+           WHERE f.frame_id = $1 LIMIT 1""",
+        [frame_id],
+    )[0]
+    fate = f"removed: {row['removed']}" if row["removed"] else "kept" if row["keep"] else f"dropped: {row['drop_reason']}"
     label = f"frame {frame_id} (at {row['pts_us'] / 1e6:.3f} s, {fate})"
     origin = _video_of_pack(lake, row["pack_id"]) if row["pack_id"] else ()
     if not origin:

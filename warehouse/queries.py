@@ -10,10 +10,12 @@ import pyarrow as pa
 
 from warehouse.lake import Lake, LakeError
 from warehouse.records import Checkpoint, Dataset, EmbeddingPart, FramePack, Score, Shard
+from warehouse.store import content_id
 
 __all__ = [
     "accounted_files",
     "best_checkpoint",
+    "candidates_state",
     "dataset_members",
     "dataset_named",
     "embedding_parts",
@@ -95,6 +97,17 @@ def export_candidates(lake: Lake, encoder_id: str, path: Path) -> int:
         path,
         [encoder_id],
     )
+
+
+def candidates_state(lake: Lake, encoder_id: str | None = None) -> str:
+    """Names the set of candidates, or of those that an encoder has embedded: another name as soon as a frame comes or goes."""
+    (row,) = lake.rows(
+        """SELECT count(*) AS num, bit_xor(md5_number_lower(frame_id))::VARCHAR AS parity, sum(md5_number_lower(frame_id))::VARCHAR AS total
+           FROM candidates c
+           WHERE $1 IS NULL OR EXISTS (SELECT 1 FROM embeddings e WHERE e.pack_id = c.pack_id AND e.encoder_id = $1)""",
+        [encoder_id],
+    )
+    return content_id(row)
 
 
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:

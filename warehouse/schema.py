@@ -85,6 +85,7 @@ TABLES: dict[str, pa.Schema] = {
         {
             "audit_id": _s,
             "run_id": _s,
+            "dataset_id": _s,  # null where the sample is of all candidates
             "status": _s,  # open, clean or findings
             "reviewer": _s,
             "note": _s,
@@ -92,10 +93,10 @@ TABLES: dict[str, pa.Schema] = {
             "num_findings": _i64,
             "seed": _i64,
             "sheet": _s,  # path of the contact sheet below the lake's root
-            "at": pa.timestamp("us", tz="UTC"),
+            "recorded_at": pa.timestamp("us", tz="UTC"),
         }
     ),
-    "audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64}),
+    "audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64, "stratum": _s}),  # random or doubtful
     # which content was last seen where: a file whose version is unchanged is not read again (warehouse/files.py)
     "files": pa.schema(
         {

@@ -109,6 +109,7 @@ def dropped_previews(lake: Lake, *, limit: int) -> dict[str, tuple[bytes, ...]]:
     """Some small pictures of dropped frames by reason; the same ones at every call."""
     rows = lake.rows(
         """SELECT p.drop_reason, p.jpeg FROM previews p JOIN current_frames f ON f.frame_id = p.frame_id
+           ANTI JOIN removed_frames x ON x.frame_id = p.frame_id
            QUALIFY row_number() OVER (PARTITION BY p.drop_reason ORDER BY md5(p.frame_id)) <= $1
            ORDER BY p.drop_reason, md5(p.frame_id)""",
         [limit],

@@ -34,14 +34,21 @@ VIEWS: dict[str, str] = {
         SELECT q.frame_id, q.keep, q.drop_reason, q.device, r.ended_at
         FROM requalified q JOIN runs r ON r.run_id = q.run_id AND r.status = 'complete'
         QUALIFY row_number() OVER (PARTITION BY q.frame_id ORDER BY r.ended_at DESC, q.run_id) = 1""",
+    # removed frames; in other ingests of the video those within half a second of them, or all where the whole video was removed
+    "removed_frames": """
+        SELECT f.frame_id, min(x.reason) AS reason
+        FROM removals x JOIN frames r ON r.frame_id = x.frame_id JOIN frames f ON f.video_id = r.video_id
+        WHERE f.frame_id = r.frame_id
+           OR (f.ingest_key <> r.ingest_key AND (x.reason = 'video_removed_in_audit' OR abs(f.pts_us - r.pts_us) <= 500000))
+        GROUP BY f.frame_id""",
     "current_frames": """
         SELECT f.* REPLACE (
             x.frame_id IS NULL AND coalesce(q.keep, f.keep) AS keep,
-            CASE WHEN x.frame_id IS NOT NULL THEN x.reason WHEN q.frame_id IS NOT NULL THEN q.drop_reason ELSE f.drop_reason END
-                AS drop_reason)
+            CASE WHEN x.frame_id IS NOT NULL AND coalesce(q.keep, f.keep) THEN x.reason
+                 WHEN q.frame_id IS NOT NULL THEN q.drop_reason ELSE f.drop_reason END AS drop_reason)
         FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
         LEFT JOIN latest_requalification q ON q.frame_id = f.frame_id
-        LEFT JOIN (SELECT frame_id, min(reason) AS reason FROM removals GROUP BY frame_id) x ON x.frame_id = f.frame_id""",
+        LEFT JOIN removed_frames x ON x.frame_id = f.frame_id""",
     "candidates": """
         SELECT f.frame_id, f.video_id, f.pts_us, f.blur, f.crop_x, f.crop_y, f.crop_width, f.crop_height, f.width, f.height,
                f.pack_id, f.byte_offset, f.byte_size, p.path AS pack_path
@@ -66,6 +73,14 @@ VIEWS: dict[str, str] = {
             UNION ALL SELECT c.dataset_id, c.name, 4, 'in shards', count(*)
             FROM chosen c JOIN shard_frames f USING (dataset_id) GROUP BY ALL)
         SELECT * FROM steps ORDER BY name, position""",
+    "audit_status": """
+        SELECT a.audit_id, a.dataset_id, a.status, a.reviewer, a.note, a.num_frames, f.num_random, a.num_findings, a.seed, a.sheet,
+               a.run_id, a.recorded_at, min(a.recorded_at) OVER (PARTITION BY a.audit_id) AS drawn_at,
+               (r.metrics ->> 'upper_bound_95')::DOUBLE AS upper_bound_95
+        FROM audits a JOIN runs r ON r.run_id = a.run_id AND r.status = 'complete'
+        JOIN (SELECT audit_id, count(*) FILTER (stratum = 'random') AS num_random FROM audit_frames GROUP BY audit_id) f
+             ON f.audit_id = a.audit_id
+        QUALIFY row_number() OVER (PARTITION BY a.audit_id ORDER BY a.recorded_at DESC) = 1""",
     "per_video": """
         SELECT v.video_id, v.uri, v.status, v.duration_s, v.num_frames_sampled, v.num_frames_kept,
                v.num_frames_kept / greatest(1, v.num_frames_sampled) AS kept_share,

@@ -205,7 +205,22 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(archive: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "run", "ingest", "embed", "curate", "pretrain", "evaluate", "report", "sql", "lineage", "doctor"]
+    "command",
+    [
+        "demo",
+        "run",
+        "ingest",
+        "embed",
+        "curate",
+        "privacy-audit",
+        "remove-out-of-body",
+        "pretrain",
+        "evaluate",
+        "report",
+        "sql",
+        "lineage",
+        "doctor",
+    ],
 )
 def test_every_command_has_help_with_defaults(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):

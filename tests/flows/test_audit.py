@@ -1,0 +1,137 @@
+"""A person's sign-off through the command line, on a lake of phantom videos."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from tests.flows.conftest import ODD_NAMES
+from warehouse.lake import open_lake
+
+
+@pytest.fixture(scope="module")
+def curated(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake = tmp_path_factory.mktemp("curated")
+    for words in (("ingest", archive, "--fps", "4"), ("embed",), ("curate", "--name", "first", "--size", "25")):
+        assert main([*map(str, words), "--lake", str(lake), "--runner", "serial"]) == 0
+    return lake
+
+
+@pytest.fixture
+def lake(curated: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(curated, tmp_path / "lake"))
+
+
+def run(capsys: pytest.CaptureFixture[str], lake: Path, *words: str) -> tuple[str, str]:
+    capsys.readouterr()
+    assert main([words[0], "--lake", str(lake), *words[1:]]) == 0
+    printed = capsys.readouterr()
+    return printed.out.strip(), printed.err
+
+
+def rows(lake: Path, statement: str) -> list[dict[str, object]]:
+    with open_lake(lake, read_only=True) as opened:
+        return opened.rows(statement)
+
+
+def test_a_sheet_is_drawn_once_and_names_neither_path_nor_patient(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "20")
+    assert run(capsys, lake, "privacy-audit", "--sample", "20")[0] == audit_id
+    assert run(capsys, lake, "privacy-audit", "--sample", "20", "--seed", "1")[0] != audit_id
+    page = (lake / "audits" / audit_id / "sheet.html").read_text()
+    for word in (str(lake), "patient one", "procédure", ".mp4", "file:"):
+        assert word not in page
+    frames = rows(lake, f"SELECT frame_id, stratum FROM audit_frames WHERE audit_id = '{audit_id}' ORDER BY position")
+    assert [str(frame["frame_id"]) for frame in frames] == re.findall(r'"id": "([^"]+)"', page)
+    assert sorted(str(frame["stratum"]) for frame in frames) == ["doubtful"] * 10 + ["random"] * 10
+    assert rows(lake, "SELECT count(*) AS n FROM audits") == [{"n": 2}]
+    (lake / "audits" / audit_id / "sheet.html").unlink()
+    run(capsys, lake, "privacy-audit", "--sample", "20")
+    assert (lake / "audits" / audit_id / "sheet.html").read_text() == page
+
+
+def test_a_clean_sign_off_is_recorded_once_with_its_bound(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "not audited: run" in run(capsys, lake, "curate", "--name", "first", "--size", "25")[1]
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "40")
+    for _ in range(2):
+        printed = run(capsys, lake, "privacy-audit", "--sign-off", audit_id[:8], "--reviewer", "Jane Doe", "--note", "all fine")[1]
+        assert "nothing found in 40 frames" in printed
+        assert "at most 13.9% of the frames" in printed
+    assert rows(lake, "SELECT status, reviewer, note, num_findings FROM audit_status") == [
+        {"status": "clean", "reviewer": "Jane Doe", "note": "all fine", "num_findings": 0}
+    ]
+    assert rows(lake, "SELECT upper_bound_95 > 0.139 AND upper_bound_95 < 0.1392 AS ok FROM audit_status") == [{"ok": True}]
+    assert rows(lake, "SELECT count(*) AS n FROM audits") == [{"n": 2}]
+    assert "audited: nothing found" in run(capsys, lake, "curate", "--name", "first", "--size", "25")[1]
+
+
+def test_found_frames_never_come_back(lake: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "30", "--dataset", "first")
+    (before,) = rows(lake, "SELECT count(*) AS n FROM candidates")
+    printed = run(capsys, lake, "privacy-audit", "--sign-off", audit_id, "--reviewer", "Jane Doe", "--found", "3", "17")[1]
+    found = [str(row["frame_id"]) for row in rows(lake, "SELECT frame_id FROM audit_frames WHERE position IN (3, 17) ORDER BY position")]
+    for frame_id in found:
+        assert re.search(rf"{frame_id} of file:///.*, which has \d+ other kept frames", printed)
+    assert "dataset 'first' was made before: it holds 2 removed frames" in printed
+    removed = rows(lake, "SELECT frame_id, reason, source FROM removals ORDER BY ALL")
+    assert removed == [{"frame_id": frame_id, "reason": "identified_in_audit", "source": audit_id} for frame_id in sorted(found)]
+    assert rows(lake, "SELECT count(*) AS n FROM candidates") == [{"n": int(str(before["n"])) - 2}]
+    assert rows(lake, "SELECT num_frames FROM funnel WHERE reason = 'identified_in_audit'") == [{"num_frames": 2}]
+
+    assert "removed: identified_in_audit" in run(capsys, lake, "lineage", found[0])[0]
+    printed = run(capsys, lake, "curate", "--name", "second", "--size", "1000")[1]
+    assert "not audited" in printed  # what was looked at is the other dataset
+    again = rows(lake, "SELECT frame_id FROM shard_frames JOIN datasets USING (dataset_id) WHERE name = 'second'")
+    assert len(again) > 25
+    assert not set(found) & {str(row["frame_id"]) for row in again}
+    for table in ("dedup", "clusters", "selections"):
+        newest = f"SELECT count(DISTINCT frame_id) AS n FROM {table} JOIN datasets d USING ({table_id(table)}) WHERE d.name = 'second'"
+        named = f"{newest} AND frame_id IN ('{found[0]}', '{found[1]}')"
+        assert rows(lake, named) == [{"n": 0}]
+        assert rows(lake, newest) != [{"n": 0}]
+
+    run(capsys, lake, "ingest", str(archive / ODD_NAMES[0]), str(archive / ODD_NAMES[1]), str(archive / ODD_NAMES[2]), "--fps", "8")
+    times = {(frame_id.split("-")[0], int(frame_id.split("-")[2])) for frame_id in found}
+    for row in rows(lake, "SELECT video_id, pts_us FROM candidates"):
+        near = [time for video, time in times if str(row["video_id"]).startswith(video) and abs(int(str(row["pts_us"])) - time) <= 500_000]
+        assert near == []
+
+
+def table_id(table: str) -> str:
+    return {"dedup": "dedup_id", "clusters": "tree_id", "selections": "selection_id"}[table]
+
+
+def test_a_whole_video_can_go_and_a_correction_is_a_further_row(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "20")
+    sign = ("privacy-audit", "--sign-off", audit_id, "--reviewer", "Jane Doe")
+    run(capsys, lake, *sign)
+    printed = run(capsys, lake, *sign, "--found", "5", "--remove-videos")[1]
+    assert "removed with it" in printed
+    (frame,) = rows(lake, f"SELECT frame_id FROM audit_frames WHERE audit_id = '{audit_id}' AND position = 5")
+    video = str(frame["frame_id"]).split("-")[0]
+    assert rows(lake, f"SELECT count(*) AS n FROM candidates WHERE starts_with(video_id, '{video}')") == [{"n": 0}]
+    assert rows(lake, "SELECT count(DISTINCT video_id) AS n FROM candidates") == [{"n": 2}]
+    run(capsys, lake, *sign)  # clean again: a third decision, which gives nothing back
+    assert rows(lake, "SELECT status FROM audits ORDER BY recorded_at") == [{"status": s} for s in ("open", "clean", "findings", "clean")]
+    assert rows(lake, "SELECT count(DISTINCT video_id) AS n FROM candidates") == [{"n": 2}]
+
+
+def test_what_cannot_be_recorded_is_refused_whole(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "20")
+    for words, message in (
+        (("--sign-off", audit_id, "--reviewer", "J", "--found", "3", "99"), "positions 1 to 20, got 99"),
+        (("--sign-off", "zz", "--reviewer", "J"), "'zz' names 0 audits"),
+        (("--sample", "20", "--dataset", "nix"), "there is no dataset 'nix'"),
+    ):
+        assert main(["privacy-audit", "--lake", str(lake), *words]) == 1
+        assert message in capsys.readouterr().err
+    assert rows(lake, "SELECT status FROM audits") == [{"status": "open"}]
+    assert rows(lake, "FROM removals") == []
+
+
+@pytest.mark.parametrize("words", [("--reviewer", "J"), ("--sign-off", "a"), ("--sign-off", "a", "--reviewer", "J", "--remove-videos")])
+def test_half_a_sign_off_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["privacy-audit", "--lake", str(tmp_path), *words])
