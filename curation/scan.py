@@ -43,6 +43,7 @@ class Sample:
     spool_offset: int
     spool_size: int
     out_of_body: float = 0.0
+    stool_share: float = 0.0
     drop_reason: str | None = None
 
 

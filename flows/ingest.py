@@ -144,7 +144,7 @@ def _in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], job: Job,
 
 def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None:
     videos = [item.video for item in batch if item.video is not None]
-    packs = [item.pack for item in batch if item.pack is not None]
+    packs = [pack for item in batch for pack in (item.pack, item.spare) if pack is not None]
     keys = {video.video_id: video.ingest_key for video in videos}
     run.rows("videos", videos)
     run.rows("packs", [{**asdict(pack), "ingest_key": keys[pack.video_id]} for pack in packs])
@@ -152,7 +152,9 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     run.parts("frames", [job.lake.root / item.frames_part for item in batch if item.frames_part is not None])
     run.parts("previews", [job.lake.root / item.previews_part for item in batch if item.previews_part is not None])
     run.output(*map(artifact_of, packs))
-    run.metrics.update(num_videos=len(videos), num_rejects=len(batch) - len(videos), num_frames_kept=sum(p.num_frames for p in packs))
+    run.metrics.update(
+        num_videos=len(videos), num_rejects=len(batch) - len(videos), num_frames_kept=sum(video.num_frames_kept for video in videos)
+    )
 
 
 def _forget_staged(batch: Sequence[IngestedVideo], job: Job) -> None:

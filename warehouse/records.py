@@ -52,7 +52,7 @@ class VideoRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramePack:
-    """An uncompressed tar of the kept frames of one video, one `{frame_id}.jpg` member a frame, in time order."""
+    """An uncompressed tar of one video's kept frames, or of its spare ones, one `{frame_id}.jpg` member a frame, in time order."""
 
     pack_id: str
     """SHA-256 of the tar"""
@@ -118,6 +118,8 @@ class IngestedVideo:
     previews_part: str | None
     """staged Parquet of the `previews` table's rows of this video"""
     reject: Reject | None
+    spare: FramePack | None = None
+    """the frames dropped for quality or redundancy, for other thresholds to bring back"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
