@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from curation.config import CurateConfig, EmbedConfig, IngestConfig, PhantomConfig
+from curation.config import CurateConfig, EmbedConfig, IngestConfig, PhantomConfig, RequalifyConfig
 from evaluation.config import EvaluateConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
 
-__all__ = ["Curate", "Demo", "Doctor", "Embed", "Evaluate", "Ingest", "Lineage", "Pretrain", "Report", "Run", "Sql"]
+__all__ = ["Curate", "Demo", "Doctor", "Embed", "Evaluate", "Ingest", "Lineage", "Pretrain", "Report", "Requalify", "Run", "Sql"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,16 @@ class Ingest:
     lake: Path
     """folder of the lake; made if missing"""
     config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requalify:
+    """Decide again which frames are kept, by other thresholds, without decoding."""
+
+    lake: Path
+    """folder of the lake"""
+    config: Annotated[RequalifyConfig, arg(name="")] = field(default_factory=RequalifyConfig)
     execution: Flat = field(default_factory=Execution)
 
 

@@ -31,7 +31,8 @@ class Artifact:
 
     artifact_id: str
     kind: str
-    """video, frame_pack, embedding_part, dedup, cluster_tree, selection, dataset, shard, checkpoint, task, score or report"""
+    """video, frame_pack, requalification, embedding_part, dedup, cluster_tree, selection, dataset, shard, checkpoint, task, score or
+    report"""
     uri: str
     """path relative to the lake's root, or a file:// URI for something outside it"""
     sha256: str | None = None
