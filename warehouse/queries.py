@@ -117,8 +117,10 @@ def dataset_named(lake: Lake, name: str) -> Dataset:
         known = ", ".join(names) or "none yet; run `endoforge curate` first"
         raise LakeError(f"there is no dataset {name!r} in {lake.root}; known: {known}")
     shards = lake.rows(
-        "SELECT shard AS name, path, sha256, num_bytes, num_images FROM shards WHERE dataset_id = $1 ORDER BY shard",
-        [rows[0]["dataset_id"]],
+        # a dataset of the same content under another name has the same id
+        """SELECT shard AS name, path, sha256, num_bytes, num_images FROM shards
+           WHERE dataset_id = $1 AND starts_with(path, $2 || '/') ORDER BY shard""",
+        [rows[0]["dataset_id"], rows[0]["path"]],
     )
     return Dataset(**rows[0], shards=tuple(Shard(**row) for row in shards))
 
