@@ -15,7 +15,17 @@ from curation.privacy import out_of_body_scores, smooth_scores
 from curation.quality import stool_shares
 from curation.scan import Sample
 
-__all__ = ["SPARE_REASONS", "FrameScores", "decide", "drop_reasons", "exposed_blur", "quality_reasons"]
+__all__ = [
+    "SPARE_REASONS",
+    "FrameScores",
+    "decide",
+    "drop_reasons",
+    "exposed_blur",
+    "failed_tests",
+    "frozen_samples",
+    "quality_reasons",
+    "scores_of",
+]
 
 SPARE_REASONS = ("too_dark", "too_bright", "blurred", "specular", "bubbles", "stool", "frozen", "near_duplicate")
 """why a frame may be dropped whose picture is stored nevertheless: other thresholds may want it"""
@@ -58,9 +68,12 @@ def exposed_blur(blur: Floats, luma: Floats) -> Floats:
     return np.asarray(blur * (100 / np.maximum(luma, 1)) ** 2, np.float32)
 
 
-def quality_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str | None]:
-    """The first reason of its own, apart from its neighbours, for which each sample is dropped; None for the usable ones."""
-    tests = {
+def failed_tests(scores: FrameScores, thresholds: FrameThresholds) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each reason for which a sample can be dropped on its own, apart from its neighbours, where it applies: [num_frames].
+
+    In order: of several reasons the first counts.
+    """
+    return {
         "out_of_body": scores.out_of_body > thresholds.max_out_of_body,
         "too_dark": (scores.luma < thresholds.min_luma) | (scores.dark_share > thresholds.max_dark_share),
         "too_bright": (scores.luma > thresholds.max_luma) | (scores.bright_share > thresholds.max_bright_share),
@@ -69,9 +82,20 @@ def quality_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[st
         "bubbles": scores.bubble_share > thresholds.max_bubble_share,
         "stool": scores.stool_share > thresholds.max_stool_share,
     }
+
+
+def quality_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str | None]:
+    """The first reason of its own for which each sample is dropped; None for the usable ones."""
+    tests = failed_tests(scores, thresholds)
     names = [None, *tests]
     first = np.select(list(tests.values()), range(1, len(names)), 0)
     return [settled or names[number] for settled, number in zip(scores.settled, first.tolist(), strict=True)]
+
+
+def frozen_samples(scores: FrameScores, thresholds: FrameThresholds) -> list[int]:
+    """Positions of the samples that repeat the one before: as good as no motion, and the same perceptual hash but for coding noise."""
+    still = np.flatnonzero(scores.motion < thresholds.freeze_motion).tolist()
+    return [each for each in still if each and hamming(scores.phash[each], scores.phash[each - 1]) <= _FREEZE_HASH_DISTANCE]
 
 
 def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str | None]:
@@ -81,9 +105,8 @@ def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str |
     have been kept.
     """
     reasons = quality_reasons(scores, thresholds)
-    for position in np.flatnonzero(scores.motion < thresholds.freeze_motion).tolist():
-        if position and reasons[position] is None and hamming(scores.phash[position], scores.phash[position - 1]) <= _FREEZE_HASH_DISTANCE:
-            reasons[position] = "frozen"
+    for position in frozen_samples(scores, thresholds):
+        reasons[position] = reasons[position] or "frozen"
     usable = [position for position, reason in enumerate(reasons) if reason is None]
     for run in near_duplicate_runs([scores.phash[position] for position in usable], thresholds.max_hash_distance):
         members = [usable[place] for place in run]
@@ -100,11 +123,13 @@ def decide(samples: list[Sample], config: IngestConfig) -> None:
     out_of_body = smooth_scores(out_of_body_scores(profiles), _window(samples, config))
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share
-    for sample, reason in zip(samples, drop_reasons(_scores(samples), config), strict=True):
+    for sample, reason in zip(samples, drop_reasons(scores_of(samples), config), strict=True):
         sample.drop_reason = reason
 
 
-def _scores(samples: list[Sample]) -> FrameScores:
+def scores_of(samples: Sequence[Sample]) -> FrameScores:
+    """The samples' scores as columns, as the rule wants them."""
+
     def column(values: Sequence[float]) -> Floats:
         return np.array(values, np.float32)
 
