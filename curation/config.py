@@ -67,8 +67,9 @@ class FrameThresholds:
     """share of pixels that mirror the lamp, over which a frame is dropped"""
     max_bubble_share: float = 0.5
     """share of pixels amid small bright rims and spots, over which a frame shows bubbles or foam"""
-    max_stool_share: float = 0.5
-    """share of lit pixels that are yellower than the video's own tissue, over which a frame shows stool or murky fluid"""
+    max_stool_share: float = 0.8
+    """share of lit pixels that are yellower than the video's own tissue, over which a frame shows stool or murky fluid; high, because
+    another organ may be yellower too"""
     freeze_motion: float = 0.5
     """mean absolute luma difference (0-255) to the previous sample, under which an unchanged frame is frozen"""
     max_hash_distance: int = 6

@@ -40,6 +40,7 @@ _RIM_KERNEL = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM_WIDTH, _RIM_WID
 _FOAM_WINDOW = 21  # pixels at FILTER_WIDTH
 _FOAM_DENSITY = 0.08  # share of rims in that window; single reflections are sparser
 _YELLOW_HUES = slice(2, 9)  # steps of ten degrees: orange to yellow-green
+_AMBER_HUE = 3
 _TINTED_HUES = range(5, 27)  # tissue of such a hue was tinted by the processor or a narrow band: yellow has no meaning there
 
 
@@ -138,7 +139,8 @@ def stool_shares(profiles: Sequence[np.ndarray]) -> np.ndarray:
     common = int(typical.sum(axis=0).argmax())
     if common in _TINTED_HUES:
         return np.zeros(len(stack))
-    first = max(_YELLOW_HUES.start, common + 2) if common < _TINTED_HUES.start else _YELLOW_HUES.start
+    reach = 2 if common < _AMBER_HUE else 1  # tissue varies less in hue the yellower it is
+    first = max(_YELLOW_HUES.start, common + reach) if common < _TINTED_HUES.start else _YELLOW_HUES.start
     yellow = slice(first, _YELLOW_HUES.stop)
     return np.asarray(np.clip(stack[:, 1, yellow] - typical[1, yellow], 0, None).sum(axis=1))
 

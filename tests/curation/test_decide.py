@@ -47,7 +47,7 @@ def scores(*samples: Mapping[str, object]) -> FrameScores:
         ({"blur": 0, "luma": 10}, "too_dark"),
         ({"specular_share": 0.31}, "specular"),
         ({"bubble_share": 0.51}, "bubbles"),
-        ({"stool_share": 0.51}, "stool"),
+        ({"stool_share": 0.81}, "stool"),
         ({"specular_share": 0.4, "bubble_share": 0.9, "stool_share": 0.9}, "specular"),
         ({"bubble_share": np.nan, "stool_share": np.nan}, None),  # from before these were measured
         ({"out_of_body": 0.31, "luma": 20}, "out_of_body"),
@@ -59,7 +59,7 @@ def test_the_first_reason_is_named(changes: dict[str, object], reason: str | Non
 
 
 def test_a_score_exactly_at_its_threshold_is_kept() -> None:
-    at = {"specular_share": 0.3, "bubble_share": 0.5, "stool_share": 0.5, "out_of_body": 0.3, "dark_share": 0.8, "bright_share": 0.35}
+    at = {"specular_share": 0.3, "bubble_share": 0.5, "stool_share": 0.8, "out_of_body": 0.3, "dark_share": 0.8, "bright_share": 0.35}
     assert quality_reasons(scores(at, {"luma": 30}, {"luma": 200}, {"blur": 8}), FrameThresholds()) == [None] * 4
 
 
