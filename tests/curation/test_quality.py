@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.config import IngestConfig
+from curation.config import IngestConfig, RequalifyConfig
 from curation.phash import hamming, near_duplicate_runs, perceptual_hash
 from curation.quality import (
     bright_share,
@@ -155,6 +155,14 @@ def test_runs_cover_every_frame_once_in_order(hashes: list[int], distance: int) 
     runs = near_duplicate_runs(hashes, distance)
     assert [position for run in runs for position in run] == list(range(len(hashes)))
     assert all(hamming(hashes[run[0]], hashes[position]) <= distance for run in runs for position in run)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"blur_percentile": 101}, {"stool_percentile": -1}, {"share_floor": 2}, {"min_device_frames": 0}, {"max_bubble_share": 2}]
+)
+def test_thresholds_that_mean_nothing_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        RequalifyConfig(**changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("changes", [{"fps": -1}, {"jpeg_quality": 0}, {"max_side": 8}, {"max_out_of_body": 2}, {"timeout_s": 0}])
