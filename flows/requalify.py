@@ -19,7 +19,7 @@ from warehouse.store import content_id
 
 __all__ = ["run_requalify"]
 
-FRAMES_PER_PART = 500_000
+FRAMES_PER_PART = 250_000
 
 _COUNTS = ("num_frames", "num_kept", "num_brought_back", "num_taken_out", "num_not_stored")
 
