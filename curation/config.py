@@ -6,7 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["AuditConfig", "CurateConfig", "EmbedConfig", "IngestConfig", "OutOfBodyConfig", "PhantomConfig"]
+__all__ = [
+    "AuditConfig",
+    "CurateConfig",
+    "EmbedConfig",
+    "FrameThresholds",
+    "IngestConfig",
+    "OutOfBodyConfig",
+    "PhantomConfig",
+    "RequalifyConfig",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +60,44 @@ class PhantomConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IngestConfig:
+class FrameThresholds:
+    """What decides from a frame's scores, and from its neighbours', whether it is kept."""
+
+    min_blur: float = 8.0
+    """variance of the Laplacian at 256 pixels' width, scaled to a mean luma of 100, under which a frame is blurred"""
+    min_luma: float = 30.0
+    """mean luma (0-255) under which a frame is too dark"""
+    max_luma: float = 200.0
+    """mean luma (0-255) over which a frame is too bright"""
+    max_dark_share: float = 0.8
+    """share of pixels with a luma of at most 25, over which a frame is too dark"""
+    max_bright_share: float = 0.35
+    """share of pixels with a luma of at least 245, over which a frame is too bright"""
+    max_specular_share: float = 0.3
+    """share of pixels that mirror the lamp, over which a frame is dropped"""
+    max_bubble_share: float = 0.5
+    """share of pixels amid small bright rims and spots, over which a frame shows bubbles or foam"""
+    max_stool_share: float = 0.8
+    """share of lit pixels that are yellower than the video's own tissue, over which a frame shows stool or murky fluid; high, because
+    another organ may be yellower too"""
+    freeze_motion: float = 0.5
+    """mean absolute luma difference (0-255) to the previous sample, under which an unchanged frame is frozen"""
+    max_hash_distance: int = 6
+    """of the 64 bits of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
+    max_out_of_body: float = 0.3
+    """score (0-1, share of lit pixels without the colour of tissue) over which a frame is out of the body"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no frame could satisfy."""
+        if not 0 <= self.max_hash_distance <= 64:
+            raise ValueError(f"max_hash_distance={self.max_hash_distance} is outside 0-64 bits; 6 is a good value")
+        for name in (*(f"max_{part}_share" for part in ("dark", "bright", "specular", "bubble", "stool")), "max_out_of_body"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestConfig(FrameThresholds):
     """Decoding, filtering and temporal deduplication of one video."""
 
     fps: float | Literal["auto"] = 1.0
@@ -66,22 +112,8 @@ class IngestConfig:
     """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
     jpeg_quality: int = 90
     """of stored frames, 1-100"""
-    min_blur: float = 8.0
-    """variance of the Laplacian at 256 pixels' width, scaled to a mean luma of 100, under which a frame is blurred"""
-    min_luma: float = 30.0
-    """mean luma (0-255) under which a frame is too dark"""
-    max_luma: float = 200.0
-    """mean luma (0-255) over which a frame is too bright"""
-    max_dark_share: float = 0.8
-    """share of pixels with a luma of at most 25, over which a frame is too dark"""
-    max_bright_share: float = 0.35
-    """share of pixels with a luma of at least 245, over which a frame is too bright"""
-    freeze_motion: float = 0.5
-    """mean absolute luma difference (0-255) to the previous sample, under which an unchanged frame is frozen"""
-    max_hash_distance: int = 6
-    """of the 64 bits of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
-    max_out_of_body: float = 0.3
-    """score (0-1, share of lit pixels without the colour of tissue) over which a frame is out of the body"""
+    store_dropped: bool = True
+    """keep the pictures of frames dropped for quality or redundancy too, so that `requalify` can bring them back without decoding"""
     out_of_body_window_s: float = 5.0
     """seconds over which that score is smoothed"""
     text: Literal["blackout", "crop", "drop", "off"] = "blackout"
@@ -110,17 +142,13 @@ class IngestConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no video could satisfy."""
+        FrameThresholds.__post_init__(self)
         if self.fps != "auto" and not 0 < self.fps <= 1000:
             raise ValueError(f"fps={self.fps} is not above 0 and up to 1000; use 1 for one frame a second, auto, or --all for every frame")
         if self.max_side < 0 or 0 < self.max_side < 32:
             raise ValueError(f"max_side={self.max_side} is too small; use 0 (never scale) or at least 32 pixels")
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality={self.jpeg_quality} is outside 1-100; 90 is a good value")
-        if not 0 <= self.max_hash_distance <= 64:
-            raise ValueError(f"max_hash_distance={self.max_hash_distance} is outside 0-64 bits; 6 is a good value")
-        for name in ("max_dark_share", "max_bright_share", "max_out_of_body"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
         if self.text_interval_s < 0:
             raise ValueError(f"text_interval_s={self.text_interval_s} is negative; use 0 to look at every sample, or about 15")
         for mask in self.text_masks:
@@ -134,6 +162,37 @@ class IngestConfig:
             raise ValueError(
                 "out_of_body_window_s, max_pixels, max_frames and timeout_s must be positive; leave them out for their defaults"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequalifyConfig(FrameThresholds):
+    """Thresholds to decide anew with; one that is not given has the default of `ingest`, whatever the frames were ingested with."""
+
+    blur_percentile: float = 0.0
+    """also drop what is blurrier than this percentile of a device's usable frames; 0 is off"""
+    blur_cap: float = 50.0
+    """a frame this sharp (in the unit of min_blur) is never dropped as blurred for its device's percentile"""
+    specular_percentile: float = 100.0
+    """also drop frames with more reflections than this percentile of a device's usable frames; 100 is off"""
+    bubble_percentile: float = 100.0
+    """the same for bubbles"""
+    stool_percentile: float = 100.0
+    """the same for stool"""
+    share_floor: float = 0.1
+    """a frame with no more than this share of reflections, bubbles or stool is never dropped for its device's percentile"""
+    min_device_frames: int = 1000
+    """usable frames that a device must have for its percentiles to say anything; with fewer, only the fixed thresholds apply"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no frame could satisfy."""
+        FrameThresholds.__post_init__(self)
+        for name in ("blur_percentile", "specular_percentile", "bubble_percentile", "stool_percentile"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise ValueError(f"{name}={getattr(self, name)} is outside 0-100; it is a percentile")
+        if not 0 <= self.share_floor <= 1:
+            raise ValueError(f"share_floor={self.share_floor} is outside 0-1; it is a share")
+        if self.min_device_frames < 1:
+            raise ValueError(f"min_device_frames={self.min_device_frames} is too small; give 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,44 +1,163 @@
-"""Second pass over a video's samples: which are kept, and why the others are not."""
+"""What is kept and why the rest is not: the one rule, over the scores of a whole video, at ingest and whenever thresholds change later."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from curation.config import IngestConfig
+import numpy as np
+import numpy.typing as npt
+
+from curation.config import FrameThresholds, IngestConfig
 from curation.phash import hamming, near_duplicate_runs
 from curation.privacy import out_of_body_scores, smooth_scores
-from curation.quality import quality_verdict
+from curation.quality import stool_shares
 from curation.scan import Sample
 
-__all__ = ["decide"]
+__all__ = [
+    "SPARE_REASONS",
+    "FrameScores",
+    "decide",
+    "drop_reasons",
+    "exposed_blur",
+    "failed_tests",
+    "frozen_samples",
+    "quality_reasons",
+    "scores_of",
+]
+
+SPARE_REASONS = ("too_dark", "too_bright", "blurred", "specular", "bubbles", "stool", "frozen", "near_duplicate")
+"""why a frame may be dropped whose picture is stored nevertheless: other thresholds may want it"""
 
 _FREEZE_HASH_DISTANCE = 2  # bits near the median flip with the coding noise of an unchanged picture
 
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameScores:
+    """What is known of one video's samples, in time order: every field has one value a sample.
+
+    The numbers are 32-bit floats, as the lake stores them, so that ingest and a later decision compare the same values.
+    """
+
+    blur: Floats
+    luma: Floats
+    dark_share: Floats
+    bright_share: Floats
+    specular_share: Floats
+    bubble_share: Floats
+    """NaN, as in every other score, where it is not known: then nothing is dropped for it"""
+    stool_share: Floats
+    motion: Floats
+    """NaN for the first"""
+    out_of_body: Floats
+    phash: Sequence[int]
+    settled: Sequence[str | None]
+    """why a sample is dropped whatever the thresholds: it is corrupt, or was dropped for privacy and has no pixels any more"""
+    is_stored: npt.NDArray[np.bool_]
+    """whether there are pixels"""
+
+
+def exposed_blur(blur: Floats, luma: Floats) -> Floats:
+    """Variance of the Laplacian as it would be at a mean luma of 100.
+
+    Contrast grows with exposure and the variance with its square: a dark frame is not for that reason blurred.
+    """
+    return np.asarray(blur * (100 / np.maximum(luma, 1)) ** 2, np.float32)
+
+
+def failed_tests(scores: FrameScores, thresholds: FrameThresholds) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each reason for which a sample can be dropped on its own, apart from its neighbours, where it applies: [num_frames].
+
+    In order: of several reasons the first counts.
+    """
+    return {
+        "out_of_body": scores.out_of_body > thresholds.max_out_of_body,
+        "too_dark": (scores.luma < thresholds.min_luma) | (scores.dark_share > thresholds.max_dark_share),
+        "too_bright": (scores.luma > thresholds.max_luma) | (scores.bright_share > thresholds.max_bright_share),
+        "blurred": exposed_blur(scores.blur, scores.luma) < thresholds.min_blur,
+        "specular": scores.specular_share > thresholds.max_specular_share,
+        "bubbles": scores.bubble_share > thresholds.max_bubble_share,
+        "stool": scores.stool_share > thresholds.max_stool_share,
+    }
+
+
+def quality_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str | None]:
+    """The first reason of its own for which each sample is dropped; None for the usable ones."""
+    tests = failed_tests(scores, thresholds)
+    names = [None, *tests]
+    first = np.select(list(tests.values()), range(1, len(names)), 0)
+    return [settled or names[number] for settled, number in zip(scores.settled, first.tolist(), strict=True)]
+
+
+def frozen_samples(scores: FrameScores, thresholds: FrameThresholds) -> list[int]:
+    """Positions of the samples that repeat the one before: as good as no motion, and the same perceptual hash but for coding noise."""
+    still = np.flatnonzero(scores.motion < thresholds.freeze_motion).tolist()
+    return [each for each in still if each and hamming(scores.phash[each], scores.phash[each - 1]) <= _FREEZE_HASH_DISTANCE]
+
+
+def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str | None]:
+    """The first reason for which each sample of one video is dropped; None for those that are kept.
+
+    A run of near duplicates keeps its sharpest member of those that have pixels. Where none has any, the sharpest is `not_stored`: it would
+    have been kept.
+    """
+    reasons = quality_reasons(scores, thresholds)
+    for position in frozen_samples(scores, thresholds):
+        reasons[position] = reasons[position] or "frozen"
+    usable = [position for position, reason in enumerate(reasons) if reason is None]
+    for run in near_duplicate_runs([scores.phash[position] for position in usable], thresholds.max_hash_distance):
+        members = [usable[place] for place in run]
+        stored = [position for position in members if scores.is_stored[position]]
+        best = max(stored or members, key=lambda position: (scores.blur[position], -position))
+        for position in members:
+            reasons[position] = "near_duplicate" if position != best else None if stored else "not_stored"
+    return reasons
+
 
 def decide(samples: list[Sample], config: IngestConfig) -> None:
-    """Give every sample its smoothed score and, where it is dropped, the first reason that applies."""
-    scores = smooth_scores(out_of_body_scores([sample.colors for sample in samples]), _window(samples, config))
-    for position, (sample, score) in enumerate(zip(samples, scores, strict=True)):
-        sample.out_of_body = float(score)
-        if sample.is_corrupt:
-            sample.drop_reason = "corrupt"
-        elif score > config.max_out_of_body:
-            sample.drop_reason = "out_of_body"
-        elif sample.is_text_unchecked:
-            sample.drop_reason = "text_unchecked"
-        elif config.text == "drop" and sample.text_boxes:
-            sample.drop_reason = "text"
-        else:
-            _, sample.drop_reason = quality_verdict(sample.quality, config)
-        if sample.drop_reason is None and position and sample.quality.motion < config.freeze_motion:
-            if hamming(sample.phash, samples[position - 1].phash) <= _FREEZE_HASH_DISTANCE:
-                sample.drop_reason = "frozen"
-    kept = [sample for sample in samples if sample.drop_reason is None]
-    for run in near_duplicate_runs([sample.phash for sample in kept], config.max_hash_distance):
-        sharpest = max(run, key=lambda position: (kept[position].quality.blur, -position))
-        for position in run:
-            if position != sharpest:
-                kept[position].drop_reason = "near_duplicate"
+    """Give every sample of a video the scores that need its neighbours and, where it is dropped, the first reason that applies."""
+    profiles = [sample.colors for sample in samples]
+    out_of_body = smooth_scores(out_of_body_scores(profiles), _window(samples, config))
+    for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
+        sample.out_of_body, sample.stool_share = score, share
+    scores = dataclasses.replace(scores_of(samples), settled=[_settled(sample, config) for sample in samples])
+    for sample, reason in zip(samples, drop_reasons(scores, config), strict=True):
+        sample.drop_reason = reason
+
+
+def _settled(sample: Sample, config: IngestConfig) -> str | None:
+    """Why a sample is dropped whatever the thresholds say."""
+    if sample.is_corrupt:
+        return "corrupt"
+    if sample.is_text_unchecked:
+        return "text_unchecked"
+    return "text" if config.text == "drop" and sample.text_boxes else None
+
+
+def scores_of(samples: Sequence[Sample]) -> FrameScores:
+    """The samples' scores as columns, as the rule wants them."""
+
+    def column(values: Sequence[float]) -> Floats:
+        return np.array(values, np.float32)
+
+    return FrameScores(
+        blur=column([sample.quality.blur for sample in samples]),
+        luma=column([sample.quality.luma for sample in samples]),
+        dark_share=column([sample.quality.dark_share for sample in samples]),
+        bright_share=column([sample.quality.bright_share for sample in samples]),
+        specular_share=column([sample.quality.specular_share for sample in samples]),
+        bubble_share=column([sample.quality.bubble_share for sample in samples]),
+        stool_share=column([sample.stool_share for sample in samples]),
+        motion=column([sample.quality.motion for sample in samples]),
+        out_of_body=column([sample.out_of_body for sample in samples]),
+        phash=[sample.phash for sample in samples],
+        settled=["corrupt" if sample.is_corrupt else None for sample in samples],
+        is_stored=np.ones(len(samples), bool),
+    )
 
 
 def _window(samples: list[Sample], config: IngestConfig) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import IO
 
 import cv2
@@ -13,27 +13,25 @@ import numpy as np
 
 from curation.burned_text import blacked_out
 from curation.pack import PackEntry
-from curation.privacy import pixelated
+from curation.privacy import PRIVACY_REASONS, pixelated
 from curation.scan import Sample, Scan, spooled
 from curation.text_detector import Box
-from warehouse.records import FramePack, VideoRef
+from warehouse.records import VideoRef
 
 __all__ = ["frame_rows", "preview_rows"]
 
-_PRIVACY_REASONS = ("out_of_body", "text", "text_unchecked")
 _PREVIEWS_PER_REASON = 3
 _PREVIEW_WIDTH = 160
 _PREVIEW_COLUMNS = 12
 
 
 def frame_rows(
-    video: VideoRef, key: str, scan: Scan, ids: list[str], pack: FramePack | None, entries: Iterable[PackEntry]
+    video: VideoRef, key: str, scan: Scan, ids: list[str], places: Mapping[str, tuple[str, PackEntry]]
 ) -> list[dict[str, object]]:
-    """One row of the table `frames` for each sample, kept or dropped; `entries` say where in the pack the kept ones lie."""
-    places = {entry.frame_id: entry for entry in entries}
+    """One row of the table `frames` for each sample, kept or dropped; `places` say in which pack, and where, the stored ones lie."""
     rows: list[dict[str, object]] = []
     for frame_id, sample in zip(ids, scan.samples, strict=True):
-        place = places.get(frame_id)
+        pack_id, place = places.get(frame_id, (None, None))
         quality = sample.quality
         rows.append(
             {
@@ -52,14 +50,16 @@ def frame_rows(
                 "dark_share": quality.dark_share,
                 "bright_share": quality.bright_share,
                 "specular_share": quality.specular_share,
+                "bubble_share": quality.bubble_share,
+                "stool_share": sample.stool_share,
                 "motion": None if math.isnan(quality.motion) else quality.motion,
                 "out_of_body": sample.out_of_body,
                 "text_share": _text_share(sample.text_boxes, sample.stored_size),
                 "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,
                 "phash": f"{sample.phash:016x}",
-                "keep": place is not None,
+                "keep": sample.drop_reason is None,
                 "drop_reason": sample.drop_reason,
-                "pack_id": pack.pack_id if pack and place else None,
+                "pack_id": pack_id,
                 "byte_offset": place.byte_offset if place else None,
                 "byte_size": place.byte_size if place else None,
                 "width": sample.stored_size[0] if place else None,
@@ -90,7 +90,7 @@ def preview_rows(key: str, ids: list[str], samples: list[Sample], spool: IO[byte
             picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, samples[position]), np.uint8), cv2.IMREAD_COLOR))
             height = max(1, round(_PREVIEW_WIDTH * picture.shape[0] / picture.shape[1]))
             small = cv2.resize(picture, (_PREVIEW_WIDTH, height), interpolation=cv2.INTER_AREA)
-            if reason in _PRIVACY_REASONS:
+            if reason in PRIVACY_REASONS:
                 small = pixelated(small, _PREVIEW_COLUMNS)
             _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
             rows.append({"frame_id": ids[position], "ingest_key": key, "drop_reason": reason, "jpeg": bytes(jpeg)})

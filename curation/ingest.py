@@ -1,8 +1,9 @@
-"""One video in; its kept frames as a frame pack, every sampled frame as a row, or a reject with its reason.
+"""One video in; its frames as frame packs, every sampled frame as a row, or a reject with its reason.
 
 Two passes that together hold one decoded frame: the first decodes, measures and encodes each sample, writing the JPEGs to an unnamed spool
 file; the second decides from the numbers of the whole video (smoothing and duplicates need the neighbours) and copies the kept JPEGs into
-the pack. If decord turns out to be unreliable on the way, the first pass starts again with PyAV.
+one pack and those that other thresholds might keep into a spare one, so that whoever reads the kept ones reads no others. If decord turns
+out to be unreliable on the way, the first pass starts again with PyAV.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import cv2
 import pyarrow as pa
 
 from curation.config import IngestConfig
-from curation.decide import decide
+from curation.decide import SPARE_REASONS, decide
 from curation.frame_rows import frame_rows, preview_rows
 from curation.identify import LeftForLater
-from curation.pack import WrittenPack, write_pack
-from curation.scan import Scan, spooled
+from curation.pack import PackEntry, write_pack
+from curation.scan import Sample, Scan, spooled
 from curation.source import scan_source
 from curation.video import UnreadableVideo
 from warehouse.records import FramePack, IngestedVideo, Reject, VideoInfo, VideoRef, VideoRow
@@ -29,7 +30,7 @@ from warehouse.store import content_id, read_json, write_json, write_parquet
 
 __all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
 
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 SCRATCH = "staging/scratch"
 """where, below the lake's root, fetched and unwrapped files lie while they are decoded"""
 
@@ -53,7 +54,8 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
     Where the content is not what was identified any more, or cannot be fetched, nothing is decided and `left` says why. `patient_key` is
     that of the pseudonyms of what a DICOM header says.
 
-    Writes `frames/<key>/<xx>/<video_id>.tar`, `staging/ingest/<key>/<video_id>.{frames,previews}.parquet` and, last, `.json` beside them.
+    Writes `frames/<key>/<xx>/<video_id>.tar` and `.spare.tar`, `staging/ingest/<key>/<video_id>.{frames,previews}.parquet` and, last,
+    `.json` beside them.
 
     Raises:
         OSError: the lake cannot be written to, for instance because the disk is full.
@@ -80,7 +82,7 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
         else:
             # nothing may be smoothed over stills, and their motion is not known
             decide(scan.samples, config if scan.in_time else dataclasses.replace(config, out_of_body_window_s=0))
-            result = dataclasses.replace(_write(video, root, key, scan, spool), info=info)
+            result = dataclasses.replace(_write(video, root, key, scan, spool, config), info=info)
     if result.reject is None or result.reject.reason not in ("unreadable", "too_large", "too_long"):  # those depend on more than the key
         write_json(evidence, result)
     return result
@@ -115,13 +117,14 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
         return None
     saved = read_json(evidence)
     row = VideoRow(**saved["video"]) if saved["video"] else None
-    pack = FramePack(**saved["pack"]) if saved["pack"] else None
+    pack, spare = (FramePack(**saved[name]) if saved[name] else None for name in ("pack", "spare"))
     reject = Reject(**saved["reject"]) if saved["reject"] else None
     parts = [part for part in (saved["frames_part"], saved["previews_part"]) if part]
     if not all((root / part).exists() for part in parts):
         return None
-    if pack and (not (root / pack.path).exists() or (root / pack.path).stat().st_size != pack.num_bytes):
-        return None
+    for written in (pack, spare):
+        if written and (not (root / written.path).exists() or (root / written.path).stat().st_size != written.num_bytes):
+            return None
     return IngestedVideo(
         video=dataclasses.replace(row, uri=video.uri) if row else None,
         pack=pack,
@@ -129,23 +132,21 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
         previews_part=saved["previews_part"],
         reject=dataclasses.replace(reject, uri=video.uri) if reject else None,
         info=VideoInfo(**saved["info"]) if saved.get("info") else None,
+        spare=spare,
     )
 
 
-def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes]) -> IngestedVideo:
+def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], config: IngestConfig) -> IngestedVideo:
     header, report, samples = scan.header, scan.report, scan.samples
     ids = [f"{video.video_id[:16]}-{key[:8]}-{sample.pts_us:011d}" for sample in samples]
     kept = [(frame_id, sample) for frame_id, sample in zip(ids, samples, strict=True) if sample.drop_reason is None]
-    pack: FramePack | None = None
-    written = WrittenPack(pack_id="", num_bytes=0, entries=())
-    if kept:
-        pack_path = f"frames/{key[:8]}/{video.video_id[:2]}/{video.video_id}.tar"
-        written = write_pack(root / pack_path, ((frame_id, spooled(spool, sample)) for frame_id, sample in kept))
-        pack = FramePack(
-            pack_id=written.pack_id, video_id=video.video_id, path=pack_path, num_bytes=written.num_bytes, num_frames=len(kept)
-        )
+    spared = [(frame_id, sample) for frame_id, sample in zip(ids, samples, strict=True) if sample.drop_reason in SPARE_REASONS]
+    places: dict[str, tuple[str, PackEntry]] = {}
+    path = f"frames/{key[:8]}/{video.video_id[:2]}/{video.video_id}"
+    pack = _pack(video, root, f"{path}.tar", kept, spool, places)
+    spare = _pack(video, root, f"{path}.spare.tar", spared, spool, places) if config.store_dropped else None
     part = _staged(video.video_id, key)
-    rows = frame_rows(video, key, scan, ids, pack, written.entries)
+    rows = frame_rows(video, key, scan, ids, places)
     write_parquet(root / f"{part}.frames.parquet", pa.Table.from_pylist(rows, TABLES["frames"]))
     previews = preview_rows(key, ids, samples, spool)
     write_parquet(root / f"{part}.previews.parquet", pa.Table.from_pylist(previews, TABLES["previews"]))
@@ -171,4 +172,27 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes]) 
         warning="; ".join(report.problems) or None,
         pack_id=pack.pack_id if pack else None,
     )
-    return IngestedVideo(video=row, pack=pack, frames_part=f"{part}.frames.parquet", previews_part=f"{part}.previews.parquet", reject=None)
+    return IngestedVideo(
+        video=row,
+        pack=pack,
+        frames_part=f"{part}.frames.parquet",
+        previews_part=f"{part}.previews.parquet",
+        reject=None,
+        spare=spare,
+    )
+
+
+def _pack(
+    video: VideoRef,
+    root: Path,
+    path: str,
+    frames: list[tuple[str, Sample]],
+    spool: IO[bytes],
+    places: dict[str, tuple[str, PackEntry]],
+) -> FramePack | None:
+    """Pack some of the frames, where there are any, and note where each came to lie."""
+    if not frames:
+        return None
+    written = write_pack(root / path, ((frame_id, spooled(spool, sample)) for frame_id, sample in frames))
+    places.update((entry.frame_id, (written.pack_id, entry)) for entry in written.entries)
+    return FramePack(pack_id=written.pack_id, video_id=video.video_id, path=path, num_bytes=written.num_bytes, num_frames=len(frames))

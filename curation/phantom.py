@@ -33,7 +33,7 @@ __all__ = [
     "write_evaluation_sets",
 ]
 
-VIDEO_VERSION = 2
+VIDEO_VERSION = 3
 
 
 def train_patients(config: PhantomConfig) -> range:

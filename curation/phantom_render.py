@@ -31,6 +31,7 @@ _COS, _SIN = np.cos(_ANGLES)[None, :], np.sin(_ANGLES)[None, :]
 _RADII = (np.arange(_NUM_RADII, dtype=np.float32) * np.float32(_LARGEST_RADIUS / _NUM_RADII))[None, :]
 _OPPOSITE = (np.arange(NUM_ANGLES) + NUM_ANGLES // 2) % NUM_ANGLES
 _TURN = np.float32(2 * np.pi)
+_OUTSHINING = 0.6  # of white
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class View:
     """(side, side, 3) RGB reflectance times light; may exceed 1"""
     polyp: npt.NDArray[np.bool_]
     """(side, side): True on a polyp"""
+    specular: npt.NDArray[np.bool_]
+    """(side, side): True where the wall mirrors the lamp, outshining what it shows"""
 
 
 def _gather(rows: npt.NDArray[np.int64], weight: Image, table: Image) -> Image:
@@ -241,7 +244,7 @@ def render_view(scene: Scene, camera: Camera, grid: ViewGrid, tiles: Tiles) -> V
             draw_stalked(polyp, scene, camera, grid, image, depth, mask, tiles["polyp"], gain)
     if scene.shaft:
         _draw_shaft(image, grid, camera)
-    return View(image=np.asarray(image, dtype=np.float32), polyp=mask)
+    return View(image=np.asarray(image, dtype=np.float32), polyp=mask, specular=np.asarray(shine > _OUTSHINING))
 
 
 def _wrap(turn: Image) -> Image:

@@ -19,7 +19,7 @@ from curation.config import PhantomConfig
 from curation.phantom_artefacts import Processor, blur_motion, cover_with_bubbles, cover_with_stool, draw_room, draw_text, room_view
 from curation.phantom_camera import Image, Tiles, view_grid
 from curation.phantom_patient import ContentArea, Patient, draw_patient
-from curation.phantom_render import render_view
+from curation.phantom_render import View, render_view
 from curation.phantom_scene import COLON_STATIONS, build_scene
 from curation.phantom_script import Event, Script, Segment, camera_at, draw_path, draw_script
 from curation.phantom_tissue import TissueKind, TissueLayers, compose_tile, draw_layers
@@ -40,8 +40,9 @@ TRUTH_SCHEMA = pa.schema(
         pa.field("polyp_bottom", pa.int32()),
         *(
             pa.field(flag, pa.bool_(), nullable=False)
-            for flag in ("blur", "dark", "bright", "freeze", "bubbles", "text", "text_in_content", "out_of_body")
+            for flag in ("blur", "dark", "bright", "freeze", "bubbles", "stool", "text", "text_in_content", "out_of_body")
         ),
+        pa.field("specular_share", pa.float64(), nullable=False),  # of the content area, by the wall's own reflections
         pa.field("area_kind", pa.string(), nullable=False),
         *(
             pa.field(f"area_{part}", pa.float64(), nullable=False)
@@ -49,7 +50,7 @@ TRUTH_SCHEMA = pa.schema(
         ),
     ]
 )
-_FLAG_OF_EVENT = {"motion_blur": "blur", "defocus": "blur", "dark": "dark", "bright": "bright", "bubbles": "bubbles", "stool": "bubbles"}
+_FLAG_OF_EVENT = {"motion_blur": "blur", "defocus": "blur", "dark": "dark", "bright": "bright", "bubbles": "bubbles", "stool": "stool"}
 _TISSUES: tuple[TissueKind, ...] = ("colonic", "villous", "squamous", "gastric", "polyp")
 _TISSUES_OF_PROCEDURE: dict[str, tuple[TissueKind, ...]] = {
     "colonoscopy": ("colonic", "villous", "polyp"),
@@ -91,7 +92,7 @@ def _mask_box(mask: npt.NDArray[np.bool_], left: int, top: int) -> tuple[int, in
 
 
 class _Stage:
-    """The scenery of one segment: renders light and polyp mask at a time."""
+    """The scenery of one segment: renders light, polyp mask and reflections at a time."""
 
     def __init__(self, segment: Segment, script: Script, patient: Patient, tiles: Tiles, side: int, fps: float) -> None:
         self.segment, self.fps, self.side, self.tiles = segment, fps, side, tiles
@@ -107,13 +108,13 @@ class _Stage:
         )
         self.path = draw_path(self.scene, rng, focal=patient.focal)
 
-    def view(self, frame: int) -> tuple[Image, npt.NDArray[np.bool_]]:
+    def view(self, frame: int) -> View:
         seconds = (frame - self.segment.start) / self.fps
         if self.segment.station is None:
-            return room_view(self.room, self.side, seconds, self.phase), np.zeros((self.side, self.side), dtype=np.bool_)
+            nowhere = np.zeros((self.side, self.side), dtype=np.bool_)
+            return View(image=room_view(self.room, self.side, seconds, self.phase), polyp=nowhere, specular=nowhere)
         progress = (frame - self.segment.start) / max(self.segment.stop - self.segment.start - 1, 1)
-        view = render_view(self.scene, camera_at(self.scene, self.path, seconds=seconds, progress=progress), self.grid, self.tiles)
-        return view.image, view.polyp
+        return render_view(self.scene, camera_at(self.scene, self.path, seconds=seconds, progress=progress), self.grid, self.tiles)
 
 
 def _disturb_light(image: Image, event: Event | None, frame: int, layers: TissueLayers, seed: int) -> tuple[Image, float]:
@@ -163,13 +164,13 @@ def render_frames(patient: Patient, script: Script, *, fps: float) -> Iterator[t
                 continue
             if frame - segment.start < transition and segment.start > 0:  # the wall sweeps past between stations
                 event = Event(kind="motion_blur", start=segment.start, stop=segment.start + transition, strength=1.0)
-            image, mask = stage.view(frame)
-            image, exposure = _disturb_light(image, event, frame, layers, patient.seed)
+            view = stage.view(frame)
+            image, exposure = _disturb_light(view.image, event, frame, layers, patient.seed)
             content = _disturb_frame(processor.develop(image, rng, exposure), event, scale)
             picture = processor.place(content)
             draw_text(picture, patient, frame / fps, inside=patient.text_inside)
-            box = _mask_box(processor.crop_mask(mask), processor.left, processor.top)
-            row: dict[str, Any] = dict.fromkeys(("blur", "dark", "bright", "freeze", "bubbles"), False)
+            box = _mask_box(processor.crop_mask(view.polyp), processor.left, processor.top)
+            row: dict[str, Any] = dict.fromkeys(("blur", "dark", "bright", "freeze", "bubbles", "stool"), False)
             if event is not None and event.kind in _FLAG_OF_EVENT:
                 row[_FLAG_OF_EVENT[event.kind]] = True
             row |= {
@@ -179,6 +180,7 @@ def render_frames(patient: Patient, script: Script, *, fps: float) -> Iterator[t
                 "text": patient.text_outside or patient.text_inside,
                 "text_in_content": patient.text_inside,
                 "out_of_body": segment.station is None,
+                "specular_share": float(processor.crop_mask(view.specular).sum() / processor.inside.sum()),
             }
             row |= dict(zip(("polyp_left", "polyp_top", "polyp_right", "polyp_bottom"), box or (None,) * 4, strict=True))
             previous = picture, row

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-__all__ = ["color_profile", "out_of_body_scores", "pixelated", "smooth_scores"]
+__all__ = ["PRIVACY_REASONS", "color_profile", "out_of_body_scores", "pixelated", "smooth_scores"]
+
+PRIVACY_REASONS = ("out_of_body", "text", "text_unchecked")
+"""why a frame may be dropped whose pixels are then stored nowhere, and which no later threshold brings back"""
 
 _LIT_VALUE = 50  # of 255; darker pixels have no dependable colour
 _HIGHLIGHT_VALUE = 235  # brighter and colourless ones show the lamp

@@ -1,4 +1,4 @@
-"""How usable a frame is: numbers per frame, computed inside the content area at one fixed width, and the verdict drawn from them.
+"""How usable a frame is: numbers per frame, computed inside the content area at one fixed width.
 
 The kernels are cheap (about a millisecond a frame together) and every number is stored, so that thresholds can be changed later without
 decoding again. Width matters: the variance of the Laplacian grows with resolution, so all frames are first scaled to `FILTER_WIDTH`.
@@ -6,26 +6,26 @@ decoding again. Width matters: the variance of the Laplacian grows with resoluti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from curation.config import IngestConfig
-
 __all__ = [
     "FILTER_WIDTH",
     "FrameQuality",
     "bright_share",
+    "bubble_share",
     "dark_share",
     "inner_mask",
     "laplacian_variance",
     "mean_luma",
     "measure",
     "motion",
-    "quality_verdict",
     "shrink",
     "specular_share",
+    "stool_shares",
 ]
 
 FILTER_WIDTH = 256
@@ -33,6 +33,15 @@ _DARK_LUMA = 25
 _BRIGHT_LUMA = 245
 _SPECULAR_LUMA = 220
 _SPECULAR_SATURATION = 60  # of 255; a highlight has the colour of the lamp, not of the tissue
+_RIM_WIDTH = 5  # pixels at FILTER_WIDTH; what is bright and wider is no rim of a bubble
+_RIM_CONTRAST = 0.18  # of the brightness around; the texture of tissue has less
+_LEAST_CONTRAST = 8  # of 255; noise of a dark picture has less
+_RIM_KERNEL = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM_WIDTH, _RIM_WIDTH))
+_FOAM_WINDOW = 21  # pixels at FILTER_WIDTH
+_FOAM_DENSITY = 0.08  # share of rims in that window; single reflections are sparser
+_YELLOW_HUES = slice(2, 9)  # steps of ten degrees: orange to yellow-green
+_AMBER_HUE = 3
+_TINTED_HUES = range(5, 27)  # tissue of such a hue was tinted by the processor or a narrow band: yellow has no meaning there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,7 @@ class FrameQuality:
     dark_share: float
     bright_share: float
     specular_share: float
+    bubble_share: float
     motion: float
     """mean absolute luma difference to the previous sample, 0-255; NaN for the first"""
 
@@ -97,6 +107,44 @@ def specular_share(rgb: np.ndarray, gray: np.ndarray, mask: np.ndarray) -> float
     return _share(is_specular, mask)
 
 
+def bubble_share(rgb: np.ndarray, mask: np.ndarray) -> float:
+    """Share of the mask's pixels in whose neighbourhood small bright structures crowd, as the rims and highlights of bubbles and foam do.
+
+    Bright and small is what a white top-hat leaves of the least channel, so that a highlight on red tissue is as bright as one on grey; it
+    must stand out in proportion to the brightness around, or coarse-grained tissue close to the lamp would pass for foam.
+    """
+    red, green, blue = cv2.split(rgb)
+    small = cv2.morphologyEx(cv2.min(cv2.min(red, green), blue), cv2.MORPH_TOPHAT, _RIM_KERNEL)
+    around = cv2.blur(cv2.max(cv2.max(red, green), blue), (_FOAM_WINDOW, _FOAM_WINDOW))
+    contrast = np.maximum(cv2.convertScaleAbs(around, alpha=_RIM_CONTRAST), _LEAST_CONTRAST)
+    rims = cv2.bitwise_and(cv2.compare(small, contrast, cv2.CMP_GT), mask)
+    density = cv2.boxFilter(rims, cv2.CV_8U, (_FOAM_WINDOW, _FOAM_WINDOW))
+    return _share(cv2.inRange(density, int(255 * _FOAM_DENSITY), 255), mask)
+
+
+def stool_shares(profiles: Sequence[np.ndarray]) -> np.ndarray:
+    """How much of each frame of one video is covered by what is yellower than the video's own tissue: stool and murky fluid.
+
+    Tissue is crimson under one processor and orange under another, so the hue is compared with the video's commonest; what the video shows
+    most of the time, also where it is yellow, counts as tissue.
+
+    Args:
+        profiles: from `color_profile`, of the frames in time order.
+
+    Returns:
+        [num_frames] share of the well-lit pixels; 0 where a frame is too dark to judge, or the video's tissue is tinted green to violet.
+    """
+    stack = np.nan_to_num(np.stack(profiles).astype(np.float64))
+    typical = np.median(stack, axis=0)
+    common = int(typical.sum(axis=0).argmax())
+    if common in _TINTED_HUES:
+        return np.zeros(len(stack))
+    reach = 2 if common < _AMBER_HUE else 1  # tissue varies less in hue the yellower it is
+    first = max(_YELLOW_HUES.start, common + reach) if common < _TINTED_HUES.start else _YELLOW_HUES.start
+    yellow = slice(first, _YELLOW_HUES.stop)
+    return np.asarray(np.clip(stack[:, 1, yellow] - typical[1, yellow], 0, None).sum(axis=1))
+
+
 def motion(gray: np.ndarray, previous: np.ndarray | None, mask: np.ndarray) -> float:
     """Mean absolute luma difference over the mask, 0-255; NaN where there is no previous frame."""
     return float("nan") if previous is None else float(cv2.mean(cv2.absdiff(gray, previous), mask)[0])
@@ -110,20 +158,9 @@ def measure(rgb: np.ndarray, gray: np.ndarray, previous: np.ndarray | None, mask
         dark_share=dark_share(gray, mask),
         bright_share=bright_share(gray, mask),
         specular_share=specular_share(rgb, gray, mask),
+        bubble_share=bubble_share(rgb, mask),
         motion=motion(gray, previous, mask),
     )
-
-
-def quality_verdict(quality: FrameQuality, config: IngestConfig) -> tuple[bool, str | None]:
-    """(True, None) for a usable frame, else (False, reason): too_dark, too_bright or blurred."""
-    if quality.luma < config.min_luma or quality.dark_share > config.max_dark_share:
-        return False, "too_dark"
-    if quality.luma > config.max_luma or quality.bright_share > config.max_bright_share:
-        return False, "too_bright"
-    # contrast grows with exposure and the variance with its square: a dark frame is not for that reason blurred
-    if quality.blur * (100 / max(quality.luma, 1)) ** 2 < config.min_blur:
-        return False, "blurred"
-    return True, None
 
 
 def _share(condition: np.ndarray, mask: np.ndarray) -> float:

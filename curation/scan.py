@@ -53,6 +53,7 @@ class Sample:
     is_text_unchecked: bool = False
     """it was to be looked for, and could not be"""
     out_of_body: float = 0.0
+    stool_share: float = 0.0
     drop_reason: str | None = None
 
 

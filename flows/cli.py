@@ -148,6 +148,12 @@ def _ingest(command: commands.Ingest) -> int:
     return _in_job(command.lake, command.execution, lambda job: run_ingest(job, command.videos, config=command.config), create=True)
 
 
+def _requalify(command: commands.Requalify) -> int:
+    from flows.requalify import run_requalify
+
+    return _in_job(command.lake, command.execution, lambda job: run_requalify(job, config=command.config))
+
+
 def _embed(command: commands.Embed) -> int:
     from flows.embed import run_embed
 
@@ -297,6 +303,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "demo": (commands.Demo, _demo),
     "run": (commands.Run, _run),
     "ingest": (commands.Ingest, _ingest),
+    "requalify": (commands.Requalify, _requalify),
     "embed": (commands.Embed, _embed),
     "curate": (commands.Curate, _curate),
     "privacy-audit": (commands.PrivacyAudit, _privacy_audit),

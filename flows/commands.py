@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from curation.config import AuditConfig, CurateConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig
+from curation.config import AuditConfig, CurateConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig, RequalifyConfig
 from evaluation.config import EvaluateConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
@@ -28,6 +28,7 @@ __all__ = [
     "PrivacyAudit",
     "RemoveOutOfBody",
     "Report",
+    "Requalify",
     "Run",
     "Sql",
 ]
@@ -111,6 +112,16 @@ class Ingest:
     lake: Path
     """folder of the lake; made if missing"""
     config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requalify:
+    """Decide again which frames are kept, by other thresholds, without decoding."""
+
+    lake: Path
+    """folder of the lake"""
+    config: Annotated[RequalifyConfig, arg(name="")] = field(default_factory=RequalifyConfig)
     execution: Flat = field(default_factory=Execution)
 
 

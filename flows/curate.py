@@ -17,6 +17,7 @@ from warehouse import queries
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, completed_run_id, plan_run, run_outputs
 from warehouse.records import Artifact, Dataset, EmbeddingPart
+from warehouse.requalification import effective_requalification
 
 __all__ = ["run_curate"]
 
@@ -58,9 +59,12 @@ def _done(job: Job, plan: RunPlan, kind: str) -> Artifact | None:
 
 
 def _deduplicate(job: Job, parts: Sequence[EmbeddingPart], work: Path, config: CurateConfig) -> Artifact:
-    settings = _subset(config, "dedup_threshold", "dedup_keep", "num_dedup_clusters", "seed")
-    settings["candidates"] = queries.candidates_state(job.lake, parts[0].encoder_id)  # the same parts hold fewer after a removal
-    plan = plan_run(stage="dedup", version=CURATE_VERSION, config=settings, inputs=[artifact_of(part) for part in parts], seed=config.seed)
+    settings = {
+        **_subset(config, "dedup_threshold", "dedup_keep", "num_dedup_clusters", "seed"),
+        "candidates": queries.candidates_state(job.lake, parts[0].encoder_id),  # parts hold other frames too, and candidates come and go
+    }
+    inputs = [*map(artifact_of, parts), *effective_requalification(job.lake)]
+    plan = plan_run(stage="dedup", version=CURATE_VERSION, config=settings, inputs=inputs, seed=config.seed)
     if done := _done(job, plan, "dedup"):
         return done
     with job.record(plan) as run:
@@ -69,7 +73,8 @@ def _deduplicate(job: Job, parts: Sequence[EmbeddingPart], work: Path, config: C
             work / "candidates.parquet", parts, lake_root=job.lake.root, out=work / "dedup.parquet", config=config
         )
         dedup = Artifact(artifact_id=dedup_id, kind="dedup", uri="tables/main/dedup", num_rows=num_frames)
-        run.parts("dedup", [work / "dedup.parquet"])
+        if not queries.is_recorded(job.lake, "dedup", "dedup_id", dedup_id):
+            run.parts("dedup", [work / "dedup.parquet"])
         run.output(dedup)
         run.metrics.update(num_frames=num_frames, num_duplicates=num_duplicates)
     say(f"dedup: {num_frames} frames, {num_duplicates} near-duplicates of others left out")
@@ -85,7 +90,8 @@ def _cluster(job: Job, parts: Sequence[EmbeddingPart], dedup: Artifact, work: Pa
         queries.export_unique(job.lake, dedup.artifact_id, work / "unique.parquet")
         tree = cluster_frames(work / "unique.parquet", parts, lake_root=job.lake.root, out=work / "clusters.parquet", config=config)
         artifact = artifact_of(tree)
-        run.parts("clusters", [work / "clusters.parquet"])
+        if not queries.is_recorded(job.lake, "clusters", "tree_id", tree.tree_id):
+            run.parts("clusters", [work / "clusters.parquet"])
         run.output(artifact)
         run.metrics.update({f"num_clusters_level_{level}": count for level, count in enumerate(tree.num_clusters, start=1)})
     say(f"cluster: {tree.num_frames} frames in {' / '.join(str(count) for count in tree.num_clusters)} clusters")
@@ -101,7 +107,8 @@ def _select(job: Job, tree: Artifact, work: Path, config: CurateConfig) -> Artif
         num_candidates = queries.export_clustered(job.lake, tree.artifact_id, work / "clustered.parquet")
         selection = select_frames(work / "clustered.parquet", tree.artifact_id, out=work / "selection.parquet", config=config)
         artifact = artifact_of(selection)
-        run.parts("selections", [work / "selection.parquet"])
+        if not queries.is_recorded(job.lake, "selections", "selection_id", selection.selection_id):
+            run.parts("selections", [work / "selection.parquet"])
         run.output(artifact)
         run.metrics.update(num_candidates=num_candidates, num_selected=selection.num_frames)
     if num_candidates < config.size:

@@ -34,5 +34,5 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
         run.rows("embeddings", parts)
         run.output(*map(artifact_of, parts))
         run.metrics["num_frames"] = sum(part.num_frames for part in parts)
-    say(f"embed: {sum(part.num_frames for part in parts)} frames of {len(packs)} videos")
+    say(f"embed: {sum(part.num_frames for part in parts)} frames of {len({pack.video_id for pack in packs})} videos")
     return encoder_id

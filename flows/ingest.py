@@ -191,7 +191,7 @@ def _in_batches(
 
 def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None:
     videos = [item.video for item in batch if item.video is not None]
-    packs = [item.pack for item in batch if item.pack is not None]
+    packs = [pack for item in batch for pack in (item.pack, item.spare) if pack is not None]
     keys = {video.video_id: video.ingest_key for video in videos}
     headers = [(item.video, item.info) for item in batch if item.video is not None and item.info is not None]
     run.rows("videos", videos)
@@ -202,7 +202,9 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     run.parts("previews", [job.lake.root / item.previews_part for item in batch if item.previews_part is not None])
     run.output(*map(artifact_of, packs))
     run.metrics.update(
-        num_videos=len(videos), num_rejects=sum(item.reject is not None for item in batch), num_frames_kept=sum(p.num_frames for p in packs)
+        num_videos=len(videos),
+        num_rejects=sum(item.reject is not None for item in batch),
+        num_frames_kept=sum(video.num_frames_kept for video in videos),
     )
 
 

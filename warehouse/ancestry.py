@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from warehouse.lake import Lake, LakeError
 
@@ -184,13 +185,22 @@ def _shard_lineage(lake: Lake, sha256: str, max_children: int) -> tuple[LineageN
     return LineageNode(label=label, children=origins), LineageNode(label=label, children=(dataset,))
 
 
+def _fate(row: dict[str, Any]) -> str:
+    return "kept" if row["keep"] else f"dropped: {row['drop_reason']}"
+
+
 def _frame_lineage(lake: Lake, frame_id: str, max_children: int) -> tuple[LineageNode, LineageNode]:
     row = lake.rows(
         """SELECT f.*, x.reason AS removed FROM frames f LEFT JOIN removed_frames x ON x.frame_id = f.frame_id
            WHERE f.frame_id = $1 LIMIT 1""",
         [frame_id],
     )[0]
-    fate = f"removed: {row['removed']}" if row["removed"] else "kept" if row["keep"] else f"dropped: {row['drop_reason']}"
+    fate = _fate(row)
+    if row["removed"]:
+        fate += f", since then removed: {row['removed']}"
+    else:
+        for now in lake.rows("SELECT keep, drop_reason FROM current_frames WHERE frame_id = $1", [frame_id]):
+            fate += f", since then {_fate(now)}" if _fate(now) != fate else ""
     label = f"frame {frame_id} (at {row['pts_us'] / 1e6:.3f} s, {fate})"
     origin = _video_of_pack(lake, row["pack_id"]) if row["pack_id"] else ()
     if not origin:

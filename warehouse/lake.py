@@ -111,6 +111,15 @@ class Lake:
         result = self._connection.execute(statement, parameters or None).fetchone()
         return int(result[0]) if result else 0
 
+    def copy_to_partitions(self, sql: str, folder: Path, column: str) -> tuple[Path, ...]:
+        """Write a query's rows as zstd Parquet in one subfolder of `folder` for each value of `column`, which the files lack.
+
+        The rows of a subfolder are in no particular order. Returns the subfolders, ordered by name.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._connection.execute(f"COPY ({sql}) TO {quote(str(folder))} (FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({column}))")
+        return tuple(sorted(path for path in folder.iterdir() if path.is_dir()))
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, one writer at a time; raises what the body or the commit raised after rolling back."""

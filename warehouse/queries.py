@@ -24,6 +24,7 @@ __all__ = [
     "export_clustered",
     "export_unique",
     "given_up_files",
+    "is_recorded",
     "packs_without_embeddings",
     "refuse_taken_name",
     "scores_of",
@@ -61,19 +62,20 @@ def given_up_files(lake: Lake, ingest_key: str) -> dict[tuple[str, str | None], 
 
 
 def packs_without_embeddings(lake: Lake, encoder_id: str) -> tuple[FramePack, ...]:
-    """The frame packs of the current videos that this encoder has not seen, in a fixed order."""
+    """The frame packs that hold a candidate and that this encoder has not seen, in a fixed order."""
     rows = lake.rows(
         """SELECT p.pack_id, p.video_id, p.path, p.num_bytes, p.num_frames
            FROM packs p JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
            WHERE NOT EXISTS (SELECT 1 FROM embeddings e WHERE e.pack_id = p.pack_id AND e.encoder_id = $1)
-           ORDER BY p.video_id""",
+             AND p.pack_id IN (SELECT pack_id FROM candidates)
+           ORDER BY p.video_id, p.path""",
         [encoder_id],
     )
     return tuple(FramePack(**row) for row in rows)
 
 
 def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:
-    """The embeddings of the current videos' packs by one encoder, in a fixed order.
+    """The embeddings by one encoder of the packs that hold a candidate, in a fixed order; they hold other frames of those packs too.
 
     Raises:
         LakeError: there are none.
@@ -82,7 +84,7 @@ def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:
         """SELECT e.part_id, e.pack_id, e.encoder_id, e.path, e.num_frames, e.dim
            FROM embeddings e JOIN packs p ON p.pack_id = e.pack_id
            JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
-           WHERE e.encoder_id = $1 ORDER BY p.video_id""",
+           WHERE e.encoder_id = $1 AND e.pack_id IN (SELECT pack_id FROM candidates) ORDER BY p.video_id, p.path""",
         [encoder_id],
     )
     if not rows:
@@ -91,7 +93,7 @@ def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:
 
 
 def export_candidates(lake: Lake, encoder_id: str, path: Path) -> int:
-    """Write the kept, embedded frames of the current videos as Parquet, ordered as `embedding_parts` holds them; returns how many."""
+    """Write the kept, embedded frames of the current videos as Parquet, ordered by video and time; returns how many."""
     return lake.copy_to_parquet(
         """SELECT c.* FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1 ORDER BY c.video_id, c.pts_us""",
         path,
@@ -108,6 +110,11 @@ def candidates_state(lake: Lake, encoder_id: str | None = None) -> str:
         [encoder_id],
     )
     return content_id(row)
+
+
+def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
+    """Whether the rows of that content are in the table already: other settings, or other inputs, may give the same."""
+    return bool(lake.known_ids(table, column, pa.table({column: [identifier]})))
 
 
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:
@@ -132,8 +139,10 @@ def dataset_named(lake: Lake, name: str) -> Dataset:
         known = ", ".join(names) or "none yet; run `endoforge curate` first"
         raise LakeError(f"there is no dataset {name!r} in {lake.root}; known: {known}")
     shards = lake.rows(
-        "SELECT shard AS name, path, sha256, num_bytes, num_images FROM shards WHERE dataset_id = $1 ORDER BY shard",
-        [rows[0]["dataset_id"]],
+        # a dataset of the same content under another name has the same id
+        """SELECT shard AS name, path, sha256, num_bytes, num_images FROM shards
+           WHERE dataset_id = $1 AND starts_with(path, $2 || '/') ORDER BY shard""",
+        [rows[0]["dataset_id"], rows[0]["path"]],
     )
     return Dataset(**rows[0], shards=tuple(Shard(**row) for row in shards))
 

@@ -33,7 +33,7 @@ class Artifact:
 
     artifact_id: str
     kind: str
-    """video, frame_pack, embedding_part, dedup, cluster_tree, selection, dataset, shard, checkpoint, task, score, report,
+    """video, frame_pack, requalification, embedding_part, dedup, cluster_tree, selection, dataset, shard, checkpoint, task, score, report,
     audit or labels"""
     uri: str
     """path relative to the lake's root, or a file:// URI for something outside it"""
@@ -79,7 +79,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramePack:
-    """An uncompressed tar of the kept frames of one video, one `{frame_id}.jpg` member a frame, in time order."""
+    """An uncompressed tar of one video's kept frames, or of its spare ones, one `{frame_id}.jpg` member a frame, in time order."""
 
     pack_id: str
     """SHA-256 of the tar"""
@@ -150,6 +150,8 @@ class IngestedVideo:
     """what its own header says of where it is from"""
     left: str | None = None
     """why it is left for the next run"""
+    spare: FramePack | None = None
+    """the frames dropped for quality or redundancy, for other thresholds to bring back"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,7 @@ TABLES: dict[str, pa.Schema] = {
     ),
     # small pictures of some dropped frames, for a person to check the filters; frames dropped for privacy are pixelated
     "previews": pa.schema({"frame_id": _s, "ingest_key": _s, "drop_reason": _s, "jpeg": pa.binary()}),
-    # what later decisions say of frames whose scores are known: the latest requalification counts (view current_frames)
+    # frames of which a later decision by their stored scores says something else than ingest; the latest one counts (view current_frames)
     "requalified": pa.schema({"run_id": _s, "frame_id": _s, "keep": _b, "drop_reason": _s, "device": _s}),
     # frames that a person or a classifier took out for good, whatever any threshold says
     "removals": pa.schema({"run_id": _s, "frame_id": _s, "reason": _s, "source": _s}),

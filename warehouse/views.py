@@ -1,7 +1,8 @@
 """The questions everyone asks, as views in the lake: any DuckDB with the DuckLake extension sees them too.
 
 A video ingested again with other settings keeps its earlier rows; `current_*` shows the latest ingest of each, with what requalification
-and audits have decided since.
+and audits have decided since. A requalification decides every current frame and lists those that ingest had decided otherwise, so the
+latest one alone counts.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ VIEWS: dict[str, str] = {
                first(study_id ORDER BY is_header) FILTER (study_id IS NOT NULL) AS study_id
         FROM latest GROUP BY video_id""",
     "latest_requalification": """
-        SELECT q.frame_id, q.keep, q.drop_reason, q.device, r.ended_at
-        FROM requalified q JOIN runs r ON r.run_id = q.run_id AND r.status = 'complete'
-        QUALIFY row_number() OVER (PARTITION BY q.frame_id ORDER BY r.ended_at DESC, q.run_id) = 1""",
+        SELECT q.frame_id, q.keep, q.drop_reason, q.device, q.run_id
+        FROM requalified q WHERE q.run_id = (
+            SELECT run_id FROM runs WHERE stage = 'requalify' AND status = 'complete' ORDER BY ended_at DESC, run_id LIMIT 1)""",
     # removed frames; in other ingests of the video those within half a second of them, or all where the whole video was removed
     "removed_frames": """
         SELECT f.frame_id, min(x.reason) AS reason
@@ -82,13 +83,13 @@ VIEWS: dict[str, str] = {
              ON f.audit_id = a.audit_id
         QUALIFY row_number() OVER (PARTITION BY a.audit_id ORDER BY a.recorded_at DESC) = 1""",
     "per_video": """
-        SELECT v.video_id, v.uri, v.status, v.duration_s, v.num_frames_sampled, v.num_frames_kept,
-               v.num_frames_kept / greatest(1, v.num_frames_sampled) AS kept_share,
-               count(sf.frame_id) AS num_frames_in_datasets
-        FROM current_videos v
-        LEFT JOIN frames f ON f.video_id = v.video_id AND f.ingest_key = v.ingest_key
-        LEFT JOIN shard_frames sf ON sf.frame_id = f.frame_id
-        GROUP BY ALL""",
+        WITH used AS (SELECT frame_id, count(*) AS num_uses FROM shard_frames GROUP BY frame_id),
+        counted AS (
+            SELECT f.video_id, count(*) FILTER (f.keep) AS num_kept, sum(u.num_uses)::BIGINT AS num_uses
+            FROM current_frames f LEFT JOIN used u ON u.frame_id = f.frame_id GROUP BY f.video_id)
+        SELECT v.video_id, v.uri, v.status, v.duration_s, v.num_frames_sampled, coalesce(c.num_kept, 0) AS num_frames_kept,
+               coalesce(c.num_kept, 0) / greatest(1, v.num_frames_sampled) AS kept_share, coalesce(c.num_uses, 0) AS num_frames_in_datasets
+        FROM current_videos v LEFT JOIN counted c ON c.video_id = v.video_id""",
     "per_cluster": """
         SELECT d.name AS dataset, c.level, c.cluster_id, count(*) AS num_frames, count(s.frame_id) AS num_selected
         FROM datasets d JOIN clusters c ON c.tree_id = d.tree_id

@@ -137,7 +137,7 @@ def test_every_sample_gets_a_row_and_the_reason_it_was_dropped_for(film: Path, t
     assert [row["drop_reason"] for row in rows] == EXPECTED
     assert [row["pts_us"] for row in rows] == [second * 1_000_000 for second in range(len(EXPECTED))]
     assert [row["keep"] for row in rows] == [reason is None for reason in EXPECTED]
-    assert all((row["byte_offset"] is not None) == row["keep"] == (row["sha256"] is not None) for row in rows)
+    assert all((row["byte_offset"] is None) == (row["drop_reason"] == "out_of_body") == (row["sha256"] is None) for row in rows)
     assert all("." not in row["frame_id"] and row["frame_id"].endswith(f"-{row['pts_us']:011d}") for row in rows)
     assert (rows[0]["motion"], rows[0]["decoder"]) == (None, "decord")
 
@@ -162,6 +162,28 @@ def test_the_pack_holds_the_kept_frames_where_their_rows_say(film: Path, tmp_pat
     for row in kept:
         assert Image.open(io.BytesIO(read_frame(pack, row["byte_offset"], row["byte_size"]))).size == (row["width"], row["height"])
         assert row["pack_id"] == result.pack.pack_id
+
+
+def test_what_was_dropped_for_quality_lies_in_the_spare_pack_and_what_was_dropped_for_privacy_nowhere(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path)
+    assert result.spare is not None
+    assert result.pack is not None
+    rows = pq.read_table(tmp_path / str(result.frames_part)).to_pylist()
+    spared = [row for row in rows if row["pack_id"] == result.spare.pack_id]
+    assert [row["drop_reason"] for row in spared] == [reason for reason in EXPECTED if reason not in (None, "out_of_body")]
+    pack = tmp_path / result.spare.path
+    assert pack.name == f"{result.spare.video_id}.spare.tar"
+    assert [(row["frame_id"], read_frame(pack, row["byte_offset"], row["byte_size"])) for row in spared] == list(iter_pack(pack))
+    frame_ids = {frame_id for path in tmp_path.rglob("*.tar") for frame_id, _ in iter_pack(path)}
+    assert not frame_ids & {row["frame_id"] for row in rows if row["drop_reason"] == "out_of_body"}
+
+
+def test_dropped_pictures_are_stored_only_on_request(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path, IngestConfig(store_dropped=False))
+    assert result.spare is None
+    rows = pq.read_table(tmp_path / str(result.frames_part)).to_pylist()
+    assert all((row["pack_id"] is not None) == row["keep"] for row in rows)
+    assert len(list(tmp_path.rglob("*.tar"))) == 1
 
 
 def test_text_outside_the_area_reaches_neither_pack_nor_previews(film: Path, tmp_path: Path) -> None:
@@ -233,14 +255,15 @@ def test_a_moved_file_is_recognised_and_recorded_under_its_new_name(film: Path, 
     assert second.video.uri == moved.as_uri()
 
 
-@pytest.mark.parametrize("lost", ["pack", "frames", "previews", "evidence"])
+@pytest.mark.parametrize("lost", ["pack", "spare", "frames", "previews", "evidence"])
 def test_a_lost_or_cut_file_is_made_again(film: Path, tmp_path: Path, lost: str) -> None:
     first = ingest(film, tmp_path)
     before = tree(tmp_path)
     assert first.pack is not None
-    name = {"pack": first.pack.path, "frames": first.frames_part, "previews": first.previews_part}.get(lost)
-    if lost == "pack":
-        (tmp_path / first.pack.path).write_bytes(b"cut")
+    assert first.spare is not None
+    name = {"frames": first.frames_part, "previews": first.previews_part}.get(lost)
+    if lost in ("pack", "spare"):
+        (tmp_path / (first.pack if lost == "pack" else first.spare).path).write_bytes(b"cut")
     elif lost == "evidence":
         next(tmp_path.rglob("*.json")).unlink()
     else:

@@ -4,19 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.config import IngestConfig
+from curation.config import IngestConfig, RequalifyConfig
 from curation.phash import hamming, near_duplicate_runs, perceptual_hash
 from curation.quality import (
-    FrameQuality,
     bright_share,
+    bubble_share,
     dark_share,
     inner_mask,
     laplacian_variance,
     mean_luma,
     motion,
-    quality_verdict,
     shrink,
     specular_share,
+    stool_shares,
 )
 
 
@@ -78,26 +78,53 @@ def test_shrinking_keeps_the_mean(width: int, height: int) -> None:
     assert abs(float(small.mean()) - float(picture.mean())) < 1.5
 
 
-def quality(**changes: float) -> FrameQuality:
-    usual = {"blur": 100.0, "luma": 100.0, "dark_share": 0.1, "bright_share": 0.01, "specular_share": 0.01, "motion": 5.0}
-    return FrameQuality(**{**usual, **changes})
+def bubbly(num_bubbles: int) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    rgb = np.stack([texture(4) * 0.5 + 90, texture(4) * 0.3 + 40, texture(4) * 0.3 + 30], axis=2).astype(np.uint8)
+    for _ in range(num_bubbles):
+        x, y = int(rng.integers(5, 125)), int(rng.integers(5, 155))
+        cv2.circle(rgb, (x, y), int(rng.integers(3, 8)), (235, 225, 215), 1, cv2.LINE_AA)
+    return rgb
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, (True, None)),
-        ({"luma": 20}, (False, "too_dark")),
-        ({"dark_share": 0.9}, (False, "too_dark")),
-        ({"luma": 210}, (False, "too_bright")),
-        ({"bright_share": 0.5}, (False, "too_bright")),
-        ({"blur": 5}, (False, "blurred")),
-        ({"blur": 5, "luma": 50}, (True, None)),  # twice as bright it would be 20
-        ({"blur": 0, "luma": 10}, (False, "too_dark")),
-    ],
-)
-def test_the_verdict_names_the_first_reason(changes: dict[str, float], expected: tuple[bool, str | None]) -> None:
-    assert quality_verdict(quality(**changes), IngestConfig()) == expected
+def test_bubbles_are_found_where_they_crowd_and_nowhere_else() -> None:
+    assert bubble_share(bubbly(0), ALL) == 0
+    foam = bubbly(80)
+    left, right = ALL.copy(), ALL.copy()
+    left[:, 115:] = 0
+    right[:, :150] = 0
+    assert bubble_share(foam, left) > 0.7
+    assert bubble_share(foam, right) == 0
+    assert bubble_share((foam * 0.5).astype(np.uint8), left) > 0.7  # a darker picture of the same foam
+
+
+def test_large_reflections_are_no_bubbles() -> None:
+    rgb = bubbly(0)
+    for x in range(30, 250, 60):
+        cv2.circle(rgb, (x, 80), 9, (250, 250, 245), -1, cv2.LINE_AA)
+    assert bubble_share(rgb, ALL) < 0.02
+
+
+def profile(**shares: float) -> np.ndarray:
+    """A colour profile with vivid hues: crimson 0-9 degrees, orange 20-29, amber 40-49, green 120-129."""
+    steps = {"crimson": 0, "orange": 2, "amber": 4, "green": 12}
+    vivid = np.zeros((2, 36), np.float32)
+    for name, share in shares.items():
+        vivid[1, steps[name]] = share
+    return vivid
+
+
+def test_stool_is_what_is_yellower_than_the_videos_own_tissue() -> None:
+    crimson = [profile(crimson=0.9, amber=0.05)] * 5
+    assert stool_shares([*crimson, profile(crimson=0.4, orange=0.3, amber=0.2)])[-1] == pytest.approx(0.3 + 0.15)
+    orange = [profile(orange=0.9, amber=0.05)] * 5  # another processor's tissue
+    assert stool_shares([*orange, profile(orange=1.0)])[-1] == 0
+    assert stool_shares([*orange, profile(orange=0.3, amber=0.65)])[-1] == pytest.approx(0.6)
+    green = [profile(green=0.9)] * 5
+    assert stool_shares([*green, profile(amber=0.9)]).tolist() == [0.0] * 6
+    dark = np.full((2, 36), np.nan, np.float32)
+    assert stool_shares([*crimson, dark])[-1] == 0
+    assert stool_shares([dark]).tolist() == [0.0]
 
 
 def test_the_hash_ignores_noise_and_exposure_but_not_content() -> None:
@@ -128,6 +155,14 @@ def test_runs_cover_every_frame_once_in_order(hashes: list[int], distance: int) 
     runs = near_duplicate_runs(hashes, distance)
     assert [position for run in runs for position in run] == list(range(len(hashes)))
     assert all(hamming(hashes[run[0]], hashes[position]) <= distance for run in runs for position in run)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"blur_percentile": 101}, {"stool_percentile": -1}, {"share_floor": 2}, {"min_device_frames": 0}, {"max_bubble_share": 2}]
+)
+def test_thresholds_that_mean_nothing_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        RequalifyConfig(**changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("changes", [{"fps": -1}, {"jpeg_quality": 0}, {"max_side": 8}, {"max_out_of_body": 2}, {"timeout_s": 0}])
