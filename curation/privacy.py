@@ -1,8 +1,8 @@
 """Keep people out: frames that do not show the inside of a patient, and everything outside the content area.
 
 Inside the body red dominates; a room, a drape or a screen has greens, blues, greys and blacks. The score is one minus the share of well-lit
-pixels with the colour of tissue, smoothed over time. What it cannot do: skin that fills the frame is as red as tissue, and text burned in
-inside the content area is not looked for here. Text outside the content area never reaches a frame pack, because everything there is black.
+pixels with the colour of tissue, smoothed over time. What it cannot do: skin that fills the frame is as red as tissue. Text is another
+module's business (curation/burned_text.py); outside the content area none reaches a frame pack, because everything there is black.
 """
 
 from __future__ import annotations

@@ -159,8 +159,8 @@ def _notes(facts: summary.RunSummary, audited: str) -> tuple[Note, ...]:
     notes.append(
         Note(
             level="info",
-            text="Everything outside the content area is blacked out and segments outside the body are dropped. Text burned into the "
-            "picture itself is not looked for yet: have a person check a sample before the shards leave the hospital.",
+            text="Everything outside the content area and the text that was found inside it are black, and segments outside the body are "
+            "dropped. No detector finds everything: have a person check a sample before the shards leave the hospital.",
         )
     )
     notes.append(Note(level="info" if audited.startswith("audited: nothing found") else "warning", text=f"Privacy: {audited}."))
