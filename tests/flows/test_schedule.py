@@ -83,7 +83,7 @@ def test_the_nightly_deployment_runs_when_the_server_is_asked(server: dict[str, 
             "0 1 * * *",
             "0 6 * * 6",
         ]
-        parameters = {"videos": [str(archive)], "lake": str(lake), "size": 5, "runner": "serial"}
+        parameters = {"videos": [str(archive)], "lake": str(lake), "size": 4, "runner": "serial"}
         started = client.create_flow_run_from_deployment(nightly.id, parameters=parameters)
         worker = subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", "endoforge"],
@@ -104,7 +104,7 @@ def test_the_nightly_deployment_runs_when_the_server_is_asked(server: dict[str, 
     assert len(artifacts) == 1
     with open_lake(lake, read_only=True) as opened:
         (dataset,) = opened.rows("SELECT name, num_images FROM datasets")
-        assert dataset["num_images"] == 5
+        assert dataset["num_images"] == 4
         assert str(dataset["name"]).startswith("nightly-")
         assert opened.rows("SELECT DISTINCT prefect_flow_run_id AS id FROM runs") == [{"id": str(started.id)}]
 
