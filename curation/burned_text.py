@@ -21,9 +21,9 @@ __all__ = ["OVERVIEW", "Look", "TextWatch", "blacked_out", "cropped_away", "not_
 
 OVERVIEW = -1
 """position of a look at a picture from before the first sample"""
-_EDGE = 60  # of a Sobel gradient, which is 4 times the step in luma and more
+_EDGE = 100  # of a Sobel gradient, which is 4 times the step in luma
 _BLOCK = (32, 16)  # a few letters, at 512 pixels
-_STATIC_SHARE = 0.08  # of a block's pixels
+_STATIC_SHARE = 0.15  # of a block's pixels
 _MOVING = 2.0  # mean luma difference to the previous sample, under which everything stands still
 _LONGEST_PAUSE = 64  # samples
 _PADDING = 3  # pixels of the stored frame
@@ -53,6 +53,8 @@ class TextWatch:
 
     interval_us: int
     """of presentation time between two looks at most; 0 looks at every sample"""
+    inside: np.ndarray | None = None
+    """[height, width] uint8, 0 where nothing is looked for: the border of the content area is sharp and stands still as well"""
     looks: list[Look] = field(default_factory=list)
     _places: list[_Place] = field(default_factory=list)
     _previous: np.ndarray | None = None
@@ -64,7 +66,7 @@ class TextWatch:
 
     def restarted(self) -> TextWatch:
         """One that knows what this one was shown before the first sample, for another try with another decoder."""
-        return TextWatch(interval_us=self.interval_us, looks=[*self.looks], _places=[*self._places])
+        return TextWatch(interval_us=self.interval_us, inside=self.inside, looks=[*self.looks], _places=[*self._places])
 
     @property
     def lasting(self) -> tuple[Box, ...]:
@@ -114,22 +116,33 @@ class TextWatch:
 
     def _standing(self, gray: np.ndarray) -> np.ndarray:
         """[rows, columns] bool: blocks in which sharp edges stay where they were while the rest moves, and nobody has looked yet."""
-        edges = cv2.bitwise_or(
-            cv2.inRange(cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, 1, 0)), _EDGE, 255),
-            cv2.inRange(cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, 0, 1)), _EDGE, 255),
-        )
+        edges = _directed_edges(gray)
         previous, before = self._previous, self._edges
         self._previous, self._edges = gray, edges
         rows, columns = max(1, gray.shape[0] // _BLOCK[1]), max(1, gray.shape[1] // _BLOCK[0])
         if previous is None or before is None or cv2.mean(cv2.absdiff(gray, previous))[0] < _MOVING:
             return np.zeros((rows, columns), bool)
-        still = cv2.bitwise_and(edges, before)
+        still = cv2.inRange(cv2.bitwise_and(edges, before, mask=self.inside), 1, 255)
         for box in self.lasting:
             still[box.y : box.y + box.height, box.x : box.x + box.width] = 0
         blocks = cv2.resize(still, (columns, rows), interpolation=cv2.INTER_AREA) > 255 * _STATIC_SHARE
         dismissed = self._dismissed if self._dismissed is not None else np.zeros_like(blocks)
         self._dismissed = blocks & dismissed  # what has moved on may be something else when it comes back
         return np.asarray(blocks & ~dismissed)
+
+
+def _directed_edges(gray: np.ndarray) -> np.ndarray:
+    """[height, width] uint8: which of the four directions a sharp step from dark to bright has, one bit each.
+
+    Edges of tissue that happen to lie where another lay before mostly run the other way, so a letter is told from them by its direction.
+    """
+    edges = np.zeros(gray.shape, np.uint8)
+    for axis, (dx, dy) in enumerate(((1, 0), (0, 1))):
+        step = cv2.Sobel(gray, cv2.CV_16S, dx, dy)
+        for sign, (low, high) in enumerate(((_EDGE, 32767), (-32768, -_EDGE))):
+            bit = np.full_like(edges, 1 << (2 * axis + sign))
+            edges = np.asarray(cv2.bitwise_or(edges, cv2.bitwise_and(cv2.inRange(step, low, high), bit)), np.uint8)
+    return edges
 
 
 def _remember(places: list[_Place], boxes: Sequence[Box]) -> None:

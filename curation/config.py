@@ -119,7 +119,7 @@ class IngestConfig(FrameThresholds):
     text: Literal["blackout", "crop", "drop", "off"] = "blackout"
     """what happens to text that is burned into the picture: blacked out, cropped away where that leaves most of the picture (else blacked
     out), the frame dropped, or not looked for"""
-    text_interval_s: float = 15.0
+    text_interval_s: float = 20.0
     """seconds between two looks for text at most; it is looked for at once where something sharp stands still while the camera moves"""
     text_masks: tuple[str, ...] = ()
     """places that a processor writes to, blacked out in every video with pictures of that size: WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT in pixels"""
@@ -150,7 +150,7 @@ class IngestConfig(FrameThresholds):
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality={self.jpeg_quality} is outside 1-100; 90 is a good value")
         if self.text_interval_s < 0:
-            raise ValueError(f"text_interval_s={self.text_interval_s} is negative; use 0 to look at every sample, or about 15")
+            raise ValueError(f"text_interval_s={self.text_interval_s} is negative; use 0 to look at every sample, or about 20")
         for mask in self.text_masks:
             if not re.fullmatch(r"\d+x\d+:\d+,\d+,\d+,\d+", mask):
                 raise ValueError(f"text_masks got {mask!r}, expected WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT, such as 1920x1080:0,0,550,1080")

@@ -60,8 +60,9 @@ def _framed(pictures: Sequence[np.ndarray], inside: np.ndarray) -> list[Box]:
         return []
     lines = {}
     for name, (dx, dy), length in (("row", (0, 1), round(_SIDE_SHARE * width)), ("column", (1, 0), round(_SIDE_SHARE * height))):
-        steps = np.sort([cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, dx, dy)) for gray in grays], axis=0)
-        weakest = steps[len(steps) // 4]
+        steps = np.stack([cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, dx, dy)) for gray in grays])
+        lower = len(steps) // 4  # in a few of the pictures the scene behind may happen to be as bright
+        weakest = np.partition(steps, lower, axis=0)[lower]
         edges = cv2.bitwise_and(cv2.inRange(weakest, _STEP, 255), well_inside)
         kernel = np.ones((1, length) if name == "row" else (length, 1), np.uint8)
         closing = np.ones((1, 2 * _REACH + 1) if name == "row" else (2 * _REACH + 1, 1), np.uint8)

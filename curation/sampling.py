@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass, field
@@ -108,8 +109,14 @@ def sample_slot(ticks: int, time_base: Fraction, fps: Fraction) -> int:
 
     Matroska rounds times to milliseconds, so a frame may be half a tick early; by no more than half a millisecond where the tick is longer.
     """
-    early = min(time_base, Fraction(1, 1000)) / 2
-    return int((ticks * time_base + early) * fps)
+    rate, early = _slots_per_tick(time_base, fps)
+    return (ticks * rate.numerator * early.denominator + early.numerator * rate.denominator) // (rate.denominator * early.denominator)
+
+
+@functools.cache
+def _slots_per_tick(time_base: Fraction, fps: Fraction) -> tuple[Fraction, Fraction]:
+    """Slots in a tick, and the part of a slot by which a frame may be early; fractions are dear, and every frame asks."""
+    return time_base * fps, min(time_base, Fraction(1, 1000)) / 2 * fps
 
 
 def microseconds(ticks: int, time_base: Fraction) -> int:

@@ -22,7 +22,7 @@ __all__ = ["PICTURE_SIDE", "Geometry", "Survey", "survey_pictures", "survey_vide
 _NUM_PICTURES = 8
 PICTURE_SIDE = 800
 """longest side of the pictures that are looked at before the samples"""
-_NUM_LOOKS = 3  # for text: an overlay that stands throughout is in all of them
+_NUM_LOOKS = 2  # for text: an overlay that stands throughout is in both
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ def survey_pictures(pictures: Sequence[np.ndarray], size: tuple[int, int], confi
     text = watch.lasting if watch else ()
     # letters stand still and are sharp as well, but they are no sides of an inset, and no filter may count them
     geometry = _geometry(area, config, masks + _insets(pictures, geometry, text, size))
+    if watch:
+        watch.inside = np.asarray(cv2.erode(geometry.stored_mask, np.ones((9, 9), np.uint8)))
     return Survey(_without(geometry, text), watch)
 
 
