@@ -8,7 +8,8 @@ after. A sample whose neighbouring looks failed was never checked, and must not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ _EDGE = 100  # of a Sobel gradient, which is 4 times the step in luma
 _BLOCK = (32, 16)  # a few letters, at 512 pixels
 _STATIC_SHARE = 0.15  # of a block's pixels
 _MOVING = 2.0  # mean luma difference to the previous sample, under which everything stands still
-_LONGEST_PAUSE = 64  # samples
+_LARGE_SHARE = 0.4  # of the picture, from which a look at all of it is as well
+_SHORTEST_US = 1_000_000  # between two looks at the whole picture, however often it freezes
 _PADDING = 3  # pixels of the stored frame
 _SAME_PLACE = 0.5  # of the smaller box
 _GROWN = 3.0  # times the first box of a place
@@ -38,6 +40,8 @@ class Look:
     position: int
     """number of the sample, or OVERVIEW"""
     boxes: tuple[Box, ...]
+    is_whole: bool = True
+    """at the whole picture, not only where something hinted at text"""
     failure: str | None = None
 
 
@@ -59,10 +63,10 @@ class TextWatch:
     _places: list[_Place] = field(default_factory=list)
     _previous: np.ndarray | None = None
     _edges: np.ndarray | None = None
-    _dismissed: np.ndarray | None = None
-    _last: int | None = None
-    _last_us: int = 0
-    _pause: int = 1
+    _answered: np.ndarray | None = None
+    _is_still: bool = True
+    _owes_look: bool = False
+    _last_us: int | None = None
 
     def restarted(self) -> TextWatch:
         """One that knows what this one was shown before the first sample, for another try with another decoder."""
@@ -73,62 +77,88 @@ class TextWatch:
         """Where two looks so far have found text."""
         return tuple(place.box for place in self._places if place.num_looks > 1)
 
-    def look(self, rgb: np.ndarray, position: int = OVERVIEW) -> tuple[Box, ...]:
-        """Run the network on a picture of the stored size and note what it says."""
+    def look(self, rgb: np.ndarray, position: int = OVERVIEW, within: Box | None = None) -> tuple[Box, ...]:
+        """Run the network on a picture of the stored size, or a part of it, and note what it says."""
         try:
-            boxes = find_text(rgb, load_text_detector())
+            boxes = find_text(rgb, load_text_detector(), within)
         except TextCheckFailed as failure:
             self.looks.append(Look(position=position, boxes=(), failure=str(failure)))
             return ()
-        self.looks.append(Look(position=position, boxes=boxes))
+        self.looks.append(Look(position=position, boxes=boxes, is_whole=within is None))
         _remember(self._places, boxes)
         return boxes
 
     def see(self, rgb: np.ndarray, position: int, pts_us: int) -> tuple[Box, ...]:
         """Take the next sample, [height, width, 3] uint8 at the stored size; returns what is known by now to be text in it."""
-        standing = self._standing(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-        is_due = self._last is None or pts_us - self._last_us >= self.interval_us
-        if is_due or (standing.any() and self._last is not None and position - self._last >= self._pause):
-            num_places = len(self._places)
+        hints = self._hints(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        since_us = None if self._last_us is None else pts_us - self._last_us
+        part = _around_blocks(hints)
+        is_large = part is not None and part.width * part.height > _LARGE_SHARE * rgb.shape[0] * rgb.shape[1]
+        if since_us is None or since_us >= self.interval_us or is_large or (self._owes_look and since_us >= _SHORTEST_US):
             self.look(rgb, position)
-            # a scene that hints at text again and again, and has none that is new, is looked at ever less often
-            self._pause = 1 if len(self._places) > num_places else min(2 * self._pause, _LONGEST_PAUSE)
-            self._last, self._last_us = position, pts_us
-            self._dismissed = standing if self._dismissed is None else self._dismissed | standing
-        return tuple(dict.fromkeys(_padded(box) for box in self.lasting + self.looks[-1].boxes))
+            self._last_us, self._owes_look = pts_us, False
+        elif part is not None:
+            self.look(rgb, position, part)
+        return tuple(dict.fromkeys(_padded(box) for box in (*self.lasting, *self._latest())))
+
+    def _latest(self) -> Iterator[Box]:
+        """What was found since the last look at the whole picture, that look included."""
+        for look in reversed(self.looks):
+            yield from look.boxes
+            if look.is_whole:
+                return
 
     def by_sample(self, num_samples: int) -> list[tuple[Box, ...] | None]:
         """What counts as text in each sample; None for a sample that was not checked, because a look before or after it failed."""
         timed = [look for look in self.looks if look.position != OVERVIEW]
+        whole = [look for look in timed if look.is_whole]
         lasting = self.lasting
         result: list[tuple[Box, ...] | None] = []
-        following = 0
         for position in range(num_samples):
-            while following < len(timed) and timed[following].position < position:
-                following += 1
-            is_looked_at = following < len(timed) and timed[following].position == position
-            near = timed[following : following + 1] if is_looked_at else timed[max(0, following - 1) : following + 1]
+            near = _nearest(whole, position)
             if not near or any(look.failure for look in near):
                 result.append(None)
             else:
-                result.append(tuple(sorted({*lasting, *(box for look in near for box in look.boxes)})))
+                result.append(tuple(sorted({*lasting, *(box for look in (*near, *_nearest(timed, position)) for box in look.boxes)})))
         return result
 
-    def _standing(self, gray: np.ndarray) -> np.ndarray:
-        """[rows, columns] bool: blocks in which sharp edges stay where they were while the rest moves, and nobody has looked yet."""
+    def _hints(self, gray: np.ndarray) -> np.ndarray:
+        """[rows, columns] bool: blocks that may hold new text, for which nobody has looked yet."""
         edges = _directed_edges(gray)
         previous, before = self._previous, self._edges
         self._previous, self._edges = gray, edges
         rows, columns = max(1, gray.shape[0] // _BLOCK[1]), max(1, gray.shape[1] // _BLOCK[0])
-        if previous is None or before is None or cv2.mean(cv2.absdiff(gray, previous))[0] < _MOVING:
+        if previous is None or before is None:
             return np.zeros((rows, columns), bool)
-        still = cv2.inRange(cv2.bitwise_and(edges, before, mask=self.inside), 1, 255)
+        was_still, self._is_still = self._is_still, cv2.mean(cv2.absdiff(gray, previous))[0] < _MOVING
+        if self._is_still:
+            self._owes_look |= not was_still  # whatever came with the freeze stands as still as the rest
+            nearby = cv2.dilate(before, np.ones((5, 5), np.uint8))
+            sharp = cv2.bitwise_and(cv2.inRange(edges, 1, 255), cv2.inRange(nearby, 0, 0), mask=self.inside)
+        else:
+            sharp = cv2.inRange(cv2.bitwise_and(edges, before, mask=self.inside), 1, 255)
         for box in self.lasting:
-            still[box.y : box.y + box.height, box.x : box.x + box.width] = 0
-        blocks = cv2.resize(still, (columns, rows), interpolation=cv2.INTER_AREA) > 255 * _STATIC_SHARE
-        dismissed = self._dismissed if self._dismissed is not None else np.zeros_like(blocks)
-        self._dismissed = blocks & dismissed  # what has moved on may be something else when it comes back
-        return np.asarray(blocks & ~dismissed)
+            sharp[box.y : box.y + box.height, box.x : box.x + box.width] = 0
+        blocks = cv2.resize(sharp, (columns, rows), interpolation=cv2.INTER_AREA) > 255 * _STATIC_SHARE
+        answered = self._answered if self._answered is not None else np.zeros_like(blocks)
+        self._answered = blocks  # every hint is answered at once; what has moved on may be something else when it comes back
+        return np.asarray(blocks & ~answered)
+
+
+def _nearest(looks: Sequence[Look], position: int) -> list[Look]:
+    """The looks at a sample, or the last before and the first after it."""
+    first = bisect.bisect_left(looks, position, key=lambda look: look.position)
+    last = bisect.bisect_right(looks, position, key=lambda look: look.position)
+    return list(looks[first:last]) or list(looks[max(0, first - 1) : first + 1])
+
+
+def _around_blocks(blocks: np.ndarray) -> Box | None:
+    """The part of the picture that holds the marked blocks, with room for the rest of a line."""
+    rows, columns = np.nonzero(blocks)
+    if not len(rows):
+        return None
+    x, y = max(0, (int(columns.min()) - 1) * _BLOCK[0]), max(0, (int(rows.min()) - 2) * _BLOCK[1])
+    return Box(x, y, (int(columns.max()) + 2) * _BLOCK[0] - x, (int(rows.max()) + 3) * _BLOCK[1] - y)
 
 
 def _directed_edges(gray: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ __all__ = [
     "exposed_blur",
     "failed_tests",
     "frozen_samples",
+    "is_spare",
     "quality_reasons",
     "scores_of",
 ]
@@ -49,7 +50,7 @@ class FrameScores:
     bright_share: Floats
     specular_share: Floats
     bubble_share: Floats
-    """NaN, as in every other score, where it is not known: then nothing is dropped for it"""
+    """NaN, as in every other score but that of out of body, where it is not known: then nothing is dropped for it"""
     stool_share: Floats
     motion: Floats
     """NaN for the first"""
@@ -59,6 +60,11 @@ class FrameScores:
     """why a sample is dropped whatever the thresholds: it is corrupt, or was dropped for privacy and has no pixels any more"""
     is_stored: npt.NDArray[np.bool_]
     """whether there are pixels"""
+
+
+def is_spare(sample: Sample) -> bool:
+    """Whether other thresholds may want the picture of a dropped sample, and privacy would let them."""
+    return sample.drop_reason in SPARE_REASONS and not math.isnan(sample.out_of_body)
 
 
 def exposed_blur(blur: Floats, luma: Floats) -> Floats:
@@ -82,6 +88,7 @@ def failed_tests(scores: FrameScores, thresholds: FrameThresholds) -> dict[str, 
         "specular": scores.specular_share > thresholds.max_specular_share,
         "bubbles": scores.bubble_share > thresholds.max_bubble_share,
         "stool": scores.stool_share > thresholds.max_stool_share,
+        "out_of_body_unchecked": np.isnan(scores.out_of_body),  # too dark to judge, and by these thresholds not too dark to keep
     }
 
 

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from curation.burned_text import blacked_out
+from curation.decide import is_spare
 from curation.pack import PackEntry
-from curation.privacy import PRIVACY_REASONS, pixelated
+from curation.privacy import pixelated
 from curation.scan import Sample, Scan, spooled
 from curation.text_detector import Box
 from warehouse.records import VideoRef
@@ -53,7 +54,7 @@ def frame_rows(
                 "bubble_share": quality.bubble_share,
                 "stool_share": sample.stool_share,
                 "motion": None if math.isnan(quality.motion) else quality.motion,
-                "out_of_body": sample.out_of_body,
+                "out_of_body": None if math.isnan(sample.out_of_body) else sample.out_of_body,
                 "text_share": _text_share(sample.text_boxes, sample.stored_size),
                 "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,
                 "phash": f"{sample.phash:016x}",
@@ -90,7 +91,7 @@ def preview_rows(key: str, ids: list[str], samples: list[Sample], spool: IO[byte
             picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, samples[position]), np.uint8), cv2.IMREAD_COLOR))
             height = max(1, round(_PREVIEW_WIDTH * picture.shape[0] / picture.shape[1]))
             small = cv2.resize(picture, (_PREVIEW_WIDTH, height), interpolation=cv2.INTER_AREA)
-            if reason in PRIVACY_REASONS:
+            if not is_spare(samples[position]):  # a corrupt frame was judged for privacy no more than one dropped for it
                 small = pixelated(small, _PREVIEW_COLUMNS)
             _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
             rows.append({"frame_id": ids[position], "ingest_key": key, "drop_reason": reason, "jpeg": bytes(jpeg)})

@@ -17,7 +17,7 @@ import cv2
 import pyarrow as pa
 
 from curation.config import IngestConfig
-from curation.decide import SPARE_REASONS, decide
+from curation.decide import decide, is_spare
 from curation.frame_rows import frame_rows, preview_rows
 from curation.identify import LeftForLater
 from curation.pack import PackEntry, write_pack
@@ -140,7 +140,7 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
     header, report, samples = scan.header, scan.report, scan.samples
     ids = [f"{video.video_id[:16]}-{key[:8]}-{sample.pts_us:011d}" for sample in samples]
     kept = [(frame_id, sample) for frame_id, sample in zip(ids, samples, strict=True) if sample.drop_reason is None]
-    spared = [(frame_id, sample) for frame_id, sample in zip(ids, samples, strict=True) if sample.drop_reason in SPARE_REASONS]
+    spared = [(frame_id, sample) for frame_id, sample in zip(ids, samples, strict=True) if is_spare(sample)]
     places: dict[str, tuple[str, PackEntry]] = {}
     path = f"frames/{key[:8]}/{video.video_id[:2]}/{video.video_id}"
     pack = _pack(video, root, f"{path}.tar", kept, spool, places)

@@ -14,7 +14,7 @@ import numpy as np
 
 __all__ = ["PRIVACY_REASONS", "color_profile", "out_of_body_scores", "pixelated", "smooth_scores"]
 
-PRIVACY_REASONS = ("out_of_body", "text", "text_unchecked")
+PRIVACY_REASONS = ("out_of_body", "out_of_body_unchecked", "text", "text_unchecked")
 """why a frame may be dropped whose pixels are then stored nowhere, and which no later threshold brings back"""
 
 _LIT_VALUE = 50  # of 255; darker pixels have no dependable colour
@@ -81,19 +81,20 @@ def out_of_body_scores(profiles: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def smooth_scores(scores: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
-    """Raise each score to the median over `window` samples (an odd number) centred on it; NaNs are left out, or 0 where all are.
+    """Raise each score to the median over `window` samples (an odd number) centred on it; NaNs are left out; NaN where all are: not known.
 
     The median carries a long segment over the odd frame inside it that looks harmless, or is too dark to judge. A single frame that
     scores high by itself stays high: losing it costs little, keeping it could show a person.
     """
     values = np.asarray(scores, np.float64)
     half = window // 2
-    smoothed = np.zeros(len(values))
+    smoothed = np.full(len(values), np.nan)
     for position in range(len(values)):
         near = values[max(0, position - half) : position + half + 1]
         near = near[~np.isnan(near)]
-        smoothed[position] = np.median(near) if len(near) else 0.0
-    return np.fmax(smoothed, values)
+        if len(near):
+            smoothed[position] = np.median(near)
+    return np.asarray(np.fmax(smoothed, values))
 
 
 def _near(hue: int, reach: int) -> np.ndarray:

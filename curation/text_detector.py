@@ -78,12 +78,13 @@ def load_text_detector() -> Any:
         raise TextCheckFailed(f"the text detector {path} cannot be loaded: {failure}") from failure
 
 
-def find_text(rgb: np.ndarray, detector: Any) -> tuple[Box, ...]:
+def find_text(rgb: np.ndarray, detector: Any, within: Box | None = None) -> tuple[Box, ...]:
     """Boxes around the lines of text.
 
     Args:
         rgb: [height, width, 3] uint8.
         detector: from `load_text_detector`.
+        within: where to look; everywhere unless given. It costs in proportion to its area.
 
     Raises:
         TextCheckFailed: the network fails on it.
@@ -93,24 +94,37 @@ def find_text(rgb: np.ndarray, detector: Any) -> tuple[Box, ...]:
     work = [max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in (width, height)]
     bgr = cv2.cvtColor(cv2.resize(rgb, work, interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGB2BGR)
     probability = np.zeros(bgr.shape[:2], np.float32)
-    for rows in _strips(bgr.shape[0]):
-        batch = ((bgr[rows].astype(np.float32) - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None]
+    columns, lines = _part(within, (width, height), bgr.shape[:2])
+    for rows in _strips(lines):
+        batch = ((bgr[rows, columns].astype(np.float32) - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None]
         try:
             (output,) = detector.run(None, {detector.get_inputs()[0].name: np.ascontiguousarray(batch)})
         except Exception as failure:
             raise TextCheckFailed(f"the text detector failed on a picture of {width}x{height}: {failure}") from failure
-        probability[rows] = np.maximum(probability[rows], output[0, 0])
+        probability[rows, columns] = np.maximum(probability[rows, columns], output[0, 0])
     if not np.isfinite(probability).all():
         raise TextCheckFailed(f"the text detector gave no numbers for a picture of {width}x{height}")
     return _boxes(probability, (width, height))
 
 
-def _strips(num_rows: int) -> list[slice]:
-    """Rows to run the network on at a time: two overlapping halves of a tall picture need little more than half its memory."""
+def _part(within: Box | None, size: tuple[int, int], work: tuple[int, ...]) -> tuple[slice, slice]:
+    """The columns and rows of the network's input that hold a part of a picture of `size`, outwards to whole strides."""
+    if within is None:
+        return slice(0, work[1]), slice(0, work[0])
+    scale_x, scale_y = work[1] / size[0], work[0] / size[1]
+    left, top = (int(edge) // _STRIDE * _STRIDE for edge in (within.x * scale_x, within.y * scale_y))
+    right, bottom = (within.x + within.width) * scale_x, (within.y + within.height) * scale_y
+    right, bottom = (int(-(-edge // _STRIDE) * _STRIDE) for edge in (right, bottom))
+    return slice(left, min(right, work[1])), slice(top, min(bottom, work[0]))
+
+
+def _strips(lines: slice) -> list[slice]:
+    """Rows to run the network on at a time: two overlapping halves of a tall part need little more than half its memory."""
+    num_rows = lines.stop - lines.start
     if num_rows <= _TALLEST:
-        return [slice(0, num_rows)]
+        return [lines]
     half = -(-(num_rows // 2 + _OVERLAP // 2) // _STRIDE) * _STRIDE
-    return [slice(0, half), slice(num_rows - half, num_rows)]
+    return [slice(lines.start, lines.start + half), slice(lines.stop - half, lines.stop)]
 
 
 def _boxes(probability: np.ndarray, size: tuple[int, int]) -> tuple[Box, ...]:

@@ -15,7 +15,6 @@ from curation.burned_text import OVERVIEW, Look, TextWatch, blacked_out, cropped
 from curation.config import IngestConfig
 from curation.discover import hash_video
 from curation.ingest import ingest_video
-from curation.pack import iter_pack
 from curation.text_detector import Box, TextCheckFailed, find_text, load_text_detector
 from warehouse.records import IngestedVideo
 
@@ -55,8 +54,9 @@ def ingested(path: Path, lake: Path, config: IngestConfig) -> tuple[IngestedVide
     result = ingest_video(hash_video(str(path)), lake_root=str(lake), config=config)
     assert result.frames_part is not None
     rows = pq.read_table(lake / result.frames_part).to_pylist()
-    jpegs = [jpeg for _, jpeg in iter_pack(lake / result.pack.path)] if result.pack else []
-    return result, rows, [np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)) for jpeg in jpegs]
+    packs = {pack.pack_id: (lake / pack.path).read_bytes() for pack in (result.pack, result.spare) if pack}
+    stored = [packs[row["pack_id"]][row["byte_offset"] :][: row["byte_size"]] for row in rows if row["pack_id"]]
+    return result, rows, [np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)) for jpeg in stored]
 
 
 def test_text_is_found_line_by_line_and_tissue_is_not_text() -> None:
@@ -73,6 +73,14 @@ def test_a_picture_of_any_size_is_looked_at(size: tuple[int, int]) -> None:
     for box in find_text(np.zeros((*size, 3), np.uint8), load_text_detector()):
         assert 0 <= box.x < box.x + box.width <= size[1]
         assert 0 <= box.y < box.y + box.height <= size[0]
+
+
+def test_a_look_at_a_part_finds_what_is_in_it() -> None:
+    picture = written(tissue(0))
+    whole = find_text(picture, load_text_detector())
+    part = find_text(picture, load_text_detector(), Box(0, 96, WIDTH, 32))
+    assert (len(part), len(whole)) == (1, 3)
+    assert 80 < part[0].y < 110
 
 
 def test_a_detector_that_cannot_be_run_says_so() -> None:
@@ -103,6 +111,48 @@ def test_text_that_comes_and_goes_between_two_looks_is_found_because_it_stands_s
     assert len(stored) == 24
     for position in range(4, 8):  # the first of them was stored before anything could be known to stand still
         assert (stored[position][letters(y=150)] > 150).mean() < 0.02, position
+
+
+def fine_tissue(seed: int) -> np.ndarray:
+    """With speckles as sharp as letters."""
+    picture = tissue(seed).astype(np.int16)
+    rng = np.random.default_rng(1000 + seed)
+    ys, xs = rng.integers(0, HEIGHT - 4, 400), rng.integers(0, WIDTH - 4, 400)
+    for y, x in zip(ys.tolist(), xs.tolist(), strict=True):
+        picture[y : y + 3, x : x + 3] += 60
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def test_a_name_that_comes_with_a_frozen_picture_is_found(tmp_path: Path) -> None:
+    frozen = written(tissue(100))
+    pictures = [*(tissue(seed) for seed in range(5)), *[frozen] * 5, *(tissue(seed) for seed in range(5, 10))]
+    path = film(tmp_path / "film.mp4", pictures)
+    _, _, stored = ingested(path, tmp_path, IngestConfig(max_hash_distance=0, freeze_motion=0, text_interval_s=1000))
+    assert len(stored) == 15
+    for position in range(5, 10):
+        assert (stored[position][letters()] > 150).mean() < 0.02, position
+
+
+def test_a_name_that_appears_on_a_frozen_picture_is_found(tmp_path: Path) -> None:
+    pictures = [
+        *(tissue(seed) for seed in range(5)),
+        *[tissue(100)] * 4,
+        *[written(tissue(100))] * 4,
+        *(tissue(seed) for seed in range(5, 8)),
+    ]
+    path = film(tmp_path / "film.mp4", pictures)
+    _, _, stored = ingested(path, tmp_path, IngestConfig(max_hash_distance=0, freeze_motion=0, text_interval_s=1000))
+    for position in range(9, 13):
+        assert (stored[position][letters()] > 150).mean() < 0.02, position
+
+
+def test_a_name_shown_for_a_moment_among_sharp_speckles_is_found_however_long_nothing_was(tmp_path: Path) -> None:
+    pictures = [written(fine_tissue(seed)) if 30 <= seed < 34 else fine_tissue(seed) for seed in range(40)]
+    path = film(tmp_path / "film.mp4", pictures)
+    _, _, stored = ingested(path, tmp_path, IngestConfig(max_hash_distance=0, text_interval_s=1000))
+    assert len(stored) == 40
+    for position in range(30, 34):
+        assert (stored[position][letters()] > 150).mean() < 0.02, position
 
 
 def test_text_may_be_cropped_away(tmp_path: Path) -> None:
@@ -165,6 +215,18 @@ def test_what_lies_beside_a_failed_look_was_not_checked() -> None:
     watch = TextWatch(interval_us=0, looks=looks)
     assert watch.by_sample(6) == [(), None, None, None, (), ()]
     assert TextWatch(interval_us=0, looks=[Look(position=OVERVIEW, boxes=())]).by_sample(2) == [None, None]
+
+
+def test_a_look_at_a_part_adds_to_the_looks_at_the_whole_and_replaces_none() -> None:
+    early, late, partly = Box(10, 10, 50, 12), Box(200, 200, 50, 12), Box(90, 90, 50, 12)
+    looks = [Look(position=0, boxes=(early,)), Look(position=2, boxes=(partly,), is_whole=False), Look(position=4, boxes=(late,))]
+    assert TextWatch(interval_us=0, looks=looks).by_sample(5) == [
+        (early,),
+        (early, partly, late),
+        (early, partly, late),
+        (early, partly, late),
+        (late,),
+    ]
 
 
 def test_a_box_is_painted_again_only_where_it_reaches_out_of_what_is_painted() -> None:

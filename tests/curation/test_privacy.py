@@ -60,7 +60,8 @@ def test_dark_frames_are_not_judged_and_take_the_score_of_their_surroundings() -
 def test_smoothing_fills_gaps_and_never_lowers_a_score() -> None:
     assert smooth_scores([0, 0, 1, 0, 0, 0], 3).tolist() == [0, 0, 1, 0, 0, 0]
     assert smooth_scores([1, 1, 0, 1, 1, 0, 0], 3).tolist() == [1, 1, 1, 1, 1, 0, 0]
-    assert smooth_scores([float("nan")] * 3, 3).tolist() == [0, 0, 0]
+    assert np.isnan(smooth_scores([float("nan")] * 3, 3)).all()
+    assert smooth_scores([float("nan"), 0, float("nan")], 3).tolist() == [0, 0, 0]
     assert smooth_scores([], 3).tolist() == []
 
 
