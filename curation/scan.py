@@ -132,7 +132,7 @@ def measured(
         sample, gray = _measure(frame, crop, geometry, previous)
         previous = gray if in_time else None
         stored = shrink(crop, *geometry.stored_size)
-        stored[geometry.stored_mask == 0] = 0  # what lies there must not be stored
+        stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))  # what lies outside must not be stored
         if watch and in_time:
             sample.text_boxes = watch.see(stored, len(samples), frame.pts_us)
         elif survey.watch:

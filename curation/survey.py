@@ -22,6 +22,7 @@ __all__ = ["PICTURE_SIDE", "Geometry", "Survey", "survey_pictures", "survey_vide
 _NUM_PICTURES = 8
 PICTURE_SIDE = 800
 """longest side of the pictures that are looked at before the samples"""
+_INSET_SIDE = 480  # pixels; insets are large
 _NUM_LOOKS = 2  # for text: an overlay that stands throughout is in both
 
 
@@ -96,8 +97,7 @@ def _watch(pictures: Sequence[np.ndarray], geometry: Geometry, size: tuple[int, 
         rows = slice(round(area.y * scale_y), max(round(area.y * scale_y) + 1, round((area.y + area.height) * scale_y)))
         columns = slice(round(area.x * scale_x), max(round(area.x * scale_x) + 1, round((area.x + area.width) * scale_x)))
         stored = shrink(picture[rows, columns], *geometry.stored_size)
-        stored[geometry.stored_mask == 0] = 0
-        watch.look(stored)
+        watch.look(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))
     return watch
 
 
@@ -115,7 +115,9 @@ def _insets(pictures: Sequence[np.ndarray], geometry: Geometry, text: Sequence[B
     """Insets in source pixels, looked for in the content area without its text."""
     if not pictures:
         return ()
-    height, width = pictures[0].shape[:2]
+    scale = min(1.0, _INSET_SIDE / max(pictures[0].shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in pictures[0].shape[:2])
+    small = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in pictures]
     area, whole = geometry.area, full_area(*size)
     crop = _scaled(Box(area.x, area.y, area.width, area.height), whole, (width, height))
     crop = Box(crop.x, crop.y, min(crop.width, width - crop.x), min(crop.height, height - crop.y))
@@ -124,7 +126,7 @@ def _insets(pictures: Sequence[np.ndarray], geometry: Geometry, text: Sequence[B
     inside[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = cv2.resize(
         without_text, (crop.width, crop.height), interpolation=cv2.INTER_NEAREST
     )
-    return tuple(_scaled(box, full_area(width, height), size) for box in find_insets(pictures, inside))
+    return tuple(_scaled(box, full_area(width, height), size) for box in find_insets(small, inside))
 
 
 def _masks_for(size: tuple[int, int], masks: Sequence[str]) -> tuple[Box, ...]:
