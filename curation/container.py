@@ -105,15 +105,11 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
             for number, packet in enumerate(container.demux(stream)):
                 if packet.size == 0:
                     continue
-                if number == max_packets:
+                if max_packets is not None and number >= max_packets:
                     raise UnreadableVideo("too_long", f"it has more frames than max_frames={max_packets}; raise the limit to take them")
                 has_damage |= packet.pts is None or packet.is_corrupt
                 has_hidden |= packet.is_discard
                 if packet.pts is not None and not packet.is_discard:
-                    if len(pts) == max_packets:
-                        raise UnreadableVideo(
-                            "too_long", f"there are more than max_frames={max_packets} frames; raise the limit to take them"
-                        )
                     pts.append(packet.pts)
                     is_key.append(packet.is_keyframe)
         except FFmpegError as failure:

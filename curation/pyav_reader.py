@@ -91,7 +91,6 @@ def sample_with_pyav(
     if index.error:
         report.problems.append(f"the file could not be read to its end: {index.error}")
     if num_seen < expected:
-        what = "keyframes" if keyframes else "declared frames"
         report.problems.append(f"{num_seen} of {expected} {what} could be decoded")
     if num_backward:
         report.problems.append(f"{num_backward} frames are not later than the frame before them")

@@ -19,6 +19,9 @@ __all__ = ["exists", "fetch", "is_uri", "list_store", "look_up", "read_chunks"]
 
 _CHUNK_BYTES = 8 << 20
 _VERSION_NAMES = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "modified", "created")
+_CONTAINER_BEFORE_AT = ("abfs", "abfss", "wasb", "wasbs")
+"""kinds of URI in which what stands before the host is no user: abfs://container@account.dfs.core.windows.net/path"""
+_WEB = ("http://", "https://")
 _EXTRAS = {"s3": "pip install 'endoforge[s3]'", "s3a": "pip install 'endoforge[s3]'"}
 
 
@@ -33,8 +36,9 @@ def list_store(uri: str) -> list[VideoRef]:
     Raises:
         FileNotFoundError: there are none.
         OSError: the store does not answer, or refuses.
-        ValueError: no file system is known or installed for the URI, or it holds a password.
+        ValueError: no file system is known or installed for the URI, or it holds a password, a user name or a query.
     """
+    _refuse_secrets(uri)
     store, path = _open_store(uri)
     with _reaching(uri):
         store.invalidate_cache()
@@ -47,6 +51,9 @@ def list_store(uri: str) -> list[VideoRef]:
     found = [_reference(store, entry) for entry in entries.values() if entry["type"] == "file" and not entry["name"].endswith("/")]
     if not found:
         raise FileNotFoundError(f"{uri!r} is no object, folder or glob that matches anything; check the URI")
+    for video in found:
+        if video.path.startswith(_WEB):  # a page may link to what is signed; in a bucket an object's name may hold anything
+            _refuse_secrets(video.path)
     return found
 
 
@@ -65,10 +72,11 @@ def look_up(uris: Iterable[str]) -> dict[str, VideoRef]:
 
     Raises:
         OSError: the store does not answer, or refuses.
-        ValueError: no file system is known or installed for a URI, or it holds a password.
+        ValueError: no file system is known or installed for a URI, or it holds a password, a user name or a query.
     """
     folders: dict[str, set[str]] = defaultdict(set)
     for uri in uris:
+        _refuse_secrets(uri)
         folders[uri.rpartition("/")[0]].add(uri)
     found: dict[str, VideoRef] = {}
     for folder, wanted in folders.items():
@@ -114,19 +122,30 @@ def fetch(uri: str, target: Path) -> None:
 
 
 def _open_store(uri: str) -> tuple[Any, str]:
-    parts = urlsplit(uri)
-    if parts.password:
-        raise ValueError(f"a URI of {parts.hostname!r} holds a password, which the lake would keep; give credentials by the environment")
     import fsspec  # not for those who have plain files
 
     try:
         store, path = fsspec.url_to_fs(uri)
     except ImportError as error:
-        scheme = parts.scheme.lower()
+        scheme = urlsplit(uri).scheme.lower()
         raise ValueError(f"{scheme}:// needs a package that is not installed ({error}); {_EXTRAS.get(scheme, 'install it')}") from error
     except ValueError as error:
         raise ValueError(f"{uri!r} is of no kind of file system that fsspec knows ({error}); check how it begins") from error
     return store, path
+
+
+def _refuse_secrets(uri: str) -> None:
+    """The lake keeps every URI as it was given, so one that opens something by itself, or names a person, must not come in."""
+    for link in uri.split("::"):  # fsspec chains several by it
+        parts = urlsplit(link)
+        scheme, host = parts.scheme.lower(), parts.netloc.rpartition("@")[2]
+        if parts.password or (parts.username and scheme not in _CONTAINER_BEFORE_AT):
+            held = "a password" if parts.password else "a user name"
+        elif "=" in parts.query or (parts.query and link.lower().startswith(_WEB)):  # elsewhere a question mark is a glob's
+            held = "a query, which may be a signature"
+        else:
+            continue
+        raise ValueError(f"a URI of {host!r} holds {held}; the lake would keep it: leave it out and give credentials by the environment")
 
 
 def _reference(store: Any, entry: dict[str, Any]) -> VideoRef:

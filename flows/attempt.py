@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "Failure", "FailureReason", "attempt", "attempt_guarded"]
+__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "Failure", "FailureReason", "attempt", "attempt_guarded", "describe"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,9 +45,9 @@ def attempt(item: Item, function: Callable[..., Result], shared: dict[str, Any])
     try:
         return function(item, **shared)
     except MemoryError as error:
-        return Failure(item=item, reason="memory", detail=_describe(error))
+        return Failure(item=item, reason="memory", detail=describe(error))
     except Exception as error:  # whatever went wrong with one item is that item's record, not the end of the run
-        return Failure(item=item, reason="error", detail=_describe(error), errno=getattr(error, "errno", None))
+        return Failure(item=item, reason="error", detail=describe(error), errno=getattr(error, "errno", None))
 
 
 def attempt_guarded(
@@ -79,6 +79,10 @@ def _watch(done: threading.Event, max_memory_mb: int | None) -> None:
             os._exit(1)
 
 
-def _describe(error: BaseException) -> str:
-    """One line that names the error; a traceback belongs into the log, not into a table."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+def describe(error: BaseException) -> str:
+    """One line that names the error; a traceback belongs into the log, not into a table.
+
+    Of an operating system error it says what the system said: the rest is the path, and a path may hold a name.
+    """
+    said = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    return f"{type(error).__name__}: {' '.join(said.split())}".removesuffix(": ")[:500]

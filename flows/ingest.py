@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from curation.config import IngestConfig
 from curation.discover import local_path
@@ -22,7 +25,7 @@ from flows.progress import say, track
 from flows.runners import Failure, raise_if_machine_failed
 from warehouse.artifacts import artifact_of
 from warehouse.files import remember_gone
-from warehouse.lineage import RunRecorder, completed_run_id, plan_run
+from warehouse.lineage import RunPlan, RunRecorder, completed_run_id, plan_run
 from warehouse.queries import accounted_files, given_up_files
 from warehouse.records import Artifact, IngestedVideo, Reject, VideoInfo, VideoRef
 from warehouse.store import content_id, remove_abandoned
@@ -62,12 +65,37 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     if config.text != "off":
         load_text_detector()  # without it every frame would end in quarantine
     patient_key = pseudonym_key()
+    with _one_at_a_time(job.lake.root):
+        return _ingest(job, inputs, config, patient_key)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Two that knew the same of the lake would both ingest what is new, and each clear away what the other has staged."""
+    lock = FileLock(root / "ingest.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("another ingest works on this lake; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: bytes | None) -> IngestSummary:
     key = ingest_key(config)
     known_videos, known_rejects = accounted_files(job.lake, key)
-    given_up = given_up_files(job.lake, key) if config.retry_failed else {}
-    known_rejects -= given_up.keys()
+    given_up = given_up_files(job.lake, key)
     inventory = take_inventory(job, inputs, config=config, patient_key=patient_key)
     ids = {video.uri: video.video_id for video in inventory.videos if video.video_id}
+    places = {video_id: place for (_, video_id), place in given_up.items() if video_id is not None}
+    if config.retry_failed:
+        gone = {video_id for video_id, place in places.items() if not _is_still_there(place, video_id, ids, inventory)}
+        known_rejects = {pair for pair in known_rejects - given_up.keys() if pair[1] not in gone}  # a copy of what is gone stands for it
+    else:
+        known_videos = places | known_videos
     new: list[VideoRef] = []
     rejects: list[Reject] = []
     moved: list[str] = []
@@ -83,7 +111,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
         elif first in (None, video.uri) or (video.uri, video.video_id) in known_rejects:
             num_known += 1
         else:
-            rejects.append(_duplicate(video, key, first))
+            rejects.append(_duplicate(video, key))
     remember_gone(job.lake, [uri for uri in moved if uri not in ids])
 
     done = [_without_work(reject) for reject in rejects]
@@ -146,8 +174,8 @@ def _record_manifest(job: Job, manifest: Manifest, infos: Mapping[str, VideoInfo
     say(f"manifest: {manifest.path} names {len(infos)} videos, {len(rows)} of them readable")
 
 
-def _duplicate(video: VideoRef, key: str, first_uri: str) -> Reject:
-    detail = f"the same content as {first_uri}"
+def _duplicate(video: VideoRef, key: str) -> Reject:
+    detail = f"the same content as video {video.video_id[:16]}"
     return Reject(uri=video.uri, video_id=video.video_id, ingest_key=key, num_bytes=video.num_bytes, reason="duplicate", detail=detail)
 
 
@@ -161,32 +189,55 @@ def _in_batches(
     job: Job,
     config: IngestConfig,
     patient_key: bytes | None,
-    given_up: Mapping[tuple[str, str | None], str],
+    given_up: Collection[tuple[str, str | None]],
 ) -> Iterator[IngestedVideo]:
     """Ingest batch by batch, one run and one transaction each: videos' rows, packs, frames and rejects. The first run takes the rejects.
 
-    What becomes of files that earlier runs have given up replaces what those runs said; that these runs are named sets this one apart.
+    What a run decides replaces what earlier ones said of these files; what it leaves for later is no part of it.
     """
     batches = [videos[start : start + VIDEOS_PER_COMMIT] for start in range(0, len(videos), VIDEOS_PER_COMMIT)]
     if rejects and not batches:
         batches = [[]]
+    limits: dict[str, Any] = {"timeout_s": config.timeout_s, "max_memory_mb": config.max_memory_mb}
+    shared: dict[str, Any] = {"lake_root": str(job.lake.root), "config": config, "patient_key": patient_key}
     for number, batch in enumerate(batches):
         decided = [_without_work(reject) for reject in rejects] if number == 0 else []
-        inputs = [artifact_of(item.reject) for item in decided] + [artifact_of(video) for video in batch]
-        again = [pair for pair in ((video.uri, video.video_id or None) for video in batch) if pair in given_up]
-        settings = {**asdict(config), "after": sorted({given_up[pair] for pair in again})} if again else config
-        with job.record(plan_run(stage="ingest", version=INGEST_VERSION, config=settings, inputs=inputs)) as run:
-            run.supersede("rejects", [{"ingest_key": ingest_key(config), "uri": uri, "video_id": video_id} for uri, video_id in again])
-            limits: dict[str, Any] = {"timeout_s": config.timeout_s, "max_memory_mb": config.max_memory_mb}
-            shared: dict[str, Any] = {"lake_root": str(job.lake.root), "config": config, "patient_key": patient_key}
-            for result in job.runner.map(ingest_video, batch, **limits, **shared):
+        inputs = [artifact_of(item.reject) for item in decided if item.reject is not None]
+        with job.record(_plan(job, config, [*inputs, *map(artifact_of, batch)])) as run:
+            for video, result in zip(batch, job.runner.map(ingest_video, batch, **limits, **shared), strict=True):
                 if isinstance(result, Failure):
                     raise_if_machine_failed(result)
                     result = reject_for_failure(result.item, result.reason, result.detail, config)
-                decided.append(result)
+                if result.left is None:
+                    inputs.append(artifact_of(video))
+                    decided.append(result)
                 yield result
+            run.plan, run.is_void = _plan(job, config, inputs), not decided
             _collect(run, decided, job)
-        _forget_staged(decided, job)
+            _take_back(run, decided, given_up, ingest_key(config))
+        if not run.is_superfluous:
+            _forget_staged(decided, job)
+
+
+def _plan(job: Job, config: IngestConfig, inputs: Sequence[Artifact]) -> RunPlan:
+    """A run that the lake does not have: one over the same files whose rows have been taken back is named as what this one follows."""
+    after: list[str] = []
+    while True:
+        settings = {**asdict(config), "after": after} if after else config
+        plan = plan_run(stage="ingest", version=INGEST_VERSION, config=settings, inputs=inputs)
+        earlier = completed_run_id(job.lake, plan)
+        if earlier is None:
+            return plan
+        after = [*after, earlier]
+
+
+def _take_back(run: RunRecorder, batch: Sequence[IngestedVideo], given_up: Collection[tuple[str, str | None]], key: str) -> None:
+    """The rejects of these files by earlier runs; of a file that was given up also where it has moved since."""
+    pairs = {(item.uri, item.video_id) for row in batch for item in (row.video, row.reject) if item is not None}
+    anew = [row.video or row.reject for row in batch if row.reject is None or row.reject.reason != "duplicate"]
+    contents = {item.video_id for item in anew if item is not None and item.video_id is not None}
+    pairs |= {pair for pair in given_up if pair[1] in contents}
+    run.supersede("rejects", [{"ingest_key": key, "uri": uri, "video_id": video_id} for uri, video_id in sorted(pairs, key=str)])
 
 
 def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import pebble
 
-from flows.attempt import OUT_OF_MEMORY_EXIT_CODE, Failure, attempt, attempt_guarded
+from flows.attempt import OUT_OF_MEMORY_EXIT_CODE, Failure, attempt, attempt_guarded, describe
 
 __all__ = [
     "Failure",
@@ -169,7 +169,7 @@ def _outcome(item: Item, future: concurrent.futures.Future[Any], timeout_s: floa
     except BrokenProcessPool as error:  # no fault of the item, and what is left would fail likewise
         raise RuntimeError(f"the worker processes are lost ({error}); run the same command again, what is finished is kept") from error
     except Exception as error:  # such as a result that cannot be pickled
-        return Failure(item=item, reason="error", detail=f"{type(error).__name__}: {error}"[:500])
+        return Failure(item=item, reason="error", detail=describe(error))
 
 
 class _single_threaded_children:
@@ -234,7 +234,7 @@ class RayRunner:
             try:
                 yield ray.get(reference)
             except ray.exceptions.RayTaskError as error:
-                yield Failure(item=item, reason="error", detail=f"{type(error.cause).__name__}: {error.cause}"[:500])
+                yield Failure(item=item, reason="error", detail=describe(error.cause))
             except ray.exceptions.RayError as error:
                 yield Failure(item=item, reason="crash", detail=f"the Ray worker died: {' '.join(str(error).split())}"[:500])
 

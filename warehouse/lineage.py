@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from warehouse.schema import TABLES
 from warehouse.store import canonical_json, content_id
 
 __all__ = ["RunContext", "RunPlan", "RunRecorder", "completed_run_id", "plan_run", "record_run", "run_outputs"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +89,22 @@ def run_outputs(lake: Lake, run_id: str, kind: str) -> tuple[Artifact, ...]:
 class RunRecorder:
     """Collects what a run made; `record_run` commits all of it at once."""
 
-    run_id: str
+    plan: RunPlan
+    """may be set anew, before any row, where only the work tells what its inputs were"""
+    is_void: bool = False
+    """set where the work came to nothing that is worth a record"""
+    is_superfluous: bool = False
+    """set on leaving where the same work was committed before: nothing of this run is in the lake"""
     metrics: dict[str, float] = field(default_factory=dict)
     outputs: list[Artifact] = field(default_factory=list)
     _tables: list[tuple[str, pa.Table]] = field(default_factory=list)
     _parts: list[tuple[str, list[Path], dict[str, str]]] = field(default_factory=list)
     _superseded: list[tuple[str, pa.Table]] = field(default_factory=list)
+
+    @property
+    def run_id(self) -> str:
+        """That of the plan."""
+        return self.plan.run_id
 
     def output(self, *artifacts: Artifact) -> None:
         """Name things this run made."""
@@ -132,40 +145,45 @@ def _cell(row: object, name: str) -> object:
 def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRecorder]:
     """Do a piece of work inside this; on leaving, its rows, artifacts, edges and run record are one transaction.
 
-    An exception is recorded as a failed run, in a transaction of its own, and raised again.
+    Where the same work has been committed meanwhile, this one's rows are left out, and a warning says so. An exception is recorded as a
+    failed run, in a transaction of its own, and raised again.
     """
-    recorder = RunRecorder(run_id=plan.run_id)
+    recorder = RunRecorder(plan=plan)
     started = datetime.datetime.now(datetime.UTC)
     try:
         yield recorder
+        if recorder.is_void:
+            return
         for attempt in commit_retries():
             with attempt, lake.transaction():
-                if completed_run_id(lake, plan) is None:  # another process may have done the same work meanwhile
+                recorder.is_superfluous = completed_run_id(lake, recorder.plan) is not None
+                if not recorder.is_superfluous:
                     recorder.commit_to(lake)
-                    _append_artifacts(lake, plan, recorder)
-                    lake.append("runs", _run_row(plan, context, recorder, started, "complete", None))
+                    _append_artifacts(lake, recorder)
+                    lake.append("runs", _run_row(context, recorder, started, "complete", None))
+        if recorder.is_superfluous:
+            _log.warning("%s was committed before, by another process or an earlier run; this one's rows are left out", recorder.run_id)
     except BaseException as error:
         with contextlib.suppress(Exception), lake.transaction():  # the work's own error is the one to show
-            lake.append("runs", _run_row(plan, context, recorder, started, "failed", f"{type(error).__name__}: {error}"))
+            lake.append("runs", _run_row(context, recorder, started, "failed", f"{type(error).__name__}: {error}"))
         raise
 
 
-def _append_artifacts(lake: Lake, plan: RunPlan, recorder: RunRecorder) -> None:
+def _append_artifacts(lake: Lake, recorder: RunRecorder) -> None:
+    plan = recorder.plan
     artifacts = {item.artifact_id: item for item in (*plan.inputs, *recorder.outputs)}
     edges = [{"artifact_id": item.artifact_id, "direction": "input"} for item in plan.inputs]
     edges += [{"artifact_id": item.artifact_id, "direction": "output"} for item in recorder.outputs]
     rows = pa.table({"artifact_id": pa.array(list(artifacts), pa.string())})
     known = lake.known_ids("artifacts", "artifact_id", rows)
-    lineage = RunRecorder(run_id=recorder.run_id)
+    lineage = RunRecorder(plan=plan)
     lineage.rows("artifacts", [item for key, item in artifacts.items() if key not in known])
     lineage.rows("edges", edges)
     lineage.commit_to(lake)
 
 
-def _run_row(
-    plan: RunPlan, context: RunContext, recorder: RunRecorder, started: datetime.datetime, status: str, error: str | None
-) -> pa.Table:
-    provenance = current_provenance()
+def _run_row(context: RunContext, recorder: RunRecorder, started: datetime.datetime, status: str, error: str | None) -> pa.Table:
+    plan, provenance = recorder.plan, current_provenance()
     row = {
         "run_id": plan.run_id,
         "attempt_id": str(uuid.uuid4()),

@@ -52,13 +52,18 @@ def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tu
 
 
 def given_up_files(lake: Lake, ingest_key: str) -> dict[tuple[str, str | None], str]:
-    """The rejected files that might be ingested under other limits or on another day: (uri, video id) and the run that gave up."""
+    """The rejected files that might be ingested under other limits or on another day.
+
+    Returns:
+        The URI each was last found under, by the (uri, video id) of its reject.
+    """
     rows = lake.rows(
-        """SELECT uri, video_id, run_id FROM rejects
-           WHERE ingest_key = $1 AND reason IN ('timeout', 'memory', 'too_long', 'too_large', 'crash', 'error')""",
+        """SELECT r.uri, r.video_id, CASE WHEN list_contains(p.uris, r.uri) THEN r.uri ELSE coalesce(p.uris[1], r.uri) END AS place
+           FROM rejects r LEFT JOIN places p ON p.video_id = r.video_id
+           WHERE r.ingest_key = $1 AND r.reason IN ('timeout', 'memory', 'too_long', 'too_large', 'crash', 'error')""",
         [ingest_key],
     )
-    return {(row["uri"], row["video_id"]): row["run_id"] for row in rows}
+    return {(row["uri"], row["video_id"]): row["place"] for row in rows}
 
 
 def packs_without_embeddings(lake: Lake, encoder_id: str) -> tuple[FramePack, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from pydicom.uid import MPEG4HP41
 
@@ -207,3 +208,89 @@ def test_a_manifest_may_name_folders_and_a_row_of_its_own_counts_more(lake: Lake
     found = lake.rows("SELECT v.uri, i.site FROM current_videos v JOIN video_info i USING (video_id) ORDER BY v.uri")
     expected = [("archive", "Ward 7"), ("archive/a.mp4", "Ward 7"), ("archive/b.mp4", "Ward 8")]
     assert [(row["uri"], row["site"]) for row in found] == [((tmp_path / name).as_uri(), site) for name, site in expected]
+
+
+def test_what_a_store_did_not_give_is_ingested_by_the_next_run(lake: Lake, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    content = film(tmp_path / "a.mp4").read_bytes()
+    memory.pipe("/films/a.mp4", content)
+    away = BusyArchive(lambda: memory.rm("/films/a.mp4"))
+    other = film(tmp_path / "b.mp4", seed=9)
+    alone, both = ["memory://films/a.mp4"], ["memory://films/a.mp4", str(other)]
+    assert counts(run_ingest(Job(lake=lake, runner=away), alone, config=NOW)) == (0, 0, 1, 0, 0)
+    assert lake.rows("FROM runs") == []
+    memory.pipe("/films/a.mp4", content)
+    assert counts(run_ingest(Job(lake=lake, runner=away), both, config=NOW)) == (0, 0, 1, 1, 0)
+    memory.pipe("/films/a.mp4", content)
+    assert counts(ingest(lake, *both)) == (1, 0, 0, 1, 0)
+    assert counts(ingest(lake, *both)) == (2, 0, 0, 0, 0)
+    assert uris(lake) == {"memory:///films/a.mp4": "video", other.as_uri(): "video"}
+    assert lake.rows("SELECT e.run_id FROM edges e WHERE direction = 'input' GROUP BY ALL HAVING count(*) > 1") == []
+    memory.rm("/films", recursive=True)
+
+
+def test_a_retry_that_could_not_reach_a_file_takes_nothing_back(lake: Lake, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    content = film(tmp_path / "a.mp4").read_bytes()
+    memory.pipe("/films/a.mp4", content)
+    short, retry = IngestConfig(settle_s=0, max_frames=1), IngestConfig(settle_s=0, max_frames=1, retry_failed=True)
+    assert counts(ingest(lake, "memory://films", config=short)) == (0, 0, 0, 0, 1)
+    away = BusyArchive(lambda: memory.rm("/films/a.mp4"))
+    assert counts(run_ingest(Job(lake=lake, runner=away), ["memory://films"], config=retry)) == (0, 0, 1, 0, 0)
+    assert uris(lake) == {"memory:///films/a.mp4": "too_long"}
+    memory.pipe("/films/a.mp4", content)
+    assert counts(ingest(lake, "memory://films", config=short)) == (1, 0, 0, 0, 0)
+    memory.rm("/films", recursive=True)
+
+
+def test_a_file_that_was_given_up_is_known_where_it_moves_and_counts_once(lake: Lake, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    path = film(archive / "a.mp4")
+    content = path.read_bytes()
+    short = IngestConfig(settle_s=0, max_frames=1)
+    assert counts(ingest(lake, archive, config=short)) == (0, 0, 0, 0, 1)
+    path.rename(archive / "b.mp4")
+    assert counts(ingest(lake, archive, config=short)) == (1, 1, 0, 0, 0)
+    assert counts(ingest(lake, archive, config=short)) == (1, 0, 0, 0, 0)
+    (archive / "copy.mp4").write_bytes(content)
+    assert counts(ingest(lake, archive, config=short)) == (1, 0, 0, 0, 1)
+    assert lake.rows("SELECT reason FROM rejects ORDER BY reason") == [{"reason": "duplicate"}, {"reason": "too_long"}]
+    (archive / "b.mp4").unlink()
+    assert counts(ingest(lake, archive, config=IngestConfig(settle_s=0, retry_failed=True))) == (0, 0, 0, 1, 0)
+    assert uris(lake) == {(archive / "copy.mp4").as_uri(): "video"}
+
+
+def test_what_is_said_of_a_duplicate_names_no_file(lake: Lake, tmp_path: Path) -> None:
+    path = film(tmp_path / "Jane Doe.mp4")
+    (tmp_path / "again.mp4").write_bytes(path.read_bytes())
+    ingest(lake, tmp_path / "Jane Doe.mp4", tmp_path / "again.mp4")
+    (video,) = lake.rows("SELECT video_id FROM videos")
+    assert lake.rows("SELECT detail FROM rejects") == [{"detail": f"the same content as video {video['video_id'][:16]}"}]
+
+
+def test_two_ingests_at_once_take_turns_and_ingest_everything_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, root = tmp_path / "archive", tmp_path / "lake"
+    first = film(archive / "a.mp4")
+    film(archive / "b.mp4", seed=9)
+    printed: list[str] = []
+
+    def second() -> None:
+        with open_lake(root) as opened:
+            ingest(opened, first)
+
+    other = threading.Thread(target=second)
+
+    def start_the_second() -> None:
+        other.start()
+        while "another ingest works on this lake; waiting" not in "".join(printed):
+            assert other.is_alive()
+            printed.append(capsys.readouterr().err)
+            time.sleep(0.01)
+
+    with open_lake(root, create=True) as lake:
+        job = Job(lake=lake, runner=BusyArchive(start_the_second))
+        assert counts(run_ingest(job, [str(archive)], config=NOW)) == (0, 0, 0, 2, 0)
+        other.join()
+        assert lake.rows("SELECT count(*) AS n FROM videos") == [{"n": 2}]
+        assert lake.rows("SELECT count(*) = count(DISTINCT frame_id) AS once FROM frames") == [{"once": True}]
+        assert lake.rows("SELECT DISTINCT status FROM runs") == [{"status": "complete"}]

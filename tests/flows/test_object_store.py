@@ -138,7 +138,11 @@ def test_an_object_beyond_the_cache_is_rejected(store: Any, lake: Lake, tmp_path
         ("s3://ward/list.csv", "the manifest 'list.csv' is in an object store"),
         ("gs://bucket/videos", "gs:// needs a package that is not installed"),
         ("nonsense://bucket/videos", "no kind of file system that fsspec knows"),
-        ("sftp://user:secret@host/videos", "holds a password"),
+        ("sftp://user:secret@host/videos", "'host' holds a password"),
+        ("sftp://secret@host/videos", "'host' holds a user name"),
+        ("https://host/a.mp4?X-Amz-Signature=secret", "'host' holds a query"),
+        ("simplecache://x::https://host/a.mp4?secret", "'host' holds a query"),
+        ("abfs://box@host.dfs.core.windows.net/a.mp4?sig=secret", "'host.dfs.core.windows.net' holds a query"),
     ],
 )
 def test_a_uri_that_cannot_be_used_is_one_sentence(uri: str, message: str, store: Any, tmp_path: Path, capsys: Any) -> None:
@@ -147,6 +151,18 @@ def test_a_uri_that_cannot_be_used_is_one_sentence(uri: str, message: str, store
     assert message in printed
     assert "secret" not in printed
     assert len([line for line in printed.splitlines() if line.startswith("endoforge: ")]) == 1
+
+
+def test_a_signed_uri_of_a_manifest_is_refused_before_anything_is_asked_of_its_host(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("uri\nhttps://nowhere.invalid/a.mp4?sig=secret\n")
+    with pytest.raises(ValueError, match=r"^a URI of 'nowhere\.invalid' holds a query") as refused:
+        ingest(lake, tmp_path / "m.csv")
+    assert "secret" not in str(refused.value)
+
+
+def test_an_object_whose_name_looks_like_a_query_is_read(store: Any) -> None:
+    store.pipe("ward/what?a=b.mp4", b"something")
+    assert [video.path for video in find_videos(["s3://ward"])] == ["s3://ward/what?a=b.mp4"]
 
 
 def test_a_store_that_does_not_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

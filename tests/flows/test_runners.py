@@ -54,6 +54,11 @@ def test_results_come_in_order_and_an_error_in_its_place(name: str) -> None:
     assert runner.name == name
 
 
+def test_a_system_error_is_told_without_the_path(tmp_path: Path) -> None:
+    (failure,) = make_runner("serial").map(touch, ["a"], folder=str(tmp_path / "Jane Doe"))
+    assert failure == Failure(item="a", reason="error", detail="FileNotFoundError: No such file or directory", errno=2)
+
+
 MISBEHAVIOUR = ["a", "crash", "b", "hang", "stop", "c", "grow", "exhaust", "raise", "d"]
 WHAT_BECOMES_OF_IT = [
     "a",

@@ -55,13 +55,28 @@ def test_a_failed_run_is_recorded_without_its_rows(lake: Lake) -> None:
     assert completed_run_id(lake, plan) is None
 
 
-def test_the_same_work_twice_is_committed_once(lake: Lake) -> None:
+def test_the_same_work_twice_is_committed_once_and_said(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     plan = plan_run(stage="dedup", version=1, config={}, inputs=[])
     for _ in range(2):
         with record_run(lake, plan, SERIAL) as run:
             run.rows("rejects", [{"uri": "file:///x"}])
+        assert run.is_superfluous == bool(caplog.messages)
+    assert caplog.messages == [f"{plan.run_id} was committed before, by another process or an earlier run; this one's rows are left out"]
     assert len(lake.rows("FROM rejects")) == 1
     assert len(lake.rows("FROM runs")) == 1
+
+
+def test_a_run_is_recorded_by_what_it_turned_out_to_be_or_not_at_all(lake: Lake) -> None:
+    wanted, done = (plan_run(stage="s", version=1, config={}, inputs=inputs) for inputs in ([VIDEO, DEDUP], [VIDEO]))
+    with record_run(lake, wanted, SERIAL) as run:
+        run.is_void = True
+    assert lake.rows("FROM runs") == []
+    with record_run(lake, wanted, SERIAL) as run:
+        run.plan = done
+        run.rows("rejects", [{"uri": "file:///x"}])
+    assert lake.rows("SELECT run_id FROM rejects") == [{"run_id": done.run_id}]
+    assert lake.rows("SELECT artifact_id FROM edges") == [{"artifact_id": VIDEO.artifact_id}]
+    assert (completed_run_id(lake, wanted), completed_run_id(lake, done)) == (None, done.run_id)
 
 
 def record_chain(lake: Lake) -> None:
