@@ -160,11 +160,11 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     Args:
         root: the lake's folder.
         create: make the folder, the catalog and the tables where they are missing.
-        read_only: refuse every write, and leave an older schema as it is.
+        read_only: refuse every write, so that an older schema cannot be brought up to date.
         catalog: a DuckLake catalog other than the folder's own SQLite file, such as `postgres:dbname=lake host=...`.
 
     Raises:
-        LakeError: there is no lake there, or a newer EndoForge wrote it.
+        LakeError: there is no lake there, or a newer EndoForge wrote it, or an older one and it is opened read-only.
     """
     root = Path(root).absolute()
     sqlite_catalog = root / "catalog.sqlite"
@@ -199,15 +199,20 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
 
 
 def _migrate(lake: Lake, *, read_only: bool) -> None:
-    """Create what is missing, or refuse a lake from the future."""
+    """Create what is missing, or refuse a lake from the future, and one from the past that may not be written."""
     version = _version(lake)
     if version > SCHEMA_VERSION:
         raise LakeError(
             f"the lake in {lake.root} has schema version {version}, this EndoForge knows up to {SCHEMA_VERSION}; "
             "upgrade EndoForge to open it"
         )
-    if version == SCHEMA_VERSION or read_only:
+    if version == SCHEMA_VERSION:
         return
+    if read_only:
+        raise LakeError(
+            f"the lake in {lake.root} has schema version {version}, expected {SCHEMA_VERSION}, and is opened read-only; any command that "
+            f"writes brings it up to date and keeps its rows, such as `endoforge embed --lake {lake.root}`"
+        )
     with lake.transaction():
         if _version(lake) == SCHEMA_VERSION:
             return  # another process was quicker
