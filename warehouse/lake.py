@@ -175,6 +175,8 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     if create:
         (root / "tables").mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    # DuckDB 1.5.5 fails, or answers wrongly, where it shares subplans between uses that need different columns (duckdb/duckdb#25819)
+    connection.execute("SET disabled_optimizers = 'common_subplan'")
     backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"
     for name in ("ducklake", backend):
         connection.execute(f"LOAD {quote(str(extension_path(name)))}")

@@ -213,7 +213,14 @@ def requalification(run_id: str, *, day: int) -> dict[str, object]:
 def add_audit(lake: Lake, audit_id: str, *, day: int, dataset_id: str | None = None, status: str = "open") -> None:
     time = NOW + datetime.timedelta(days=day)
     append(lake, "runs", {"run_id": audit_id, "status": "complete", "ended_at": time, "metrics": "{}"})
-    row = {"audit_id": audit_id, "run_id": audit_id, "dataset_id": dataset_id, "status": status, "num_frames": 1, "recorded_at": time}
+    row: dict[str, object] = {
+        "audit_id": audit_id,
+        "run_id": audit_id,
+        "dataset_id": dataset_id,
+        "status": status,
+        "num_frames": 1,
+        "recorded_at": time,
+    }
     append(lake, "audits", row | {"seed": 0, "sheet": "sheet.html"})
     append(lake, "audit_frames", {"audit_id": audit_id, "frame_id": "f", "position": 1, "stratum": "random"})
 
