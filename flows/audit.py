@@ -19,7 +19,11 @@ from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import candidates_state, dataset_named
 from warehouse.records import Artifact
 
-__all__ = ["audit_sentence", "run_audit", "run_sign_off", "say_datasets_with_removed"]
+__all__ = ["RESERVATION", "audit_sentence", "run_audit", "run_sign_off", "say_datasets_with_removed"]
+
+
+RESERVATION = "; but "
+"""what stands before each thing that an audit did not cover, in `audit_sentence`"""
 
 
 def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
@@ -128,16 +132,21 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
 
 
 def audit_sentence(lake: Lake, dataset_id: str) -> str:
-    """Whether a person has looked at a sample of what a dataset is made of, in one line."""
+    """Whether a person has looked at a sample of what a dataset is made of, and what that look did not cover, in one line."""
     audit = audits.audit_of_dataset(lake, dataset_id)
     if audit is None:
-        return f"not audited: run `endoforge privacy-audit --lake {lake.root}` before shards leave the hospital"
-    sentence = _state(audit)
-    if later := audits.later_videos(lake, dataset_id, audit.audit_id):
-        sentence += f"; {later} of its videos came in after the sample was drawn"
-    for num_frames in audits.datasets_with_removed(lake, dataset_id=dataset_id).values():
-        sentence += f"; it holds {num_frames} frames that were removed later, curate another"
-    return sentence
+        parts = [f"not audited: run `endoforge privacy-audit --lake {lake.root}` before shards leave the hospital"]
+    else:
+        parts = [_state(audit)]
+        if num_videos := audits.later_videos(lake, dataset_id, audit.audit_id):
+            parts.append(f"{num_videos} of its videos came in after the sample was drawn")
+        if num_frames := audits.later_frames(lake, dataset_id, audit.audit_id):
+            parts.append(f"{num_frames} of its frames were brought back after the sample was drawn, draw another")
+    if num_frames := audits.num_unchecked_for_text(lake, dataset_id):
+        parts.append(f"{num_frames} of its frames were never looked at for text")
+    if removed := audits.datasets_with_removed(lake, dataset_id=dataset_id):
+        parts.append(f"it holds {max(removed.values())} frames that were removed later, curate another")
+    return RESERVATION.join(parts)
 
 
 def say_datasets_with_removed(lake: Lake) -> None:

@@ -23,9 +23,11 @@ __all__ = [
     "export_scored",
     "found_frames",
     "frames_of_videos",
+    "later_frames",
     "later_videos",
     "num_candidates",
     "num_candidates_among",
+    "num_unchecked_for_text",
     "recorded_outcome",
 ]
 
@@ -33,9 +35,11 @@ Stratum = Literal["random", "doubtful"]
 
 _CANDIDATES = """SELECT c.frame_id, c.video_id, f.out_of_body, f.text_share, c.pack_id AS source_id, c.pack_path AS path, c.byte_offset,
                         c.byte_size FROM candidates c JOIN frames f USING (frame_id) WHERE $dataset_id IS NULL"""
+# the same content under another name has the same id, and shards of its own
 _DATASET = """SELECT s.frame_id, f.video_id, f.out_of_body, f.text_share, h.sha256 AS source_id, h.path, s.byte_offset, s.byte_size
               FROM shard_frames s JOIN shards h ON h.dataset_id = s.dataset_id AND h.shard = s.shard JOIN frames f USING (frame_id)
-              WHERE s.dataset_id = $dataset_id"""
+              WHERE s.dataset_id = $dataset_id
+              QUALIFY row_number() OVER (PARTITION BY s.frame_id ORDER BY h.path) = 1"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,8 @@ def draw_sample(lake: Lake, *, size: int, seed: int, dataset_id: str | None = No
     """Draw frames for a person to look at: one half at random with videos alike, the other half the most doubtful of the rest.
 
     At random: one frame of every video in turn, in a random order of the videos and of the frames within each, until there are enough;
-    so no long video crowds out a short one. Doubtful: by turns the highest out_of_body score and the largest share of text.
+    so no long video crowds out a short one. Doubtful: by turns one that was never looked at for text, the
+    highest out_of_body score and the largest share of text.
 
     Args:
         lake: where the frames are.
@@ -112,9 +117,11 @@ def draw_sample(lake: Lake, *, size: int, seed: int, dataset_id: str | None = No
         ranked AS (
             SELECT frame_id, key,
                    CASE WHEN out_of_body > 0 THEN row_number() OVER (ORDER BY out_of_body DESC NULLS LAST, key) END AS by_body,
-                   CASE WHEN text_share > 0 THEN row_number() OVER (ORDER BY text_share DESC NULLS LAST, key) END AS by_text
+                   CASE WHEN text_share > 0 THEN row_number() OVER (ORDER BY text_share DESC NULLS LAST, key) END AS by_text,
+                   CASE WHEN text_share IS NULL THEN row_number() OVER (ORDER BY text_share NULLS FIRST, key) END AS unchecked
             FROM keyed ANTI JOIN random USING (frame_id)),
-        doubtful AS (SELECT frame_id FROM ranked ORDER BY least(by_body, by_text) NULLS LAST, key LIMIT $num_doubtful),
+        doubtful AS (SELECT frame_id FROM ranked ORDER BY least(unchecked, by_body, by_text) NULLS LAST, unchecked NULLS LAST, key
+                     LIMIT $num_doubtful),
         drawn AS (SELECT frame_id, 'random' AS stratum FROM random UNION ALL SELECT frame_id, 'doubtful' FROM doubtful)
         SELECT frame_id, video_id, stratum, source_id, path, byte_offset, byte_size FROM drawn JOIN keyed USING (frame_id)
         ORDER BY md5(key)""",
@@ -173,7 +180,8 @@ def recorded_outcome(lake: Lake, audit: Audit) -> dict[str, object]:
 def audit_of_dataset(lake: Lake, dataset_id: str) -> Audit | None:
     """The audit drawn last from the dataset or from the candidates, one that is signed off before one that is not; or None."""
     rows = lake.rows(
-        f"SELECT {_AUDIT_COLUMNS} FROM audit_status WHERE dataset_id IS NULL OR dataset_id = $1 ORDER BY drawn_at DESC LIMIT 1",
+        f"""SELECT {_AUDIT_COLUMNS} FROM audit_status WHERE dataset_id IS NULL OR dataset_id = $1
+            ORDER BY status = 'open', drawn_at DESC LIMIT 1""",
         [dataset_id],
     )
     return Audit(**rows[0]) if rows else None
@@ -187,6 +195,34 @@ def later_videos(lake: Lake, dataset_id: str, audit_id: str) -> int:
            JOIN videos v USING (video_id, ingest_key) JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete'
            WHERE r.ended_at > (SELECT drawn_at FROM audit_status WHERE audit_id = $2)""",
         [dataset_id, audit_id],
+    )
+    return int(row["num"])
+
+
+def later_frames(lake: Lake, dataset_id: str, audit_id: str) -> int:
+    """How many of the dataset's frames were no candidates when the audit's sample was drawn, by ingest or the requalification before it.
+
+    None where the sample is of the dataset itself: then they were there to be drawn.
+    """
+    (row,) = lake.rows(
+        """WITH audit AS (SELECT drawn_at FROM audit_status WHERE audit_id = $2 AND dataset_id IS NULL),
+           before AS (
+               SELECT r.run_id FROM runs r, audit a WHERE r.stage = 'requalify' AND r.status = 'complete' AND r.ended_at <= a.drawn_at
+               ORDER BY r.ended_at DESC, r.run_id LIMIT 1)
+           SELECT count(DISTINCT f.frame_id) AS num FROM audit, shard_frames s JOIN frames f USING (frame_id)
+           LEFT JOIN (FROM requalified SEMI JOIN before USING (run_id)) q ON q.frame_id = f.frame_id
+           WHERE s.dataset_id = $1 AND NOT coalesce(q.keep, f.keep)""",
+        [dataset_id, audit_id],
+    )
+    return int(row["num"])
+
+
+def num_unchecked_for_text(lake: Lake, dataset_id: str) -> int:
+    """How many of the dataset's frames were never looked at for text: by an ingest without it, or before there was such a thing."""
+    (row,) = lake.rows(
+        """SELECT count(DISTINCT f.frame_id) AS num FROM shard_frames s JOIN frames f USING (frame_id)
+           WHERE s.dataset_id = $1 AND f.text_share IS NULL""",
+        [dataset_id],
     )
     return int(row["num"])
 

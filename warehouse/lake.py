@@ -160,11 +160,11 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     Args:
         root: the lake's folder.
         create: make the folder, the catalog and the tables where they are missing.
-        read_only: refuse every write, and leave an older schema as it is.
+        read_only: refuse every write, so that an older schema cannot be brought up to date.
         catalog: a DuckLake catalog other than the folder's own SQLite file, such as `postgres:dbname=lake host=...`.
 
     Raises:
-        LakeError: there is no lake there, or a newer EndoForge wrote it.
+        LakeError: there is no lake there, or a newer EndoForge wrote it, or an older one and it is opened read-only.
     """
     root = Path(root).absolute()
     sqlite_catalog = root / "catalog.sqlite"
@@ -175,6 +175,8 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     if create:
         (root / "tables").mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    # DuckDB 1.5.5 fails, or answers wrongly, where it shares subplans between uses that need different columns (duckdb/duckdb#25819)
+    connection.execute("SET disabled_optimizers = 'common_subplan'")
     backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"
     for name in ("ducklake", backend):
         connection.execute(f"LOAD {quote(str(extension_path(name)))}")
@@ -199,15 +201,20 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
 
 
 def _migrate(lake: Lake, *, read_only: bool) -> None:
-    """Create what is missing, or refuse a lake from the future."""
+    """Create what is missing, or refuse a lake from the future, and one from the past that may not be written."""
     version = _version(lake)
     if version > SCHEMA_VERSION:
         raise LakeError(
             f"the lake in {lake.root} has schema version {version}, this EndoForge knows up to {SCHEMA_VERSION}; "
             "upgrade EndoForge to open it"
         )
-    if version == SCHEMA_VERSION or read_only:
+    if version == SCHEMA_VERSION:
         return
+    if read_only:
+        raise LakeError(
+            f"the lake in {lake.root} has schema version {version}, expected {SCHEMA_VERSION}, and is opened read-only; any command that "
+            f"writes brings it up to date and keeps its rows, such as `endoforge embed --lake {lake.root}`"
+        )
     with lake.transaction():
         if _version(lake) == SCHEMA_VERSION:
             return  # another process was quicker

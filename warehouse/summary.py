@@ -72,7 +72,9 @@ def run_summary(lake: Lake, run_id: str) -> RunSummary:
     videos = lake.rows("SELECT count(*) AS num, count(*) FILTER (status = 'partial') AS num_partial FROM current_videos")[0]
     rejects = lake.rows("SELECT reason, count(DISTINCT uri) AS num FROM rejects GROUP BY reason ORDER BY num DESC, reason")
     funnel = lake.rows("SELECT step, coalesce(reason, '') AS reason, num_frames FROM funnel ORDER BY position, num_frames DESC")
-    dataset_funnel = lake.rows("SELECT step, num_frames FROM dataset_funnel WHERE dataset_id = $1 ORDER BY position", [row["dataset_id"]])
+    dataset_funnel = lake.rows(
+        "SELECT DISTINCT position, step, num_frames FROM dataset_funnel WHERE dataset_id = $1 ORDER BY position", [row["dataset_id"]]
+    )
     return RunSummary(
         run_id=run_id,
         dataset=row["name"],
@@ -93,9 +95,9 @@ def run_summary(lake: Lake, run_id: str) -> RunSummary:
 def picture_frames(lake: Lake, dataset_id: str, *, duplicates: bool, limit: int) -> tuple[FramePicture, ...]:
     """Some frames of a dataset, or some that its deduplication left out; the same ones at every call."""
     source = (
-        "SELECT d.frame_id FROM datasets s JOIN dedup d USING (dedup_id) WHERE s.dataset_id = $1 AND d.is_duplicate"
+        "SELECT DISTINCT d.frame_id FROM datasets s JOIN dedup d USING (dedup_id) WHERE s.dataset_id = $1 AND d.is_duplicate"
         if duplicates
-        else "SELECT frame_id FROM shard_frames WHERE dataset_id = $1"
+        else "SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id = $1"
     )
     rows = lake.rows(
         f"""SELECT c.pack_path, c.byte_offset, c.byte_size FROM ({source}) JOIN candidates c USING (frame_id)
@@ -106,9 +108,12 @@ def picture_frames(lake: Lake, dataset_id: str, *, duplicates: bool, limit: int)
 
 
 def dropped_previews(lake: Lake, *, limit: int) -> dict[str, tuple[bytes, ...]]:
-    """Some small pictures of dropped frames by reason; the same ones at every call."""
+    """Some small pictures of dropped frames by reason; the same ones at every call.
+
+    Only where ingest's reason still holds: a frame that is held to be private by now was not pixelated for another reason.
+    """
     rows = lake.rows(
-        """SELECT p.drop_reason, p.jpeg FROM previews p JOIN current_frames f ON f.frame_id = p.frame_id
+        """SELECT p.drop_reason, p.jpeg FROM previews p JOIN current_frames f ON f.frame_id = p.frame_id AND f.drop_reason = p.drop_reason
            ANTI JOIN removed_frames x ON x.frame_id = p.frame_id
            QUALIFY row_number() OVER (PARTITION BY p.drop_reason ORDER BY md5(p.frame_id)) <= $1
            ORDER BY p.drop_reason, md5(p.frame_id)""",

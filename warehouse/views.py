@@ -2,7 +2,7 @@
 
 A video ingested again with other settings keeps its earlier rows; `current_*` shows the latest ingest of each, with what requalification
 and audits have decided since. A requalification decides every current frame and lists those that ingest had decided otherwise, so the
-latest one alone counts.
+latest one alone counts. A dataset of the same content under two names has one id, two rows and two sets of shards.
 """
 
 from __future__ import annotations
@@ -35,13 +35,34 @@ VIEWS: dict[str, str] = {
         SELECT q.frame_id, q.keep, q.drop_reason, q.device, q.run_id
         FROM requalified q WHERE q.run_id = (
             SELECT run_id FROM runs WHERE stage = 'requalify' AND status = 'complete' ORDER BY ended_at DESC, run_id LIMIT 1)""",
-    # removed frames; in other ingests of the video those within half a second of them, or all where the whole video was removed
+    # removed frames and what shows the same: in other ingests of the video all within half a second, in the same ingest those that were
+    # left out as repetitions. Which kept frame they repeat is not stored, but a run of repetitions lies between the kept frame before and
+    # the one after, however long it is: so all repetitions there are covered, where no span of time would reach the end of a long freeze.
     "removed_frames": """
-        SELECT f.frame_id, min(x.reason) AS reason
-        FROM removals x JOIN frames r ON r.frame_id = x.frame_id JOIN frames f ON f.video_id = r.video_id
-        WHERE f.frame_id = r.frame_id
-           OR (f.ingest_key <> r.ingest_key AND (x.reason = 'video_removed_in_audit' OR abs(f.pts_us - r.pts_us) <= 500000))
-        GROUP BY f.frame_id""",
+        WITH marks AS (
+            SELECT r.frame_id, r.video_id, r.ingest_key, r.pts_us, x.reason FROM removals x JOIN frames r ON r.frame_id = x.frame_id
+            WHERE x.reason <> 'video_removed_in_audit'),
+        numbered AS (
+            SELECT f.frame_id, f.video_id, f.ingest_key, f.keep, f.drop_reason,
+                   count(*) FILTER (f.keep) OVER (PARTITION BY f.video_id, f.ingest_key ORDER BY f.pts_us) AS num_kept
+            FROM frames f SEMI JOIN marks m ON m.video_id = f.video_id AND m.ingest_key = f.ingest_key),
+        gaps AS (
+            SELECT DISTINCT n.video_id, n.ingest_key, m.reason, unnest(range(n.num_kept - 1, n.num_kept + if(n.keep, 1, 2))) AS num_kept
+            FROM marks m JOIN numbered n ON n.frame_id = m.frame_id),
+        moments AS (SELECT *, unnest(range(pts_us // 500000 - 1, pts_us // 500000 + 2)) AS half_second FROM marks),
+        found AS (
+            SELECT frame_id, reason FROM removals
+            UNION ALL
+            SELECT f.frame_id, 'video_removed_in_audit' FROM frames f WHERE f.video_id IN (
+                SELECT r.video_id FROM removals x JOIN frames r ON r.frame_id = x.frame_id WHERE x.reason = 'video_removed_in_audit')
+            UNION ALL
+            SELECT f.frame_id, m.reason FROM moments m JOIN frames f ON f.video_id = m.video_id AND f.pts_us // 500000 = m.half_second
+            WHERE f.ingest_key <> m.ingest_key AND abs(f.pts_us - m.pts_us) <= 500000
+            UNION ALL
+            SELECT n.frame_id, g.reason
+            FROM gaps g JOIN numbered n ON n.video_id = g.video_id AND n.ingest_key = g.ingest_key AND n.num_kept = g.num_kept
+            WHERE n.drop_reason IN ('near_duplicate', 'frozen'))
+        SELECT frame_id, min(reason) AS reason FROM found GROUP BY frame_id""",
     "current_frames": """
         SELECT f.* REPLACE (
             x.frame_id IS NULL AND coalesce(q.keep, f.keep) AS keep,
@@ -71,7 +92,7 @@ VIEWS: dict[str, str] = {
             FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
             UNION ALL SELECT c.dataset_id, c.name, 3, 'selected', count(*)
             FROM chosen c JOIN selections s USING (selection_id) GROUP BY ALL
-            UNION ALL SELECT c.dataset_id, c.name, 4, 'in shards', count(*)
+            UNION ALL SELECT c.dataset_id, c.name, 4, 'in shards', count(DISTINCT f.frame_id)
             FROM chosen c JOIN shard_frames f USING (dataset_id) GROUP BY ALL)
         SELECT * FROM steps ORDER BY name, position""",
     "audit_status": """
@@ -83,7 +104,7 @@ VIEWS: dict[str, str] = {
              ON f.audit_id = a.audit_id
         QUALIFY row_number() OVER (PARTITION BY a.audit_id ORDER BY a.recorded_at DESC) = 1""",
     "per_video": """
-        WITH used AS (SELECT frame_id, count(*) AS num_uses FROM shard_frames GROUP BY frame_id),
+        WITH used AS (SELECT frame_id, count(DISTINCT dataset_id) AS num_uses FROM shard_frames GROUP BY frame_id),
         counted AS (
             SELECT f.video_id, count(*) FILTER (f.keep) AS num_kept, sum(u.num_uses)::BIGINT AS num_uses
             FROM current_frames f LEFT JOIN used u ON u.frame_id = f.frame_id GROUP BY f.video_id)
@@ -96,7 +117,8 @@ VIEWS: dict[str, str] = {
         LEFT JOIN selections s ON s.selection_id = d.selection_id AND s.frame_id = c.frame_id
         GROUP BY ALL ORDER BY dataset, c.level, num_frames DESC""",
     "dataset_mix": """
-        SELECT d.name AS dataset, f.video_id, v.uri, count(*) AS num_frames, count(*) / any_value(d.num_images) AS share
+        SELECT d.name AS dataset, f.video_id, v.uri, count(DISTINCT s.frame_id) AS num_frames,
+               count(DISTINCT s.frame_id) / any_value(d.num_images) AS share
         FROM datasets d JOIN shard_frames s USING (dataset_id) JOIN frames f ON f.frame_id = s.frame_id
         JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
         GROUP BY ALL ORDER BY dataset, num_frames DESC""",

@@ -64,7 +64,25 @@ def test_a_clean_sign_off_is_recorded_once_with_its_bound(lake: Path, capsys: py
     ]
     assert rows(lake, "SELECT upper_bound_95 > 0.153 AND upper_bound_95 < 0.154 AS ok FROM audit_status") == [{"ok": True}]
     assert rows(lake, "SELECT count(*) AS n FROM audits") == [{"n": 2}]
-    assert "audited: nothing found" in run(capsys, lake, "curate", "--name", "first", "--size", "25")[1]
+    printed = run(capsys, lake, "curate", "--name", "first", "--size", "25")[1]
+    assert "audited: nothing found" in printed
+    assert "; but " not in printed
+
+
+def test_an_audit_says_what_it_did_not_cover(lake: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "20")
+    run(capsys, lake, "privacy-audit", "--sign-off", audit_id, "--reviewer", "Jane Doe")
+    run(capsys, lake, "requalify", "--max-hash-distance", "0", "--freeze-motion", "0", "--min-blur", "0")
+    run(capsys, lake, "embed")
+    printed = run(capsys, lake, "curate", "--name", "more", "--size", "1000")[1]
+    assert re.search(r"audited: nothing found .*; but \d+ of its frames were brought back after the sample was drawn", printed)
+    assert "looked at for text" not in printed
+    run(capsys, lake, "ingest", str(archive / ODD_NAMES[0]), "--text", "off", "--fps", "4")
+    run(capsys, lake, "embed")
+    printed = run(capsys, lake, "curate", "--name", "unchecked", "--size", "1000")[1]
+    (unchecked,) = rows(lake, "SELECT count(*) AS n FROM candidates JOIN frames USING (frame_id) WHERE text_share IS NULL")
+    assert int(str(unchecked["n"])) > 0
+    assert re.search(r"; but \d+ of its frames were never looked at for text", printed)
 
 
 def test_found_frames_never_come_back(lake: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:

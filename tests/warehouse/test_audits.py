@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.audits import AuditedFrame, draw_sample
+from warehouse.audits import AuditedFrame, audit_of_dataset, draw_sample, later_frames, num_unchecked_for_text
 from warehouse.lake import Lake, open_lake
 from warehouse.schema import TABLES
+from warehouse.summary import dropped_previews
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -118,3 +119,114 @@ def test_a_removed_frame_stays_out_when_its_video_is_ingested_again(lake: Lake) 
     assert after == ["v-k2-0", "v-k2-1", "v-k2-4", "v-k2-5", "w-k2-0", "w-k2-1", "w-k2-2"]  # within half a second of 1 s: 0.8 and 1.2 s
     assert whole_video == ["w-k2-0", "w-k2-1", "w-k2-2"]
     assert {fate["frame_id"]: fate["drop_reason"] for fate in fates}["v-k2-2"] == "identified_in_audit"
+
+
+def test_what_repeats_a_removed_frame_stays_out_whatever_a_requalification_says(lake: Lake) -> None:
+    fates = ["kept", "frozen", "kept", "near_duplicate", "blurred", *["frozen"] * 9, "kept", "near_duplicate", "kept", "near_duplicate"]
+    with rolled_back(lake):
+        append(lake, "runs", {"run_id": "v", "status": "complete", "ended_at": NOW}, requalification("q", day=1))
+        append(lake, "videos", {"video_id": "v", "ingest_key": "k", "run_id": "v", "uri": "file:///v.mp4"})
+        for number, fate in enumerate(fates):
+            keep = fate == "kept"
+            frame = {"frame_id": f"{number:02}", "video_id": "v", "ingest_key": "k", "pts_us": number * 1_000_000, "keep": keep}
+            append(lake, "frames", frame | {"drop_reason": None if keep else fate})
+            if not keep:
+                append(lake, "requalified", {"run_id": "q", "frame_id": f"{number:02}", "keep": True})
+        append(lake, "removals", {"run_id": "r", "frame_id": "02", "reason": "identified_in_audit", "source": "a"})
+        after_one = [row["frame_id"] for row in lake.rows("SELECT frame_id FROM current_frames WHERE NOT keep ORDER BY 1")]
+        append(lake, "removals", {"run_id": "r", "frame_id": "15", "reason": "identified_in_audit", "source": "a"})
+        after_two = [row["frame_id"] for row in lake.rows("SELECT frame_id FROM current_frames WHERE NOT keep ORDER BY 1")]
+    around = ["01", "02", "03", *(f"{number:02}" for number in range(5, 14))]  # the long freeze too, and neither kept ones nor the blurred
+    assert after_one == around
+    assert after_two == [*around, "15", "17"]  # one that was brought back repeats the kept one before it or after it, and so may theirs
+
+
+def test_one_of_a_dataset_with_two_names_is_drawn_and_counted_once(lake: Lake) -> None:
+    with rolled_back(lake):
+        add_video(lake, "v", "k1", [(0.0, None)] * 4 + [(0.0, 0.0)] * 6)
+        add_dataset(lake, "D", "one", [f"v-k1-{number}" for number in range(10)])
+        add_dataset(lake, "D", "two", [f"v-k1-{number}" for number in range(10)])
+        drawn = draw_sample(lake, size=20, seed=0, dataset_id="D")
+        mix = lake.rows("SELECT dataset, num_frames, share FROM dataset_mix ORDER BY dataset")
+        funnel = lake.rows("SELECT name, num_frames FROM dataset_funnel WHERE step = 'in shards' ORDER BY name")
+        uses = lake.rows("SELECT num_frames_in_datasets AS num FROM per_video")
+        unchecked = num_unchecked_for_text(lake, "D")
+    assert len({frame.frame_id for frame in drawn}) == len(drawn) == 10
+    assert {frame.path.split("/")[1] for frame in drawn} == {"one"}
+    assert mix == [{"dataset": name, "num_frames": 10, "share": 1.0} for name in ("one", "two")]
+    assert funnel == [{"name": name, "num_frames": 10} for name in ("one", "two")]
+    assert uses == [{"num": 10}]
+    assert unchecked == 4
+
+
+def test_frames_that_were_never_looked_at_for_text_take_their_turn_among_the_doubtful(lake: Lake) -> None:
+    with rolled_back(lake):
+        add_video(lake, "v", "k1", [(0.0, 0.0)] * 60 + [(0.29, 0.0)] * 20 + [(0.0, 0.5)] * 20 + [(0.0, None)] * 20)
+        drawn = draw_sample(lake, size=24, seed=1)
+    doubtful = Counter(int(frame.frame_id.split("-")[2]) // 20 for frame in drawn if frame.stratum == "doubtful")
+    assert doubtful == {3: 4, 4: 4, 5: 4}
+
+
+def test_frames_brought_back_or_taken_out_since_the_draw_are_told_apart(lake: Lake) -> None:
+    with rolled_back(lake):
+        add_video(lake, "v", "k1", [(0.0, 0.0)] * 5)
+        append(lake, "runs", requalification("before", day=2), requalification("after", day=4))
+        for run, number, keep in (("before", 1, False), ("before", 2, False), ("after", 2, False), ("after", 3, False)):
+            append(lake, "requalified", {"run_id": run, "frame_id": f"v-k1-{number}", "keep": keep})
+        add_audit(lake, "all", day=3)
+        add_audit(lake, "own", day=3, dataset_id="D")
+        add_dataset(lake, "D", "one", [f"v-k1-{number}" for number in (0, 1, 4)])
+        counted = {audit: later_frames(lake, "D", audit) for audit in ("all", "own")}
+    assert counted == {"all": 1, "own": 0}  # frame 1, which was out when the sample was drawn; the dataset's own sample could hold it
+
+
+def test_a_signed_audit_counts_before_a_later_one_that_is_not(lake: Lake) -> None:
+    with rolled_back(lake):
+        add_audit(lake, "first", day=1, status="clean")
+        add_audit(lake, "second", day=2)
+        signed = audit_of_dataset(lake, "D")
+        add_audit(lake, "third", day=3, status="findings")
+        latest = audit_of_dataset(lake, "D")
+    assert signed is not None
+    assert latest is not None
+    assert (signed.audit_id, latest.audit_id) == ("first", "third")
+
+
+def test_a_preview_is_shown_only_while_ingests_reason_holds(lake: Lake) -> None:
+    with rolled_back(lake):
+        add_video(lake, "v", "k1", [])
+        append(lake, "runs", requalification("q", day=2))
+        for name in ("still", "private", "back"):
+            frame = {"frame_id": name, "ingest_key": "k1", "drop_reason": "blurred"}
+            append(lake, "frames", frame | {"video_id": "v", "pts_us": 0, "keep": False})
+            append(lake, "previews", frame | {"jpeg": name.encode()})
+        append(lake, "requalified", {"run_id": "q", "frame_id": "private", "keep": False, "drop_reason": "out_of_body"})
+        append(lake, "requalified", {"run_id": "q", "frame_id": "back", "keep": True})
+        found = dropped_previews(lake, limit=9)
+    assert found == {"blurred": (b"still",)}
+
+
+def requalification(run_id: str, *, day: int) -> dict[str, object]:
+    return {"run_id": run_id, "stage": "requalify", "status": "complete", "ended_at": NOW + datetime.timedelta(days=day)}
+
+
+def add_audit(lake: Lake, audit_id: str, *, day: int, dataset_id: str | None = None, status: str = "open") -> None:
+    time = NOW + datetime.timedelta(days=day)
+    append(lake, "runs", {"run_id": audit_id, "status": "complete", "ended_at": time, "metrics": "{}"})
+    row: dict[str, object] = {
+        "audit_id": audit_id,
+        "run_id": audit_id,
+        "dataset_id": dataset_id,
+        "status": status,
+        "num_frames": 1,
+        "recorded_at": time,
+    }
+    append(lake, "audits", row | {"seed": 0, "sheet": "sheet.html"})
+    append(lake, "audit_frames", {"audit_id": audit_id, "frame_id": "f", "position": 1, "stratum": "random"})
+
+
+def add_dataset(lake: Lake, dataset_id: str, name: str, frame_ids: list[str]) -> None:
+    shard: dict[str, object] = {"dataset_id": dataset_id, "shard": f"{name}-000000.tar"}
+    append(lake, "datasets", {"dataset_id": dataset_id, "name": name, "num_images": len(frame_ids)})
+    append(lake, "shards", shard | {"path": f"datasets/{name}/{name}-000000.tar", "sha256": "s"})
+    append(lake, "shard_frames", *(shard | {"frame_id": frame, "byte_offset": 0, "byte_size": 1} for frame in frame_ids))

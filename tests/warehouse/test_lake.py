@@ -103,6 +103,17 @@ def test_a_lake_of_an_older_schema_gets_the_columns_it_lacks(lake: Lake) -> None
         assert sorted(again.query("FROM frames").schema.names) == sorted(TABLES["frames"].names)
 
 
+def test_a_lake_of_an_older_schema_is_not_read_as_if_it_were_of_this_one(lake: Lake) -> None:
+    lake.query("DROP VIEW places")
+    lake.query("UPDATE lake_schema SET version = 2")
+    lake.close()
+    with pytest.raises(LakeError, match=f"schema version 2, expected {SCHEMA_VERSION}, and is opened read-only; any command that writes"):
+        open_lake(lake.root, read_only=True)
+    open_lake(lake.root).close()
+    with open_lake(lake.root, read_only=True) as again:
+        assert again.rows("FROM places") == []
+
+
 def test_a_typed_statement_may_only_ask(lake: Lake, tmp_path: Path) -> None:
     lake.append("rejects", rejects(REJECT))
     assert lake.ask("FROM rejects").num_rows == 1
