@@ -190,7 +190,8 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     # Two transactions that read a SQLite catalog and then both want to write wait for each other for ever (duckdb/ducklake#1309), so
     # writers take turns; a Postgres catalog settles it by itself.
     writing = contextlib.nullcontext() if catalog or read_only else FileLock(root / "catalog.lock")
-    with contextlib.nullcontext() if sqlite_catalog.is_file() else writing:  # attaching creates the catalog
+    # attaching creates the catalog, and its file is there before its tables are
+    with contextlib.nullcontext() if sqlite_catalog.is_file() and not create else writing:
         connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
     connection.execute("USE lake")
     lake = Lake(root, connection, writing)
