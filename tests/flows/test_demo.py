@@ -189,7 +189,7 @@ def test_the_readmes_questions_are_answered(demo: Demo) -> None:
 
 def test_every_command_the_readme_names_exists() -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text()
-    named = set(re.findall(r"endoforge ([\w-]+)", text)) | set(re.findall(r"^\| `([\w-]+)`", text, re.MULTILINE))
+    named = set(re.findall(r"endoforge ([a-z][\w-]*)", text)) | set(re.findall(r"^\| `([\w-]+)`", text, re.MULTILINE))
     assert {"run", "demo", "ingest", "pretrain", "sql"} <= named <= set(COMMANDS)
 
 
