@@ -30,10 +30,10 @@ from curation.sampling import (
     DecoderDisagreement,
     DecodeReport,
     SampledFrame,
+    due_frames,
     expected_frames,
     log_line,
     microseconds,
-    sample_slot,
 )
 
 __all__ = ["sample_with_decord"]
@@ -45,7 +45,7 @@ _DECORD_CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "mjpeg", "msmpeg4v3")
 
 def sample_with_decord(path: str, fps: Fraction, report: DecodeReport, index: PacketIndex) -> Iterator[SampledFrame]:
     """See `curation.video.sample_frames`; every frame where `fps` is 0."""
-    wanted = _due_frames(index, fps)
+    wanted = due_frames(index, fps)
     objection = _objection_to_decord(path, index, len(wanted))
     if objection:
         raise DecoderDisagreement(objection)
@@ -65,7 +65,7 @@ def sample_with_decord(path: str, fps: Fraction, report: DecodeReport, index: Pa
             try:
                 rgb = reader.get_batch([number]).asnumpy()[0]
             except failures as failure:
-                raise DecoderDisagreement(f"decord failed at frame {number}: {failure}") from failure
+                raise DecoderDisagreement(f"decord failed at frame {number}: {failure}", is_damage=True) from failure
             if log:
                 break
             if number in wanted:
@@ -73,17 +73,8 @@ def sample_with_decord(path: str, fps: Fraction, report: DecodeReport, index: Pa
     finally:
         del reader  # joins its thread, which may log until then
     if log:
-        raise DecoderDisagreement(f"decord's FFmpeg logged an error: {log[0]}")
+        raise DecoderDisagreement(f"decord's FFmpeg logged an error: {log[0]}", is_damage=True)
     report.num_frames_decoded = len(pts)
-
-
-def _due_frames(index: PacketIndex, fps: Fraction) -> set[int]:
-    """Numbers, in presentation order, of the frames that are samples."""
-    pts = np.sort(index.pts).tolist()
-    if not fps:
-        return set(range(len(pts)))
-    slots = [sample_slot(ticks - pts[0], index.time_base, fps) for ticks in pts]
-    return {number for number, slot in enumerate(slots) if number == 0 or slot > slots[number - 1]}
 
 
 def _frames_to_touch(wanted: set[int], index: PacketIndex) -> list[int]:

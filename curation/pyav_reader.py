@@ -17,12 +17,14 @@ from av.video.stream import VideoStream
 
 from curation.container import PacketIndex, is_unindexed, opened
 from curation.deinterlace import deinterlaced, with_neighbours
-from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, expected_frames, log_line, microseconds, sample_slot
+from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, due_frames, expected_frames, log_line, microseconds, sample_slot
 
 __all__ = ["overview_frames", "sample_with_pyav"]
 
 # PyAV drops a log line that repeats the last one, be that of another video: whether damage is seen would depend on what was read before
 av.logging.set_skip_repeated(False)
+
+_SKIPPING_CODECS = ("h264", "hevc")
 
 
 def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.ndarray]:
@@ -53,7 +55,7 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
 
 
 def sample_with_pyav(
-    path: str, fps: Fraction, report: DecodeReport, index: PacketIndex, *, keyframes: bool = False
+    path: str, fps: Fraction, report: DecodeReport, index: PacketIndex, *, keyframes: bool = False, thorough: bool = True
 ) -> Iterator[SampledFrame]:
     """See `curation.video.sample_frames`; every frame, or every keyframe, where `fps` is 0."""
     report.decoder, report.decoder_version = "PyAV keyframes" if keyframes else "PyAV", version("av")
@@ -66,8 +68,13 @@ def sample_with_pyav(
     with opened(path) as (container, stream):
         time_base = stream.time_base or Fraction(1, 1_000_000)
         frame_ticks = _ticks_per_frame(stream, time_base)
-        for before, (frame, is_corrupt), after in with_neighbours(_decoded(container, stream, damage, keyframes=keyframes)):
+        wanted = None if keyframes or thorough else _wanted(stream, fps, index)
+        missing = set(wanted or ())
+        if wanted is not None:
+            first = int(in_order[0])
+        for before, (frame, is_corrupt), after in with_neighbours(_decoded(container, stream, damage, keyframes=keyframes, wanted=wanted)):
             report.num_frames_decoded += 1
+            missing.discard(frame.pts)
             report.num_frames_corrupt += is_corrupt
             size = size or (frame.width, frame.height)
             num_resized += (frame.width, frame.height) != size
@@ -80,7 +87,7 @@ def sample_with_pyav(
                 slot = sample_slot(ticks, time_base, fps) if fps else num_seen
                 if slot > last_slot:
                     last_slot = slot
-                    number = int(np.searchsorted(in_order, first + ticks)) if keyframes else num_seen
+                    number = int(np.searchsorted(in_order, first + ticks)) if keyframes or wanted is not None else num_seen
                     near = (None, None) if keyframes else (_sound(before), _sound(after))
                     rgb = _rgb(deinterlaced(frame, *near), size)
                     yield SampledFrame(frame_index=number, pts_us=microseconds(ticks, time_base), rgb=rgb, is_corrupt=is_corrupt)
@@ -88,6 +95,8 @@ def sample_with_pyav(
         expected, what = (
             (int(index.is_key.sum()), "keyframes") if keyframes else (expected_frames(container, stream, index), "declared frames")
         )
+    if wanted is not None:  # frames left out on purpose count as passed
+        num_seen = report.num_frames_decoded = len(in_order) - len(missing)
     if index.error:
         report.problems.append(f"the file could not be read to its end: {index.error}")
     if num_seen < expected:
@@ -120,6 +129,8 @@ class _DamageMap:
         self._group += packet.is_keyframe
         if packet.pts is not None:
             self._place[packet.pts] = (self._group, self._order)
+        if packet.is_keyframe:  # of frames that are left out nobody asks
+            self._place = {pts: place for pts, place in self._place.items() if place[0] >= self._group - 2}
 
     def log(self, messages: list[str]) -> None:
         self._first_error.setdefault(self._group, self._order)
@@ -141,8 +152,29 @@ def _sound(neighbour: tuple[VideoFrame, bool] | None) -> VideoFrame | None:
     return None if neighbour is None or neighbour[1] else neighbour[0]
 
 
-def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap, *, keyframes: bool) -> Iterator[tuple[VideoFrame, bool]]:
-    """All frames, or all keyframes, in presentation order, and whether each is damaged; errors go to `damage`, never up."""
+def _wanted(stream: VideoStream, fps: Fraction, index: PacketIndex) -> frozenset[int] | None:
+    """Presentation times of the samples, where the rest may be left out as far as nothing is predicted from it; None where not.
+
+    In most H.264 and HEVC half of the frames or more are such. It takes an index that names every sample beforehand.
+    """
+    keys = np.flatnonzero(index.is_key)
+    is_sound = not (index.has_damage or index.has_hidden or index.error) and len(np.unique(index.pts)) == len(index.pts) > 0
+    if not fps or not is_sound or stream.codec.canonical_name not in _SKIPPING_CODECS:
+        return None
+    if not len(keys) or keys[0] != 0 or index.pts[0] != index.pts.min():
+        return None
+    in_order = np.sort(index.pts)
+    return frozenset(int(in_order[number]) for number in due_frames(index, fps))
+
+
+def _decoded(
+    container: InputContainer, stream: VideoStream, damage: _DamageMap, *, keyframes: bool, wanted: frozenset[int] | None
+) -> Iterator[tuple[VideoFrame, bool]]:
+    """All frames, or all keyframes, in presentation order, and whether each is damaged; errors go to `damage`, never up.
+
+    With `wanted` only the frames at those times and those that others are predicted from; all again from the first sign of damage or of
+    interlacing on, where neighbours count.
+    """
     if keyframes:
         stream.codec_context.skip_frame = "NONKEY"
     before = av.logging.get_level()
@@ -161,12 +193,17 @@ def _decoded(container: InputContainer, stream: VideoStream, damage: _DamageMap,
                     ):  # an empty packet drains the decoder
                         if packet.size:
                             damage.enter(packet)
+                        if wanted is not None:
+                            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
                         frames = packet.decode()
                 except FFmpegError as failure:
                     failures = [log_line(str(failure.strerror))]
             failures += [log_line(message) for level, _, message in log if level <= av.logging.ERROR]
             if failures or (packet is not None and packet.is_corrupt):
                 damage.log(failures or ["a packet is flagged corrupt"])
+            if wanted is not None and (failures or any(frame.interlaced_frame for frame in frames)):
+                wanted = None
+                stream.codec_context.skip_frame = "DEFAULT"
             if packet is None:
                 return
             for frame in frames:

@@ -23,6 +23,7 @@ __all__ = [
     "SampledFrame",
     "Sampling",
     "choose_sampling",
+    "due_frames",
     "expected_frames",
     "keyframe_spacing_s",
     "log_line",
@@ -47,7 +48,15 @@ class Sampling:
 
 
 class DecoderDisagreement(RuntimeError):
-    """decord cannot be trusted with this file; the frames it has given so far must be thrown away."""
+    """decord cannot be trusted with this file; the frames it has given so far must be thrown away.
+
+    Attributes:
+        is_damage: it came upon something wrong in the pictures, which another decoder should look for in all of them.
+    """
+
+    def __init__(self, reason: str, *, is_damage: bool = False) -> None:
+        super().__init__(reason)
+        self.is_damage = is_damage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +111,15 @@ def expected_frames(container: InputContainer, stream: VideoStream, index: Packe
         return 0  # the container counts what its edit list hides
     num_dropped = int(np.ptp(index.pts)) + 1 - len(index.pts) if container.format.name == "avi" and len(index.pts) else 0
     return max(len(index.pts), stream.frames - num_dropped)
+
+
+def due_frames(index: PacketIndex, fps: Fraction) -> set[int]:
+    """Numbers, in presentation order, of the frames that are samples."""
+    pts = np.sort(index.pts).tolist()
+    if not fps:
+        return set(range(len(pts)))
+    slots = [sample_slot(ticks - pts[0], index.time_base, fps) for ticks in pts]
+    return {number for number, slot in enumerate(slots) if number == 0 or slot > slots[number - 1]}
 
 
 def sample_slot(ticks: int, time_base: Fraction, fps: Fraction) -> int:

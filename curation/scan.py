@@ -83,13 +83,15 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
             return UnreadableVideo("too_large", f"pictures of {size} exceed max_pixels={config.max_pixels}; raise the limit to take them")
         index = index_packets(path, max_packets=config.max_frames)
         survey = survey_video(path, header, config)
+        thorough = False
         if config.decoder == "decord":
             try:
                 return _scan_with("decord", path, header, survey, config, spool, index)
-            except DecoderDisagreement:
+            except DecoderDisagreement as disagreement:
+                thorough = disagreement.is_damage
                 spool.seek(0)
                 spool.truncate()
-        return _scan_with("pyav", path, header, survey, config, spool, index)
+        return _scan_with("pyav", path, header, survey, config, spool, index, thorough=thorough)
     except UnreadableVideo as failure:
         return failure
     except (ValueError, RuntimeError, ArithmeticError, LookupError, cv2.error) as failure:
@@ -105,10 +107,14 @@ def _scan_with(
     config: IngestConfig,
     spool: IO[bytes],
     index: PacketIndex,
+    *,
+    thorough: bool = False,
 ) -> Scan:
     report = DecodeReport()
     sampling = choose_sampling(config, index)
-    frames = sample_frames(path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index)
+    frames = sample_frames(
+        path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index, thorough=thorough
+    )
     samples = measured(frames, survey, config, spool, report)
     if not samples:
         raise UnreadableVideo("undecodable", "; ".join(["no frame could be decoded", *report.problems]))

@@ -38,12 +38,14 @@ def sample_frames(
     decoder: Decoder = "decord",
     report: DecodeReport | None = None,
     index: PacketIndex | None = None,
+    thorough: bool = False,
 ) -> Iterator[SampledFrame]:
     """Decode the first frame at or after every multiple of 1 / `fps` seconds; every frame where `fps` is 0.
 
     With `keyframes` the same among keyframes alone, by PyAV whatever `decoder` says: a twentieth of the work where they are a second apart.
 
-    One thread, at most one decoded frame held, and every group of pictures entered at most once.
+    One thread, at most one decoded frame held, and every group of pictures entered at most once. PyAV leaves frames out that are no samples
+    and that no other frame is predicted from, unless `thorough`: damage in those is then not noticed.
 
     Raises:
         UnreadableVideo: the file cannot be opened.
@@ -56,4 +58,4 @@ def sample_frames(
         return sample_with_pyav(path, rate, report, index, keyframes=True)
     if decoder == "decord":
         return sample_with_decord(path, rate, report, index)
-    return sample_with_pyav(path, rate, report, index)
+    return sample_with_pyav(path, rate, report, index, thorough=thorough)

@@ -1,5 +1,6 @@
 """Every container and codec that ingest lists, and what about their timing and pictures is easily got wrong."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def test_decoders_sample_the_same_frames_or_decord_declines(name: str, tmp_path:
     by_decord = sample(path, "decord")
     assert [(frame.frame_index, frame.pts_us) for frame in by_decord] == [(frame.frame_index, frame.pts_us) for frame in by_pyav]
     assert max(difference(one.rgb, other.rgb) for one, other in zip(by_decord, by_pyav, strict=True)) < 2
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name.startswith(("h264", "hevc"))])
+@pytest.mark.parametrize("fps", [1, 3, 7])
+def test_leaving_frames_out_changes_no_sample(name: str, fps: int, tmp_path: Path) -> None:
+    options = FORMATS[name].options if "avi" in name else {"bf": "3"}
+    wanted = dataclasses.replace(FORMATS[name], options=options)
+    path = str(write_clip(tmp_path / f"a.{wanted.suffix}", FILM, wanted, gop=12))
+    reports = DecodeReport(), DecodeReport()
+    quick = list(sample_frames(path, fps=fps, decoder="pyav", report=reports[0]))
+    thorough = list(sample_frames(path, fps=fps, decoder="pyav", report=reports[1], thorough=True))
+    assert [(frame.frame_index, frame.pts_us) for frame in quick] == [(frame.frame_index, frame.pts_us) for frame in thorough]
+    assert max(difference(one.rgb, other.rgb) for one, other in zip(quick, thorough, strict=True)) == 0
+    assert reports[0] == reports[1]
 
 
 def with_edit_list(path: Path, *, hidden_s: float) -> Path:
