@@ -26,7 +26,7 @@ from curation.source import scan_source
 from curation.video import UnreadableVideo
 from warehouse.records import FramePack, IngestedVideo, Reject, VideoInfo, VideoRef, VideoRow
 from warehouse.schema import TABLES
-from warehouse.store import content_id, read_json, write_json, write_parquet
+from warehouse.store import content_id, is_whole_parquet, read_json, write_json, write_parquet
 
 __all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
 
@@ -84,7 +84,7 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
             decide(scan.samples, config if scan.in_time else dataclasses.replace(config, out_of_body_window_s=0))
             result = dataclasses.replace(_write(video, root, key, scan, spool, config), info=info)
     if result.reject is None or result.reject.reason not in ("unreadable", "too_large", "too_long"):  # those depend on more than the key
-        write_json(evidence, result)
+        write_json(evidence, result, durable=False)
     return result
 
 
@@ -115,12 +115,15 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
     """The result of an earlier, finished run, where all its files are still there; under the name that the file has now."""
     if not video.video_id or not evidence.exists():
         return None
-    saved = read_json(evidence)
+    try:
+        saved = read_json(evidence)
+    except ValueError:  # a power cut came before it was on the disk
+        return None
     row = VideoRow(**saved["video"]) if saved["video"] else None
     pack, spare = (FramePack(**saved[name]) if saved[name] else None for name in ("pack", "spare"))
     reject = Reject(**saved["reject"]) if saved["reject"] else None
     parts = [part for part in (saved["frames_part"], saved["previews_part"]) if part]
-    if not all((root / part).exists() for part in parts):
+    if not all(is_whole_parquet(root / part) for part in parts):
         return None
     for written in (pack, spare):
         if written and (not (root / written.path).exists() or (root / written.path).stat().st_size != written.num_bytes):
@@ -147,9 +150,9 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
     spare = _pack(video, root, f"{path}.spare.tar", spared, spool, places) if config.store_dropped else None
     part = _staged(video.video_id, key)
     rows = frame_rows(video, key, scan, ids, places)
-    write_parquet(root / f"{part}.frames.parquet", pa.Table.from_pylist(rows, TABLES["frames"]))
+    write_parquet(root / f"{part}.frames.parquet", pa.Table.from_pylist(rows, TABLES["frames"]), durable=False)
     previews = preview_rows(key, ids, samples, spool)
-    write_parquet(root / f"{part}.previews.parquet", pa.Table.from_pylist(previews, TABLES["previews"]))
+    write_parquet(root / f"{part}.previews.parquet", pa.Table.from_pylist(previews, TABLES["previews"]), durable=False)
     row = VideoRow(
         video_id=video.video_id,
         ingest_key=key,

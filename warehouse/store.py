@@ -16,24 +16,40 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["atomic_file", "canonical_json", "content_id", "file_sha256", "read_json", "remove_abandoned", "write_json", "write_parquet"]
+__all__ = [
+    "atomic_file",
+    "canonical_json",
+    "content_id",
+    "file_sha256",
+    "is_whole_parquet",
+    "read_json",
+    "remove_abandoned",
+    "write_json",
+    "write_parquet",
+]
 
 _CHUNK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path`; on success fsync it and rename it to `path`, on an error remove it."""
+def atomic_file(path: Path, mode: str = "wb", *, durable: bool = True) -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path`; on success fsync it and rename it to `path`, on an error remove it.
+
+    Not `durable`, it outlives a killed process and may be lost, or empty, after a power cut: for what can be told from a whole one and made
+    again. An fsync takes as long as decoding a second of video.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
     try:
         with open(descriptor, mode) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes it private; a lake is shared by its group's rules
         os.replace(name, path)
-        _sync_directory(path.parent)
+        if durable:
+            _sync_directory(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -95,9 +111,9 @@ def content_id(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, durable: bool = True) -> None:
     """Write `value` (dataclasses allowed) as JSON, atomically."""
-    with atomic_file(path) as file:
+    with atomic_file(path, durable=durable) as file:
         file.write(canonical_json(value).encode())
 
 
@@ -106,7 +122,16 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
+def write_parquet(path: Path, table: pa.Table, *, durable: bool = True) -> None:
     """Write a table as zstd Parquet, atomically and with the same bytes for the same table."""
-    with atomic_file(path) as file:
+    with atomic_file(path, durable=durable) as file:
         pq.write_table(table, file, compression="zstd")
+
+
+def is_whole_parquet(path: Path) -> bool:
+    """Whether there is such a file with its footer, which is written last."""
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return True

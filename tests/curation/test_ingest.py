@@ -406,6 +406,17 @@ def test_an_unreadable_folder_is_an_error(tmp_path: Path) -> None:
         find_videos([str(tmp_path)])
 
 
+@pytest.mark.parametrize("lost", ["evidence", "frames"])
+def test_a_video_whose_staged_files_a_power_cut_emptied_is_ingested_again(lost: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [tissue(seed) for seed in range(3)], fps=1)
+    first = ingest(path, tmp_path / "lake", IngestConfig(text="off"))
+    assert first.frames_part is not None
+    part = tmp_path / "lake" / first.frames_part
+    (part if lost == "frames" else part.with_name(part.name.replace(".frames.parquet", ".json"))).write_bytes(b"")
+    assert ingest(path, tmp_path / "lake", IngestConfig(text="off")) == first
+    assert part.stat().st_size > 0
+
+
 def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> None:
     pictures = [tissue(seed) for seed in range(10)]
     short = write_video(tmp_path / "short.mp4", pictures * 10, fps=10)
