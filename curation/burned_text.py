@@ -1,9 +1,9 @@
 """Text burned into the picture: found over the time of a video, and blacked out wherever it may be.
 
-Reading the network's answer for every sample would cost as much as decoding, and an overlay stands still. So the network looks at pictures
-spread over the video, then at a sample every few seconds, and at once where something sharp has come to stand still while the camera
-moves. Text that two looks find at one place is taken to be there throughout; text that one look finds, from the look before to the look
-after. A sample whose neighbouring looks failed was never checked, and must not pass.
+The network's answer for every sample would cost half as much as decoding, and an overlay stands still. So the network looks at pictures
+spread over the video, then at a sample every twenty seconds, and at once where a picture freezes, where something sharp has come to stand
+still while the camera moves, or appears while it does not. Text that two looks find at one place is taken to be there throughout; text that
+one look finds, from the look before to the look after. A sample whose neighbouring looks failed was never checked, and must not pass.
 """
 
 from __future__ import annotations

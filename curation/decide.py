@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,8 +130,7 @@ def decide(samples: list[Sample], config: IngestConfig) -> None:
     out_of_body = smooth_scores(out_of_body_scores(profiles), _window(samples, config))
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share
-    scores = dataclasses.replace(scores_of(samples), settled=[_settled(sample, config) for sample in samples])
-    for sample, reason in zip(samples, drop_reasons(scores, config), strict=True):
+    for sample, reason in zip(samples, drop_reasons(scores_of(samples, config), config), strict=True):
         sample.drop_reason = reason
 
 
@@ -145,7 +143,7 @@ def _settled(sample: Sample, config: IngestConfig) -> str | None:
     return "text" if config.text == "drop" and sample.text_boxes else None
 
 
-def scores_of(samples: Sequence[Sample]) -> FrameScores:
+def scores_of(samples: Sequence[Sample], config: IngestConfig) -> FrameScores:
     """The samples' scores as columns, as the rule wants them."""
 
     def column(values: Sequence[float]) -> Floats:
@@ -162,7 +160,7 @@ def scores_of(samples: Sequence[Sample]) -> FrameScores:
         motion=column([sample.quality.motion for sample in samples]),
         out_of_body=column([sample.out_of_body for sample in samples]),
         phash=[sample.phash for sample in samples],
-        settled=["corrupt" if sample.is_corrupt else None for sample in samples],
+        settled=[_settled(sample, config) for sample in samples],
         is_stored=np.ones(len(samples), bool),
     )
 

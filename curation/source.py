@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,13 +18,12 @@ from curation.scan import Scan, scan_video
 from curation.scratch import scratch_folder
 from curation.stills import scan_stills
 from warehouse.records import VideoInfo, VideoRef
+from warehouse.store import MACHINE_ERRORS
 
 __all__ = ["scan_source"]
 
 _DICOM_PREAMBLE_BYTES = 128
 _DICOM_SUFFIXES = (".dcm", ".dicom")
-
-_MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def scan_source(
@@ -102,7 +100,7 @@ def _local(video: VideoRef, config: IngestConfig, scratch: Path) -> Iterator[Vid
             for place, copy in zip(places, copies, strict=True):
                 fetch(place, copy)
         except OSError as error:
-            if error.errno in _MACHINE_ERRORS:
+            if error.errno in MACHINE_ERRORS:
                 raise
             raise LeftForLater(f"could not be fetched: {error}") from error
         names = tuple(map(str, copies))

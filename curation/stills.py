@@ -18,7 +18,7 @@ from curation.config import IngestConfig
 from curation.container import UnreadableVideo, VideoProbe
 from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame
 from curation.scan import Sample, Scan, measured
-from curation.survey import PICTURE_SIDE, survey_pictures
+from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 
 __all__ = ["scan_stills"]
 
@@ -26,7 +26,6 @@ Image.MAX_IMAGE_PIXELS = None  # the configured limit is checked before anything
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _DAMAGE = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, MemoryError)
 """what Pillow raises for damaged images; SyntaxError among them, for broken PNG"""
-_NUM_PICTURES = 8
 _PTS_STEP_US = 1_000_000
 
 Size = tuple[int, int]
@@ -114,7 +113,7 @@ def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> lis
     scale = min(1.0, PICTURE_SIDE / max(size))
     small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     pictures = []
-    for page in pages[:: -(-len(pages) // _NUM_PICTURES)]:
+    for page in pages[:: -(-len(pages) // NUM_PICTURES)]:
         try:
             pictures.append(np.array(Image.fromarray(_read(images, page)).resize(small, Image.Resampling.BOX)))
         except _DAMAGE:  # it is reported when it is its turn

@@ -17,9 +17,10 @@ from curation.quality import FILTER_WIDTH, inner_mask, shrink
 from curation.text_detector import Box
 from curation.video import VideoProbe, overview_frames
 
-__all__ = ["PICTURE_SIDE", "Geometry", "Survey", "survey_pictures", "survey_video"]
+__all__ = ["NUM_PICTURES", "PICTURE_SIDE", "Geometry", "Survey", "survey_pictures", "survey_video"]
 
-_NUM_PICTURES = 8
+NUM_PICTURES = 8
+"""that are looked at before the samples, at most"""
 PICTURE_SIDE = 800
 """longest side of the pictures that are looked at before the samples"""
 _INSET_SIDE = 480  # pixels; insets are large
@@ -48,7 +49,7 @@ class Survey:
 
 def survey_video(path: str, header: VideoProbe, config: IngestConfig) -> Survey:
     """Find the content area, and the text that stands in several of the pictures."""
-    pictures = overview_frames(path, num_frames=_NUM_PICTURES, max_side=PICTURE_SIDE)
+    pictures = overview_frames(path, num_frames=NUM_PICTURES, max_side=PICTURE_SIDE)
     width, height = header.width, header.height
     if pictures and (pictures[0].shape[1] > pictures[0].shape[0]) != (width > height):
         width, height = height, width

@@ -7,7 +7,6 @@ All three give the same results in the same order. An item whose function raises
 from __future__ import annotations
 
 import concurrent.futures
-import errno
 import functools
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import pebble
 
 from flows.attempt import OUT_OF_MEMORY_EXIT_CODE, Failure, attempt, attempt_guarded, describe
+from warehouse.store import MACHINE_ERRORS
 
 __all__ = [
     "Failure",
@@ -293,5 +293,5 @@ def raise_if_machine_failed(failure: Failure[Any]) -> None:
     Raises:
         OSError: the worker's own.
     """
-    if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+    if failure.errno in MACHINE_ERRORS:
         raise OSError(failure.errno, failure.detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 __all__ = [
+    "MACHINE_ERRORS",
     "atomic_file",
     "canonical_json",
     "content_id",
@@ -27,6 +29,9 @@ __all__ = [
     "write_json",
     "write_parquet",
 ]
+
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""of the operating system, for which the machine and no input is at fault: disk full or over quota, read-only, too many open files"""
 
 _CHUNK_BYTES = 1 << 20
 

@@ -61,7 +61,7 @@ def judge(path: Path, config: IngestConfig) -> Judged:
     if isinstance(scan, UnreadableVideo):
         raise scan
     decide(scan.samples, config)
-    scores = scores_of(scan.samples)
+    scores = scores_of(scan.samples, config)
     _, table = read_truth(path.with_name(f"{path.stem}.truth.parquet"))
     by_time = {round(row["pts_us"] / 1000): row for row in table.to_pylist()}
     truth = [by_time[round(sample.pts_us / 1000)] for sample in scan.samples]

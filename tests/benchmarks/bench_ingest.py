@@ -40,7 +40,7 @@ from curation.ingest import ingest_video
 from curation.pack import write_pack
 from curation.sampling import DecodeReport, SampledFrame
 from curation.scan import measured, spooled
-from curation.survey import survey_pictures
+from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 from flows.runners import Failure, ProcessRunner
 
 ARCHIVE_VIDEOS, ARCHIVE_FRAMES = 130_000, 3.5e9
@@ -101,7 +101,6 @@ def peer(videos: Sequence[str], runner: ProcessRunner, config: IngestConfig) -> 
 def second_pass(folder: str, *, config: IngestConfig) -> None:
     """Filters, search for text and packs over the JPEG files of one video."""
     cv2.setNumThreads(1)
-    num_pictures = 8
     paths = sorted(Path(folder).iterdir())
 
     def frames() -> Iterator[SampledFrame]:
@@ -109,9 +108,12 @@ def second_pass(folder: str, *, config: IngestConfig) -> None:
             rgb = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
             yield SampledFrame(frame_index=number, pts_us=number * 1_000_000, rgb=rgb)
 
-    overview = [np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)) for path in paths[:: max(1, len(paths) // num_pictures)]]
+    overview = [np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)) for path in paths[:: max(1, len(paths) // NUM_PICTURES)]]
     height, width = overview[0].shape[:2]
-    small = [cv2.resize(picture, (800, round(800 * height / width)), interpolation=cv2.INTER_AREA) for picture in overview[:num_pictures]]
+    small = [
+        cv2.resize(picture, (PICTURE_SIDE, round(PICTURE_SIDE * height / width)), interpolation=cv2.INTER_AREA)
+        for picture in overview[:NUM_PICTURES]
+    ]
     survey = survey_pictures(small, (width, height), config)
     with SpooledTemporaryFile() as spool:
         samples = measured(frames(), survey, config, spool, DecodeReport())
