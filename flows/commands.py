@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from curation.config import AuditConfig, CurateConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig, RequalifyConfig
+from curation.config import AuditConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig, RequalifyConfig
+from curation.curate_config import CurateConfig
 from evaluation.config import EvaluateConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
@@ -145,7 +146,7 @@ class Curate:
     """of the dataset: letters, digits, dash and underscore"""
     encoder: str | None = None
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
-    config: Annotated[CurateConfig, arg(name="")]
+    config: OmitArgPrefixes[Annotated[CurateConfig, arg(name="")]]
     execution: Flat = field(default_factory=Execution)
 
 

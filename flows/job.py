@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from flows.runners import Runner
 from warehouse.lake import Lake
-from warehouse.lineage import RunContext, RunPlan, RunRecorder, record_run
+from warehouse.lineage import RunContext, RunPlan, RunRecorder, completed_run_id, record_run, run_outputs
+from warehouse.records import Artifact
 
 __all__ = ["Job"]
 
@@ -23,3 +24,8 @@ class Job:
     def record(self, plan: RunPlan) -> AbstractContextManager[RunRecorder]:
         """Record a run of this job; see `record_run`."""
         return record_run(self.lake, plan, RunContext(runner=self.runner.name, prefect_flow_run_id=self.prefect_flow_run_id))
+
+    def done(self, plan: RunPlan, kind: str) -> Artifact | None:
+        """What a committed run of that plan made, or None where there is none."""
+        run_id = completed_run_id(self.lake, plan)
+        return run_outputs(self.lake, run_id, kind)[0] if run_id else None

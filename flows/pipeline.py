@@ -15,7 +15,8 @@ from prefect import Task, flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from curation.config import CurateConfig, EmbedConfig, IngestConfig
+from curation.config import EmbedConfig, IngestConfig
+from curation.curate_config import CurateConfig
 from evaluation.config import EvaluateConfig
 from flows.curate import run_curate
 from flows.embed import run_embed

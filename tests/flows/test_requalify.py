@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.config import CurateConfig, EmbedConfig, FrameThresholds, IngestConfig, PhantomConfig, RequalifyConfig
+from curation.config import EmbedConfig, FrameThresholds, IngestConfig, PhantomConfig, RequalifyConfig
+from curation.curate_config import CurateConfig, DedupConfig
 from curation.pack import iter_pack
 from curation.phantom import render_video
 from flows.curate import run_curate
@@ -156,7 +157,7 @@ def test_curation_follows_what_is_kept_now(lake: Path) -> None:
         encoder_id = run_embed(job, config=EmbedConfig(image_size=64))
         embedded = {row["pack_id"] for row in job.lake.rows("SELECT pack_id FROM embeddings")}
         assert embedded == {row["pack_id"] for row in job.lake.rows("SELECT DISTINCT pack_id FROM frames WHERE keep")}  # no spare pack
-        config = CurateConfig(size=10_000, dedup_threshold=0.9999)
+        config = CurateConfig(size=10_000, dedup=DedupConfig(dedup_threshold=0.9999))
         first = run_curate(job, name="first", encoder_id=encoder_id, config=config)
 
         run_requalify(job, config=requalify_config(LOOSER))

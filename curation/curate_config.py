@@ -1,0 +1,103 @@
+"""Settings of curation, one record a stage: what a stage does depends on its own record and the seed, and on nothing else here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["ClusterConfig", "CurateConfig", "DedupConfig", "SampleConfig", "ShardConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DedupConfig:
+    """Which candidates are left out as near-duplicates of others."""
+
+    dedup_threshold: float = 0.98
+    """cosine similarity from which a frame is a duplicate of a higher-ranked one in its cluster"""
+    num_dedup_clusters: int | None = None
+    """clusters within which duplicates are looked for; about one for 2,500 frames where not given"""
+    dedup_keep: Literal["farthest", "closest"] = "farthest"
+    """which of two duplicates stays: the one farthest from its centroid (SemDeDup's default) or the closest"""
+
+    def __post_init__(self) -> None:
+        if not -1 < self.dedup_threshold <= 1:
+            raise ValueError(f"dedup_threshold {self.dedup_threshold} is not a cosine; give a number above -1 and at most 1")
+        _at_least(self, 1, "num_dedup_clusters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """Hierarchical k-means."""
+
+    num_clusters: tuple[int, ...] | None = None
+    """clusters per level, finest first; chosen from the number of frames where not given"""
+    num_resamples: int = 3
+    """resampling steps per level above the first fit"""
+    resample_sizes: tuple[int, ...] | None = None
+    """members closest to its centroid that a cluster keeps in a resampling step, per level; from the clusters' sizes where not given"""
+    max_iterations: int = 50
+    """most Lloyd iterations of a fit; it stops earlier when an iteration gains less than 0.01%"""
+
+    def __post_init__(self) -> None:
+        if self.num_clusters is not None and (
+            not self.num_clusters or min(self.num_clusters) < 1 or list(self.num_clusters) != sorted(set(self.num_clusters), reverse=True)
+        ):
+            raise ValueError(f"num_clusters {self.num_clusters} must fall, finest level first; give for example 5000 500 50")
+        if self.resample_sizes is not None and (
+            min(self.resample_sizes, default=0) < 1
+            or (self.num_clusters is not None and len(self.resample_sizes) != len(self.num_clusters))
+        ):
+            raise ValueError(f"resample_sizes {self.resample_sizes} needs one number of at least 1 per level; give for example 10 5 3")
+        _at_least(self, 0, "num_resamples")
+        _at_least(self, 1, "max_iterations")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleConfig:
+    """How the images of a dataset are drawn from the clusters."""
+
+    within_leaf: Literal["random", "closest"] = "random"
+    """how frames are taken from a finest-level cluster"""
+    max_per_video: int | None = None
+    """most frames of one video; no limit where not given"""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_per_video")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig:
+    """How a dataset's images lie in tars."""
+
+    images_per_shard: int = 1000
+    """most images in a tar"""
+    min_shards: int = 8
+    """fewest tars, so that every reader of a pretraining has one; all tars hold the same number of images, or one apart"""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "images_per_shard", "min_shards")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurateConfig:
+    """Deduplication, clustering, sampling and sharding."""
+
+    size: int
+    """images wanted; all candidates are taken, and that is said, where there are fewer"""
+    dedup: DedupConfig = field(default_factory=DedupConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    shard: ShardConfig = field(default_factory=ShardConfig)
+    seed: int = 0
+    """of clustering, sampling and the order in the shards"""
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size {self.size} is no number of images; give 1 or more")
+
+
+def _at_least(config: object, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} {value} is too small; give {least} or more")
