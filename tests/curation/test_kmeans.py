@@ -170,7 +170,7 @@ def test_one_seed_gives_one_result() -> None:
 
 
 def test_a_float16_memmap_gives_what_its_float32_array_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curation.kmeans._BLOCK_VALUES", 8 * 100)  # ten blocks
+    monkeypatch.setattr("curation.nearest._BLOCK_VALUES", 8 * 100)  # ten blocks
     half = blobs(1000).astype(np.float16)
     half.tofile(tmp_path / "points.f16")
     mapped = np.memmap(tmp_path / "points.f16", dtype=np.float16, mode="r", shape=half.shape)
