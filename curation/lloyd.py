@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation.nearest import Floats, Ints, as_float32, assign, assign_and_sum, rows_of
+from curation.nearest import Floats, Ints, assign_and_sum, reassign_and_sum, rows_of
 from curation.seeding import greedy_kmeans_plus_plus
 
 __all__ = ["Level", "fit_kmeans", "reseed_empty"]
 
-_SEED_POINTS_PER_CLUSTER = 64
-"""seeding looks at this many points a cluster; more does not change where the seeds fall, and costs time in proportion"""
 _REPAIR_ROUNDS = 10
 
 
@@ -49,31 +47,27 @@ def fit_kmeans(
         tolerance: stop when an iteration lowers the inertia by less than this share of it.
         spherical: keep the centroids at unit length, for points of unit length compared by cosine.
     """
-    num_points = points.shape[0]
-    sample = points
-    if num_points > _SEED_POINTS_PER_CLUSTER * k:
-        sample = rows_of(points, np.sort(rng.choice(num_points, _SEED_POINTS_PER_CLUSTER * k, replace=False)))
-    centroids = greedy_kmeans_plus_plus(as_float32(sample), k, rng=rng)
+    centroids = greedy_kmeans_plus_plus(points, k, rng=rng)
     if spherical:
-        _to_unit_length(centroids)
-    previous = np.inf
+        centroids = _unit_length(centroids)
+    nearest, distance, sums = assign_and_sum(points, centroids)
+    changed = np.ones(k, np.bool_)
+    inertia = _inertia(distance)
     for _ in range(max_iterations):
-        nearest, distance, sums = assign_and_sum(points, centroids)
-        inertia = float(np.dot(distance, distance))
         counts = np.bincount(nearest, minlength=k)
-        filled = counts > 0
-        if previous - inertia <= tolerance * inertia and filled.all():
-            return Level(centroids, nearest, distance)
-        previous = inertia
-        centroids[filled] = (sums[filled] / counts[filled, None]).astype(np.float32)
-        reseed_empty(centroids, counts, points, distance)
-        if spherical:
-            _to_unit_length(centroids)
-    nearest, distance = assign(points, centroids)
-    for _ in range(_REPAIR_ROUNDS):
-        if not reseed_empty(centroids, np.bincount(nearest, minlength=k), points, distance):
+        moved = changed & (counts > 0)
+        means = (sums[moved] / counts[moved, None]).astype(np.float32)
+        centroids[moved] = _unit_length(means) if spherical else means
+        reseeded = reseed_empty(centroids, counts, points, distance)
+        changed = reassign_and_sum(points, centroids, moved | (counts == 0), nearest, distance, sums)
+        previous, inertia = inertia, _inertia(distance)
+        if not reseeded and previous - inertia <= tolerance * inertia:
             break
-        nearest, distance = assign(points, centroids)
+    for _ in range(_REPAIR_ROUNDS):
+        counts = np.bincount(nearest, minlength=k)
+        if not reseed_empty(centroids, counts, points, distance):
+            break
+        reassign_and_sum(points, centroids, counts == 0, nearest, distance, sums)
     return Level(centroids, nearest, distance)
 
 
@@ -88,5 +82,10 @@ def reseed_empty(centroids: Floats, counts: npt.NDArray[np.int64], points: npt.N
     return len(farthest)
 
 
-def _to_unit_length(centroids: Floats) -> None:
-    centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+def _inertia(distance: Floats) -> float:
+    return float(np.sum(np.square(distance, dtype=np.float64)))
+
+
+def _unit_length(centroids: Floats) -> Floats:
+    unit: Floats = centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-__all__ = ["Floats", "Ints", "as_float32", "assign", "assign_and_sum", "blocks", "num_faiss_gpus", "rows_of"]
+__all__ = ["Floats", "Ints", "as_float32", "assign", "assign_and_sum", "blocks", "num_faiss_gpus", "reassign_and_sum", "rows_of"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
-_BLOCK_VALUES = 1 << 25
-"""float32 values of points held at once when they come from a memmap or as float16: 128 MiB"""
+_BLOCK_VALUES = 1 << 24
+"""values of points worked on at once: 64 MiB as float32, 128 MiB where they are summed in float64"""
 
 
 def assign(points: npt.NDArray[Any], centroids: Floats) -> tuple[Ints, Floats]:
@@ -36,11 +36,64 @@ def assign_and_sum(points: npt.NDArray[Any], centroids: Floats) -> tuple[Ints, F
     for start, block in blocks(points):
         labels, distances = _search(index, block)
         nearest[start : start + len(block)], distance[start : start + len(block)] = labels, distances
-        member = scipy.sparse.csc_array(
-            (np.ones(len(block), np.float32), labels, np.arange(len(block) + 1)), shape=(len(centroids), len(block))
-        )
-        sums += member.tocsr() @ block
+        sums += _sums(block, labels, len(centroids))
     return nearest, distance, sums
+
+
+def reassign_and_sum(
+    points: npt.NDArray[Any],
+    centroids: Floats,
+    moved: npt.NDArray[np.bool_],
+    nearest: Ints,
+    distance: Floats,
+    sums: npt.NDArray[np.float64],
+) -> npt.NDArray[np.bool_]:
+    """`assign_and_sum` again after some centroids have moved, changing its three results in place; exact, and cheaper the fewer moved.
+
+    Every point is compared with the moved centroids. All others are where they were, so none is nearer than the point's own was: only
+    a point whose own centroid moved, and that now has no moved centroid within its old distance, is compared with the others too.
+
+    Args:
+        points: (n, d), as for `assign`.
+        centroids: (k, d) after the move.
+        moved: (k,) which of them differ from those that `nearest`, `distance` and `sums` belong to.
+        nearest: (n,) cluster of each point before, and after.
+        distance: (n,) distance to its centroid before, and after.
+        sums: (k, d) of the points of each cluster before, and after.
+
+    Returns:
+        (k,) which clusters have other members than before; the sums of the others are the same to the last bit.
+    """
+    changed = np.zeros(len(centroids), np.bool_)
+    movers, stayers = np.flatnonzero(moved), np.flatnonzero(~moved)
+    if not len(movers):
+        return changed
+    to_movers, to_stayers = _index(centroids[movers]), _index(centroids[stayers])
+    for start, block in blocks(points):
+        rows = slice(start, start + len(block))
+        old, old_distance = nearest[rows].copy(), distance[rows]
+        own_moved = moved[old]
+        found, new_distance = _search(to_movers, block)
+        new = movers[found].astype(np.int32)
+        stays = ~own_moved & (old_distance <= new_distance)
+        new[stays], new_distance[stays] = old[stays], old_distance[stays]
+        unsure = np.flatnonzero(own_moved & (new_distance > old_distance))
+        if len(stayers) and len(unsure):
+            found, other_distance = _search(to_stayers, block[unsure])
+            nearer = other_distance < new_distance[unsure]
+            new[unsure[nearer]], new_distance[unsure[nearer]] = stayers[found[nearer]], other_distance[nearer]
+        nearest[rows], distance[rows] = new, new_distance
+        gone = np.flatnonzero(new != old)
+        if len(gone):
+            sums += _sums(block[gone], new[gone], len(centroids)) - _sums(block[gone], old[gone], len(centroids))
+            changed[new[gone]] = changed[old[gone]] = True
+    return changed
+
+
+def _sums(points: Floats, labels: Ints, k: int) -> npt.NDArray[np.float64]:
+    member = scipy.sparse.csc_array((np.ones(len(points)), labels, np.arange(len(points) + 1)), shape=(k, len(points)))
+    total: npt.NDArray[np.float64] = member.tocsr() @ points
+    return total
 
 
 def _search(index: Any, block: Floats) -> tuple[Ints, Floats]:
@@ -57,10 +110,8 @@ def _index(centroids: Floats) -> Any:
 
 
 def blocks(points: npt.NDArray[Any]) -> Iterator[tuple[int, Floats]]:
-    """The points as contiguous float32 with the index of each block's first row; a float32 array in memory is one block."""
-    rows = len(points)
-    if isinstance(points, np.memmap) or points.dtype != np.float32:
-        rows = max(1, _BLOCK_VALUES // points.shape[1])
+    """The points as contiguous float32 with the index of each block's first row."""
+    rows = max(1, _BLOCK_VALUES // points.shape[1])
     for start in range(0, len(points), rows):
         yield start, as_float32(points[start : start + rows])
 
