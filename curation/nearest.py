@@ -68,7 +68,8 @@ def reassign_and_sum(
     movers, stayers = np.flatnonzero(moved), np.flatnonzero(~moved)
     if not len(movers):
         return changed
-    to_movers, to_stayers = _index(centroids[movers]), _index(centroids[stayers])
+    to_movers = _index(centroids[movers])
+    to_stayers = _index(centroids[stayers]) if len(stayers) else None
     for start, block in blocks(points):
         rows = slice(start, start + len(block))
         old, old_distance = nearest[rows].copy(), distance[rows]
@@ -78,7 +79,7 @@ def reassign_and_sum(
         stays = ~own_moved & (old_distance <= new_distance)
         new[stays], new_distance[stays] = old[stays], old_distance[stays]
         unsure = np.flatnonzero(own_moved & (new_distance > old_distance))
-        if len(stayers) and len(unsure):
+        if to_stayers is not None and len(unsure):
             found, other_distance = _search(to_stayers, block[unsure])
             nearer = other_distance < new_distance[unsure]
             new[unsure[nearer]], new_distance[unsure[nearer]] = stayers[found[nearer]], other_distance[nearer]
@@ -106,7 +107,8 @@ def _search(index: Any, block: Floats) -> tuple[Ints, Floats]:
 def _index(centroids: Floats) -> Any:
     index = faiss.IndexFlatL2(centroids.shape[1])
     index.add(centroids)
-    return index
+    # On every GPU there is, a copy of the centroids each and the points shared out among them.
+    return faiss.index_cpu_to_all_gpus(index) if num_faiss_gpus() else index
 
 
 def blocks(points: npt.NDArray[Any]) -> Iterator[tuple[int, Floats]]:
