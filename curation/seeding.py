@@ -29,6 +29,11 @@ def greedy_kmeans_plus_plus(points: npt.NDArray[Any], k: int, *, rng: np.random.
     comes, one is accepted with the probability by which its squared distance has shrunk since it was drawn, so that it follows the
     same law as one drawn just then.
 
+    It takes n * k distances and, of candidates to judges, at most 16 * candidates * k**2: for 60,000 points and 1,000 seeds the time
+    of five of Lloyd's full iterations. AFK-MC2 (Bachem et al. 2016) with a chain of 200 takes 100 * k**2, as quadratic in k, and was
+    as flat on one level (KL of the plane, five seeds: mean 0.352, worst 0.380; greedy 0.353 and 0.365); so very many clusters are
+    split (`curation.splitting`) rather than seeded otherwise.
+
     Args:
         points: (n, d) float32 or float16, an array or a memmap; read some times log2(k) + k / 100.
         k: seeds, at most n; equal points are used twice only when there are no others.

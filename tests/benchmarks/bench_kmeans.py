@@ -131,7 +131,7 @@ def divergence_from_uniform(points: Floats, step: float = 0.02) -> float:
 
 
 def faiss_seeded(points: Floats, method: int, seed: int) -> Floats:
-    kmeans = faiss.Kmeans(2, 300, niter=50, seed=seed, max_points_per_centroid=10**9)
+    kmeans = faiss.Kmeans(2, 300, niter=50, seed=seed, max_points_per_centroid=10**9, min_points_per_centroid=1)
     kmeans.cp.init_method = method
     kmeans.train(points)
     return np.asarray(kmeans.centroids)
