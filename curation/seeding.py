@@ -35,7 +35,7 @@ def greedy_kmeans_plus_plus(points: npt.NDArray[Any], k: int, *, rng: np.random.
     split (`curation.splitting`) rather than seeded otherwise.
 
     Args:
-        points: (n, d) float32 or float16, an array or a memmap; read some times log2(k) + k / 100.
+        points: (n, d) float32 or float16, an array or a memmap; read once for every block of candidates.
         k: seeds, at most n; equal points are used twice only when there are no others.
         rng: source of the draws.
         num_candidates: candidates a step; where not given 2 + log(k), and up to 24 where points and seeds are few enough: they make
