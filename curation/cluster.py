@@ -20,7 +20,7 @@ from warehouse.store import atomic_file, write_parquet
 
 __all__ = ["CLUSTER_VERSION", "cluster_frames"]
 
-CLUSTER_VERSION = 1
+CLUSTER_VERSION = 2
 """raise when the same settings would give another tree"""
 
 

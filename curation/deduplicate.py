@@ -16,7 +16,7 @@ from warehouse.records import EmbeddingPart
 
 __all__ = ["DEDUP_VERSION", "deduplicate_frames"]
 
-DEDUP_VERSION = 1
+DEDUP_VERSION = 2
 """raise when the same settings would give other decisions"""
 
 

@@ -39,17 +39,25 @@ __all__ = [
 _SPLIT_FROM = 10_000
 """clusters of a first level from which it is fitted in cells"""
 
+_MOST_FINEST, _MOST_COARSEST = 100_000, 10_000
+
 
 def default_num_clusters(num_points: int) -> tuple[int, ...]:
-    """Clusters per level, finest first: about twenty points in a finest cluster, ten clusters in one of the next level.
+    """Clusters per level, finest first: from six points in a finest cluster, by equal ratios, to 48 points in one of the coarsest.
 
-    At most 100,000 clusters and five levels: 100,000 points give (5000, 500, 50); 1,000 give (50, 5).
+    At most 100,000 of the finest and 10,000 of the coarsest, in four levels: 100,000 points give (16667, 8333, 4166, 2083); small numbers
+    give fewer levels. Steps of two and not of ten, because a coarsest cluster that holds many kinds of picture gives them all one share:
+    over groups of known size (tests/benchmarks/bench_curation.py) samples were the less even the fewer coarsest clusters there were.
     """
     if num_points < 1:
         raise ValueError(f"{num_points} points cannot be clustered; give at least one")
-    levels = [min(100_000, max(1, round(num_points / 20)))]
-    while (levels[-1] >= 100 or (len(levels) == 1 and levels[0] >= 50)) and len(levels) < 5:
-        levels.append(levels[-1] // 10)
+    finest = min(_MOST_FINEST, max(1, round(num_points / 6)))
+    coarsest = min(_MOST_COARSEST, max(1, round(num_points / 48)))
+    ratio = (finest / coarsest) ** (1 / 3)
+    levels = [finest]
+    for step in (1, 2, 3):
+        if 2 <= (num_clusters := round(finest / ratio**step)) < levels[-1]:
+            levels.append(num_clusters)
     return tuple(levels)
 
 

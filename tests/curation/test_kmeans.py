@@ -299,11 +299,11 @@ def test_spherical_centroids_have_unit_length_and_follow_cosine() -> None:
 
 
 def test_defaults_follow_the_number_of_points() -> None:
-    assert default_num_clusters(100_000) == (5000, 500, 50)
-    assert default_num_clusters(1000) == (50, 5)
-    assert default_num_clusters(300) == (15,)
+    assert default_num_clusters(1000) == (167, 84, 42, 21)
+    assert default_num_clusters(100) == (17, 8, 4, 2)
+    assert default_num_clusters(10) == (2,)
     assert default_num_clusters(1) == (1,)
-    assert default_num_clusters(120_000_000) == (100_000, 10_000, 1000, 100, 10)
+    assert default_num_clusters(120_000_000) == (100_000, 46_416, 21_544, 10_000)
     assert default_resample_sizes(100_000, (5000, 500, 50)) == (10, 5, 5)
 
 
