@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import MiniBatchKMeans
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from curation.kmeans import assign, fit_kmeans, hierarchical_kmeans
 
