@@ -218,7 +218,7 @@ def encoder_named(lake: Lake, name: str | None) -> str:
 def encoder_label(lake: Lake, encoder_id: str) -> str:
     """What an encoder was called when it embedded last."""
     rows = lake.rows(
-        """SELECT config ->> 'encoder' AS encoder FROM runs WHERE stage = 'embed' AND config ->> 'encoder_id' = $1
+        """SELECT config ->> 'encoder' AS encoder FROM runs WHERE stage = 'embed' AND (config ->> 'encoder_id') = $1
            ORDER BY ended_at DESC LIMIT 1""",
         [encoder_id],
     )
