@@ -85,9 +85,7 @@ def _summary(sheet: DedupSheet) -> str:
     lines.append("threshold   similar alone   with copies and look-alikes")
     for row in sheet.counts:
         share = f"({100 * row.num_gone / max(sheet.num_frames, 1):.1f}%){' <- chosen' if row.is_current else ''}"
-        lines.append(
-            f"{row.threshold:<9g} {row.num_semantic:>15,} {row.num_gone:>15,} ({share:.1f}%){' <- chosen' if row.is_current else ''}"
-        )
+        lines.append(f"{row.threshold:<9g} {row.num_semantic:>15,} {row.num_gone:>15,} {share}")
     lines += ["", f"exact copies: {sheet.num_copies:,}"]
     lines += [f"closest look-alike {bits} bits apart: {count:,}" for bits, count in sheet.num_by_distance]
     return "\n".join(lines)
