@@ -1,21 +1,49 @@
-"""Semantic deduplication: near-duplicates by cosine similarity of embeddings, looked for inside clusters (SemDeDup, arXiv 2303.09540)."""
+"""Semantic deduplication: near-duplicates by cosine similarity of embeddings, looked for inside clusters (SemDeDup, arXiv 2303.09540).
+
+One order over all frames says who stays, here and for exact copies and look-alikes (`keep_order`); a frame goes when one before it is too
+like it, whether that one stays or not. Therefore each frame's score depends on no threshold, and a frame that is an exact copy of an
+earlier one can be left out of every other search: whatever comes after the copy comes after its original, which is as like it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from curation.curate_config import DedupKeep
 from curation.kmeans import assign, fit_kmeans
 
-__all__ = ["DedupResult", "default_dedup_clusters", "duplicates_at", "nearest_before", "semantic_dedup"]
+__all__ = [
+    "ClusteredPoints",
+    "DedupResult",
+    "cluster_points",
+    "default_dedup_clusters",
+    "duplicates_at",
+    "keep_order",
+    "nearest_before",
+    "semantic_dedup",
+]
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 _FIT_POINTS_PER_CLUSTER = 256
+_FIT_VALUES = 1 << 28
+"""float32 values of points that clusters are fitted to, at most: 1 GiB"""
 _NORMALISE_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ClusteredPoints:
+    """Who is compared with whom."""
+
+    cluster_id: npt.NDArray[np.int32]
+    """(n,)"""
+    distance: Floats
+    """(n,) Euclidean distance of the unit vector to its centroid, of unit length too"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +52,7 @@ class DedupResult:
 
     cluster_id: npt.NDArray[np.int32]
     """(n,)"""
-    nearest: npt.NDArray[np.int64]
+    nearest: Ints
     """(n,) index of that point, -1 for the first of a cluster"""
     similarity: Floats
     """(n,) cosine, -1 for the first of a cluster"""
@@ -37,27 +65,71 @@ def default_dedup_clusters(num_points: int) -> int:
     return max(1, round(num_points / 2500))
 
 
+def keep_order(keep: DedupKeep, *, distance: Floats, blur: Floats | None = None) -> Ints:
+    """(n,) indices of the points, those to keep first; of equals the earlier index.
+
+    Args:
+        keep: the farthest from its cluster's centroid first, the closest first, or the sharpest first.
+        distance: (n,) to the centroid of the point's cluster.
+        blur: (n,) variance of the Laplacian, low is blurred; unknown (NaN) ranks last. Needed for "sharpest".
+
+    Raises:
+        ValueError: the sharpest are to be kept and no blur is given.
+    """
+    if keep != "sharpest":
+        return np.argsort(-distance if keep == "farthest" else distance, kind="stable")
+    if blur is None:
+        raise ValueError("dedup_keep 'sharpest' needs the blur of every point; give it, or keep 'farthest' or 'closest'")
+    return np.argsort(-np.nan_to_num(blur, nan=-np.inf), kind="stable")
+
+
+def cluster_points(embeddings: npt.NDArray[Any], *, num_clusters: int, seed: int, order: Ints | None = None) -> ClusteredPoints:
+    """Cluster by cosine; fitted to a seeded sample of 256 points a cluster (fewer where that exceeds 1 GiB), all assigned in blocks.
+
+    Args:
+        embeddings: (n, d) float32 or float16, an array or a memmap.
+        num_clusters: clusters, at most n.
+        seed: of sample and fit.
+        order: (n,) a fixed order of the points by which the sample is drawn, for a result that does not depend on the rows' order.
+
+    Raises:
+        ValueError: a point is zero or not finite.
+    """
+    num_points, dim = embeddings.shape
+    rng = np.random.default_rng(seed)
+    most = max(num_clusters, min(_FIT_POINTS_PER_CLUSTER * num_clusters, _FIT_VALUES // dim))
+    sample = np.sort(rng.permutation(num_points)[:most])
+    drawn = sample if order is None else order[sample]
+    centroids = fit_kmeans(_unit(embeddings, drawn), num_clusters, rng=rng, max_iterations=20, spherical=True).centroids
+    cluster_id, distance = np.empty(num_points, np.int32), np.empty(num_points, np.float32)
+    for start in range(0, num_points, _NORMALISE_ROWS):
+        rows = slice(start, min(start + _NORMALISE_ROWS, num_points))
+        cluster_id[rows], distance[rows] = assign(_unit(embeddings, rows), centroids)
+    return ClusteredPoints(cluster_id, distance)
+
+
 def semantic_dedup(
     embeddings: npt.NDArray[Any],
     *,
     num_clusters: int,
     threshold: float,
-    keep: Literal["farthest", "closest"] = "farthest",
+    keep: DedupKeep = "farthest",
+    blur: Floats | None = None,
     seed: int,
     block_rows: int = 1024,
 ) -> DedupResult:
-    """Find near-duplicates by the rule of SemDeDup (arXiv 2303.09540, section 3).
+    """Find near-duplicates by the rule of SemDeDup (arXiv 2303.09540, section 3), all in this process.
 
-    Points are clustered by cosine and ranked within their cluster by distance to its centroid, ties by index. A point is a duplicate
-    when any point that ranks before it is at least `threshold` similar, itself a duplicate or not. The similarity is kept, so that
-    another threshold needs no second run (`duplicates_at`). The clusters only say who is compared with whom: they are fitted to a
-    seeded sample of 256 points a cluster.
+    Points are clustered by cosine and ranked (`keep_order`). A point is a duplicate when any point of its cluster that ranks before it is
+    at least `threshold` similar, itself a duplicate or not. The similarity is kept, so that another threshold needs no second run
+    (`duplicates_at`).
 
     Args:
         embeddings: (n, d) float32 or float16, an array or a memmap; scaled to unit length here.
         num_clusters: clusters, at most n; more is faster and misses duplicates that fall in different clusters.
         threshold: cosine similarity, above -1 and at most 1.
-        keep: which point of a cluster ranks first: the one farthest from its centroid, or the closest.
+        keep: which of two duplicates stays.
+        blur: (n,) for "sharpest".
         seed: of the clustering.
         block_rows: rows of a block of similarities; memory is about 4 * block_rows**2 bytes, however large a cluster is.
 
@@ -73,25 +145,16 @@ def semantic_dedup(
         return DedupResult(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.bool_))
     if not 1 <= num_clusters <= num_points:
         raise ValueError(f"num_clusters {num_clusters} does not fit {num_points} points; give 1 to {num_points}")
-    rng = np.random.default_rng(seed)
-    sample = np.sort(rng.permutation(num_points)[: _FIT_POINTS_PER_CLUSTER * num_clusters])
-    centroids = fit_kmeans(_unit(embeddings, sample), num_clusters, rng=rng, max_iterations=20, spherical=True).centroids
-
-    cluster_id = np.empty(num_points, np.int32)
-    distance = np.empty(num_points, np.float32)
-    for start in range(0, num_points, _NORMALISE_ROWS):
-        rows = slice(start, min(start + _NORMALISE_ROWS, num_points))
-        cluster_id[rows], distance[rows] = assign(_unit(embeddings, rows), centroids)
-
+    clustered = cluster_points(embeddings, num_clusters=num_clusters, seed=seed)
     nearest = np.full(num_points, -1, np.int64)
     similarity = np.full(num_points, -1, np.float32)
-    rank_key = -distance if keep == "farthest" else distance
-    order = np.lexsort((rank_key, cluster_id))
-    for members in np.split(order, np.flatnonzero(np.diff(cluster_id[order])) + 1):
-        position, cosine = nearest_before(_unit(embeddings, members), block_rows=block_rows)
+    ranked = keep_order(keep, distance=clustered.distance, blur=blur)
+    order = ranked[np.argsort(clustered.cluster_id[ranked], kind="stable")]
+    for members in np.split(order, np.flatnonzero(np.diff(clustered.cluster_id[order])) + 1):
+        position, cosine = nearest_before(embeddings, members, block_rows=block_rows)
         nearest[members[1:]] = members[position[1:]]
         similarity[members] = cosine
-    return DedupResult(cluster_id, nearest, similarity, similarity >= threshold)
+    return DedupResult(clustered.cluster_id, nearest, similarity, similarity >= threshold)
 
 
 def duplicates_at(result: DedupResult, threshold: float) -> npt.NDArray[np.bool_]:
@@ -99,20 +162,33 @@ def duplicates_at(result: DedupResult, threshold: float) -> npt.NDArray[np.bool_
     return result.similarity >= threshold
 
 
-def nearest_before(ranked: Floats, *, block_rows: int = 1024) -> tuple[npt.NDArray[np.int64], Floats]:
-    """For each unit vector of (n, d), the most similar one before it and their cosine; -1 and -1 for the first.
+def nearest_before(
+    vectors: npt.NDArray[Any], members: Ints, *, first: int = 0, last: int | None = None, block_rows: int = 1024
+) -> tuple[Ints, Floats]:
+    """For each of the ranked members first to last, the position of the most similar member before it, and their cosine.
 
-    Of equally similar ones the earliest is named. Similarities are computed in blocks of block_rows x block_rows.
+    -1 and -1 for the very first; of equally similar ones the earliest is named. Vectors are read and compared block_rows at a time, so
+    that memory does not grow with the cluster.
+
+    Args:
+        vectors: (n, d) an array or a memmap, not scaled.
+        members: (m,) rows of `vectors` that form one cluster, by rank.
+        first: of the members that are looked up; those before are only compared with.
+        last: end of the members that are looked up; all where not given.
+        block_rows: members of a block.
     """
-    num_points = len(ranked)
-    nearest = np.full(num_points, -1, np.int64)
-    similarity = np.full(num_points, -1, np.float32)
-    for row in range(0, num_points, block_rows):
-        rows = slice(row, min(row + block_rows, num_points))
-        best, cosine = nearest[rows], similarity[rows]  # views
-        for column in range(0, rows.stop, block_rows):
-            product = ranked[rows] @ ranked[column : min(column + block_rows, num_points)].T
-            if column == row:
+    last = len(members) if last is None else last
+    nearest = np.full(last - first, -1, np.int64)
+    similarity = np.full(last - first, -1, np.float32)
+    for start in range(first, last, block_rows):
+        stop = min(start + block_rows, last)
+        best, cosine = nearest[start - first : stop - first], similarity[start - first : stop - first]  # views
+        own = _unit(vectors, members[start:stop])
+        for column in (*range(0, start, block_rows), start):
+            is_own = column == start
+            other = own if is_own else _unit(vectors, members[column : min(column + block_rows, start)])
+            product = own @ other.T
+            if is_own:
                 product[np.triu_indices(len(product))] = -np.inf  # itself and those after it
             found = product.argmax(axis=1)
             value = np.clip(product[np.arange(len(product)), found], None, 1)

@@ -171,6 +171,31 @@ def _curate(command: commands.Curate) -> int:
     return _in_job(command.lake, command.execution, curate)
 
 
+def _dedup(command: commands.Dedup) -> int:
+    from flows.dedup import run_dedup_alone
+    from flows.dedup_preview import run_dedup_preview
+    from warehouse.queries import encoder_named
+
+    def dedup(job: Job) -> None:
+        encoder_id = encoder_named(job.lake, command.encoder)
+        if command.preview:
+            print(
+                run_dedup_preview(
+                    job,
+                    encoder_id=encoder_id,
+                    config=command.config,
+                    thresholds=command.thresholds,
+                    num_pairs=command.pairs,
+                    out=command.out,
+                    seed=command.seed,
+                )
+            )
+        else:
+            print(run_dedup_alone(job, encoder_id=encoder_id, config=command.config, seed=command.seed))
+
+    return _in_job(command.lake, command.execution, dedup)
+
+
 def _privacy_audit(command: commands.PrivacyAudit) -> int:
     from flows.audit import run_audit, run_sign_off
 
@@ -306,6 +331,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "requalify": (commands.Requalify, _requalify),
     "embed": (commands.Embed, _embed),
     "curate": (commands.Curate, _curate),
+    "dedup": (commands.Dedup, _dedup),
     "privacy-audit": (commands.PrivacyAudit, _privacy_audit),
     "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),

@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from curation.config import AuditConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig, RequalifyConfig
-from curation.curate_config import CurateConfig
+from curation.curate_config import CurateConfig, DedupConfig
 from evaluation.config import EvaluateConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
 
 __all__ = [
     "Curate",
+    "Dedup",
     "Demo",
     "Doctor",
     "Embed",
@@ -148,6 +149,34 @@ class Curate:
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
     config: OmitArgPrefixes[Annotated[CurateConfig, arg(name="")]]
     execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dedup:
+    """Find copies, look-alikes and similar frames and say which are left out, or show what other thresholds would do."""
+
+    lake: Path
+    """folder of the lake"""
+    encoder: str | None = None
+    """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    preview: bool = False
+    """decide nothing: write a page with the similarity histogram, what each threshold leaves out, and pairs of images at its border"""
+    thresholds: tuple[float, ...] = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995)
+    """cosines that the preview shows, beside --dedup-threshold"""
+    pairs: int = 6
+    """pairs of images on each side of a border"""
+    out: Path | None = None
+    """the preview's file; LAKE/previews/dedup-ID.html unless given"""
+    seed: int = 0
+    """of the clusters that are searched"""
+    config: OmitArgPrefixes[Annotated[DedupConfig, arg(name="")]] = field(default_factory=DedupConfig)
+    execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if not self.thresholds or not all(-1 < threshold <= 1 for threshold in self.thresholds):
+            raise ValueError(f"thresholds {self.thresholds} are not cosines; give numbers above -1 and at most 1")
+        if self.pairs < 1:
+            raise ValueError(f"pairs {self.pairs} is too small; give 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

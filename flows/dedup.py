@@ -1,44 +1,105 @@
-"""Stage run: the candidates to those that are no near-duplicates of others."""
+"""Stage runs: the candidates to their scores against each other, and by these to those that are no duplicates of others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from curation.curate_config import DedupConfig
-from curation.deduplicate import DEDUP_VERSION, deduplicate_frames
+from curation.deduplicate import DEDUP_VERSION, decide_duplicates
+from curation.similarity import SIMILARITY_VERSION, collect_similarities, prepare_search, search_clusters, search_hashes
 from flows.job import Job
-from flows.progress import say
+from flows.progress import say, track
+from flows.runners import successes
 from warehouse import queries
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import plan_run
 from warehouse.records import Artifact, EmbeddingPart
 from warehouse.requalification import effective_requalification
+from warehouse.similarities import dedup_funnel, export_similarities
 
-__all__ = ["run_dedup"]
+__all__ = ["run_dedup", "run_dedup_alone", "run_similarity", "searched"]
 
 
-def run_dedup(job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int) -> Artifact:
-    """Decide which candidates are left out as near-duplicates; returns the deduplication, `num_rows` of which are candidates."""
+def run_similarity(job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int) -> Artifact:
+    """Search the candidates for copies, look-alikes and similar frames; returns the scores, which hold for every threshold."""
     settings = {
-        **asdict(config),
+        **config.search(),
         "seed": seed,
         "candidates": queries.candidates_state(job.lake, parts[0].encoder_id),  # parts hold other frames too, and candidates come and go
     }
     inputs = [*map(artifact_of, parts), *effective_requalification(job.lake)]
-    plan = plan_run(stage="dedup", version=DEDUP_VERSION, config=settings, inputs=inputs, seed=seed)
+    plan = plan_run(stage="similarity", version=SIMILARITY_VERSION, config=settings, inputs=inputs, seed=seed)
+    if done := job.done(plan, "similarity"):
+        return done
+    folder, candidates, out = work / "search", work / "candidates.parquet", work / "similarities.parquet"
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+    with job.record(plan) as run:
+        num_frames = queries.export_candidates(job.lake, parts[0].encoder_id, candidates)
+        search = prepare_search(candidates, parts, lake_root=job.lake.root, folder=folder, config=config, seed=seed)
+        say(
+            f"similarity: {search.num_frames} frames in {search.num_clusters} clusters, the largest of {search.largest_cluster}: "
+            f"{search.num_pairs:,} pairs to compare"
+        )
+        with job.runner.reuse_workers():
+            found = job.runner.map(search_clusters, search.segments, folder=str(folder))
+            cosines = list(track(successes(found, stage="similarity"), description="compare clusters", total=len(search.segments)))
+            tables = job.runner.map(search_hashes, search.tables, folder=str(folder), radius=config.dedup_hash_radius)
+            hashes = list(track(successes(tables, stage="similarity"), description="compare hashes", total=len(search.tables)))
+        similarity_id = collect_similarities(candidates, folder=folder, cosines=[name for _, name in cosines], tables=hashes, out=out)
+        if not queries.is_recorded(job.lake, "similarities", "similarity_id", similarity_id):
+            run.parts("similarities", [out])
+        scores = Artifact(artifact_id=similarity_id, kind="similarity", uri="tables/main/similarities", num_rows=num_frames)
+        run.output(scores)
+        run.metrics.update(num_frames=num_frames, num_clusters=search.num_clusters, num_pairs=search.num_pairs)
+    shutil.rmtree(folder)
+    return scores
+
+
+def run_dedup(job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int) -> Artifact:
+    """Decide which candidates are left out as duplicates; returns the deduplication, `num_rows` of which are candidates."""
+    scores = run_similarity(job, parts=parts, work=work, config=config, seed=seed)
+    plan = plan_run(stage="dedup", version=DEDUP_VERSION, config=config.decision(), inputs=[scores])
     if done := job.done(plan, "dedup"):
         return done
     with job.record(plan) as run:
-        num_frames = queries.export_candidates(job.lake, parts[0].encoder_id, work / "candidates.parquet")
-        dedup_id, num_duplicates = deduplicate_frames(
-            work / "candidates.parquet", parts, lake_root=job.lake.root, out=work / "dedup.parquet", config=config, seed=seed
-        )
+        num_frames = export_similarities(job.lake, scores.artifact_id, work / "similarities.parquet")
+        dedup_id, by_kind = decide_duplicates(work / "similarities.parquet", out=work / "dedup.parquet", config=config)
         dedup = Artifact(artifact_id=dedup_id, kind="dedup", uri="tables/main/dedup", num_rows=num_frames)
         if not queries.is_recorded(job.lake, "dedup", "dedup_id", dedup_id):
             run.parts("dedup", [work / "dedup.parquet"])
         run.output(dedup)
-        run.metrics.update(num_frames=num_frames, num_duplicates=num_duplicates)
-    say(f"dedup: {num_frames} frames, {num_duplicates} near-duplicates of others left out")
+        run.metrics.update(num_frames=num_frames, num_duplicates=sum(by_kind.values()), **by_kind)
+    say(
+        f"dedup: {num_frames} frames, left out as duplicates of others: {by_kind['exact']} copies, {by_kind['perceptual']} look-alikes, "
+        f"{by_kind['semantic']} similar; {num_frames - sum(by_kind.values())} unique"
+    )
     return dedup
+
+
+def run_dedup_alone(job: Job, *, encoder_id: str, config: DedupConfig, seed: int) -> str:
+    """Decide which candidates are duplicates, with no dataset in view; returns the funnel as text."""
+    with _own_folder(job) as work:
+        dedup = run_dedup(job, parts=queries.embedding_parts(job.lake, encoder_id), work=work, config=config, seed=seed)
+    rows = dedup_funnel(job.lake, dedup.artifact_id)
+    width = max(len(step) for step, _ in rows)
+    return "\n".join(f"{step:<{width}}  {count:>12,}" for step, count in rows)
+
+
+def searched(job: Job, *, encoder_id: str, config: DedupConfig, seed: int) -> Artifact:
+    """The scores of the candidates, searched where they are not recorded yet."""
+    with _own_folder(job) as work:
+        return run_similarity(job, parts=queries.embedding_parts(job.lake, encoder_id), work=work, config=config, seed=seed)
+
+
+@contextmanager
+def _own_folder(job: Job) -> Iterator[Path]:
+    work = job.lake.root / "staging" / "dedup" / uuid.uuid4().hex  # two may run at a time
+    work.mkdir(parents=True)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work)

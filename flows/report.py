@@ -33,7 +33,15 @@ __all__ = ["run_report"]
 
 PICTURES_PER_SHEET = 18
 THUMBNAIL_PX = 144
-UNITS = {"ingest": "frames kept", "embed": "frames", "dedup": "frames", "select": "frames", "shard": "images", "pretrain": "steps"}
+UNITS = {
+    "ingest": "frames kept",
+    "embed": "frames",
+    "similarity": "frames",
+    "dedup": "frames",
+    "select": "frames",
+    "shard": "images",
+    "pretrain": "steps",
+}
 
 
 def run_report(job: Job, *, run_id: str, out: Path | None) -> Path:
@@ -110,7 +118,12 @@ def _funnel(facts: summary.RunSummary) -> tuple[FunnelStep, ...]:
         FunnelStep(name="sampled", num_frames=counts.get("sampled", 0), note=f"from {facts.num_videos:,} videos"),
         FunnelStep(name="kept", num_frames=counts.get("kept", 0), note=f"dropped: {dropped}" if dropped else ""),
     ]
-    notes = {"unique": "near-duplicates by embedding left out", "selected": "balanced over the clusters"}
+    notes = {
+        "without copies": "equal pictures left out",
+        "without look-alikes": "equal by perceptual hash left out",
+        "unique": "near-duplicates by embedding left out",
+        "selected": "balanced over the clusters",
+    }
     steps += [
         FunnelStep(name=step, num_frames=count, note=notes.get(step, "")) for step, count in facts.dataset_funnel if step != "candidates"
     ]
@@ -133,7 +146,7 @@ def _dropped(lake: Lake, facts: summary.RunSummary) -> tuple[ContactSheet, ...]:
     num_duplicates = steps.get("candidates", 0) - steps.get("unique", 0)
     if num_duplicates:
         frames = summary.picture_frames(lake, facts.dataset_id, duplicates=True, limit=PICTURES_PER_SHEET)
-        sheets.append(ContactSheet(title="semantic duplicate", num_frames=num_duplicates, pictures=_pictures(lake, frames)))
+        sheets.append(ContactSheet(title="duplicate", num_frames=num_duplicates, pictures=_pictures(lake, frames)))
     return tuple(sheets)
 
 

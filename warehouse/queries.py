@@ -19,6 +19,7 @@ __all__ = [
     "dataset_members",
     "dataset_named",
     "embedding_parts",
+    "encoder_label",
     "encoder_named",
     "export_candidates",
     "export_clustered",
@@ -125,7 +126,7 @@ def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:
     """What sharding needs of each selected frame, with its cluster at every level (finest first)."""
     return lake.query(
-        """SELECT c.* EXCLUDE (blur, pack_id), k.cluster_path FROM selections s JOIN candidates c USING (frame_id)
+        """SELECT c.* EXCLUDE (blur, pack_id, sha256, phash), k.cluster_path FROM selections s JOIN candidates c USING (frame_id)
            JOIN (SELECT frame_id, list(cluster_id ORDER BY level) AS cluster_path FROM clusters WHERE tree_id = $2 GROUP BY frame_id) k
            USING (frame_id) WHERE s.selection_id = $1 ORDER BY s.rank""",
         [selection_id, tree_id],
@@ -212,6 +213,16 @@ def encoder_named(lake: Lake, name: str | None) -> str:
             return str(row["encoder_id"])
     known = ", ".join(sorted({row["encoder"] for row in rows})) or "none"
     raise LakeError(f"no frame in {lake.root} is embedded by {name or 'any encoder'} (known: {known}); run `endoforge embed` first")
+
+
+def encoder_label(lake: Lake, encoder_id: str) -> str:
+    """What an encoder was called when it embedded last."""
+    rows = lake.rows(
+        """SELECT config ->> 'encoder' AS encoder FROM runs WHERE stage = 'embed' AND (config ->> 'encoder_id') = $1
+           ORDER BY ended_at DESC LIMIT 1""",
+        [encoder_id],
+    )
+    return str(rows[0]["encoder"]) if rows else encoder_id[:16]
 
 
 def scores_of(lake: Lake, run_id: str) -> tuple[Score, ...]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 __all__ = ["EMBEDDING_VECTORS", "SCHEMA_VERSION", "TABLES"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
 
@@ -125,13 +125,29 @@ TABLES: dict[str, pa.Schema] = {
     "rejects": pa.schema({"uri": _s, "video_id": _s, "ingest_key": _s, "run_id": _s, "num_bytes": _i64, "reason": _s, "detail": _s}),
     # one row a Parquet part of vectors (EMBEDDING_VECTORS); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
     "embeddings": pa.schema({"part_id": _s, "pack_id": _s, "encoder_id": _s, "path": _s, "num_frames": _i64, "dim": _i32}),
+    # each candidate's scores against those that rank before it, by which any threshold can be decided (curation/similarity.py)
+    "similarities": pa.schema(
+        {
+            "similarity_id": _s,
+            "frame_id": _s,
+            "cluster_id": _i32,
+            "rank": _i64,  # 0 is kept before all others
+            "copy_of_frame_id": _s,  # the first of the same JPEG; null for that one itself. A copy has no other scores
+            "look_alike_frame_id": _s,  # the closest by perceptual hash, in any video; null where none is within the search radius
+            "hash_distance": _i32,  # differing bits of 64
+            "nearest_frame_id": _s,  # the most similar frame of its cluster; null for the first of a cluster
+            "similarity": _f32,  # cosine
+        }
+    ),
     "dedup": pa.schema(
         {
             "dedup_id": _s,
             "frame_id": _s,
             "cluster_id": _i32,
-            "nearest_frame_id": _s,  # the most similar frame that ranks before it in its cluster; null for the first
-            "similarity": _f32,  # cosine
+            "kind": _s,  # what made it a duplicate: exact, perceptual or semantic; null for a unique frame
+            "nearest_frame_id": _s,  # what it is a duplicate of; of a unique frame the most similar before it, null for the first
+            "hash_distance": _i32,  # differing bits of 64, to the closest look-alike
+            "similarity": _f32,  # cosine, to the most similar of its cluster
             "is_duplicate": _b,
         }
     ),

@@ -73,7 +73,7 @@ VIEWS: dict[str, str] = {
         LEFT JOIN removed_frames x ON x.frame_id = f.frame_id""",
     "candidates": """
         SELECT f.frame_id, f.video_id, f.pts_us, f.blur, f.crop_x, f.crop_y, f.crop_width, f.crop_height, f.width, f.height,
-               f.pack_id, f.byte_offset, f.byte_size, p.path AS pack_path
+               f.pack_id, f.byte_offset, f.byte_size, f.sha256, f.phash, p.path AS pack_path
         FROM current_frames f JOIN packs p ON p.pack_id = f.pack_id AND p.video_id = f.video_id AND p.ingest_key = f.ingest_key
         WHERE f.keep AND f.pack_id IS NOT NULL""",
     "funnel": """
@@ -88,11 +88,16 @@ VIEWS: dict[str, str] = {
         steps AS (
             SELECT c.dataset_id, c.name, 1 AS position, 'candidates' AS step, count(*) AS num_frames
             FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
-            UNION ALL SELECT c.dataset_id, c.name, 2, 'unique', count(*) FILTER (NOT d.is_duplicate)
+            UNION ALL SELECT c.dataset_id, c.name, 2, 'without copies', count(*) FILTER (d.kind IS DISTINCT FROM 'exact')
             FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
-            UNION ALL SELECT c.dataset_id, c.name, 3, 'selected', count(*)
+            UNION ALL SELECT c.dataset_id, c.name, 3, 'without look-alikes',
+                   count(*) FILTER (coalesce(d.kind, '') NOT IN ('exact', 'perceptual'))
+            FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
+            UNION ALL SELECT c.dataset_id, c.name, 4, 'unique', count(*) FILTER (NOT d.is_duplicate)
+            FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
+            UNION ALL SELECT c.dataset_id, c.name, 5, 'selected', count(*)
             FROM chosen c JOIN selections s USING (selection_id) GROUP BY ALL
-            UNION ALL SELECT c.dataset_id, c.name, 4, 'in shards', count(DISTINCT f.frame_id)
+            UNION ALL SELECT c.dataset_id, c.name, 6, 'in shards', count(DISTINCT f.frame_id)
             FROM chosen c JOIN shard_frames f USING (dataset_id) GROUP BY ALL)
         SELECT * FROM steps ORDER BY name, position""",
     "audit_status": """

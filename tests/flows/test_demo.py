@@ -38,7 +38,18 @@ def test_typed_again_it_recomputes_nothing(demo: Demo) -> None:
 
 def test_every_stage_is_one_recorded_run_with_its_prefect_flow(demo: Demo) -> None:
     stages = rows(demo, "SELECT stage, count(*) AS n, count(prefect_flow_run_id) AS flows FROM runs GROUP BY stage ORDER BY stage")
-    expected = {"cluster": 1, "dedup": 1, "embed": 1, "evaluate": 3, "ingest": 1, "pretrain": 1, "report": 1, "select": 1, "shard": 1}
+    expected = {
+        "cluster": 1,
+        "dedup": 1,
+        "embed": 1,
+        "evaluate": 3,
+        "ingest": 1,
+        "pretrain": 1,
+        "report": 1,
+        "select": 1,
+        "shard": 1,
+        "similarity": 1,
+    }
     assert stages == [{"stage": stage, "n": n, "flows": n} for stage, n in expected.items()]
 
 
@@ -52,7 +63,7 @@ def test_scores_have_baselines_beside_them(demo: Demo) -> None:
 def test_lineage_leads_from_a_score_back_to_every_video(demo: Demo) -> None:
     score = str(rows(demo, "SELECT score_id FROM scores ORDER BY score_id LIMIT 1")[0]["score_id"])
     tree = succeed("lineage", "--lake", demo.lake, score).out
-    order = ["score", "checkpoint", "dataset", "selection", "cluster_tree", "dedup", "embedding_part", "frame_pack", "video"]
+    order = ["score", "checkpoint", "dataset", "selection", "cluster_tree", "dedup", "similarity", "embedding_part", "frame_pack", "video"]
     assert [kind for kind in order if f"{kind} " not in tree] == []
     for video in (demo.folder / "videos").rglob("*.mp4"):
         assert video.as_uri() in tree

@@ -1,0 +1,27 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.look_alikes import closest_before, hash_tables, merged, unpacked
+
+
+@given(
+    base=st.integers(0, 2**64 - 1),
+    flips=st.lists(st.lists(st.integers(0, 63), max_size=7), min_size=1, max_size=40),
+    others=st.lists(st.integers(0, 2**64 - 1), max_size=20),
+    radius=st.integers(0, 6),
+)
+def test_nothing_within_the_radius_is_missed(base: int, flips: list[list[int]], others: list[int], radius: int) -> None:
+    values = list(dict.fromkeys([base ^ sum(1 << bit for bit in set(places)) for places in flips] + others))
+    hashes = np.array(values, np.uint64)
+    bits, place = unpacked(merged([closest_before(hashes, mask, radius=radius) for mask in hash_tables(radius)], len(hashes)))
+    for later, value in enumerate(values):
+        near = [((value ^ other).bit_count(), earlier) for earlier, other in enumerate(values[:later])]
+        assert (bits[later], place[later]) == min((pair for pair in near if pair[0] <= radius), default=(-1, -1))
+
+
+def test_every_bit_is_in_a_key_and_keys_are_two_bands() -> None:
+    assert hash_tables(0) == (2**64 - 1,)
+    tables = hash_tables(4)
+    assert len(tables) == 15
+    assert np.bitwise_or.reduce(np.array(tables, np.uint64)) == 2**64 - 1
