@@ -106,8 +106,8 @@ class IngestConfig(FrameThresholds):
     all: bool = False
     """take every frame (with keyframes, every keyframe), whatever fps says"""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
-    """auto: PyAV where it can leave out frames that nothing needs (H.264, HEVC), decord elsewhere, as long as that can be trusted with
-    the file; decord: the same for every file; pyav: only that"""
+    """auto: PyAV where it can leave out frames that nothing needs (H.264, HEVC), with all and with large files, decord elsewhere; decord:
+    for every file that it can be trusted with, else PyAV; pyav: only that"""
     max_side: int = 512
     """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
     jpeg_quality: int = 90

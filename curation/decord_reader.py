@@ -38,7 +38,7 @@ from curation.sampling import (
 
 __all__ = ["sample_with_decord"]
 
-_DECORD_MAX_BYTES = 64 << 20  # decord holds the compressed packets of the whole file, and a worker is to stay under 400 MB
+_DECORD_MAX_BYTES = 256 << 20  # decord holds the compressed packets of the whole file
 _DECORD_PACKET_BYTES = 256  # and its own record of each
 _DECORD_CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "mjpeg", "msmpeg4v3")
 

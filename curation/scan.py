@@ -85,7 +85,7 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
         index = index_packets(path, max_packets=config.max_frames)
         survey = survey_video(path, header, config)
         sampling = choose_sampling(config, index)
-        decoder = choose_decoder(header.codec, sampling, index) if config.decoder == "auto" else config.decoder
+        decoder = choose_decoder(header.codec, os.path.getsize(path), sampling, index) if config.decoder == "auto" else config.decoder
         try:
             scan = _scan_with(decoder, path, header, survey, config, spool, index, sampling)
             if not scan.report.is_incomplete:

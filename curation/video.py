@@ -31,13 +31,17 @@ __all__ = [
 ]
 
 
-def choose_decoder(codec: str, sampling: Sampling, index: PacketIndex) -> Decoder:
-    """The quicker one: PyAV where it can leave frames out, and where every frame is wanted; else decord.
+_SMALL_BYTES = 16 << 20
+"""a worker with decord was seen at 340 MB for a file of that size, 390 for one of 25 MB and 640 for one of 240; with PyAV at 280 for all"""
 
-    tests/benchmarks/bench_ingest.py compares them.
+
+def choose_decoder(codec: str, num_bytes: int, sampling: Sampling, index: PacketIndex) -> Decoder:
+    """PyAV where it can leave frames out, where every frame is wanted, and where the file is large; else decord.
+
+    Neither is quicker at a sparse rate where nothing is left out (tests/benchmarks/bench_ingest.py).
     """
     leaves_out = may_leave_out(codec, Fraction(sampling.fps).limit_denominator(100_000), index)
-    return "pyav" if leaves_out or sampling.keyframes or not sampling.fps else "decord"
+    return "pyav" if leaves_out or sampling.keyframes or not sampling.fps or num_bytes > _SMALL_BYTES else "decord"
 
 
 def sample_frames(

@@ -159,10 +159,11 @@ def test_the_decoder_is_pyav_where_it_leaves_frames_out(
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     path = str(write_video(tmp_path / f"a{suffix}", codec=codec, options=options))
     index = index_packets(path)
-    assert choose_decoder(probe(path).codec, choose_sampling(config, index), index) == expected
+    assert choose_decoder(probe(path).codec, 1000, choose_sampling(config, index), index) == expected
+    assert choose_decoder(probe(path).codec, 10**9, choose_sampling(config, index), index) == "pyav"
     damaged = dataclasses.replace(index, has_damage=True)
     if codec.startswith("libx26"):  # then no frame may be left out, and decord says for itself that it declines
-        assert choose_decoder(probe(path).codec, choose_sampling(config, damaged), damaged) == "decord"
+        assert choose_decoder(probe(path).codec, 1000, choose_sampling(config, damaged), damaged) == "decord"
 
 
 def test_only_the_keyframes_that_are_samples_are_decoded_unless_one_is_damaged(tmp_path: Path) -> None:
