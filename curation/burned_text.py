@@ -9,6 +9,7 @@ one look finds, from the look before to the look after. A sample whose neighbour
 from __future__ import annotations
 
 import bisect
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -207,6 +208,7 @@ def _around(one: Box, other: Box) -> Box:
     return Box(x, y, right - x, bottom - y)
 
 
+@functools.lru_cache(maxsize=256)  # every sample holds its boxes: let them be the same objects
 def _padded(box: Box) -> Box:
     """A little larger, so that a place need not be painted again when a later look sees it a pixel wider."""
     x, y = max(0, box.x - _PADDING), max(0, box.y - _PADDING)

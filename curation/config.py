@@ -105,8 +105,9 @@ class IngestConfig(FrameThresholds):
     """decode keyframes alone, and take the first one at or after each time that is due"""
     all: bool = False
     """take every frame (with keyframes, every keyframe), whatever fps says"""
-    decoder: Literal["decord", "pyav"] = "decord"
-    """decord falls back to PyAV by itself for files that it cannot be trusted with"""
+    decoder: Literal["auto", "decord", "pyav"] = "auto"
+    """auto: PyAV where it can leave out frames that nothing needs (H.264, HEVC), with all and with large files, decord elsewhere; decord:
+    for every file that it can be trusted with, else PyAV; pyav: only that"""
     max_side: int = 512
     """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
     jpeg_quality: int = 90

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from curation.burned_text import blacked_out
 from curation.decide import is_spare
@@ -18,57 +20,64 @@ from curation.privacy import pixelated
 from curation.scan import Sample, Scan, spooled
 from curation.text_detector import Box
 from warehouse.records import VideoRef
+from warehouse.schema import TABLES
 
-__all__ = ["frame_rows", "preview_rows"]
+__all__ = ["frames_table", "preview_rows"]
+
+_ROWS_AT_ONCE = 512  # as Python objects a row takes ten times what it takes as columns
 
 _PREVIEWS_PER_REASON = 3
 _PREVIEW_WIDTH = 160
 _PREVIEW_COLUMNS = 12
 
 
-def frame_rows(
-    video: VideoRef, key: str, scan: Scan, ids: list[str], places: Mapping[str, tuple[str, PackEntry]]
-) -> list[dict[str, object]]:
+def frames_table(video: VideoRef, key: str, scan: Scan, ids: list[str], places: Mapping[str, tuple[str, PackEntry]]) -> pa.Table:
     """One row of the table `frames` for each sample, kept or dropped; `places` say in which pack, and where, the stored ones lie."""
-    rows: list[dict[str, object]] = []
+    rows = _frame_rows(video, key, scan, ids, places)
+    parts = [pa.Table.from_pylist([], TABLES["frames"])]
+    while part := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        parts.append(pa.Table.from_pylist(part, TABLES["frames"]))
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _frame_rows(
+    video: VideoRef, key: str, scan: Scan, ids: list[str], places: Mapping[str, tuple[str, PackEntry]]
+) -> Iterator[dict[str, object]]:
     for frame_id, sample in zip(ids, scan.samples, strict=True):
         pack_id, place = places.get(frame_id, (None, None))
         quality = sample.quality
-        rows.append(
-            {
-                "frame_id": frame_id,
-                "video_id": video.video_id,
-                "ingest_key": key,
-                "frame_index": sample.frame_index,
-                "pts_us": sample.pts_us,
-                "decoder": scan.report.decoder,
-                "crop_x": sample.area.x,
-                "crop_y": sample.area.y,
-                "crop_width": sample.area.width,
-                "crop_height": sample.area.height,
-                "blur": quality.blur,
-                "luma": quality.luma,
-                "dark_share": quality.dark_share,
-                "bright_share": quality.bright_share,
-                "specular_share": quality.specular_share,
-                "bubble_share": quality.bubble_share,
-                "stool_share": sample.stool_share,
-                "motion": None if math.isnan(quality.motion) else quality.motion,
-                "out_of_body": None if math.isnan(sample.out_of_body) else sample.out_of_body,
-                "text_share": _text_share(sample.text_boxes, sample.stored_size),
-                "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,
-                "phash": f"{sample.phash:016x}",
-                "keep": sample.drop_reason is None,
-                "drop_reason": sample.drop_reason,
-                "pack_id": pack_id,
-                "byte_offset": place.byte_offset if place else None,
-                "byte_size": place.byte_size if place else None,
-                "width": sample.stored_size[0] if place else None,
-                "height": sample.stored_size[1] if place else None,
-                "sha256": place.sha256 if place else None,
-            }
-        )
-    return rows
+        yield {
+            "frame_id": frame_id,
+            "video_id": video.video_id,
+            "ingest_key": key,
+            "frame_index": sample.frame_index,
+            "pts_us": sample.pts_us,
+            "decoder": scan.report.decoder,
+            "crop_x": sample.area.x,
+            "crop_y": sample.area.y,
+            "crop_width": sample.area.width,
+            "crop_height": sample.area.height,
+            "blur": quality.blur,
+            "luma": quality.luma,
+            "dark_share": quality.dark_share,
+            "bright_share": quality.bright_share,
+            "specular_share": quality.specular_share,
+            "bubble_share": quality.bubble_share,
+            "stool_share": sample.stool_share,
+            "motion": None if math.isnan(quality.motion) else quality.motion,
+            "out_of_body": None if math.isnan(sample.out_of_body) else sample.out_of_body,
+            "text_share": _text_share(sample.text_boxes, sample.stored_size),
+            "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,
+            "phash": f"{sample.phash:016x}",
+            "keep": sample.drop_reason is None,
+            "drop_reason": sample.drop_reason,
+            "pack_id": pack_id,
+            "byte_offset": place.byte_offset if place else None,
+            "byte_size": place.byte_size if place else None,
+            "width": sample.stored_size[0] if place else None,
+            "height": sample.stored_size[1] if place else None,
+            "sha256": place.sha256 if place else None,
+        }
 
 
 def _text_share(boxes: tuple[Box, ...] | None, size: tuple[int, int]) -> float | None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curation.config import IngestConfig
 from curation.decide import decide, is_spare
-from curation.frame_rows import frame_rows, preview_rows
+from curation.frame_rows import frames_table, preview_rows
 from curation.identify import LeftForLater
 from curation.pack import PackEntry, write_pack
 from curation.scan import Sample, Scan, spooled
@@ -30,7 +30,7 @@ from warehouse.store import content_id, is_whole_parquet, read_json, write_json,
 
 __all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
 
-INGEST_VERSION = 2
+INGEST_VERSION = 3
 SCRATCH = "staging/scratch"
 """where, below the lake's root, fetched and unwrapped files lie while they are decoded"""
 
@@ -149,8 +149,7 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
     pack = _pack(video, root, f"{path}.tar", kept, spool, places)
     spare = _pack(video, root, f"{path}.spare.tar", spared, spool, places) if config.store_dropped else None
     part = _staged(video.video_id, key)
-    rows = frame_rows(video, key, scan, ids, places)
-    write_parquet(root / f"{part}.frames.parquet", pa.Table.from_pylist(rows, TABLES["frames"]), durable=False)
+    write_parquet(root / f"{part}.frames.parquet", frames_table(video, key, scan, ids, places), durable=False)
     previews = preview_rows(key, ids, samples, spool)
     write_parquet(root / f"{part}.previews.parquet", pa.Table.from_pylist(previews, TABLES["previews"]), durable=False)
     row = VideoRow(

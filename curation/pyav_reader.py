@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import version
+from typing import Literal
 
 import av.logging
 import numpy as np
@@ -19,7 +21,7 @@ from curation.container import PacketIndex, is_unindexed, opened
 from curation.deinterlace import deinterlaced, with_neighbours
 from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, due_frames, expected_frames, log_line, microseconds, sample_slot
 
-__all__ = ["overview_frames", "sample_with_pyav"]
+__all__ = ["may_leave_out", "overview_frames", "sample_with_pyav"]
 
 # PyAV drops a log line that repeats the last one, be that of another video: whether damage is seen would depend on what was read before
 av.logging.set_skip_repeated(False)
@@ -68,7 +70,8 @@ def sample_with_pyav(
     with opened(path) as (container, stream):
         time_base = stream.time_base or Fraction(1, 1_000_000)
         frame_ticks = _ticks_per_frame(stream, time_base)
-        wanted = None if keyframes or thorough else _wanted(stream, fps, index)
+        leaves_out = not thorough and may_leave_out(stream.codec.canonical_name, fps, index)
+        wanted = _wanted(fps, index, keyframes=keyframes) if leaves_out else None
         missing = set(wanted or ())
         if wanted is not None:
             first = int(in_order[0])
@@ -92,11 +95,10 @@ def sample_with_pyav(
                     rgb = _rgb(deinterlaced(frame, *near), size)
                     yield SampledFrame(frame_index=number, pts_us=microseconds(ticks, time_base), rgb=rgb, is_corrupt=is_corrupt)
             num_seen += 1
-        expected, what = (
-            (int(index.is_key.sum()), "keyframes") if keyframes else (expected_frames(container, stream, index), "declared frames")
-        )
+        num_keys = int(index.is_key.sum())
+        expected, what = (num_keys, "keyframes") if keyframes else (expected_frames(container, stream, index), "declared frames")
     if wanted is not None:  # frames left out on purpose count as passed
-        num_seen = report.num_frames_decoded = len(in_order) - len(missing)
+        num_seen = report.num_frames_decoded = (num_keys if keyframes else len(in_order)) - len(missing)
     if index.error:
         report.problems.append(f"the file could not be read to its end: {index.error}")
     if num_seen < expected:
@@ -109,6 +111,7 @@ def sample_with_pyav(
         report.problems.append(f"{report.num_frames_corrupt} of {num_seen} frames are damaged or predicted from damaged ones")
     if damage.messages:
         report.problems.append("the decoder logged: " + "; ".join(damage.messages))
+    report.is_incomplete = wanted is not None and bool(report.problems)
 
 
 class _DamageMap:
@@ -152,19 +155,23 @@ def _sound(neighbour: tuple[VideoFrame, bool] | None) -> VideoFrame | None:
     return None if neighbour is None or neighbour[1] else neighbour[0]
 
 
-def _wanted(stream: VideoStream, fps: Fraction, index: PacketIndex) -> frozenset[int] | None:
-    """Presentation times of the samples, where the rest may be left out as far as nothing is predicted from it; None where not.
+def may_leave_out(codec: str, fps: Fraction, index: PacketIndex) -> bool:
+    """Whether frames that are no samples may be left out as far as nothing is predicted from them.
 
     In most H.264 and HEVC half of the frames or more are such. It takes an index that names every sample beforehand.
     """
     keys = np.flatnonzero(index.is_key)
     is_sound = not (index.has_damage or index.has_hidden or index.error) and len(np.unique(index.pts)) == len(index.pts) > 0
-    if not fps or not is_sound or stream.codec.canonical_name not in _SKIPPING_CODECS:
-        return None
-    if not len(keys) or keys[0] != 0 or index.pts[0] != index.pts.min():
-        return None
-    in_order = np.sort(index.pts)
-    return frozenset(int(in_order[number]) for number in due_frames(index, fps))
+    if not fps or not is_sound or codec not in _SKIPPING_CODECS:
+        return False
+    return bool(len(keys) and keys[0] == 0 and index.pts[0] == index.pts.min())
+
+
+def _wanted(fps: Fraction, index: PacketIndex, *, keyframes: bool) -> frozenset[int]:
+    """Presentation times of the samples."""
+    candidates = replace(index, pts=index.pts[index.is_key], is_key=index.is_key[index.is_key]) if keyframes else index
+    in_order = np.sort(candidates.pts)
+    return frozenset(int(in_order[number]) for number in due_frames(candidates, fps))
 
 
 def _decoded(
@@ -172,11 +179,12 @@ def _decoded(
 ) -> Iterator[tuple[VideoFrame, bool]]:
     """All frames, or all keyframes, in presentation order, and whether each is damaged; errors go to `damage`, never up.
 
-    With `wanted` only the frames at those times and those that others are predicted from; all again from the first sign of damage or of
-    interlacing on, where neighbours count.
+    With `wanted` only the frames at those times and, unless `keyframes`, those that others are predicted from; all again from the first
+    sign of damage or of interlacing on, where neighbours count.
     """
-    if keyframes:
-        stream.codec_context.skip_frame = "NONKEY"
+    all_of_them: Literal["NONKEY", "DEFAULT"] = "NONKEY" if keyframes else "DEFAULT"
+    unwanted: Literal["ALL", "NONREF"] = "ALL" if keyframes else "NONREF"
+    stream.codec_context.skip_frame = all_of_them
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
@@ -194,7 +202,8 @@ def _decoded(
                         if packet.size:
                             damage.enter(packet)
                         if wanted is not None:
-                            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                            # also what is skipped passes through the decoder: it may bring new parameters
+                            stream.codec_context.skip_frame = all_of_them if packet.pts in wanted or not packet.size else unwanted
                         frames = packet.decode()
                 except FFmpegError as failure:
                     failures = [log_line(str(failure.strerror))]
@@ -203,7 +212,7 @@ def _decoded(
                 damage.log(failures or ["a packet is flagged corrupt"])
             if wanted is not None and (failures or any(frame.interlaced_frame for frame in frames)):
                 wanted = None
-                stream.codec_context.skip_frame = "DEFAULT"
+                stream.codec_context.skip_frame = all_of_them
             if packet is None:
                 return
             for frame in frames:

@@ -82,6 +82,8 @@ class DecodeReport:
     num_frames_decoded: int = 0
     """frames passed, whether decoded or skipped on the way to a later sample's keyframe"""
     num_frames_corrupt: int = 0
+    is_incomplete: bool = False
+    """something is wrong, and some frames were left out, in which more may be: decode again, thoroughly"""
     problems: list[str] = field(default_factory=list)
     """what was wrong, in sentences; empty for a sound video"""
 

@@ -16,7 +16,7 @@ from curation.content_area import ContentArea
 from curation.phash import perceptual_hash
 from curation.privacy import color_profile
 from curation.quality import FrameQuality, measure, shrink
-from curation.sampling import Decoder, choose_sampling
+from curation.sampling import Decoder, Sampling, choose_sampling
 from curation.survey import Geometry, Survey, survey_video
 from curation.text_detector import Box
 from curation.video import (
@@ -26,6 +26,7 @@ from curation.video import (
     SampledFrame,
     UnreadableVideo,
     VideoProbe,
+    choose_decoder,
     index_packets,
     probe,
     sample_frames,
@@ -83,15 +84,19 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
             return UnreadableVideo("too_large", f"pictures of {size} exceed max_pixels={config.max_pixels}; raise the limit to take them")
         index = index_packets(path, max_packets=config.max_frames)
         survey = survey_video(path, header, config)
-        thorough = False
-        if config.decoder == "decord":
-            try:
-                return _scan_with("decord", path, header, survey, config, spool, index)
-            except DecoderDisagreement as disagreement:
-                thorough = disagreement.is_damage
-                spool.seek(0)
-                spool.truncate()
-        return _scan_with("pyav", path, header, survey, config, spool, index, thorough=thorough)
+        sampling = choose_sampling(config, index)
+        decoder = choose_decoder(header.codec, os.path.getsize(path), sampling, index) if config.decoder == "auto" else config.decoder
+        try:
+            scan = _scan_with(decoder, path, header, survey, config, spool, index, sampling)
+            if not scan.report.is_incomplete:
+                return scan
+            thorough = True
+        except DecoderDisagreement as disagreement:
+            thorough = disagreement.is_damage
+        # where something is wrong every frame is looked at, whichever decoder came upon it
+        spool.seek(0)
+        spool.truncate()
+        return _scan_with("pyav", path, header, survey, config, spool, index, sampling, thorough=thorough)
     except UnreadableVideo as failure:
         return failure
     except (ValueError, RuntimeError, ArithmeticError, LookupError, cv2.error) as failure:
@@ -107,11 +112,11 @@ def _scan_with(
     config: IngestConfig,
     spool: IO[bytes],
     index: PacketIndex,
+    sampling: Sampling,
     *,
     thorough: bool = False,
 ) -> Scan:
     report = DecodeReport()
-    sampling = choose_sampling(config, index)
     frames = sample_frames(
         path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index, thorough=thorough
     )

@@ -1,7 +1,7 @@
 """Video in, frames sampled in presentation time out.
 
-decord is the default decoder. PyAV first reads the packets' timestamps (no decoding), and decord is used only where those prove it safe.
-Where decord then raises `DecoderDisagreement`, start again with decoder="pyav".
+PyAV first reads the packets' timestamps (no decoding); `choose_decoder` says which decoder is the quicker. decord is used only where the
+packets prove it safe. Where it then raises `DecoderDisagreement`, start again with decoder="pyav".
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from fractions import Fraction
 
 from curation.container import PacketIndex, UnreadableVideo, VideoProbe, index_packets, probe
 from curation.decord_reader import sample_with_decord
-from curation.pyav_reader import overview_frames, sample_with_pyav
-from curation.sampling import Decoder, DecoderDisagreement, DecodeReport, SampledFrame, sample_slot
+from curation.pyav_reader import may_leave_out, overview_frames, sample_with_pyav
+from curation.sampling import Decoder, DecoderDisagreement, DecodeReport, SampledFrame, Sampling, sample_slot
 
 __all__ = [
     "DecodeReport",
@@ -22,12 +22,26 @@ __all__ = [
     "SampledFrame",
     "UnreadableVideo",
     "VideoProbe",
+    "choose_decoder",
     "index_packets",
     "overview_frames",
     "probe",
     "sample_frames",
     "sample_slot",
 ]
+
+
+_SMALL_BYTES = 16 << 20
+"""a worker with decord was seen at 340 MB for a file of that size, 390 for one of 25 MB and 640 for one of 240; with PyAV at 280 for all"""
+
+
+def choose_decoder(codec: str, num_bytes: int, sampling: Sampling, index: PacketIndex) -> Decoder:
+    """PyAV where it can leave frames out, where every frame is wanted, and where the file is large; else decord.
+
+    Neither is quicker at a sparse rate where nothing is left out (tests/benchmarks/bench_ingest.py).
+    """
+    leaves_out = may_leave_out(codec, Fraction(sampling.fps).limit_denominator(100_000), index)
+    return "pyav" if leaves_out or sampling.keyframes or not sampling.fps or num_bytes > _SMALL_BYTES else "decord"
 
 
 def sample_frames(
@@ -55,7 +69,7 @@ def sample_frames(
     index = index if index is not None else index_packets(path)
     rate = Fraction(fps).limit_denominator(100_000)
     if keyframes:
-        return sample_with_pyav(path, rate, report, index, keyframes=True)
+        return sample_with_pyav(path, rate, report, index, keyframes=True, thorough=thorough)
     if decoder == "decord":
         return sample_with_decord(path, rate, report, index)
     return sample_with_pyav(path, rate, report, index, thorough=thorough)

@@ -1,14 +1,17 @@
 """Source frames per second of ingest, beside the decoder alone and beside what one would type instead, as ratios from one run.
 
-Usage: python tests/benchmarks/bench_ingest.py VIDEO ... [--workers 2] [--repeats 3] [--memory]
+Usage: python tests/benchmarks/bench_ingest.py VIDEO ... [--workers 2] [--repeats 3] [--minutes 5] [--memory]
 
 Needs ffmpeg. The corpus is six videos of 1280x1024 from a generator that is not part of the repository; without arguments the laparoscopy
-clip of ENDOFORGE_REAL_DATA is taken, which is too short to say much. Every contender works on as many videos at a time as there are
-workers, one thread each; ours in workers that have ingested something before, as they have in an archive. Numbers are medians.
+clip of ENDOFORGE_REAL_DATA is taken, which is too short to say much: a video costs its survey whatever its length, so with --minutes each
+is repeated to that length, as an archive's are. Every contender works on as many videos at a time as there are workers; ours in workers
+that have ingested something before, as they have in an archive. Numbers are medians.
 
   limit   ffmpeg -threads 1 -f null: decoding alone
   ingest  the whole of it: hash, survey, decoding, every filter, search for text, JPEG, packs and Parquet
-  peer    ffmpeg -vf fps=1 -q:v 2 to JPEG files, then the same filters, search for text and packs over these in a second pass
+  peer    ffmpeg -vf fps=1 -q:v 2 to JPEG files, with as many threads as ffmpeg takes by itself; then, one process a core, the same filters,
+          search for text and packs over these in a second pass
+  GOP     ingest and keyframes once more, over those of the videos whose keyframes are at most a second apart
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from curation.decide import SPARE_REASONS, decide
 from curation.discover import hash_video
 from curation.ingest import ingest_video
 from curation.pack import write_pack
-from curation.sampling import DecodeReport, SampledFrame
+from curation.sampling import DecodeReport, SampledFrame, keyframe_spacing_s
 from curation.scan import measured, spooled
 from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 from flows.runners import Failure, ProcessRunner
@@ -61,14 +64,22 @@ PARTS = {  # functions whose time, with all they call, is one part of an ingest
 
 
 def ffmpeg(*arguments: str) -> None:
-    """Run it single-threaded and quietly."""
-    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", "-threads", "1", *arguments], check=True)
+    """Run it quietly."""
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments], check=True)
+
+
+def repeated(path: str, minutes: float, folder: str) -> str:
+    """The video over and over to about that length, its packets copied."""
+    long = Path(folder, Path(path).name)
+    times = max(1, round(minutes * 60 / probe(path).duration_s))
+    ffmpeg("-stream_loop", str(times - 1), "-i", path, "-map", "0:v:0", "-c", "copy", str(long))
+    return str(long)
 
 
 def decode_only(videos: Sequence[str], workers: int) -> None:
     """The limit."""
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda path: ffmpeg("-i", path, "-f", "null", "-"), videos))
+        list(pool.map(lambda path: ffmpeg("-threads", "1", "-i", path, "-f", "null", "-"), videos))
 
 
 def ingest(videos: Sequence[str], runner: ProcessRunner, config: IngestConfig) -> None:
@@ -166,16 +177,12 @@ def _ingest_and_peak(path: str, lake: str, config: IngestConfig) -> float:
 
 
 def memory(path: str) -> None:
-    """Worker memory over ten minutes and an hour of the same video."""
-    duration_s = probe(path).duration_s
-    for decoder in ("decord", "pyav"):
-        peaks = []
-        for minutes in (10, 60):
-            with tempfile.TemporaryDirectory() as folder:
-                long = f"{folder}/long.mp4"
-                ffmpeg("-stream_loop", str(round(minutes * 60 / duration_s) - 1), "-i", path, "-c", "copy", long)
-                peaks.append(f"{minutes} min {peak_mb(long, IngestConfig(decoder=decoder)):.0f} MB")
-        print(f"peak memory of a worker, {decoder}: {', '.join(peaks)}")
+    """Worker memory over ten minutes and an hour of the same video; decord itself declines what it would hold too much of."""
+    peaks = []
+    for minutes in (10, 60):
+        with tempfile.TemporaryDirectory() as folder:
+            peaks.append(f"{minutes} min {peak_mb(repeated(path, minutes, folder), IngestConfig()):.0f} MB")
+    print(f"peak memory of a worker: {', '.join(peaks)}")
 
 
 def main() -> None:
@@ -185,30 +192,45 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", action="store_true", help="only worker memory over 10 and 60 minutes of the first video")
+    parser.add_argument("--minutes", type=float, default=0, help="repeat each video to this length; 0 leaves them as they are")
     arguments = parser.parse_args()
     default = Path(os.environ.get("ENDOFORGE_REAL_DATA", ".")) / "videos" / "laparoscopy" / "rvimlab_endo.mp4"
     videos = arguments.videos or [str(default)]
     if arguments.memory:
         return memory(videos[0])
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.minutes:
+            videos = [repeated(path, arguments.minutes, folder) for path in videos]
+        compare(videos, arguments.workers, arguments.repeats)
+
+
+def compare(videos: list[str], workers: int, repeats: int) -> None:
+    """Print the contenders' speed and where the time of one worker goes."""
     num_frames = sum(len(index_packets(path).pts) for path in videos)
     hours = sum(probe(path).duration_s for path in videos) / 3600
-    print(f"{len(videos)} videos, {num_frames} frames, {hours * 60:.1f} minutes; {arguments.workers} workers")
-    runner = ProcessRunner(arguments.workers)
+    print(f"{len(videos)} videos, {num_frames} frames, {hours * 60:.1f} minutes; {workers} workers")
+    runner = ProcessRunner(workers)
     with runner.reuse_workers():
         contenders: dict[str, Callable[[], None]] = {
-            "limit: ffmpeg, decode only": partial(decode_only, videos, arguments.workers),
+            "limit: ffmpeg, decode only": partial(decode_only, videos, workers),
             "ingest": partial(ingest, videos, runner, IngestConfig()),
-            "ingest, PyAV": partial(ingest, videos, runner, IngestConfig(decoder="pyav")),
+            "ingest, decord": partial(ingest, videos, runner, IngestConfig(decoder="decord")),
             "ingest, text off": partial(ingest, videos, runner, IngestConfig(text="off")),
             "ingest, keyframes": partial(ingest, videos, runner, IngestConfig(keyframes=True)),
             "peer: ffmpeg fps=1, 2nd pass": partial(peer, videos, runner, IngestConfig()),
         }
-        ingest(videos[: arguments.workers], runner, IngestConfig())  # imports, page cache
-        times = {name: seconds(function, arguments.repeats) for name, function in contenders.items()}
+        ingest(videos[:workers], runner, IngestConfig())  # imports, page cache
+        times = {name: seconds(function, repeats) for name, function in contenders.items()}
+        close = [path for path in videos if keyframe_spacing_s(index_packets(path)) <= 1.001]
+        pair = [seconds(partial(ingest, close, runner, IngestConfig(keyframes=only)), repeats) for only in (False, True)] if close else []
     limit, ours = times["limit: ffmpeg, decode only"], times["ingest"]
     for name, time_s in times.items():
         print(f"  {name:30s} {num_frames / time_s:8.0f} frames/s   {limit / time_s:5.2f} of the limit   {ours / time_s:5.2f} times ingest")
-    core_s = ours * arguments.workers
+    if pair:
+        print(
+            f"  over the {len(close)} videos with a keyframe a second, keyframes alone are {pair[0] / pair[1]:.2f} times as fast as ingest"
+        )
+    core_s = ours * workers
     print(f"ingest takes {core_s / hours / 60:.1f} core minutes an hour of video of this size")
     print(f"{ARCHIVE_VIDEOS} videos with {ARCHIVE_FRAMES:.1e} frames of it would take")
     for cores in (1, 32, 1000):

@@ -139,7 +139,7 @@ def test_every_sample_gets_a_row_and_the_reason_it_was_dropped_for(film: Path, t
     assert [row["keep"] for row in rows] == [reason is None for reason in EXPECTED]
     assert all((row["byte_offset"] is None) == (row["drop_reason"] == "out_of_body") == (row["sha256"] is None) for row in rows)
     assert all("." not in row["frame_id"] and row["frame_id"].endswith(f"-{row['pts_us']:011d}") for row in rows)
-    assert (rows[0]["motion"], rows[0]["decoder"]) == (None, "decord")
+    assert (rows[0]["motion"], rows[0]["decoder"]) == (None, "PyAV")
 
 
 def test_the_video_row_counts_what_the_frame_rows_hold(film: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from curation.video import (
     DecoderDisagreement,
     DecodeReport,
     UnreadableVideo,
+    choose_decoder,
     index_packets,
     overview_frames,
     probe,
@@ -139,6 +140,47 @@ def test_auto_takes_keyframes_where_they_are_close_enough(config: IngestConfig, 
     index = index_packets(str(path))
     assert keyframe_spacing_s(index) == pytest.approx(gop / 25)
     assert choose_sampling(config, index) == expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "config", "expected"),
+    [
+        (".mp4", "libx264", IngestConfig(), "pyav"),
+        (".mp4", "libx265", IngestConfig(), "pyav"),
+        (".avi", "mpeg4", IngestConfig(), "decord"),
+        (".avi", "mpeg4", IngestConfig(all=True), "pyav"),
+        (".webm", "libvpx-vp9", IngestConfig(), "decord"),
+        (".webm", "libvpx-vp9", IngestConfig(keyframes=True), "pyav"),
+    ],
+)
+def test_the_decoder_is_pyav_where_it_leaves_frames_out(
+    suffix: str, codec: str, config: IngestConfig, expected: str, tmp_path: Path
+) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    path = str(write_video(tmp_path / f"a{suffix}", codec=codec, options=options))
+    index = index_packets(path)
+    assert choose_decoder(probe(path).codec, 1000, choose_sampling(config, index), index) == expected
+    assert choose_decoder(probe(path).codec, 10**9, choose_sampling(config, index), index) == "pyav"
+    damaged = dataclasses.replace(index, has_damage=True)
+    if codec.startswith("libx26"):  # then no frame may be left out, and decord says for itself that it declines
+        assert choose_decoder(probe(path).codec, 1000, choose_sampling(config, damaged), damaged) == "decord"
+
+
+def test_only_the_keyframes_that_are_samples_are_decoded_unless_one_is_damaged(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", options={"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:log-level=0"})
+    reports = DecodeReport(), DecodeReport()
+    quick = list(sample_frames(str(path), fps=1, keyframes=True, report=reports[0]))
+    thorough = list(sample_frames(str(path), fps=1, keyframes=True, report=reports[1], thorough=True))
+    assert [frame.pts_us for frame in quick] == [frame.pts_us for frame in thorough] == [0, 1_440_000, 2_400_000]
+    assert all((one.rgb == other.rgb).all() for one, other in zip(quick, thorough, strict=True))
+    assert reports[0] == reports[1]
+    with av.open(str(path)) as container:
+        place = next((packet.pos, packet.size) for packet in container.demux(video=0) if packet.is_keyframe and packet.pts)
+    assert place[0] is not None
+    content = bytearray(path.read_bytes())
+    content[place[0] : place[0] + place[1]] = bytes(place[1])  # the second keyframe, which is no sample
+    path.write_bytes(bytes(content))
+    assert [frame.pts_us for frame in sample_frames(str(path), fps=1, keyframes=True)] == [0, 1_440_000, 2_400_000]
 
 
 def test_a_stream_without_keyframes_is_decoded_whole(tmp_path: Path) -> None:
