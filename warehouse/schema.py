@@ -9,7 +9,7 @@ import pyarrow as pa
 
 __all__ = ["EMBEDDING_VECTORS", "SCHEMA_VERSION", "TABLES"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
 
@@ -125,6 +125,20 @@ TABLES: dict[str, pa.Schema] = {
     "rejects": pa.schema({"uri": _s, "video_id": _s, "ingest_key": _s, "run_id": _s, "num_bytes": _i64, "reason": _s, "detail": _s}),
     # one row a Parquet part of vectors (EMBEDDING_VECTORS); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
     "embeddings": pa.schema({"part_id": _s, "pack_id": _s, "encoder_id": _s, "path": _s, "num_frames": _i64, "dim": _i32}),
+    # the candidates that a hold-out leaves out, one row each; the match is with one held-out picture, of several that it resembles most
+    "holdout": pa.schema(
+        {
+            "holdout_id": _s,
+            "frame_id": _s,
+            "match_kind": _s,  # patient, video, perceptual or embedding
+            "reference_sha256": _s,  # content of the held-out picture or video; null where a name or a patient matched
+            "reference": _s,  # its name below the folder, or in the table, that was given; of a patient the hold-out's
+            "via_frame_id": _s,  # the copy for which this frame of the same video or patient goes too; null for the copy itself
+            "hash_distance": _i32,  # differing bits of 64
+            "similarity": _f32,  # cosine of the embeddings, of the frame and the nearest view of the held-out picture
+            "correlation": _f32,  # of local detail, one picture laid over the other
+        }
+    ),
     "dedup": pa.schema(
         {
             "dedup_id": _s,
