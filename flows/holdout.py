@@ -54,8 +54,8 @@ def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) 
     encoder = EmbedConfig(encoder=lake_side.encoder_name(job.lake, encoder_id))
     if held_out.files and load_encoder(encoder).encoder_id != encoder_id:
         raise HoldoutError(
-            f"the frames were embedded by another {encoder.encoder!r} than is here (weights or image size differ), and what is held out must "
-            "be embedded by the same; run `endoforge embed` with the one that is here, then curate again"
+            f"the frames were embedded by another {encoder.encoder!r} than is here (weights or image size differ), and what is held out "
+            "must be embedded by the same; run `endoforge embed` with the one that is here, then curate again"
         )
     work = job.lake.root / "staging" / "holdout" / plan.run_id
     shutil.rmtree(work, ignore_errors=True)  # what a killed run left

@@ -37,7 +37,7 @@ def encoder_name(lake: Lake, encoder_id: str) -> str:
     """
     rows = lake.rows(
         """SELECT config ->> 'encoder' AS encoder FROM runs
-           WHERE stage = 'embed' AND status = 'complete' AND config ->> 'encoder_id' = $1 ORDER BY ended_at DESC LIMIT 1""",
+           WHERE stage = 'embed' AND status = 'complete' AND (config ->> 'encoder_id') = $1 ORDER BY ended_at DESC LIMIT 1""",
         [encoder_id],
     )
     if not rows:
