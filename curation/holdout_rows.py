@@ -28,7 +28,7 @@ def reasons_by_video(
     Args:
         videos: all there are.
         named: those that are held out by name.
-        copies: the frames that are copies (columns of `COPIES`).
+        copies: the frames that are copies (columns of `COPIES` in curation/holdout_find.py).
         scope: what goes with a copy, or with a named video.
     """
     found: Reasons = {

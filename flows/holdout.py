@@ -8,9 +8,10 @@ from dataclasses import asdict
 from curation.config import EmbedConfig
 from curation.curate_config import HoldoutConfig
 from curation.encoder import load_encoder
-from curation.holdout import HOLDOUT_VERSION, batches_of, find_copies, prepare_views
+from curation.holdout_find import HOLDOUT_VERSION, find_copies
 from curation.holdout_list import HoldoutError, read_holdout
 from curation.holdout_names import KnownVideo, named_videos
+from curation.holdout_prepare import batches_of, prepare_views
 from curation.holdout_rows import read_copies, reasons_by_video, settle_holdout
 from curation.holdout_search import retrieval_similarity
 from curation.manifest import patient_key

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.flows.conftest import endoforge, make_archive, succeed
+from flows.cli import main
+from tests.flows.conftest import make_archive
 from warehouse.lake import open_lake
 
 
@@ -15,16 +16,16 @@ from warehouse.lake import open_lake
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("holdout")
     make_archive(folder / "archive", ("one.mp4", "two.mp4"))
-    succeed("ingest", folder / "archive", "--lake", folder / "lake", "--fps", "4", "--runner", "serial")
-    succeed("embed", "--lake", folder / "lake", "--runner", "serial")
+    assert main(["ingest", str(folder / "archive"), "--lake", str(folder / "lake"), "--fps", "4", "--runner", "serial"]) == 0
+    assert main(["embed", "--lake", str(folder / "lake"), "--runner", "serial"]) == 0
     return folder / "lake"
 
 
-def curate(lake: Path, name: str, *options: str | Path) -> str:
-    return succeed("curate", "--lake", lake, "--name", name, "--size", "10", "--runner", "serial", *options).err
+def curate(lake: Path, name: str, *options: str | Path) -> int:
+    return main(["curate", "--lake", str(lake), "--name", name, "--size", "10", "--runner", "serial", *map(str, options)])
 
 
-def test_a_copy_of_a_frame_takes_its_video_along_and_is_recorded(lake: Path, tmp_path: Path) -> None:
+def test_a_copy_of_a_frame_takes_its_video_along_and_is_recorded(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_lake(lake, read_only=True) as opened:
         frame = opened.rows(
             """SELECT c.*, v.uri FROM candidates c JOIN current_videos v USING (video_id)
@@ -35,7 +36,8 @@ def test_a_copy_of_a_frame_takes_its_video_along_and_is_recorded(lake: Path, tmp
     (tmp_path / "test set").mkdir()
     changed = cv2.convertScaleAbs(cv2.resize(picture, None, fx=1.4, fy=1.4), alpha=1.1, beta=5)
     cv2.imwrite(str(tmp_path / "test set/held.jpg"), changed, [cv2.IMWRITE_JPEG_QUALITY, 60])
-    assert "1 pictures held out" in curate(lake, "clean", "--holdout", tmp_path / "test set")
+    assert curate(lake, "clean", "--holdout", tmp_path / "test set") == 0
+    assert "1 pictures held out" in capsys.readouterr().err
     with open_lake(lake, read_only=True) as opened:
         matches = opened.rows("FROM holdout_matches")
         own = next(row for row in matches if row["frame_id"] == frame["frame_id"])
@@ -52,17 +54,19 @@ def test_a_copy_of_a_frame_takes_its_video_along_and_is_recorded(lake: Path, tmp
         (held,) = opened.rows("SELECT num_frames FROM dataset_funnel WHERE name = 'clean' AND step = 'held out'")
         assert held["num_frames"] == len(matches)
         (dataset,) = opened.rows("SELECT dataset_id FROM datasets WHERE name = 'clean'")
-    lineage = succeed("lineage", "--lake", lake, dataset["dataset_id"]).out
+    assert main(["lineage", "--lake", str(lake), dataset["dataset_id"]]) == 0
+    lineage = capsys.readouterr().out
     assert "holdout_list" in lineage
     assert str(tmp_path) not in lineage
-    again = curate(lake, "clean", "--holdout", tmp_path / "test set")
-    assert "pictures held out" not in again  # it was done before
+    assert curate(lake, "clean", "--holdout", tmp_path / "test set") == 0
+    assert "pictures held out" not in capsys.readouterr().err  # it was done before
     cv2.imwrite(str(tmp_path / "test set/more.jpg"), changed[::2, ::2])
-    assert "2 pictures held out" in curate(lake, "more", "--holdout", tmp_path / "test set")
+    assert curate(lake, "more", "--holdout", tmp_path / "test set") == 0
+    assert "2 pictures held out" in capsys.readouterr().err
 
 
 def test_naming_nothing_changes_nothing(lake: Path) -> None:
-    curate(lake, "all")
+    assert curate(lake, "all") == 0
     with open_lake(lake, read_only=True) as opened:
         keys = opened.rows(
             """SELECT r.config, count(*) FILTER (a.kind = 'holdout') AS num_holdouts FROM runs r JOIN edges e ON e.run_id = r.run_id
@@ -73,13 +77,15 @@ def test_naming_nothing_changes_nothing(lake: Path) -> None:
         assert opened.rows("FROM dataset_funnel WHERE name = 'all' AND step = 'held out'") == []
 
 
-def test_a_renamed_video_that_a_table_names_by_content_is_held_out_and_nothing_left_is_said(lake: Path, tmp_path: Path) -> None:
+def test_a_renamed_video_is_held_out_by_content_and_that_nothing_is_left_is_said(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copy(lake.parent / "archive" / "two.mp4", tmp_path / "renamed.mp4")
     (tmp_path / "held.csv").write_text("uri\nrenamed.mp4\n")
-    curate(lake, "byvideo", "--holdout", tmp_path / "held.csv", "--holdout-scope", "frame")
+    assert curate(lake, "byvideo", "--holdout", tmp_path / "held.csv", "--holdout-scope", "frame") == 0
     with open_lake(lake, read_only=True) as opened:
         kinds = opened.rows("SELECT DISTINCT video.parse_filename() AS video, match, reference FROM holdout_matches WHERE match = 'video'")
     assert kinds == [{"video": "two.mp4", "match": "video", "reference": "renamed.mp4"}]
-    both = endoforge("curate", "--lake", lake, "--name", "none", "--size", "5", "--holdout", lake.parent / "archive", "--runner", "serial")
-    assert both.code == 1
-    assert "every candidate is held out" in both.err
+    (tmp_path / "names.csv").write_text("video\none\ntwo.mp4\n")
+    assert curate(lake, "none", "--holdout", tmp_path / "names.csv") == 1
+    assert "every candidate is held out" in capsys.readouterr().err

@@ -1,13 +1,12 @@
-"""Stage functions of the hold-out: what is held out to views, and candidates to those that are copies of it."""
+"""Stage function: candidates to those that are copies of what is held out."""
 
 from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import cv2
@@ -16,46 +15,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.config import EmbedConfig, IngestConfig
 from curation.curate_config import HoldoutConfig
-from curation.discover import alone, look_at
-from curation.embed import embed_images
-from curation.encoder import load_encoder
-from curation.holdout_list import HeldOutFile
+from curation.holdout_prepare import ViewsPart
 from curation.holdout_search import Nearest, hash_bytes, nearest_by_embedding, nearest_by_hash, nothing_near
-from curation.holdout_views import probes_of, stored_picture, view_hash, views_of
-from curation.identify import LeftForLater
-from curation.pack import read_frame, write_pack
-from curation.scan import Scan, spooled
-from curation.source import scan_source
-from curation.stills import read_still
+from curation.holdout_views import views_of
+from curation.pack import read_frame
 from curation.verify_copy import CopyEvidence, Features, compare, features_of
 from warehouse.store import write_parquet
 
-__all__ = ["HOLDOUT_VERSION", "CopiesPart", "HeldOutBatch", "ViewsPart", "batches_of", "find_copies", "prepare_views"]
+__all__ = ["COPIES", "HOLDOUT_VERSION", "CopiesPart", "find_copies"]
 
 HOLDOUT_VERSION = 1
 """raise when the same settings would give other matches"""
 
-_FILES_PER_BATCH = 64
 _NUM_VIEWS_NEAR = 12  # views of at most as many pictures; a sequence's neighbouring frames fill several places
 _MOST_COMPARED = 5
 _SURE = 0.85  # correlation; no better reference is looked for
-_SPOOL_MEMORY_BYTES = 16 << 20
 
-_VIEWS = pa.schema(
-    {
-        "picture": pa.string(),
-        "sha256": pa.string(),
-        "name": pa.string(),
-        "pack": pa.string(),
-        "byte_offset": pa.int64(),
-        "byte_size": pa.int64(),
-        "flip": pa.int32(),
-        "phash": pa.uint64(),
-        "embedding": pa.list_(pa.float16()),
-    }
-)
 COPIES = pa.schema(
     {
         "frame_id": pa.string(),
@@ -71,28 +47,6 @@ COPIES = pa.schema(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOutBatch:
-    """Some of what is held out."""
-
-    number: int
-    files: tuple[HeldOutFile, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewsPart:
-    """The views of a batch."""
-
-    path: str
-    """Parquet of the views, below the working folder"""
-    num_pictures: int
-    num_views: int
-    probes: tuple[float, ...]
-    """each altered copy's similarity to the nearest view of its original"""
-    failures: dict[str, str] = field(default_factory=dict)
-    """name and reason of what could not be read"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CopiesPart:
     """The copies among some candidates."""
 
@@ -101,63 +55,6 @@ class CopiesPart:
     num_compared: int
     """candidates of which the picture was looked at"""
     num_copies: int
-
-
-def batches_of(files: Sequence[HeldOutFile]) -> list[HeldOutBatch]:
-    """Videos each for itself, pictures together."""
-    images = [file for file in files if file.is_image]
-    groups = [tuple(images[start : start + _FILES_PER_BATCH]) for start in range(0, len(images), _FILES_PER_BATCH)]
-    groups += [(file,) for file in files if not file.is_image]
-    return [HeldOutBatch(number=number, files=group) for number, group in enumerate(groups)]
-
-
-def prepare_views(batch: HeldOutBatch, *, work: str, encoder: EmbedConfig, seed: int) -> ViewsPart:
-    """Hash and embed every view of a batch's pictures, of videos one a second; what cannot be read is named and the rest goes on.
-
-    Writes views/<number>.parquet and, with the pictures themselves, views/<number>.tar.
-
-    Raises:
-        OSError: the working folder cannot be written.
-    """
-    cv2.setNumThreads(1)
-    root = Path(work)
-    failures: dict[str, str] = {}
-    pictures = list(_pictures(batch, root, failures))
-    pack = f"views/{batch.number:06d}.tar"
-    written = write_pack(root / pack, ((f"{number:06d}", _jpeg(rgb)) for number, (_, rgb) in enumerate(pictures)))
-    rows: list[dict[str, object]] = []
-    jpegs: list[bytes] = []
-    probes: list[bytes] = []
-    probed: list[int] = []
-    rng = np.random.default_rng([seed, batch.number])
-    for number, ((file, rgb), entry) in enumerate(zip(pictures, written.entries, strict=True)):
-        views = views_of(rgb)
-        for view in views:
-            place = {"pack": pack, "byte_offset": entry.byte_offset, "byte_size": entry.byte_size}
-            rows.append(
-                {"picture": f"{batch.number}-{number}", "sha256": file.sha256, "name": file.name, **place, "flip": view.flip}
-                | {"phash": view_hash(view)}
-            )
-            jpegs.append(_jpeg(view.rgb))
-        if number % 8 == 0:
-            altered = probes_of(views[0], rng=rng)
-            probes += [_jpeg(probe) for probe in altered]
-            probed += [number] * len(altered)
-    model = load_encoder(encoder)
-    vectors = embed_images(iter([*jpegs, *probes]), model, batch_size=encoder.batch_size)
-    similarity = vectors[len(jpegs) :].astype(np.float32) @ vectors[: len(jpegs)].T.astype(np.float32)
-    owner = np.array([str(row["picture"]) for row in rows])
-    found = [float(values[owner == f"{batch.number}-{number}"].max()) for values, number in zip(similarity, probed, strict=True)]
-    columns = {name: [row[name] for row in rows] for name in _VIEWS.names if name != "embedding"}
-    table = pa.table({**columns, "embedding": list(vectors[: len(jpegs)])}, schema=_VIEWS)
-    write_parquet(root / f"views/{batch.number:06d}.parquet", table, durable=False)
-    return ViewsPart(
-        path=f"views/{batch.number:06d}.parquet",
-        num_pictures=len(pictures),
-        num_views=len(rows),
-        probes=tuple(found),
-        failures=failures,
-    )
 
 
 def find_copies(
@@ -193,29 +90,6 @@ def find_copies(
     out = f"copies/{Path(candidates).name}.parquet"
     write_parquet(Path(work) / out, pa.Table.from_pylist(rows, COPIES), durable=False)
     return CopiesPart(path=out, num_candidates=table.num_rows, num_compared=num_compared, num_copies=len(rows))
-
-
-def _pictures(batch: HeldOutBatch, root: Path, failures: dict[str, str]) -> Iterator[tuple[HeldOutFile, np.ndarray]]:
-    config = IngestConfig(text="off")
-    for file in batch.files:
-        if file.is_image:
-            try:
-                yield file, stored_picture(read_still(Path(file.path), config))
-            except ValueError as error:
-                failures[file.name] = str(error)
-            continue
-        with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES) as spool:
-            try:
-                scan, _ = scan_source(alone(look_at(file.path)), config, spool, scratch=root / "scratch", key=None)
-            except LeftForLater as error:
-                failures[file.name] = str(error)
-                continue
-            if not isinstance(scan, Scan):
-                failures[file.name] = f"{scan.reason}: {scan}"
-                continue
-            for sample in scan.samples:
-                picture = cv2.imdecode(np.frombuffer(spooled(spool, sample), np.uint8), cv2.IMREAD_COLOR_RGB)
-                yield file, stored_picture(np.asarray(picture))
 
 
 def _search(
@@ -319,8 +193,3 @@ def _reference_features(pack: Path, offset: int, size: int, flip: int | None) ->
     rgb = np.asarray(cv2.imdecode(np.frombuffer(read_frame(pack, offset, size), np.uint8), cv2.IMREAD_COLOR_RGB))
     content = views_of(rgb)[0].rgb
     return features_of(content if flip is None else np.asarray(cv2.flip(content, flip)))
-
-
-def _jpeg(rgb: np.ndarray) -> bytes:
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
-    return bytes(jpeg)
