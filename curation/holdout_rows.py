@@ -1,4 +1,10 @@
-"""The `holdout` table's rows: every candidate that goes, with what it matches, and what goes with it."""
+"""The `holdout` table's rows: every candidate that goes, with what it matches, and what goes with it.
+
+Unless told otherwise a copy takes its whole video along, and the patient's other videos. A benchmark's picture is one moment of an
+examination: a second before and after, the same polyp is seen from another side, which no comparison of pictures finds and a model can
+learn from all the same. Sets are split by patient for that reason. It costs an archive of many thousand videos some of them; a model that
+has seen its test patients costs the study. A copy is proven picture on picture, so that few videos go for nothing.
+"""
 
 from __future__ import annotations
 

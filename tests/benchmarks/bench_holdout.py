@@ -129,21 +129,22 @@ class HeldOut:
 
     def __init__(self, pictures: Sequence[np.ndarray], embedder: Embedder) -> None:
         rng = np.random.default_rng(0)
-        self.views: list[View] = []
+        all_views: list[View] = []
         owners, probes, probed = [], [], []
         self.features: dict[tuple[int, int | None], Features] = {}
         for number, rgb in enumerate(pictures):
             views = views_of(stored_picture(rgb))
             owners += [number] * len(views)
-            self.views += views
+            all_views += views
             if number % 8 == 0:
                 probes += (altered := probes_of(views[0], rng=rng))
                 probed += [number] * len(altered)
             for view in views[:4]:
                 self.features[number, view.flip] = features_of(view.rgb)
         self.owner = np.array(owners)
-        self.hashes = np.array([view_hash(view) for view in self.views], np.uint64)
-        self.vectors = embedder.vectors(view.rgb for view in self.views)
+        self.flips = [view.flip for view in all_views]
+        self.hashes = np.array([view_hash(view) for view in all_views], np.uint64)
+        self.vectors = embedder.vectors(view.rgb for view in all_views)
         near = embedder.vectors(iter(probes)) @ self.vectors.T
         self.similarity = retrieval_similarity([float(row[self.owner == own].max()) for row, own in zip(near, probed, strict=True)])
 
@@ -154,7 +155,7 @@ class HeldOut:
         bits = np.bitwise_count(self.hashes ^ np.uint64(view_hash(content)))
         alike = [int(view) for view in np.argsort(bits, kind="stable")[:12] if bits[view] <= HASH_BITS]
         near = [int(view) for view in np.argsort(-cosine)[:12] if cosine[view] >= self.similarity]
-        keys = list(dict.fromkeys((int(self.owner[view]), self.views[view].flip) for view in [*alike, *near]))[:MOST_COMPARED]
+        keys = list(dict.fromkeys((int(self.owner[view]), self.flips[view]) for view in [*alike, *near]))[:MOST_COMPARED]
         best, found = 0.0, -1
         own = features_of(content.rgb) if keys else None
         for key in keys:
@@ -185,7 +186,7 @@ def main() -> None:
     start = time.process_time()
     held = HeldOut([images[name] for name in held_names], embedder)
     each = (time.process_time() - start) / len(held_names)
-    print(f"{len(held_names)} pictures held out as {len(held.views)} views, {1e3 * each:.0f} ms of one core each")
+    print(f"{len(held_names)} pictures held out as {len(held.flips)} views, {1e3 * each:.0f} ms of one core each")
     print(f"pictures are compared from cosine {held.similarity:.3f} (calibrated) or {HASH_BITS} bits")
 
     copied = held_names[:: 4 * step]
