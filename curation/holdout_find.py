@@ -28,8 +28,8 @@ __all__ = ["COPIES", "HOLDOUT_VERSION", "CopiesPart", "find_copies"]
 HOLDOUT_VERSION = 1
 """raise when the same settings would give other matches"""
 
-_NUM_VIEWS_NEAR = 12  # views of at most as many pictures; a sequence's neighbouring frames fill several places
-_MOST_COMPARED = 5
+_NUM_VIEWS_NEAR = 24  # views of at most as many pictures; a sequence's neighbouring frames fill several places
+_MOST_COMPARED = 10
 _SURE = 0.85  # correlation; no better reference is looked for
 
 COPIES = pa.schema(

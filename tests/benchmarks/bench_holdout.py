@@ -34,7 +34,7 @@ from curation.holdout_views import View, probes_of, stored_picture, view_hash, v
 from curation.verify_copy import Features, compare, features_of
 
 DATA = Path(os.environ.get("ENDOFORGE_REAL_DATA", "."))
-CORRELATION, HASH_BITS, MOST_COMPARED = 0.4, 10, 5
+CORRELATION, HASH_BITS, NUM_VIEWS_NEAR, MOST_COMPARED = 0.4, 10, 24, 10  # as curation/holdout_find.py has them
 Floats = npt.NDArray[np.float32]
 
 
@@ -153,8 +153,8 @@ class HeldOut:
         content = views_of(rgb)[0]
         cosine = self.vectors @ vector
         bits = np.bitwise_count(self.hashes ^ np.uint64(view_hash(content)))
-        alike = [int(view) for view in np.argsort(bits, kind="stable")[:12] if bits[view] <= HASH_BITS]
-        near = [int(view) for view in np.argsort(-cosine)[:12] if cosine[view] >= self.similarity]
+        alike = [int(view) for view in np.argsort(bits, kind="stable")[:NUM_VIEWS_NEAR] if bits[view] <= HASH_BITS]
+        near = [int(view) for view in np.argsort(-cosine)[:NUM_VIEWS_NEAR] if cosine[view] >= self.similarity]
         keys = list(dict.fromkeys((int(self.owner[view]), self.flips[view]) for view in [*alike, *near]))[:MOST_COMPARED]
         best, found = 0.0, -1
         own = features_of(content.rgb) if keys else None
