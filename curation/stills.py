@@ -20,7 +20,7 @@ from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame
 from curation.scan import Sample, Scan, measured
 from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 
-__all__ = ["scan_stills"]
+__all__ = ["read_still", "scan_stills"]
 
 Image.MAX_IMAGE_PIXELS = None  # the configured limit is checked before anything is decoded
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -119,6 +119,20 @@ def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> lis
         except _DAMAGE:  # it is reported when it is its turn
             continue
     return pictures
+
+
+def read_still(path: Path, config: IngestConfig) -> np.ndarray:
+    """The first page of an image as [height, width, 3] uint8, upright, read as `scan_stills` reads it.
+
+    Raises:
+        ValueError: it cannot be read, or is larger than the limit.
+    """
+    try:
+        with Image.open(path) as image:
+            _refuse(image, config)
+        return _read([path], _Page(0, 0, 0))
+    except _DAMAGE as error:
+        raise ValueError(_reason(error)) from error
 
 
 def _read(images: Sequence[Path], page: _Page) -> np.ndarray:

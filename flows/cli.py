@@ -127,6 +127,7 @@ def _run(command: commands.Run) -> int:
         validation_task=command.task,
         ingest=command.ingest,
         embed=command.embed,
+        holdout=command.holdout,
         runner=command.execution.runner,
         workers=command.execution.workers,
         train_workers=command.train_workers,

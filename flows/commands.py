@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from curation.config import AuditConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig, RequalifyConfig
-from curation.curate_config import CurateConfig, DedupConfig
+from curation.curate_config import CurateConfig, DedupConfig, HoldoutConfig
 from evaluation.config import EvaluateConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
@@ -101,6 +101,7 @@ class Run:
     """training processes: one a GPU, or one on a CPU"""
     ingest: IngestConfig = field(default_factory=IngestConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
+    holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
     execution: Flat = field(default_factory=Execution)
 
 

@@ -1,4 +1,4 @@
-"""Embedded frames to a sharded dataset: deduplicate, cluster, select, shard; each recorded, each skipped where it is done."""
+"""Embedded frames to a sharded dataset: hold out, deduplicate, cluster, select, shard; each recorded, each skipped where it is done."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from curation.curate_config import CurateConfig
 from flows.audit import audit_sentence
 from flows.cluster import run_cluster
 from flows.dedup import run_dedup
+from flows.holdout import run_holdout
 from flows.job import Job
 from flows.progress import say
 from flows.select import run_select
@@ -31,7 +32,8 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     parts = queries.embedding_parts(job.lake, encoder_id)
     work = job.lake.root / "staging" / "curate" / name
     work.mkdir(parents=True, exist_ok=True)
-    dedup = run_dedup(job, parts=parts, work=work, config=config.dedup, seed=seed)
+    holdout = run_holdout(job, encoder_id=encoder_id, config=config.holdout, seed=seed)
+    dedup = run_dedup(job, parts=parts, work=work, config=config.dedup, seed=seed, holdout=holdout)
     tree = run_cluster(job, parts=parts, dedup=dedup, work=work, config=config.cluster, seed=seed)
     selection = run_select(job, tree=tree, work=work, size=config.size, config=config.sample, seed=seed)
     name = name.replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])

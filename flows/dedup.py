@@ -24,21 +24,30 @@ from warehouse.similarities import dedup_funnel, export_similarities
 __all__ = ["run_dedup", "run_dedup_alone", "run_similarity", "searched"]
 
 
-def run_similarity(job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int) -> Artifact:
-    """Search the candidates for copies, look-alikes and similar frames; returns the scores, which hold for every threshold."""
+def run_similarity(
+    job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int, holdout: Artifact | None = None
+) -> Artifact:
+    """Search the candidates for copies, look-alikes and similar frames; returns the scores, which hold for every threshold.
+
+    What `holdout` leaves out is no candidate.
+    """
     settings = {
         **config.search(),
         "seed": seed,
         "candidates": queries.candidates_state(job.lake, parts[0].encoder_id),  # parts hold other frames too, and candidates come and go
     }
-    inputs = [*map(artifact_of, parts), *effective_requalification(job.lake)]
+    inputs = [*map(artifact_of, parts), *effective_requalification(job.lake), *([holdout] if holdout else [])]
     plan = plan_run(stage="similarity", version=SIMILARITY_VERSION, config=settings, inputs=inputs, seed=seed)
     if done := job.done(plan, "similarity"):
         return done
     folder, candidates, out = work / "search", work / "candidates.parquet", work / "similarities.parquet"
     shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
     with job.record(plan) as run:
-        num_frames = queries.export_candidates(job.lake, parts[0].encoder_id, candidates)
+        num_frames = queries.export_candidates(
+            job.lake, parts[0].encoder_id, candidates, holdout_id=holdout.artifact_id if holdout else None
+        )
+        if not num_frames:
+            raise ValueError("every candidate is held out, so there is nothing to curate; the view holdout_matches says by what")
         search = prepare_search(candidates, parts, lake_root=job.lake.root, folder=folder, config=config, seed=seed)
         say(
             f"similarity: {search.num_frames} frames in {search.num_clusters} clusters, the largest of {search.largest_cluster}: "
@@ -59,10 +68,12 @@ def run_similarity(job: Job, *, parts: Sequence[EmbeddingPart], work: Path, conf
     return scores
 
 
-def run_dedup(job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int) -> Artifact:
+def run_dedup(
+    job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int, holdout: Artifact | None = None
+) -> Artifact:
     """Decide which candidates are left out as duplicates; returns the deduplication, `num_rows` of which are candidates."""
-    scores = run_similarity(job, parts=parts, work=work, config=config, seed=seed)
-    plan = plan_run(stage="dedup", version=DEDUP_VERSION, config=config.decision(), inputs=[scores])
+    scores = run_similarity(job, parts=parts, work=work, config=config, seed=seed, holdout=holdout)
+    plan = plan_run(stage="dedup", version=DEDUP_VERSION, config=config.decision(), inputs=[scores, *([holdout] if holdout else [])])
     if done := job.done(plan, "dedup"):
         return done
     with job.record(plan) as run:

@@ -16,7 +16,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from curation.config import EmbedConfig, IngestConfig
-from curation.curate_config import CurateConfig
+from curation.curate_config import CurateConfig, HoldoutConfig
 from evaluation.config import EvaluateConfig
 from flows.curate import run_curate
 from flows.embed import run_embed
@@ -128,6 +128,7 @@ def run_flow(
     evaluations: list[tuple[str, str]] | None = None,
     ingest: IngestConfig | None = None,
     embed: EmbedConfig | None = None,
+    holdout: HoldoutConfig | None = None,
     runner: RunnerName = "processes",
     workers: int | None = None,
     train_workers: int = 1,
@@ -140,7 +141,7 @@ def run_flow(
     config = recipe_named(recipe)  # an unknown recipe must fail before the first video is decoded
     ingest_task(videos, lake, ingest or IngestConfig(), runner, workers)
     encoder_id = embed_task(lake, embed, runner, workers)
-    dataset = curate_task(lake, name, encoder_id, CurateConfig(size=size), runner, workers)
+    dataset = curate_task(lake, name, encoder_id, CurateConfig(size=size, holdout=holdout or HoldoutConfig()), runner, workers)
     run_id = pretrain_task(lake, dataset, config, validation, validation_task, train_workers, runner)
     if evaluations is None and validation is not None:
         evaluations = [(validation_task, validation)]
@@ -151,12 +152,22 @@ def run_flow(
 
 @flow(name="endoforge-nightly", log_prints=False)
 def nightly_flow(
-    videos: list[str], lake: str, size: int, name: str = "nightly", runner: RunnerName = "processes", workers: int | None = None
+    videos: list[str],
+    lake: str,
+    size: int,
+    name: str = "nightly",
+    holdout: list[str] | None = None,
+    runner: RunnerName = "processes",
+    workers: int | None = None,
 ) -> str:
-    """Take in what is new and curate again; returns the dataset's name, `name` with the start of the selection's id."""
+    """Take in what is new and curate again, without what `holdout` names (see `HoldoutConfig`).
+
+    Returns the dataset's name, `name` with the start of the selection's id.
+    """
+    config = CurateConfig(size=size, holdout=HoldoutConfig(holdout=tuple(holdout or ())))
     ingest_task(videos, lake, IngestConfig(), runner, workers)
     encoder_id = embed_task(lake, EmbedConfig(), runner, workers)
-    return curate_task(lake, f"{name}-{{selection}}", encoder_id, CurateConfig(size=size), runner, workers)
+    return curate_task(lake, f"{name}-{{selection}}", encoder_id, config, runner, workers)
 
 
 @flow(name="endoforge-weekly", log_prints=False)

@@ -124,8 +124,11 @@ def _funnel(facts: summary.RunSummary) -> tuple[FunnelStep, ...]:
         "unique": "near-duplicates by embedding left out",
         "selected": "balanced over the clusters",
     }
+    made = dict(facts.dataset_funnel)
+    if "held out" in made:
+        steps.append(FunnelStep(name="not held out", num_frames=made["candidates"], note=f"{made['held out']:,} held out for evaluation"))
     steps += [
-        FunnelStep(name=step, num_frames=count, note=notes.get(step, "")) for step, count in facts.dataset_funnel if step != "candidates"
+        FunnelStep(name=step, num_frames=made[step], note=notes.get(step, "")) for step in made if step not in ("held out", "candidates")
     ]
     return tuple(steps)
 

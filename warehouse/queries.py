@@ -98,12 +98,16 @@ def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:
     return tuple(EmbeddingPart(**row) for row in rows)
 
 
-def export_candidates(lake: Lake, encoder_id: str, path: Path) -> int:
-    """Write the kept, embedded frames of the current videos as Parquet, ordered by video and time; returns how many."""
+def export_candidates(lake: Lake, encoder_id: str, path: Path, *, holdout_id: str | None = None) -> int:
+    """Write the kept, embedded frames of the current videos as Parquet, ordered by video and time; returns how many.
+
+    What a hold-out leaves out is no candidate.
+    """
     return lake.copy_to_parquet(
-        """SELECT c.* FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1 ORDER BY c.video_id, c.pts_us""",
+        """SELECT c.* FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1
+           WHERE c.frame_id NOT IN (SELECT frame_id FROM holdout WHERE holdout_id = $2) ORDER BY c.video_id, c.pts_us""",
         path,
-        [encoder_id],
+        [encoder_id, holdout_id],
     )
 
 

@@ -139,6 +139,20 @@ TABLES: dict[str, pa.Schema] = {
             "similarity": _f32,  # cosine
         }
     ),
+    # the candidates that a hold-out leaves out, one row each; the match is with one held-out picture, of several that it resembles most
+    "holdout": pa.schema(
+        {
+            "holdout_id": _s,
+            "frame_id": _s,
+            "match_kind": _s,  # patient, video, perceptual or embedding
+            "reference_sha256": _s,  # content of the held-out picture or video; null where a name or a patient matched
+            "reference": _s,  # its name below the folder, or in the table, that was given; of a patient the hold-out's
+            "via_frame_id": _s,  # the copy for which this frame of the same video or patient goes too; null for the copy itself
+            "hash_distance": _i32,  # differing bits of 64
+            "similarity": _f32,  # cosine of the embeddings, of the frame and the nearest view of the held-out picture
+            "correlation": _f32,  # of local detail, one picture laid over the other
+        }
+    ),
     "dedup": pa.schema(
         {
             "dedup_id": _s,

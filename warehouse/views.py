@@ -85,7 +85,15 @@ VIEWS: dict[str, str] = {
         FROM steps ORDER BY position, num_frames DESC""",
     "dataset_funnel": """
         WITH chosen AS (SELECT dataset_id, name, dedup_id, selection_id FROM datasets),
+        -- a deduplication's content says nothing of what was held out before it; its runs' inputs do
+        held AS (
+            SELECT DISTINCT o.artifact_id AS dedup_id, a.artifact_id AS holdout_id
+            FROM edges o JOIN edges i ON i.run_id = o.run_id AND i.direction = 'input'
+            JOIN artifacts a ON a.artifact_id = i.artifact_id AND a.kind = 'holdout' WHERE o.direction = 'output'),
         steps AS (
+            SELECT c.dataset_id, c.name, 0 AS position, 'held out' AS step, count(DISTINCT h.frame_id) AS num_frames
+            FROM chosen c JOIN held USING (dedup_id) LEFT JOIN holdout h ON h.holdout_id = held.holdout_id GROUP BY ALL
+            UNION ALL
             SELECT c.dataset_id, c.name, 1 AS position, 'candidates' AS step, count(*) AS num_frames
             FROM chosen c JOIN dedup d USING (dedup_id) GROUP BY ALL
             UNION ALL SELECT c.dataset_id, c.name, 2, 'without copies', count(*) FILTER (d.kind IS DISTINCT FROM 'exact')
@@ -100,6 +108,11 @@ VIEWS: dict[str, str] = {
             UNION ALL SELECT c.dataset_id, c.name, 6, 'in shards', count(DISTINCT f.frame_id)
             FROM chosen c JOIN shard_frames f USING (dataset_id) GROUP BY ALL)
         SELECT * FROM steps ORDER BY name, position""",
+    "holdout_matches": """
+        SELECT h.holdout_id, h.frame_id, v.uri AS video, round(f.pts_us / 1e6, 1) AS second, h.match_kind AS match, h.reference,
+               h.reference_sha256, h.hash_distance, h.similarity, h.correlation, h.via_frame_id
+        FROM holdout h JOIN frames f ON f.frame_id = h.frame_id JOIN current_videos v ON v.video_id = f.video_id
+        ORDER BY video, second""",
     "audit_status": """
         SELECT a.audit_id, a.dataset_id, a.status, a.reviewer, a.note, a.num_frames, f.num_random, a.num_findings, a.seed, a.sheet,
                a.run_id, a.recorded_at, min(a.recorded_at) OVER (PARTITION BY a.audit_id) AS drawn_at,

@@ -1,0 +1,124 @@
+"""Whether one picture shows the same moment as another: local features that agree on one similarity transform, then the pixels under it.
+
+Embeddings and hashes of endoscopic pictures lie close together, for one stretch of mucosa looks much like the next. What sets a copy apart
+is that its vessels, folds and highlights stand in the same places. So SIFT keypoints (Lowe 2004) are matched by the ratio test, a
+similarity transform is fitted to them by RANSAC, and the reference, laid over the candidate by it, must correlate with it where both show
+something. The correlation is of local detail over local contrast, which brightness, contrast and colour leave alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+__all__ = ["CopyEvidence", "Features", "compare", "features_of"]
+
+_SIDE = 256
+_NUM_KEYPOINTS = 400
+_CONTRAST = 0.012  # a third of Lowe's threshold: mucosa has little contrast
+_RATIO = 0.85
+_MAX_SHIFT_PX = 4.0
+_LEAST_OVERLAP = 0.15  # of the candidate's content
+_DARK = 12  # of 255; darker is border, blacked-out text or a lumen that shows nothing
+_BLUR_PX, _CONTRAST_PX = 12, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is needed of a picture to compare it."""
+
+    detail: np.ndarray
+    """[height, width] float32: luma without its local mean, over its local deviation"""
+    visible: np.ndarray
+    """[height, width] uint8, 0 where nothing is to be seen"""
+    points: np.ndarray
+    """[n, 2] float32 in pixels of `detail`"""
+    descriptors: np.ndarray
+    """[n, 128] float32, square roots of L1-normalised SIFT (Arandjelovic and Zisserman 2012)"""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyEvidence:
+    """How well a reference explains a candidate."""
+
+    num_inliers: int
+    """keypoints that agree on the transform"""
+    correlation: float
+    """of local detail where both show something, -1 to 1; 0 where too little overlaps"""
+
+
+def features_of(rgb: np.ndarray) -> Features:
+    """Features of a [height, width, 3] uint8 picture, at `_SIDE` pixels on its longer side."""
+    scale = _SIDE / max(rgb.shape[:2])
+    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+    gray = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), cv2.COLOR_RGB2GRAY)
+    visible = cv2.erode((gray > _DARK).astype(np.uint8) * 255, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    flat = gray.astype(np.float32)
+    weight = visible.astype(np.float32) / 255
+    mean = _local_mean(flat, weight, _BLUR_PX)
+    detail = flat - mean
+    deviation = np.sqrt(_local_mean(detail * detail, weight, _CONTRAST_PX))
+    detail = np.clip(detail / (deviation + 2), -2, 2) * weight
+    even = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(8, 8)).apply(gray)
+    keypoints, descriptors = cv2.SIFT.create(nfeatures=_NUM_KEYPOINTS, contrastThreshold=_CONTRAST).detectAndCompute(even, visible)
+    if descriptors is None:
+        return Features(detail, visible, np.empty((0, 2), np.float32), np.empty((0, 128), np.float32))
+    points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
+    return Features(detail, visible, points, np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)))
+
+
+def compare(candidate: Features, reference: Features) -> CopyEvidence:
+    """Lay the reference over the candidate and see how well it fits."""
+    best = CopyEvidence(0, 0.0)
+    fitted = _fit(reference, candidate)
+    if fitted is not None:
+        transform, num_inliers = fitted
+        best = CopyEvidence(num_inliers, _correlation(candidate, reference, transform))
+    if best.correlation < 0.5:  # smooth mucosa has few keypoints; most copies show the same part
+        height, width = candidate.detail.shape
+        own_height, own_width = reference.detail.shape
+        same = np.array([[width / own_width, 0, 0], [0, height / own_height, 0]], np.float32)
+        straight = _correlation(candidate, reference, same)
+        if straight > best.correlation:
+            best = CopyEvidence(best.num_inliers, straight)
+    return best
+
+
+def _fit(source: Features, target: Features) -> tuple[np.ndarray, int] | None:
+    if min(len(source.points), len(target.points)) < 4:
+        return None
+    similarity = source.descriptors @ target.descriptors.T
+    distance = np.sqrt(np.maximum(2 - 2 * similarity, 0))
+    nearest = distance.argmin(axis=1)
+    pairs = np.arange(len(nearest))
+    ordered = np.partition(distance, 1, axis=1)
+    good = (ordered[:, 0] < _RATIO * ordered[:, 1]) & (distance.argmin(axis=0)[nearest] == pairs)
+    if good.sum() < 4:
+        return None
+    cv2.setRNGSeed(0)
+    transform, inliers = cv2.estimateAffinePartial2D(
+        source.points[good], target.points[nearest[good]], method=cv2.RANSAC, ransacReprojThreshold=_MAX_SHIFT_PX, maxIters=500
+    )
+    if transform is None:
+        return None
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    return (transform, int(inliers.sum())) if 0.3 <= scale <= 3.5 else None
+
+
+def _correlation(candidate: Features, reference: Features, transform: np.ndarray) -> float:
+    size = candidate.detail.shape[::-1]
+    laid = cv2.warpAffine(reference.detail, transform, size, flags=cv2.INTER_LINEAR)
+    both = (cv2.warpAffine(reference.visible, transform, size, flags=cv2.INTER_NEAREST) > 0) & (candidate.visible > 0)
+    if both.sum() < max(64, _LEAST_OVERLAP * np.count_nonzero(candidate.visible)):
+        return 0.0
+    one, other = candidate.detail[both], laid[both]
+    one, other = one - one.mean(), other - other.mean()
+    norm = float(np.sqrt((one * one).sum() * (other * other).sum()))
+    return float((one * other).sum()) / norm if norm > 0 else 0.0
+
+
+def _local_mean(values: np.ndarray, weight: np.ndarray, radius: int) -> np.ndarray:
+    total = cv2.GaussianBlur(values * weight, (0, 0), radius / 2)
+    return np.asarray(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), radius / 2), 1e-3))

@@ -1,0 +1,256 @@
+"""How surely copies of held-out pictures are found in a pool, however they were changed, and how often something else is taken for one.
+
+Usage: ENDOFORGE_REAL_DATA=... python tests/benchmarks/bench_holdout.py [share of the pictures, 1 unless given]
+
+Held out are the frames of every other sequence of CVC-ClinicDB. The pool is copies of them, each changed in one of the ways below, with the
+other sequences, Kvasir-SEG and a laparoscopy as what must stay. Pool pictures go through ingest's own steps (content area, crop, mask,
+hash, JPEG) and the lake's default encoder. The held-out sequences are halved: thresholds are chosen on one half, recall is published of the
+other. Another frame of a held-out sequence shows the same polyp, so a match with it is a find, and only pictures of nothing held out count
+as false. Then the published train and test lists of Endo-FM's "CVC-12k" are compared as if the test list were held out.
+
+Limits named beside the figures: what hash alone (10 bits) and embedding alone (cosine at no false find on the first half) reach.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from curation.config import EmbedConfig
+from curation.embed import embed_images
+from curation.encoder import load_encoder
+from curation.holdout_search import retrieval_similarity
+from curation.holdout_views import View, probes_of, stored_picture, view_hash, views_of
+from curation.verify_copy import Features, compare, features_of
+
+DATA = Path(os.environ.get("ENDOFORGE_REAL_DATA", "."))
+CORRELATION, HASH_BITS, NUM_VIEWS_NEAR, MOST_COMPARED = 0.4, 10, 24, 10  # as curation/holdout_find.py has them
+Floats = npt.NDArray[np.float32]
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+
+
+def jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
+
+
+def scaled(rgb: np.ndarray, factor: float) -> np.ndarray:
+    return np.asarray(cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC))
+
+
+def cropped(rgb: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    height, width = (round(side * share) for side in rgb.shape[:2])
+    y, x = int(rng.integers(0, rgb.shape[0] - height + 1)), int(rng.integers(0, rgb.shape[1] - width + 1))
+    return np.ascontiguousarray(rgb[y : y + height, x : x + width])
+
+
+def turned(rgb: np.ndarray, degrees: float) -> np.ndarray:
+    height, width = rgb.shape[:2]
+    return np.asarray(cv2.warpAffine(rgb, cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1), (width, height)))
+
+
+def lit(rgb: np.ndarray, gain: float, offset: float) -> np.ndarray:
+    return np.asarray(cv2.convertScaleAbs(rgb, alpha=gain, beta=offset))
+
+
+def without_text(rgb: np.ndarray) -> np.ndarray:
+    """Blacked out where endoscopes write: as ingest leaves a frame with four fields of text."""
+    hidden, (height, width) = rgb.copy(), rgb.shape[:2]
+    for x, y, w, h in ((0.03, 0.3, 0.2, 0.06), (0.03, 0.4, 0.15, 0.06), (0.05, 0.8, 0.3, 0.07), (0.7, 0.1, 0.25, 0.06)):
+        hidden[round(y * height) : round((y + h) * height), round(x * width) : round((x + w) * width)] = 0
+    return hidden
+
+
+CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "unchanged": lambda rgb, rng: rgb,
+    "JPEG quality 30": lambda rgb, rng: jpeg(rgb, 30),
+    "JPEG quality 60": lambda rgb, rng: jpeg(rgb, 60),
+    "JPEG quality 95": lambda rgb, rng: jpeg(rgb, 95),
+    "rescaled 0.5": lambda rgb, rng: scaled(rgb, 0.5),
+    "rescaled 1.5": lambda rgb, rng: scaled(rgb, 1.5),
+    "cropped to 85% of each side": lambda rgb, rng: cropped(rgb, 0.85, rng),
+    "cropped to 70%": lambda rgb, rng: cropped(rgb, 0.7, rng),
+    "cropped to 50%": lambda rgb, rng: cropped(rgb, 0.5, rng),
+    "black borders": lambda rgb, rng: np.asarray(cv2.copyMakeBorder(rgb, 40, 40, 120, 60, cv2.BORDER_CONSTANT)),
+    "brighter": lambda rgb, rng: lit(rgb, 1.3, 25),
+    "darker": lambda rgb, rng: lit(rgb, 0.5, 0),
+    "less contrast": lambda rgb, rng: lit(rgb, 0.6, 40),
+    "colour shift": lambda rgb, rng: np.clip(rgb * np.array([1.1, 0.9, 0.7]), 0, 255).astype(np.uint8),
+    "text blacked out": lambda rgb, rng: without_text(rgb),
+    "turned 10 degrees": lambda rgb, rng: turned(rgb, 10),
+    "mirrored": lambda rgb, rng: np.ascontiguousarray(rgb[:, ::-1]),
+    "upside down": lambda rgb, rng: np.ascontiguousarray(rgb[::-1]),
+    "turned 90 degrees": lambda rgb, rng: np.ascontiguousarray(np.rot90(rgb)),
+    "JPEG 50, 0.7, crop 85%, brighter": lambda rgb, rng: jpeg(scaled(lit(cropped(rgb, 0.85, rng), 1.2, 10), 0.7), 50),
+}
+
+
+def h264(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The pictures as the frames of one H.264 clip of crf 32, decoded again."""
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        with av.open(file.name, "w") as container:
+            stream = container.add_stream("libx264", rate=5, options={"crf": "32", "preset": "veryfast"})
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width = pictures[0].shape[:2]
+            stream.pix_fmt = "yuv420p"
+            for rgb in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")))
+            container.mux(stream.encode(None))
+        with av.open(file.name) as container:
+            return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+class Embedder:
+    """Pictures to vectors as ingest and embed make them."""
+
+    def __init__(self) -> None:
+        self.encoder = load_encoder(EmbedConfig())
+
+    def vectors(self, pictures: Iterator[np.ndarray]) -> Floats:
+        data = (cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes() for rgb in pictures)
+        return embed_images(data, self.encoder, batch_size=32).astype(np.float32)
+
+
+class HeldOut:
+    """Pictures as a hold-out prepares them, and the search among them."""
+
+    def __init__(self, pictures: Sequence[np.ndarray], embedder: Embedder) -> None:
+        rng = np.random.default_rng(0)
+        all_views: list[View] = []
+        owners, probes, probed = [], [], []
+        self.features: dict[tuple[int, int | None], Features] = {}
+        for number, rgb in enumerate(pictures):
+            views = views_of(stored_picture(rgb))
+            owners += [number] * len(views)
+            all_views += views
+            if number % 8 == 0:
+                probes += (altered := probes_of(views[0], rng=rng))
+                probed += [number] * len(altered)
+            for view in views[:4]:
+                self.features[number, view.flip] = features_of(view.rgb)
+        self.owner = np.array(owners)
+        self.flips = [view.flip for view in all_views]
+        self.hashes = np.array([view_hash(view) for view in all_views], np.uint64)
+        self.vectors = embedder.vectors(view.rgb for view in all_views)
+        near = embedder.vectors(iter(probes)) @ self.vectors.T
+        self.similarity = retrieval_similarity([float(row[self.owner == own].max()) for row, own in zip(near, probed, strict=True)])
+
+    def search(self, rgb: np.ndarray, vector: Floats) -> tuple[float, int, float, int, bool]:
+        """Correlation, bits, cosine, the held-out picture it is likest, and whether pictures were compared."""
+        content = views_of(rgb)[0]
+        cosine = self.vectors @ vector
+        bits = np.bitwise_count(self.hashes ^ np.uint64(view_hash(content)))
+        alike = [int(view) for view in np.argsort(bits, kind="stable")[:NUM_VIEWS_NEAR] if bits[view] <= HASH_BITS]
+        near = [int(view) for view in np.argsort(-cosine)[:NUM_VIEWS_NEAR] if cosine[view] >= self.similarity]
+        keys = list(dict.fromkeys((int(self.owner[view]), self.flips[view]) for view in [*alike, *near]))[:MOST_COMPARED]
+        best, found = 0.0, -1
+        own = features_of(content.rgb) if keys else None
+        for key in keys:
+            assert own is not None
+            correlation = compare(own, self.features[key]).correlation
+            if correlation > best:
+                best, found = correlation, key[0]
+            if best >= 0.85:
+                break
+        return best, int(bits.min()), float(cosine.max()), found, bool(keys)
+
+
+def rows_of(held: HeldOut, pictures: Sequence[np.ndarray], embedder: Embedder) -> npt.NDArray[np.float64]:
+    vectors = embedder.vectors(views_of(rgb)[0].rgb for rgb in pictures)
+    return np.array([held.search(rgb, vector) for rgb, vector in zip(pictures, vectors, strict=True)], np.float64)
+
+
+def main() -> None:
+    share = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    cv2.setNumThreads(1)
+    step = max(1, round(1 / share))
+    rng = np.random.default_rng(0)
+    with (DATA / "splits" / "cvc_clinicdb_sequences.csv").open() as file:
+        sequence = {row["file"]: int(row["sequence"]) for row in csv.DictReader(file)}
+    images = {name: picture(DATA / "cvc_clinicdb" / "images" / name) for name in sequence}
+    held_names = [name for name in sequence if sequence[name] % 2 == 0]
+    embedder = Embedder()
+    start = time.process_time()
+    held = HeldOut([images[name] for name in held_names], embedder)
+    each = (time.process_time() - start) / len(held_names)
+    print(f"{len(held_names)} pictures held out as {len(held.flips)} views, {1e3 * each:.0f} ms of one core each")
+    print(f"pictures are compared from cosine {held.similarity:.3f} (calibrated) or {HASH_BITS} bits")
+
+    copied = held_names[:: 4 * step]
+    first_half = np.array([sequence[name] % 4 == 0 for name in copied])
+    results: dict[str, npt.NDArray[np.float64]] = {}
+    for name, change in CHANGES.items():
+        results[name] = rows_of(held, [change(images[own], rng) for own in copied], embedder)
+    results["H.264 crf 32"] = rows_of(held, h264([images[own] for own in copied]), embedder)
+
+    others = [name for name in sequence if sequence[name] % 2 == 1][::step]
+    kvasir = sorted((DATA / "kvasir_seg" / "images").iterdir())[:: 2 * step]
+    laparoscopy = []
+    with av.open(str(DATA / "videos" / "laparoscopy" / "rvimlab_endo.mp4")) as container:
+        laparoscopy = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][:: 5 * step]
+    start = time.process_time()
+    negative = {
+        "other CVC sequences": rows_of(held, [images[name] for name in others], embedder),
+        "Kvasir-SEG": rows_of(held, [picture(path) for path in kvasir], embedder),
+        "laparoscopy": rows_of(held, laparoscopy, embedder),
+    }
+    num_negative = sum(map(len, negative.values()))
+    each = (time.process_time() - start) / num_negative
+    everything = np.concatenate(list(negative.values()))
+    halves = np.arange(len(everything)) % 2 == 0
+    fitted = np.concatenate([rows[first_half] for rows in results.values()])
+    highest, lowest = everything[halves, 0].max(), np.quantile(fitted[:, 0], 0.01)
+    print(f"correlation on the first half: highest of {halves.sum()} others {highest:.2f}, 1% of copies lie below {lowest:.2f}; ", end="")
+    print(f"threshold {CORRELATION}")
+    cosine_limit = everything[halves, 2].max()
+    print(f"\n{'on the other half: recall of copies that were':<46}{'found':>7}{'hash alone':>12}{'embedding alone':>17}   n")
+    for name, rows in results.items():
+        rows = rows[~first_half]
+        figures = (rows[:, 0] >= CORRELATION).mean(), (rows[:, 1] <= HASH_BITS).mean(), (rows[:, 2] > cosine_limit).mean()
+        print(f"  {name:<44}{figures[0]:>7.3f}{figures[1]:>12.3f}{figures[2]:>17.3f}{len(rows):>4}")
+    print(f"{'false finds among':<46}{'found':>7}{'hash alone':>12}{'compared':>17}   n")
+    for name, rows in negative.items():
+        false = rows[:, 0] >= CORRELATION
+        print(f"  {name:<44}{false.mean():>7.4f}{(rows[:, 1] <= HASH_BITS).mean():>12.4f}{rows[:, 4].mean():>17.3f}{len(rows):>5}")
+    print(f"a frame that is no copy costs {1e3 * each:.0f} ms of one core, its embedding included")
+    published_split(images, sequence, embedder, step)
+
+
+def published_split(images: dict[str, np.ndarray], sequence: dict[str, int], embedder: Embedder, step: int) -> None:
+    """Hold out the published test list and look for it in the published train list."""
+    names = list(sequence)
+    lists: dict[str, list[tuple[int, str]]] = {"train": [], "test": []}
+    with (DATA / "splits" / "cvc_clinicdb_endofm_published.csv").open() as file:
+        for row in csv.DictReader(file):
+            first = int(row["first_frame"])
+            lists[row["split"]] += [(first, name) for name in names[first - 1 : first - 1 + int(row["num_frames"])]]
+    held = HeldOut([images[name] for _, name in lists["test"]], embedder)
+    train = lists["train"][::step]
+    rows = rows_of(held, [images[name] for _, name in train], embedder)
+    found = rows[:, 0] >= CORRELATION
+    ranges = {lists["test"][int(row[3])][0] for row in rows[found]}
+    tested = {name for _, name in lists["test"]}
+    really = np.array([name in tested for _, name in train])
+    print(
+        f'\nEndo-FM\'s published "CVC-12k": {found.sum()} of {len(train)} training frames are copies of test frames ({really.sum()} are',
+        end="",
+    )
+    print(f" the same file); {(really & ~found).sum()} missed, {(found & ~really).sum()} other frames matched; ", end="")
+    print(f"{len(ranges)} of {len({first for first, _ in lists['test']})} test sequences are in train")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""A hold-out through the command line: a frame of a phantom video, encoded anew, takes its video out of the dataset and is on record."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from flows.cli import main
+from tests.flows.conftest import make_archive
+from warehouse.lake import open_lake
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("holdout")
+    make_archive(folder / "archive", ("one.mp4", "two.mp4"))
+    assert main(["ingest", str(folder / "archive"), "--lake", str(folder / "lake"), "--fps", "4", "--runner", "serial"]) == 0
+    assert main(["embed", "--lake", str(folder / "lake"), "--runner", "serial"]) == 0
+    return folder / "lake"
+
+
+def curate(lake: Path, name: str, *options: str | Path) -> int:
+    return main(["curate", "--lake", str(lake), "--name", name, "--size", "10", "--runner", "serial", *map(str, options)])
+
+
+def test_a_copy_of_a_frame_takes_its_video_along_and_is_recorded(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_lake(lake, read_only=True) as opened:
+        frame = opened.rows(
+            """SELECT c.*, v.uri FROM candidates c JOIN current_videos v USING (video_id)
+               WHERE v.uri LIKE '%one.mp4' ORDER BY c.blur DESC LIMIT 1"""
+        )[0]
+    jpeg = (lake / frame["pack_path"]).read_bytes()[frame["byte_offset"] : frame["byte_offset"] + frame["byte_size"]]
+    picture = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR))
+    (tmp_path / "test set").mkdir()
+    changed = cv2.convertScaleAbs(cv2.resize(picture, None, fx=1.4, fy=1.4), alpha=1.1, beta=5)
+    cv2.imwrite(str(tmp_path / "test set/held.jpg"), changed, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    assert curate(lake, "clean", "--holdout", tmp_path / "test set") == 0
+    assert "1 pictures held out" in capsys.readouterr().err
+    with open_lake(lake, read_only=True) as opened:
+        matches = opened.rows("FROM holdout_matches")
+        own = next(row for row in matches if row["frame_id"] == frame["frame_id"])
+        assert (own["reference"], own["via_frame_id"]) == ("test set/held.jpg", None)
+        assert own["correlation"] > 0.6
+        assert own["match"] in ("perceptual", "embedding")
+        candidates = opened.rows("SELECT count(*) AS n FROM candidates WHERE video_id = $1", [frame["video_id"]])
+        assert len([row for row in matches if row["video"].endswith("one.mp4")]) == candidates[0]["n"]
+        assert opened.rows(
+            "SELECT count(*) AS n FROM shard_frames JOIN datasets d USING (dataset_id) JOIN frames f USING (frame_id) "
+            "WHERE d.name = 'clean' AND f.video_id = $1",
+            [frame["video_id"]],
+        ) == [{"n": 0}]
+        (held,) = opened.rows("SELECT num_frames FROM dataset_funnel WHERE name = 'clean' AND step = 'held out'")
+        assert held["num_frames"] == len(matches)
+        (dataset,) = opened.rows("SELECT dataset_id FROM datasets WHERE name = 'clean'")
+    assert main(["lineage", "--lake", str(lake), dataset["dataset_id"]]) == 0
+    lineage = capsys.readouterr().out
+    assert "holdout_list" in lineage
+    assert str(tmp_path) not in lineage
+    assert curate(lake, "clean", "--holdout", tmp_path / "test set") == 0
+    assert "pictures held out" not in capsys.readouterr().err  # it was done before
+    cv2.imwrite(str(tmp_path / "test set/more.jpg"), changed[::2, ::2])
+    assert curate(lake, "more", "--holdout", tmp_path / "test set") == 0
+    assert "2 pictures held out" in capsys.readouterr().err
+
+
+def test_naming_nothing_changes_nothing(lake: Path) -> None:
+    assert curate(lake, "all") == 0
+    with open_lake(lake, read_only=True) as opened:
+        keys = opened.rows(
+            """SELECT r.config, count(*) FILTER (a.kind = 'holdout') AS num_holdouts FROM runs r JOIN edges e ON e.run_id = r.run_id
+               JOIN artifacts a USING (artifact_id) WHERE r.stage = 'dedup' AND e.direction = 'input' GROUP BY r.run_id, r.config"""
+        )
+        assert [row for row in keys if not row["num_holdouts"]]
+        assert "holdout" not in next(row for row in keys if not row["num_holdouts"])["config"]
+        assert opened.rows("FROM dataset_funnel WHERE name = 'all' AND step = 'held out'") == []
+
+
+def test_a_renamed_video_is_held_out_by_content_and_that_nothing_is_left_is_said(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(lake.parent / "archive" / "two.mp4", tmp_path / "renamed.mp4")
+    (tmp_path / "held.csv").write_text("uri\nrenamed.mp4\n")
+    assert curate(lake, "byvideo", "--holdout", tmp_path / "held.csv", "--holdout-scope", "frame") == 0
+    with open_lake(lake, read_only=True) as opened:
+        kinds = opened.rows("SELECT DISTINCT video.parse_filename() AS video, match, reference FROM holdout_matches WHERE match = 'video'")
+    assert kinds == [{"video": "two.mp4", "match": "video", "reference": "renamed.mp4"}]
+    (tmp_path / "names.csv").write_text("video\none\ntwo.mp4\n")
+    assert curate(lake, "none", "--holdout", tmp_path / "names.csv") == 1
+    assert "every candidate is held out" in capsys.readouterr().err

@@ -1,0 +1,77 @@
+"""What a hold-out asks the lake: what is known of its videos, and the candidates to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from warehouse.lake import Lake, LakeError
+from warehouse.store import content_id
+
+__all__ = ["encoder_name", "export_frames_of", "export_pool", "known_videos", "known_videos_state"]
+
+_KNOWN = """SELECT v.video_id, coalesce(p.uris, [v.uri]) AS uris, i.patient_id, v.container = 'stills' AS is_stills
+            FROM current_videos v LEFT JOIN places p ON p.video_id = v.video_id LEFT JOIN video_info i ON i.video_id = v.video_id"""
+
+
+def known_videos(lake: Lake) -> list[dict[str, Any]]:
+    """Id, places and patient of every current video, and whether it is a folder of pictures; ordered by id."""
+    return lake.rows(f"FROM ({_KNOWN}) ORDER BY video_id")
+
+
+def known_videos_state(lake: Lake) -> str:
+    """Names what `known_videos` says: another name as soon as a video is renamed or a manifest says whose it is."""
+    (row,) = lake.rows(
+        f"""SELECT count(*) AS num, bit_xor(md5_number_lower(concat_ws('\n', video_id, patient_id, is_stills, list_sort(uris))))::VARCHAR
+                   AS parity FROM ({_KNOWN})"""
+    )
+    return content_id(row)
+
+
+def encoder_name(lake: Lake, encoder_id: str) -> str:
+    """What an encoder was called when it embedded.
+
+    Raises:
+        LakeError: no run has embedded with it.
+    """
+    rows = lake.rows(
+        """SELECT config ->> 'encoder' AS encoder FROM runs
+           WHERE stage = 'embed' AND status = 'complete' AND (config ->> 'encoder_id') = $1 ORDER BY ended_at DESC LIMIT 1""",
+        [encoder_id],
+    )
+    if not rows:
+        raise LakeError(f"no run of {lake.root} embedded with encoder {encoder_id[:16]}; run `endoforge embed` first")
+    return str(rows[0]["encoder"])
+
+
+def export_pool(lake: Lake, encoder_id: str, folder: Path, *, frames_per_part: int) -> tuple[Path, ...]:
+    """Write the embedded candidates, with hash, picture's place and embedding part, as folders of Parquet, whole packs in each.
+
+    Args:
+        lake: where the candidates are.
+        encoder_id: whose embeddings.
+        folder: what to fill.
+        frames_per_part: about how many a folder should hold.
+    """
+    (row,) = lake.rows("SELECT count(*) AS num FROM candidates")
+    num_parts = max(1, -(-int(row["num"]) // frames_per_part))
+    lake.query("SET VARIABLE holdout_encoder = $1", [encoder_id])
+    return lake.copy_to_partitions(
+        f"""SELECT md5_number_lower(c.pack_id) % {num_parts} AS part, c.frame_id, c.video_id, f.phash, c.pack_path, c.byte_offset,
+                   c.byte_size, e.path AS embedding_path
+            FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = getvariable('holdout_encoder')
+            JOIN frames f ON f.frame_id = c.frame_id""",
+        folder,
+        "part",
+    )
+
+
+def export_frames_of(lake: Lake, encoder_id: str, video_ids: Sequence[str], path: Path) -> int:
+    """Write frame_id and video_id of the embedded candidates of some videos; returns how many."""
+    return lake.copy_to_parquet(
+        """SELECT c.frame_id, c.video_id FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1
+           WHERE c.video_id IN (SELECT unnest($2::VARCHAR[])) ORDER BY c.frame_id""",
+        path,
+        [encoder_id, list(video_ids)],
+    )
