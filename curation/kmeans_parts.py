@@ -132,7 +132,8 @@ def hierarchical_kmeans_parts(
             if step == 0 and fitted
             else run_pass(vectors, progress.centroids, folder=attempt / "all", run_map=run_map, with_sums=False)
         )
-    assert progress is not None and found is not None
+    assert progress is not None
+    assert found is not None
     finest = Level(progress.centroids, found.nearest, found.distance)
     if len(sizes) == 1:
         return (finest,)

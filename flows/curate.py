@@ -32,8 +32,8 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     work = job.lake.root / "staging" / "curate" / name
     work.mkdir(parents=True, exist_ok=True)
     dedup = run_dedup(job, parts=parts, work=work, config=config.dedup, seed=seed)
-    tree = run_cluster(job, parts=parts, dedup=dedup, work=work, config=config.cluster, seed=seed)
-    selection = run_select(job, tree=tree, work=work, size=config.size, config=config.sample, seed=seed)
+    tree, placement = run_cluster(job, parts=parts, dedup=dedup, config=config.cluster, seed=seed)
+    selection = run_select(job, tree=tree, placement=placement, dedup=dedup, work=work, size=config.size, config=config.sample, seed=seed)
     name = name.replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])
     dataset = run_shard(job, name=name, encoder_id=encoder_id, dedup=dedup, tree=tree, selection=selection, config=config.shard, seed=seed)
     for staged in work.iterdir():
