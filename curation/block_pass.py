@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from curation.kmeans import Floats, Ints, _assign_and_sum, assign
+from curation.nearest import Floats, Ints, assign, assign_and_sum
 from curation.vector_file import VectorFile, open_vectors
 from warehouse.store import atomic_file
 
@@ -87,7 +87,7 @@ def assign_block(block: Block, *, vectors: str, folder: str, with_sums: bool) ->
         piece = points.read(start, min(start + rows, block.stop))
         place = slice(start - block.start, start - block.start + len(piece))
         if with_sums:
-            found["nearest"][place], found["distance"][place], sums = _assign_and_sum(piece, centroids)
+            found["nearest"][place], found["distance"][place], sums = assign_and_sum(piece, centroids)
             found["sums"] += sums
         else:
             found["nearest"][place], found["distance"][place] = assign(piece, centroids)

@@ -1,8 +1,8 @@
 """Hierarchical k-means of vectors that do not fit in memory, or that several machines share: map-reduce over blocks of their rows.
 
-The method, the random draws and the result are those of `curation.kmeans.hierarchical_kmeans` on the same vectors up to rounding, as long
-as the seeding looks at the same sample (`max_seed_points`). Only the finest level works on vectors from disk: those above cluster
-centroids, in memory. After every pass the centroids are written down, so that an interrupted clustering goes on where it was.
+The method, the random draws and the result are those of `curation.kmeans.hierarchical_kmeans` (with one split) on the same vectors up to
+rounding, as long as the seeds may be chosen from all of them (`max_seed_points`). Only the finest level works on vectors from disk: those
+above cluster centroids, in memory. After every pass the centroids are written down, so that an interrupted clustering goes on from there.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ import numpy.typing as npt
 
 from curation.block_pass import Map, Pass, run_pass
 from curation.kmeans import (
-    Floats,
     Level,
-    _closest_members,
-    _reseed_empty,
+    closest_members,
     default_resample_sizes,
     greedy_kmeans_plus_plus,
     hierarchical_kmeans,
+    reseed_empty,
 )
+from curation.nearest import Floats
 from curation.vector_file import VectorFile, open_vectors, write_vectors
 from warehouse.store import atomic_file
 
 __all__ = ["hierarchical_kmeans_parts"]
 
-_SEED_POINTS_PER_CLUSTER = 64  # as in fit_kmeans
 _REPAIR_ROUNDS = 10
 _SCAN_ROWS = 1 << 22
 """labels and distances looked at together: some 200 MiB while they are sorted"""
@@ -48,7 +47,7 @@ class _Progress:
     """passes that this fit has made"""
     is_fitted: bool
     inertia: float
-    """of the last pass"""
+    """of the last pass; infinite before the first, and where an empty cluster has been moved since"""
     centroids: Floats
     rng: dict[str, Any]
     """state of the random numbers after the seeds of this step were drawn"""
@@ -81,7 +80,7 @@ def hierarchical_kmeans_parts(
         seed: of all random choices.
         max_iterations: most Lloyd iterations a fit.
         tolerance: a fit stops when an iteration lowers its inertia by less than this share of it.
-        max_seed_points: most vectors that the seeds of the finest level are drawn from: 64 a cluster, drawn evenly, or this many.
+        max_seed_points: vectors, drawn evenly, that the seeds of the finest level are chosen from where there are more.
         work: folder of these vectors and settings alone: what is found there is gone on with.
         run_map: where blocks are worked on.
         report: is told of each pass in a sentence.
@@ -142,6 +141,7 @@ def hierarchical_kmeans_parts(
         num_clusters=sizes[1:],
         num_resamples=num_resamples,
         resample_sizes=members[1:],
+        num_splits=1,
         seed=rng,
         max_iterations=max_iterations,
         tolerance=tolerance,
@@ -150,12 +150,10 @@ def hierarchical_kmeans_parts(
 
 
 def _seeds(points: VectorFile, k: int, *, rng: np.random.Generator, max_points: int) -> Floats:
-    num_sampled = min(_SEED_POINTS_PER_CLUSTER * k, max_points)
-    if points.num_rows > num_sampled:
-        sample = points.take(np.sort(rng.choice(points.num_rows, num_sampled, replace=False)))
-    else:
-        sample = points.read(0, points.num_rows)
-    return greedy_kmeans_plus_plus(sample, k, rng=rng)
+    if points.num_rows <= max_points:
+        return greedy_kmeans_plus_plus(points.read(0, points.num_rows), k, rng=rng)
+    sample = np.sort(rng.choice(points.num_rows, max_points, replace=False))
+    return greedy_kmeans_plus_plus(points.take(sample), k, rng=rng)
 
 
 def _lloyd(
@@ -163,29 +161,29 @@ def _lloyd(
 ) -> Iterator[tuple[_Progress, Pass]]:
     """The iterations of `fit_kmeans`; yields after each pass, and is fitted at the last."""
     centroids = progress.centroids.copy()
-    previous = progress.inertia
-    for iteration in range(progress.iteration, max_iterations):
+    iteration = progress.iteration
+    while True:
         found = run_pass(points, centroids, folder=folder, run_map=run_map)
+        iteration += 1
+        if progress.inertia - found.inertia <= tolerance * found.inertia or iteration > max_iterations:
+            break
         filled = found.counts > 0
-        if previous - found.inertia <= tolerance * found.inertia and filled.all():
-            yield replace(progress, iteration=iteration + 1, is_fitted=True, inertia=found.inertia, centroids=centroids), found
-            return
-        previous = found.inertia
         assert found.sums is not None
         centroids[filled] = (found.sums[filled] / found.counts[filled, None]).astype(np.float32)
-        _move_empty(centroids, found, points)
-        progress = replace(progress, iteration=iteration + 1, inertia=previous, centroids=centroids.copy())
+        num_reseeded = _move_empty(centroids, found, points)
+        # with a cluster just moved the next pass is not the last, whatever it gains
+        inertia = np.inf if num_reseeded else found.inertia
+        progress = replace(progress, iteration=iteration, inertia=inertia, centroids=centroids.copy())
         yield progress, found
-    found = run_pass(points, centroids, folder=folder, run_map=run_map, with_sums=False)
     for _ in range(_REPAIR_ROUNDS):
         if not _move_empty(centroids, found, points):
             break
         found = run_pass(points, centroids, folder=folder, run_map=run_map, with_sums=False)
-    yield replace(progress, is_fitted=True, inertia=found.inertia, centroids=centroids), found
+    yield replace(progress, iteration=iteration, is_fitted=True, inertia=found.inertia, centroids=centroids), found
 
 
 def _move_empty(centroids: Floats, found: Pass, points: VectorFile) -> int:
-    """`_reseed_empty`, shown only as many of the farthest points as there are empty clusters."""
+    """`reseed_empty`, shown only as many of the farthest points as there are empty clusters."""
     num_empty = int(np.count_nonzero(found.counts == 0))
     if not num_empty:
         return 0
@@ -193,16 +191,16 @@ def _move_empty(centroids: Floats, found: Pass, points: VectorFile) -> int:
     for start in range(0, len(found.distance), _SCAN_ROWS):
         looked_at = np.concatenate([farthest, np.arange(start, min(start + _SCAN_ROWS, len(found.distance)))])
         farthest = looked_at[np.argsort(-found.distance[looked_at], kind="stable")[:num_empty]]
-    return _reseed_empty(centroids, found.counts, points.take(farthest), found.distance[farthest])
+    return reseed_empty(centroids, found.counts, points.take(farthest), found.distance[farthest])
 
 
 def _closest_on_disk(found: Pass, r: int) -> npt.NDArray[np.int64]:
-    """`_closest_members` of labels on disk: the best r of each part, and of those the best r."""
+    """`closest_members` of labels on disk: the best r of each part, and of those the best r."""
     closest = np.empty(0, np.int64)
     centroids = np.empty((len(found.counts), 0), np.float32)
     for start in range(0, len(found.nearest), _SCAN_ROWS):
         looked_at = np.concatenate([closest, np.arange(start, min(start + _SCAN_ROWS, len(found.nearest)))])
-        closest = looked_at[_closest_members(Level(centroids, found.nearest[looked_at], found.distance[looked_at]), r)]
+        closest = looked_at[closest_members(Level(centroids, found.nearest[looked_at], found.distance[looked_at]), r)]
     return closest
 
 

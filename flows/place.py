@@ -77,7 +77,7 @@ def run_place(
                 run.output(placement)
                 run.metrics.update(num_new=num_new, mean_distance=mean_distance, drift=fit.drift, growth=fit.growth)
             say(
-                f"cluster: {num_new} new frames placed in the tree {tree_id[:16]} of {tree.artifact.num_rows}; those placed since it was made "
+                f"cluster: {num_new} new frames placed in the tree {tree_id[:16]} of {tree.artifact.num_rows}; those placed since "
                 f"lie {fit.drift:.2f} times as far from their centroids as its own (--refit auto: up to {config.max_drift:g})"
             )
         shutil.rmtree(work)
