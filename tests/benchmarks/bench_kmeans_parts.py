@@ -23,7 +23,7 @@ from typing import Any
 import faiss
 import numpy as np
 import numpy.typing as npt
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from curation.kmeans_parts import hierarchical_kmeans_parts
 from curation.vector_file import open_vectors, write_vectors
