@@ -41,12 +41,13 @@ class ClusterConfig:
     """what to do with frames that are new since a tree of the same settings was made: place them in it; the same, unless they drift or are
     too many; or make a new tree"""
     max_drift: float = 1.5
-    """auto makes a new tree when the frames placed since have a mean distance to their centroids of more than this times its own frames'"""
+    """auto makes a new tree when the frames placed since have a mean distance to their centroids of more than this times its own frames';
+    frames of new patients are farther than those a tree was fitted to (1.4 times for a tree of six phantom videos), so 1 is always exceeded"""
     max_growth: float = 2.0
     """auto makes a new tree when there are more than this times as many frames as it was made of, or as few"""
     max_memory_gb: float = 8.0
-    """gigabytes of vectors and seeding's copy of them up to which clustering is done in memory; above, by blocks of rows from disk, on all
-    workers, with the same result up to rounding if seeding sees the same sample"""
+    """gigabytes of vectors (float32, twice) up to which clustering is done in memory; above, by blocks of rows from disk on all workers,
+    with seeds from a sample that fits in half of it"""
 
     def __post_init__(self) -> None:
         if self.num_clusters is not None and (
