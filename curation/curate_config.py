@@ -42,7 +42,7 @@ class ClusterConfig:
     too many; or make a new tree"""
     max_drift: float = 1.5
     """auto makes a new tree when the frames placed since have a mean distance to their centroids of more than this times its own frames';
-    frames of new patients are farther than those a tree was fitted to (1.4 times for a tree of six phantom videos), so 1 is always exceeded"""
+    frames of new patients are always farther than those a tree was fitted to (1.4 times for a tree of six phantom videos)"""
     max_growth: float = 2.0
     """auto makes a new tree when there are more than this times as many frames as it was made of, or as few"""
     max_memory_gb: float = 8.0
