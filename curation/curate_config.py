@@ -85,6 +85,17 @@ class ClusterConfig:
     """members closest to its centroid that a cluster keeps in a resampling step, per level; from the clusters' sizes where not given"""
     max_iterations: int = 50
     """most Lloyd iterations of a fit; it stops earlier when an iteration gains less than 0.01%"""
+    refit: Literal["never", "auto", "always"] = "auto"
+    """what to do with frames that are new since a tree of the same settings was made: place them in it; the same, unless they drift or are
+    too many; or make a new tree"""
+    max_drift: float = 1.5
+    """auto makes a new tree when the frames placed since have a mean distance to their centroids of more than this times its own frames';
+    frames of new patients are always farther than those a tree was fitted to (1.4 times for a tree of six phantom videos)"""
+    max_growth: float = 2.0
+    """auto makes a new tree when there are more than this times as many frames as it was made of, or as few"""
+    max_memory_gb: float = 8.0
+    """gigabytes of vectors (float32, twice) up to which clustering is done in memory; above, by blocks of rows from disk on all workers,
+    with seeds from a sample that fits in half of it"""
 
     def __post_init__(self) -> None:
         if self.num_clusters is not None and (
@@ -96,6 +107,9 @@ class ClusterConfig:
             or (self.num_clusters is not None and len(self.resample_sizes) != len(self.num_clusters))
         ):
             raise ValueError(f"resample_sizes {self.resample_sizes} needs one number of at least 1 per level; give for example 10 5 3")
+        if not self.max_memory_gb > 0:
+            raise ValueError(f"max_memory_gb {self.max_memory_gb} is no memory; give gigabytes above 0")
+        _at_least(self, 1, "max_drift", "max_growth")
         _at_least(self, 0, "num_resamples")
         _at_least(self, 1, "max_iterations")
 

@@ -73,7 +73,7 @@ def hierarchical_kmeans(
     num_clusters: Sequence[int],
     num_resamples: int | Sequence[int] = 3,
     resample_sizes: int | Sequence[int] | None = None,
-    seed: int,
+    seed: int | np.random.Generator,
     max_iterations: int = 50,
     tolerance: float = 1e-4,
     num_splits: int | None = None,

@@ -34,8 +34,8 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     work.mkdir(parents=True, exist_ok=True)
     holdout = run_holdout(job, encoder_id=encoder_id, config=config.holdout, seed=seed)
     dedup = run_dedup(job, parts=parts, work=work, config=config.dedup, seed=seed, holdout=holdout)
-    tree = run_cluster(job, parts=parts, dedup=dedup, work=work, config=config.cluster, seed=seed)
-    selection = run_select(job, tree=tree, work=work, size=config.size, config=config.sample, seed=seed)
+    tree, placement = run_cluster(job, parts=parts, dedup=dedup, config=config.cluster, seed=seed)
+    selection = run_select(job, tree=tree, placement=placement, dedup=dedup, work=work, size=config.size, config=config.sample, seed=seed)
     name = name.replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])
     dataset = run_shard(job, name=name, encoder_id=encoder_id, dedup=dedup, tree=tree, selection=selection, config=config.shard, seed=seed)
     for staged in work.iterdir():

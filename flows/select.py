@@ -17,14 +17,20 @@ from warehouse.records import Artifact
 __all__ = ["run_select"]
 
 
-def run_select(job: Job, *, tree: Artifact, work: Path, size: int, config: SampleConfig, seed: int) -> Artifact:
-    """Draw `size` frames, balanced over the clusters; returns the selection."""
+def run_select(
+    job: Job, *, tree: Artifact, placement: Artifact | None, dedup: Artifact, work: Path, size: int, config: SampleConfig, seed: int
+) -> Artifact:
+    """Draw `size` of the frames that a deduplication has kept, balanced over the clusters; returns the selection.
+
+    The tree alone does not say which frames there are to choose from: new ones are placed in it, and some of its own go.
+    """
     settings = {**asdict(config), "size": size, "seed": seed}
-    plan = plan_run(stage="select", version=SELECT_VERSION, config=settings, inputs=[tree], seed=seed)
+    inputs = [tree, dedup] if placement is None else [tree, dedup, placement]
+    plan = plan_run(stage="select", version=SELECT_VERSION, config=settings, inputs=inputs, seed=seed)
     if done := job.done(plan, "selection"):
         return done
     with job.record(plan) as run:
-        num_candidates = queries.export_clustered(job.lake, tree.artifact_id, work / "clustered.parquet")
+        num_candidates = queries.export_clustered(job.lake, tree.artifact_id, dedup.artifact_id, work / "clustered.parquet")
         selection = select_frames(
             work / "clustered.parquet", tree.artifact_id, out=work / "selection.parquet", size=size, config=config, seed=seed
         )

@@ -28,6 +28,7 @@ __all__ = [
     "is_recorded",
     "packs_without_embeddings",
     "refuse_taken_name",
+    "run_metrics",
     "scores_of",
 ]
 
@@ -122,6 +123,11 @@ def candidates_state(lake: Lake, encoder_id: str | None = None) -> str:
     return content_id(row)
 
 
+def run_metrics(lake: Lake, run_id: str) -> str:
+    """The metrics of a finished run, as JSON."""
+    return str(lake.rows("SELECT metrics FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])[0]["metrics"])
+
+
 def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
     """Whether the rows of that content are in the table already: other settings, or other inputs, may give the same."""
     return bool(lake.known_ids(table, column, pa.table({column: [identifier]})))
@@ -172,19 +178,29 @@ def best_checkpoint(lake: Lake, run_id: str) -> Checkpoint:
     return Checkpoint(**rows[0])
 
 
-def export_unique(lake: Lake, dedup_id: str, path: Path) -> int:
-    """Write the frames that a deduplication kept, ordered by frame id; returns how many."""
-    return lake.copy_to_parquet("SELECT frame_id FROM dedup WHERE dedup_id = $1 AND NOT is_duplicate ORDER BY frame_id", path, [dedup_id])
-
-
-def export_clustered(lake: Lake, tree_id: str, path: Path) -> int:
-    """Write each clustered frame with its video, its cluster at every level (finest first) and its distance to the finest centroid."""
+def export_unique(lake: Lake, dedup_id: str, path: Path, *, not_in_tree: str | None = None) -> int:
+    """Write frame_id and pack_id of the frames that a deduplication kept, or of those that a tree lacks, by frame; returns how many."""
     return lake.copy_to_parquet(
-        """SELECT c.frame_id, any_value(f.video_id) AS video_id, list(c.cluster_id ORDER BY c.level) AS cluster_path,
-                  min(c.distance) FILTER (c.level = 1) AS distance
-           FROM clusters c JOIN frames f USING (frame_id) WHERE c.tree_id = $1 GROUP BY c.frame_id ORDER BY c.frame_id""",
+        """SELECT d.frame_id, c.pack_id FROM dedup d JOIN candidates c USING (frame_id)
+           WHERE d.dedup_id = $1 AND NOT d.is_duplicate AND ($2 IS NULL OR NOT EXISTS (
+               SELECT 1 FROM clusters k WHERE k.tree_id = $2 AND k.level = 1 AND k.frame_id = d.frame_id))
+           ORDER BY d.frame_id""",
         path,
-        [tree_id],
+        [dedup_id, not_in_tree],
+    )
+
+
+def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int:
+    """Write each frame that a deduplication kept with its video, its cluster at every level of a tree (finest first) and its distance to
+    the finest centroid. Frames of the tree that are duplicates or no candidates by now are left out.
+    """
+    return lake.copy_to_parquet(
+        """SELECT k.frame_id, any_value(c.video_id) AS video_id, list(k.cluster_id ORDER BY k.level) AS cluster_path,
+                  min(k.distance) FILTER (k.level = 1) AS distance
+           FROM clusters k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
+           JOIN candidates c ON c.frame_id = k.frame_id WHERE k.tree_id = $1 GROUP BY k.frame_id ORDER BY k.frame_id""",
+        path,
+        [tree_id, dedup_id],
     )
 
 

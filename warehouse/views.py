@@ -132,6 +132,8 @@ VIEWS: dict[str, str] = {
     "per_cluster": """
         SELECT d.name AS dataset, c.level, c.cluster_id, count(*) AS num_frames, count(s.frame_id) AS num_selected
         FROM datasets d JOIN clusters c ON c.tree_id = d.tree_id
+        -- a tree takes in frames later, and keeps those that have become duplicates: neither was there to choose from
+        JOIN dedup u ON u.dedup_id = d.dedup_id AND u.frame_id = c.frame_id AND NOT u.is_duplicate
         LEFT JOIN selections s ON s.selection_id = d.selection_id AND s.frame_id = c.frame_id
         GROUP BY ALL ORDER BY dataset, c.level, num_frames DESC""",
     "dataset_mix": """

@@ -1,0 +1,59 @@
+"""Which cluster tree new frames can be placed in, and how well those placed before have fitted."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from filelock import FileLock
+
+from warehouse.lake import Lake
+from warehouse.records import Artifact
+
+__all__ = ["KnownTree", "latest_tree", "num_unique", "one_at_a_time", "placed_before"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownTree:
+    """A finished clustering; `num_rows` of its artifact are the frames that it was fitted to."""
+
+    artifact: Artifact
+    mean_distance: float
+    """of those frames to their finest centroids"""
+
+
+def latest_tree(lake: Lake, config: str, version: int) -> KnownTree | None:
+    """The newest tree that was made with these settings (canonical JSON, the encoder among them) by this version of the stage."""
+    rows = lake.rows(
+        """SELECT a.*, (r.metrics ->> 'mean_distance')::DOUBLE AS mean_distance
+           FROM runs r JOIN edges e ON e.run_id = r.run_id AND e.direction = 'output' JOIN artifacts a USING (artifact_id)
+           WHERE r.stage = 'cluster' AND r.status = 'complete' AND r.config = $1 AND r.stage_version = $2 AND a.kind = 'cluster_tree'
+           ORDER BY r.ended_at DESC LIMIT 1""",
+        [config, version],
+    )
+    if not rows:
+        return None
+    mean_distance = rows[0].pop("mean_distance")
+    return KnownTree(artifact=Artifact(**rows[0]), mean_distance=mean_distance)
+
+
+def num_unique(lake: Lake, dedup_id: str) -> int:
+    """How many frames a deduplication kept."""
+    return int(lake.rows("SELECT count(*) AS num FROM dedup WHERE dedup_id = $1 AND NOT is_duplicate", [dedup_id])[0]["num"])
+
+
+def placed_before(lake: Lake, tree_id: str) -> tuple[int, float]:
+    """How many frames were placed in a tree after it was made, and the sum of their distances."""
+    (row,) = lake.rows(
+        """SELECT coalesce(sum(n), 0)::BIGINT AS num, coalesce(sum(n * mean_distance), 0)::DOUBLE AS total FROM (
+               SELECT (r.metrics ->> 'num_new')::DOUBLE AS n, (r.metrics ->> 'mean_distance')::DOUBLE AS mean_distance
+               FROM runs r JOIN edges e ON e.run_id = r.run_id AND e.direction = 'input' AND e.artifact_id = $1
+               WHERE r.stage = 'place' AND r.status = 'complete')""",
+        [tree_id],
+    )
+    return int(row["num"]), float(row["total"])
+
+
+def one_at_a_time(lake: Lake, tree_id: str) -> AbstractContextManager[object]:
+    """Held while frames are placed in a tree: two that place the same frame would both write its rows."""
+    return FileLock(lake.root / "clusters" / f"{tree_id}.lock")
