@@ -125,7 +125,9 @@ def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:
     """What sharding needs of each selected frame, with its cluster at every level (finest first)."""
     return lake.query(
-        """SELECT c.* EXCLUDE (blur, pack_id), k.cluster_path FROM selections s JOIN candidates c USING (frame_id)
+        """SELECT c.* EXCLUDE (blur, pack_id), k.cluster_path, f.blur, f.luma, f.dark_share, f.bright_share, f.specular_share,
+                  f.bubble_share, f.stool_share, f.motion, f.out_of_body, f.text_share, f.phash
+           FROM selections s JOIN candidates c USING (frame_id) JOIN frames f USING (frame_id)
            JOIN (SELECT frame_id, list(cluster_id ORDER BY level) AS cluster_path FROM clusters WHERE tree_id = $2 GROUP BY frame_id) k
            USING (frame_id) WHERE s.selection_id = $1 ORDER BY s.rank""",
         [selection_id, tree_id],

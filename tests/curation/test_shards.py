@@ -14,8 +14,11 @@ import pytest
 import webdataset
 from PIL import Image
 
+from curation.dataset_folder import finish_dataset
 from curation.pack import write_pack
-from curation.shards import MEMBER_SCHEMA, ShardPlan, _ustar_header, finish_dataset, plan_shards, write_shard
+from curation.shard_plan import MEMBER_SCHEMA, ShardPlan, plan_shards
+from curation.shard_tar import ustar_headers
+from curation.shards import write_shard
 from warehouse.records import Dataset, Shard
 
 SELECTION = "5" * 64
@@ -119,7 +122,7 @@ def test_a_tar_names_no_person_time_or_path(tmp_path: Path) -> None:
 def test_headers_are_those_of_tarfile(name: str, size: int) -> None:
     info = tarfile.TarInfo(name)
     info.size = size
-    assert _ustar_header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
+    assert ustar_headers([name], np.array([size]))[0].tobytes() == info.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_shards_hold_as_many_images_as_each_other_and_a_mix_of_videos(tmp_path: Path) -> None:
@@ -170,7 +173,9 @@ def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     assert {tar: tar.stat().st_mtime_ns for tar in tars} == before
 
 
-@pytest.mark.parametrize("lost", ["colon-000001.tar", "colon-000001.tar.sha256.json", "samples.parquet", "dataset.json"])
+@pytest.mark.parametrize(
+    "lost", ["colon-000001.tar", "colon-000001.tar.sha256.json", "colon-000002.parquet", "SHA256SUMS", "samples.parquet", "dataset.json"]
+)
 def test_an_interrupted_run_is_completed_with_the_same_bytes(tmp_path: Path, lost: str) -> None:
     members = lake_with_frames(tmp_path)
     dataset, _ = make(tmp_path, members)
@@ -261,4 +266,4 @@ def test_few_images_make_few_shards(tmp_path: Path) -> None:
     plans = plan_shards(members, name="colon", images_per_shard=1000, min_shards=8, seed=0, lake_root=str(tmp_path))
     assert [plan.num_images for plan in plans] == [1, 1, 1]
     assert isinstance(plans[0], ShardPlan)
-    assert len({replace(plan, shard="", members_path="", members_sha256="") for plan in plans}) == 1
+    assert len({replace(plan, shard="", members_path="", members_sha256="", first_position=0) for plan in plans}) == 1
