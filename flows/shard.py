@@ -80,7 +80,9 @@ def run_shard(
         run.parts("shard_frames", [job.lake.root / dataset.path / "samples.parquet"], dataset_id=dataset.dataset_id)
         run.output(artifact_of(dataset))
         num_more = dataset.num_images - members.num_rows
-        run.metrics.update(num_images=dataset.num_images, num_shards=len(shards), num_repeated=max(0, num_more), num_left_out=max(0, -num_more))
+        run.metrics.update(
+            num_images=dataset.num_images, num_shards=len(shards), num_repeated=max(0, num_more), num_left_out=max(0, -num_more)
+        )
     if num_more:
         what = "come once more in another tar" if num_more > 0 else "are left out"
         say(f"shard: {abs(num_more)} of the {members.num_rows} selected frames {what}, so that all tars hold the same number")

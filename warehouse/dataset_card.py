@@ -95,11 +95,17 @@ def privacy_statement(facts: DatasetFacts) -> str:
     if audit is None:
         said.append("No person has looked through a sample of it: not audited.")
     elif audit["status"] == "open":
-        said.append(f"A sample of {audit['num_frames']:,} frames was drawn (audit {audit['audit_id']}) and no person has signed it off yet.")
+        said.append(
+            f"A sample of {audit['num_frames']:,} frames was drawn (audit {audit['audit_id']}) and no person has signed it off yet."
+        )
     else:
         scope = "this dataset" if audit["of_dataset"] else "all candidates of the lake"
-        found = "nothing was found" if audit["status"] == "clean" else f"{audit['num_findings']:,} were found to identify someone and removed"
-        bound = "" if audit["upper_bound_95"] is None else f"; at most {100 * audit['upper_bound_95']:.1f}% identify someone (95% confidence)"
+        found = (
+            "nothing was found" if audit["status"] == "clean" else f"{audit['num_findings']:,} were found to identify someone and removed"
+        )
+        bound = (
+            "" if audit["upper_bound_95"] is None else f"; at most {100 * audit['upper_bound_95']:.1f}% identify someone (95% confidence)"
+        )
         said.append(f"A person looked through {audit['num_frames']:,} frames of {scope} (audit {audit['audit_id']}): {found}{bound}.")
     if audit is not None and audit["num_later_videos"]:
         said.append(f"{audit['num_later_videos']:,} of its videos came in after that sample was drawn.")
@@ -157,6 +163,10 @@ def _mix(column: str, rows: tuple[MixRow, ...]) -> list[str]:
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     def line(cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split()) for cell in cells) + " |"
+        return (
+            "| "
+            + " | ".join(" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split()) for cell in cells)
+            + " |"
+        )
 
     return [line(head), "|" + " --- |" * len(head), *map(line, rows), ""]

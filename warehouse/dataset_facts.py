@@ -88,7 +88,9 @@ def dataset_facts(lake: Lake, samples: Path, *, dataset_id: str, selection_id: s
         rejects=tuple((row["reason"], row["num"]) for row in rejects),
         mixes={column: _mix(lake, column, path, made_from["dedup_id"]) for column in ("site", "device", "procedure")},
         entropy=_entropy(lake, "SELECT DISTINCT frame_id FROM read_parquet($2)", made_from["tree_id"], path),
-        entropy_of_candidates=_entropy(lake, "SELECT frame_id FROM clusters WHERE tree_id = $1 AND level = 1 AND $2 <> ''", made_from["tree_id"], path),
+        entropy_of_candidates=_entropy(
+            lake, "SELECT frame_id FROM clusters WHERE tree_id = $1 AND level = 1 AND $2 <> ''", made_from["tree_id"], path
+        ),
         audit=_audit(lake, path, dataset_id),
         stages=_stages(lake, path, (selection_id, made_from["tree_id"], made_from["dedup_id"]), made_from["encoder_id"]),
     )
@@ -164,4 +166,9 @@ def _stages(lake: Lake, path: str, artifact_ids: tuple[str, ...], encoder_id: st
     )
     rows = [row for row in rows if row["stage"] in _STAGES]
     rows.sort(key=lambda row: _STAGES.index(row["stage"]))
-    return tuple((row["stage"], row["run_id"], row["code_version"], json.loads(row["config"])) for row in rows)
+    return tuple((row["stage"], row["run_id"], row["code_version"], _without_paths(json.loads(row["config"]))) for row in rows)
+
+
+def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a card may show them: a local model's path says where a hospital keeps things."""
+    return {name: "(local path)" if isinstance(value, str) and "/" in value else value for name, value in config.items()}
