@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -79,7 +79,7 @@ def _insist(path: Path, export: ShardExport) -> None:
         )
 
 
-def _images(tar: Path, rows: pa.Table) -> Iterator[tuple[dict[str, object], bytes]]:
+def _images(tar: Path, rows: pa.Table) -> Iterator[tuple[dict[str, Any], bytes]]:
     with tar.open("rb") as file:
         for row in rows.to_pylist():
             file.seek(row["byte_offset"])

@@ -129,7 +129,7 @@ def _member_bytes(rows: pa.Table, lake_root: str, reencode: Reencode | None) -> 
     lengths = 2 * BLOCK + padded(image_sizes) + padded(text_sizes)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     buffer = np.zeros(starts[-1], np.uint8)
-    view = memoryview(buffer)
+    view = memoryview(buffer.data)
     text_starts = starts[:-1] + BLOCK + padded(image_sizes)
     buffer[starts[:-1, None] + np.arange(BLOCK)] = image_headers
     buffer[text_starts[:, None] + np.arange(BLOCK)] = text_headers

@@ -31,7 +31,7 @@ class ShardCheck:
     sidecar_sha256: str | None
     """None for a dataset made before there were sidecars"""
     expected: str
-    """folder of Parquet files with the lake's rows of its frames: position, frame_id, byte_offset, byte_size, pts_us, video_id and sha256"""
+    """folder of Parquet files with the lake's rows of its frames: position, frame_id, video_id, byte_offset, byte_size, pts_us, sha256"""
 
 
 def verify_shard(check: ShardCheck) -> tuple[str, ...]:

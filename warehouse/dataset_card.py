@@ -51,7 +51,7 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
         ),
         "## Funnel",
         "",
-        "The first steps count the frames of all videos that the lake held when this card was written, the later ones this dataset's own way.",
+        "Up to `kept` all videos count that the lake held when this card was written, after it this dataset's own way.",
         "",
         *_table(("step", "reason", "frames"), [(step, reason, f"{number:,}") for step, reason, number in facts.funnel]),
         "Files that gave no frame: " + (", ".join(f"{reason} {number:,}" for reason, number in facts.rejects) or "none") + ".",
@@ -61,7 +61,8 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
         *(line for stage in stages for line in _stage(*stage)),
         "## Bias",
         "",
-        f"Evenness over the finest clusters (entropy, 1 is even): {facts.entropy:.3f}; of the candidates it was {facts.entropy_of_candidates:.3f}.",
+        f"Evenness over the finest clusters (entropy, 1 is even): {facts.entropy:.3f}; "
+        f"of the candidates it was {facts.entropy_of_candidates:.3f}.",
         "",
         *(line for column, rows in facts.mixes.items() for line in _mix(column, rows)),
         "What the archive lacks, this dataset lacks. Shares are of frames; one video gives many similar ones.",
@@ -72,13 +73,13 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
         "",
         "## Lineage",
         "",
-        f"Selection `{dataset.selection_id}`. Ids of videos and frames are content hashes; the hospital's lake alone knows the files behind "
-        "them, and `endoforge lineage` prints the tree.",
+        f"Selection `{dataset.selection_id}`. Ids of videos and frames are content hashes; only the hospital's lake knows their files,"
+        " and `endoforge lineage` prints the tree.",
         "",
         *_table(("stage", "run", "code"), [(stage, run_id, code) for stage, run_id, code, _ in facts.stages]),
         "## Licence",
         "",
-        "None is granted by this card. The terms of the institution that holds the recordings hold: put them here before the data leaves it.",
+        "None is granted by this card. The terms of the institution that holds the recordings apply: put them here before data leaves.",
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -86,7 +87,7 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
 def privacy_statement(facts: DatasetFacts) -> str:
     """What was done so that nobody is recognised, and what was not."""
     said = [
-        "Frames outside the body and frames with burned-in text are dropped or masked by filters, with the settings above; filters miss some.",
+        "Frames outside the body and frames with burned-in text are dropped or masked, with the settings above; filters miss some.",
         "The files hold ids and pixels: no path, name, date or patient id.",
     ]
     if facts.num_unchecked_for_text:

@@ -142,7 +142,8 @@ def _audit(lake: Lake, path: str, dataset_id: str) -> dict[str, Any] | None:
         """WITH audit AS (SELECT * FROM audit_status WHERE dataset_id IS NULL OR dataset_id = $2
                           ORDER BY status = 'open', drawn_at DESC LIMIT 1),
            later AS (
-               SELECT count(DISTINCT f.video_id) AS num FROM (SELECT DISTINCT frame_id FROM read_parquet($1)) s JOIN frames f USING (frame_id)
+               SELECT count(DISTINCT f.video_id) AS num
+               FROM (SELECT DISTINCT frame_id FROM read_parquet($1)) s JOIN frames f USING (frame_id)
                JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
                JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete' WHERE r.ended_at > (SELECT drawn_at FROM audit))
            SELECT audit_id, status, dataset_id IS NOT NULL AS of_dataset, num_frames, num_random, num_findings, upper_bound_95,

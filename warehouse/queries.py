@@ -170,6 +170,7 @@ def export_shard_rows(lake: Lake, dataset: Dataset, folder: Path) -> dict[str, P
             CROSS JOIN (SELECT any_value(r.config) AS config FROM runs r JOIN datasets d USING (run_id)
                         WHERE d.name = {quote(dataset.name)}) r
             WHERE s.dataset_id = {quote(dataset.dataset_id)} AND starts_with(s.shard, {quote(dataset.name + "-")})
+                  AND length(s.shard) = {len(dataset.name + "-000000.tar")}
                   AND length(s.shard) = {len(dataset.name) + len("-000000.tar")}""",
         folder,
         "shard",
