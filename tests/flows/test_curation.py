@@ -73,7 +73,7 @@ def test_a_dataset_is_verified_compared_and_exported(reference: Path, tmp_path: 
     lake = tmp_path / "lake"
     shutil.copytree(reference, lake)
     assert main(["datasets", "--lake", str(lake), "--format", "csv"]) == 0
-    assert "set," in capsys.readouterr().out
+    assert '"set",' in capsys.readouterr().out
     assert main(["verify", "set", "--lake", str(lake), "--runner", "serial"]) == 0
     assert main(["diff", "set", "set", "--lake", str(lake)]) == 0
     said = capsys.readouterr().out.splitlines()
