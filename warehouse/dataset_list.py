@@ -72,13 +72,13 @@ def _counted(lake: Lake, a: dict[str, Any], b: dict[str, Any], place: str | None
     found = lake.rows(
         f"""WITH a AS (SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id = $1),
                 b AS (SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id = $2),
-                both AS (SELECT frame_id, a.frame_id IS NOT NULL AS in_a, b.frame_id IS NOT NULL AS in_b
+                matched AS (SELECT frame_id, a.frame_id IS NOT NULL AS in_a, b.frame_id IS NOT NULL AS in_b
                          FROM a FULL JOIN b USING (frame_id)),
                 c AS (SELECT frame_id, cluster_id FROM clusters WHERE tree_id = $3
                       AND level = (SELECT max(level) FROM clusters WHERE tree_id = $3))
             SELECT {value} AS place, count(*) FILTER (in_a AND NOT in_b) AS only_a, count(*) FILTER (in_b AND NOT in_a) AS only_b,
                    count(*) FILTER (in_a AND in_b) AS in_both
-            FROM both JOIN frames f USING (frame_id) LEFT JOIN video_info i USING (video_id) LEFT JOIN c USING (frame_id)
+            FROM matched JOIN frames f USING (frame_id) LEFT JOIN video_info i USING (video_id) LEFT JOIN c USING (frame_id)
             GROUP BY place ORDER BY only_a + only_b DESC, in_both DESC, place""",
         [a["dataset_id"], b["dataset_id"], a["tree_id"]],
     )
