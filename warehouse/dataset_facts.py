@@ -133,8 +133,8 @@ def _entropy(lake: Lake, frames: str, tree_id: str, path: str) -> float:
     sizes = [row["n"] for row in rows if row["n"]]
     if len(rows) < 2 or not sizes:
         return 1.0
-    total = sum(sizes)
-    return -sum(size / total * math.log(size / total) for size in sizes) / math.log(len(rows))
+    total: int = sum(sizes)
+    return float(-sum(size / total * math.log(size / total) for size in sizes)) / math.log(len(rows))
 
 
 def _audit(lake: Lake, path: str, dataset_id: str) -> dict[str, Any] | None:
