@@ -1,326 +1,202 @@
-"""WebDataset shards by byte copy: the JPEGs of chosen frames go from frame packs into tars as they are, never decoded.
+"""WebDataset shards by byte copy: the JPEGs of chosen frames go from frame packs into tars as they are, unless smaller ones are asked for.
 
-A dataset is a folder `shards/<name>` of tars, each with the evidence of its hash beside it, a `samples.parquet` that says where every frame
-lies, a shard index, and `dataset.json`, written last. Members carry where a frame comes from as ids and pixels, never a path.
+A dataset is a folder `shards/<name>` of tars, each with a sidecar Parquet of its frames and the evidence of its hash beside it; a
+`samples.parquet` that says where every frame lies, a shard index, the cards, SHA256SUMS and `dataset.json`, written last
+(curation/dataset_folder.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
-import tarfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from warehouse.records import Dataset, Shard
-from warehouse.store import atomic_file, content_id, read_json, write_json, write_parquet
+from curation.shard_plan import MEMBER_SCHEMA, Reencode, ShardPlan
+from curation.shard_tar import BLOCK, end_of_tar, json_members, padded, ustar_headers
+from warehouse.records import Shard
+from warehouse.store import atomic_file, file_sha256, read_json, write_json, write_parquet
 
-__all__ = ["MEMBER_SCHEMA", "SAMPLES_SCHEMA", "SHARD_VERSION", "ShardPlan", "check_name", "finish_dataset", "plan_shards", "write_shard"]
+__all__ = ["SIDECAR_SCHEMA", "sidecar_name", "write_shard"]
 
-SHARD_VERSION = 1
-
-MEMBER_SCHEMA = pa.schema(
-    {
-        "frame_id": pa.string(),
-        "video_id": pa.string(),
-        "pack_path": pa.string(),  # relative to the lake's root
-        "byte_offset": pa.int64(),
-        "byte_size": pa.int64(),
-        "pts_us": pa.int64(),
-        "crop_x": pa.int32(),
-        "crop_y": pa.int32(),
-        "crop_width": pa.int32(),
-        "crop_height": pa.int32(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "cluster_path": pa.list_(pa.int32()),  # finest level first
-    }
+SIDECAR_SCHEMA = pa.schema(
+    [
+        pa.field("position", pa.int64()),  # in the order of the shards and of the members within
+        *(field for field in MEMBER_SCHEMA if field.name != "pack_path"),
+    ]
 )
-"""The frames of a dataset as `plan_shards` takes them."""
+"""What a sidecar says of a shard's frames; byte_offset and byte_size are those of the JPEG in the tar."""
 
-SAMPLES_SCHEMA = pa.schema(
-    {
-        "position": pa.int64(),  # in the order of the shards and of the members within
-        "shard": pa.string(),
-        "frame_id": pa.string(),
-        "video_id": pa.string(),
-        "byte_offset": pa.int64(),  # of the JPEG's first byte in its tar
-        "byte_size": pa.int64(),
-    }
-)
-
-_BLOCK = tarfile.BLOCKSIZE
-_FLUSH_BYTES = 4 << 20
+_CHUNK_BYTES = 2 << 20  # written and hashed at once: fits the caches, and is much longer than a call takes
 _JPEG_START = b"\xff\xd8"
-_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_MAX_OPEN_PACKS = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardPlan:
-    """One tar to be written; its members are in a staged Parquet file, so that a plan stays small."""
-
-    dataset: str
-    plan_id: str
-    """SHA-256 over the members of all shards of the dataset, in order"""
-    shard: str
-    """file name of the tar"""
-    members_path: str
-    members_sha256: str
-    """SHA-256 over what the members' rows say"""
-    num_images: int
-
-
-def check_name(name: str) -> None:
-    """Refuse a dataset name that cannot be part of every file name on every system.
-
-    Raises:
-        ValueError: the name is not 1 to 80 letters, digits, dots, hyphens and underscores that start with a letter or digit.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", name):
-        raise ValueError(
-            f"dataset name {name!r} cannot be part of a file name; use up to 80 letters, digits, dots, hyphens and underscores, "
-            "a letter or digit first"
-        )
-
-
-def plan_shards(
-    members: pa.Table, *, name: str, images_per_shard: int, min_shards: int, seed: int, lake_root: str
-) -> tuple[ShardPlan, ...]:
-    """Deal frames into shards of equal size (or one apart), in an order shuffled over all of them, and stage each shard's rows.
-
-    The same frames and seed give the same plans whatever order the frames come in. Twice the table is in memory: about 6 GB for ten
-    million frames.
-
-    Args:
-        members: the frames, with the columns of `MEMBER_SCHEMA`.
-        name: the dataset's name, a part of every file name.
-        images_per_shard: most images in a tar.
-        min_shards: fewest tars (as many as there are images, where that is fewer), so that every reader gets one.
-        seed: of the shuffle.
-        lake_root: the lake's folder; rows are staged in staging/shards/<plan>/.
-
-    Raises:
-        ValueError: there are no frames, one comes twice or cannot be a file name, the name is not one, or is taken by other content.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", name):
-        raise ValueError(
-            f"dataset name {name!r} cannot be part of a file name; use up to 80 letters, digits, dots, hyphens and underscores"
-        )
-    table = members.select(MEMBER_SCHEMA.names).cast(MEMBER_SCHEMA).combine_chunks().sort_by("frame_id")
-    if table.num_rows == 0:
-        raise ValueError(f"dataset {name!r} would hold no frame; choose at least one")
-    _check_frame_ids(table["frame_id"])
-    root = Path(lake_root)
-    num_shards = max(min(min_shards, table.num_rows), -(-table.num_rows // images_per_shard))
-    order = np.random.default_rng(seed).permutation(table.num_rows)
-    parts = [table.take(pa.array(rows)) for rows in np.array_split(order, num_shards)]
-    digests = [_rows_sha256(part) for part in parts]
-    plan_id = content_id({"version": SHARD_VERSION, "name": name, "shards": digests})
-    _check_name_is_free(root, name, plan_id)
-    plans = []
-    for index, (part, digest) in enumerate(zip(parts, digests, strict=True)):
-        shard = f"{name}-{index:06d}.tar"
-        path = f"staging/shards/{plan_id[:16]}/{shard}.parquet"
-        if not (root / path).exists():
-            write_parquet(root / path, part)
-        plans.append(
-            ShardPlan(dataset=name, plan_id=plan_id, shard=shard, members_path=path, members_sha256=digest, num_images=part.num_rows)
-        )
-    return tuple(plans)
+def sidecar_name(shard: str) -> str:
+    """The file name of a tar's sidecar."""
+    return f"{shard.removesuffix('.tar')}.parquet"
 
 
 def write_shard(plan: ShardPlan, *, lake_root: str) -> Shard:
     """Write one tar: for each frame `{frame_id}.jpg`, copied from its pack, and `{frame_id}.json`.
 
-    The same plan gives the same bytes. Writes shards/<dataset>/<shard> and, last, <shard>.sha256.json; where both are there for
-    this plan, nothing is written.
+    The same plan gives the same bytes. Writes shards/<dataset>/<shard>, its sidecar and, last, <shard>.sha256.json; where all are there
+    for this plan, nothing is written. A thread beside this one hashes what this one reads and writes.
 
     Raises:
-        ValueError: a pack does not hold a JPEG where the plan says.
+        ValueError: a pack does not hold a JPEG where the plan says, or one that is to be made smaller cannot be decoded.
         FileNotFoundError: a pack is missing.
     """
     root = Path(lake_root)
     path = f"shards/{plan.dataset}/{plan.shard}"
+    sidecar = root / f"shards/{plan.dataset}/{sidecar_name(plan.shard)}"
     evidence_path = root / f"{path}.sha256.json"
-    if evidence_path.exists() and (root / path).exists():
+    if evidence_path.exists() and (root / path).exists() and sidecar.exists():
         evidence = read_json(evidence_path)
-        if evidence["members_sha256"] == plan.members_sha256 and evidence["shard"]["num_bytes"] == (root / path).stat().st_size:
+        whole = evidence["members_sha256"] == plan.members_sha256 and evidence["shard"]["num_bytes"] == (root / path).stat().st_size
+        if whole and evidence.get("sidecar_sha256") == file_sha256(sidecar):
             return Shard(**evidence["shard"])
 
     rows = pq.read_table(root / plan.members_path)
-    offsets: list[int] = []
     digest = hashlib.sha256()
     num_bytes = 0
-    pending: list[bytes] = []
-    with atomic_file(root / path) as file:
-
-        def put(*chunks: bytes) -> None:
-            nonlocal num_bytes
-            pending.extend(chunks)
-            num_bytes += sum(map(len, chunks))
-
-        def flush() -> None:
-            data = b"".join(pending)
-            pending.clear()
-            digest.update(data)
-            file.write(data)
-
-        flushed = 0
-        for row in rows.to_pylist():
-            jpeg = _read_jpeg(lake_root, row)
-            offsets.append(num_bytes + _BLOCK)
-            put(*_member(f"{row['frame_id']}.jpg", jpeg))
-            put(*_member(f"{row['frame_id']}.json", _metadata(row)))
-            if num_bytes - flushed >= _FLUSH_BYTES:
-                flush()
-                flushed = num_bytes
-        end = num_bytes + 2 * _BLOCK
-        put(bytes(2 * _BLOCK + -end % tarfile.RECORDSIZE))
-        flush()
+    offsets: list[NDArray[np.int64]] = []
+    stored: list[pa.Table] = []
+    with atomic_file(root / path) as file, ThreadPoolExecutor(1) as beside:
+        hashed: Future[None] | None = None
+        for part in _chunks(rows):
+            buffer, places, part = _member_bytes(part, lake_root, plan.reencode)
+            offsets.append(places + num_bytes)
+            stored.append(part)
+            num_bytes += len(buffer)
+            if hashed:
+                hashed.result()
+            hashed = beside.submit(digest.update, buffer)
+            file.write(buffer)
+        if hashed:
+            hashed.result()
+        end = end_of_tar(num_bytes)
+        digest.update(end)
+        file.write(end)
+        num_bytes += len(end)
+    table = pa.concat_tables(stored)
+    columns = {name: table[name] for name in SIDECAR_SCHEMA.names if name in table.column_names}
+    columns["position"] = pa.array(np.arange(plan.first_position, plan.first_position + plan.num_images))
+    columns["byte_offset"] = pa.array(np.concatenate(offsets))
+    write_parquet(sidecar, pa.table({name: columns[name] for name in SIDECAR_SCHEMA.names}, schema=SIDECAR_SCHEMA), durable=False)
     shard = Shard(name=plan.shard, path=path, sha256=digest.hexdigest(), num_bytes=num_bytes, num_images=plan.num_images)
-    write_json(evidence_path, {"members_sha256": plan.members_sha256, "shard": asdict(shard), "byte_offsets": offsets})
+    write_json(evidence_path, {"members_sha256": plan.members_sha256, "shard": asdict(shard), "sidecar_sha256": file_sha256(sidecar)})
     return shard
 
 
-def finish_dataset(plans: Sequence[ShardPlan], shards: Sequence[Shard], *, selection_id: str, lake_root: str) -> Dataset:
-    """Close a dataset whose shards are all written: `samples.parquet`, the shard index and, last, `dataset.json`.
+def _chunks(rows: pa.Table) -> Iterator[pa.Table]:
+    """Runs of rows whose images make about _CHUNK_BYTES."""
+    part_of_row = np.cumsum(rows["byte_size"].to_numpy()) // _CHUNK_BYTES
+    starts = np.flatnonzero(np.diff(part_of_row, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], rows.num_rows], strict=True):
+        yield rows.slice(int(start), int(stop - start))
 
-    The dataset's id is the SHA-256 over its shards' hashes in order. Tars of an earlier plan that never got this far are removed.
 
-    Raises:
-        ValueError: shards and plans do not match, or the name was taken by other content in the meantime.
-    """
-    name, plan_id = plans[0].dataset, plans[0].plan_id
-    root = Path(lake_root)
-    folder = root / "shards" / name
-    if [plan.shard for plan in plans] != [shard.name for shard in shards]:
-        raise ValueError(
-            f"dataset {name!r} has {len(plans)} planned shards and {len(shards)} written ones, or in another order; write all of them"
+def _member_bytes(rows: pa.Table, lake_root: str, reencode: Reencode | None) -> tuple[memoryview, NDArray[np.int64], pa.Table]:
+    """The tar's bytes for these frames, where in them each JPEG starts, and the rows with the sizes of the images as they are stored."""
+    jpegs: list[bytes] | None = None
+    extras: list[str] = [""] * rows.num_rows
+    if reencode:
+        rows, jpegs, extras = _made_smaller(rows, lake_root, reencode)
+    texts = [
+        text.encode()
+        for text in (
+            json_members(rows).to_pylist()
+            if not any(extras)
+            else [json_members(rows.slice(row, 1), extra=extra)[0].as_py() for row, extra in enumerate(extras)]
         )
-    _check_name_is_free(root, name, plan_id)
-    dataset_id = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
-    if (folder / "dataset.json").exists():
-        selection_id = read_json(folder / "dataset.json")["selection_id"]
-    dataset = Dataset(
-        dataset_id=dataset_id,
-        name=name,
-        path=f"shards/{name}",
-        selection_id=selection_id,
-        num_images=sum(shard.num_images for shard in shards),
-        shards=tuple(shards),
-    )
-    _remove_stale(folder, name, {shard.name for shard in shards})
-    with atomic_file(folder / "samples.parquet") as file, pq.ParquetWriter(file, SAMPLES_SCHEMA, compression="zstd") as writer:
-        position = 0
-        for plan in plans:
-            rows = pq.read_table(root / plan.members_path, columns=["frame_id", "video_id", "byte_size"])
-            columns = {
-                "position": pa.array(np.arange(position, position + rows.num_rows)),
-                "shard": pa.repeat(plan.shard, rows.num_rows),
-                "byte_offset": pa.array(read_json(folder / f"{plan.shard}.sha256.json")["byte_offsets"], pa.int64()),
-                **{column: rows[column] for column in rows.column_names},
-            }
-            writer.write_table(pa.table(columns, schema=SAMPLES_SCHEMA))
-            position += rows.num_rows
-    write_json(folder / "index.json", _shard_index(name, shards))
-    write_json(folder / "dataset.json", {**asdict(dataset), "plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION})
-    return dataset
-
-
-def _check_frame_ids(frame_ids: pa.ChunkedArray) -> None:
-    num_unique = pc.count_distinct(frame_ids).as_py()
-    if num_unique != len(frame_ids):
-        raise ValueError(f"{len(frame_ids) - num_unique} frames come twice in the members; give each frame once")
-    bad = frame_ids.filter(pc.invert(pc.match_substring_regex(frame_ids, r"^[A-Za-z0-9_-]{1,95}$")))
-    if len(bad):
-        raise ValueError(f"frame id {bad[0].as_py()!r} cannot name a tar member; ids are up to 95 letters, digits, hyphens and underscores")
-
-
-def _check_name_is_free(root: Path, name: str, plan_id: str) -> None:
-    """A finished dataset never changes; an unfinished one may be replaced."""
-    finished = root / "shards" / name / "dataset.json"
-    if finished.exists() and read_json(finished)["plan_id"] != plan_id:
-        raise ValueError(
-            f"dataset name {name!r} is taken by a dataset with other content, and datasets never change; choose another --name"
+    ]
+    frame_ids = rows["frame_id"].to_pylist()
+    image_sizes = rows["byte_size"].to_numpy()
+    text_sizes = np.array([len(text) for text in texts])
+    image_headers = ustar_headers([f"{frame_id}.jpg" for frame_id in frame_ids], image_sizes)
+    text_headers = ustar_headers([f"{frame_id}.json" for frame_id in frame_ids], text_sizes)
+    lengths = 2 * BLOCK + padded(image_sizes) + padded(text_sizes)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    buffer = np.zeros(starts[-1], np.uint8)
+    view = memoryview(buffer.data)
+    text_starts = starts[:-1] + BLOCK + padded(image_sizes)
+    buffer[starts[:-1, None] + np.arange(BLOCK)] = image_headers
+    buffer[text_starts[:, None] + np.arange(BLOCK)] = text_headers
+    for start, text in zip(text_starts.tolist(), texts, strict=True):
+        view[start + BLOCK : start + BLOCK + len(text)] = text
+    places = starts[:-1] + BLOCK
+    if jpegs is None:
+        _read_jpegs(
+            rows, lake_root, [view[start : start + size] for start, size in zip(places.tolist(), image_sizes.tolist(), strict=True)]
         )
+    else:
+        for start, jpeg in zip(places.tolist(), jpegs, strict=True):
+            view[start : start + len(jpeg)] = jpeg
+    return view, places, rows
 
 
-def _rows_sha256(part: pa.Table) -> str:
-    """SHA-256 over the rows' values, free of how Arrow or Parquet lay them out."""
-    digest = hashlib.sha256()
-    for column in part.column_names:
-        digest.update(json.dumps([column, part[column].to_pylist()], separators=(",", ":")).encode())
-    return digest.hexdigest()
-
-
-def _read_jpeg(lake_root: str, row: dict[str, Any]) -> bytes:
-    descriptor = os.open(os.path.join(lake_root, row["pack_path"]), os.O_RDONLY)
+def _read_jpegs(rows: pa.Table, lake_root: str, targets: list[memoryview]) -> None:
+    """Read each frame's JPEG out of its pack into its place."""
+    packs: OrderedDict[str, int] = OrderedDict()
+    places = zip(rows["pack_path"].to_pylist(), rows["byte_offset"].to_pylist(), targets, strict=True)
     try:
-        jpeg = os.pread(descriptor, row["byte_size"], row["byte_offset"])
+        for row, (pack_path, byte_offset, target) in enumerate(places):
+            if pack_path not in packs:
+                packs[pack_path] = os.open(os.path.join(lake_root, pack_path), os.O_RDONLY)
+                if len(packs) > _MAX_OPEN_PACKS:
+                    os.close(packs.popitem(last=False)[1])
+            if os.preadv(packs[pack_path], [target], byte_offset) != len(target) or target[:2] != _JPEG_START:
+                raise ValueError(
+                    f"frame pack {pack_path!r} holds no JPEG of {len(target)} bytes at byte {byte_offset} "
+                    f"for frame {rows['frame_id'][row]}; the pack was changed after ingest, so ingest its video again"
+                )
     finally:
-        os.close(descriptor)
-    if len(jpeg) != row["byte_size"] or not jpeg.startswith(_JPEG_START):
-        raise ValueError(
-            f"frame pack {row['pack_path']!r} holds no JPEG of {row['byte_size']} bytes at byte {row['byte_offset']} "
-            f"for frame {row['frame_id']}; the pack was changed after ingest, so ingest its video again"
-        )
-    return jpeg
+        for descriptor in packs.values():
+            os.close(descriptor)
 
 
-def _metadata(row: dict[str, Any]) -> bytes:
-    metadata = {
-        "frame_id": row["frame_id"],
-        "video_id": row["video_id"],
-        "pts_us": row["pts_us"],
-        "crop": [row["crop_x"], row["crop_y"], row["crop_width"], row["crop_height"]],
-        "width": row["width"],
-        "height": row["height"],
-        "cluster_path": row["cluster_path"],
+def _made_smaller(rows: pa.Table, lake_root: str, reencode: Reencode) -> tuple[pa.Table, list[bytes], list[str]]:
+    """The rows with the images' new sizes, the images, and what the JSON of each says about it; small ones stay as they are.
+
+    A JPEG that OpenCV writes has pixels and nothing else in it.
+    """
+    originals = [bytearray(size) for size in rows["byte_size"].to_pylist()]
+    _read_jpegs(rows, lake_root, [memoryview(original) for original in originals])
+    images: list[bytes] = []
+    sizes: list[tuple[int, int]] = []
+    extras: list[str] = []
+    for frame_id, original, width, height in zip(
+        rows["frame_id"].to_pylist(), originals, rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True
+    ):
+        scale = reencode.max_side / max(width, height)
+        if scale >= 1:
+            images.append(bytes(original))
+            sizes.append((width, height))
+            extras.append("")
+            continue
+        picture = cv2.imdecode(np.frombuffer(original, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise ValueError(f"the JPEG of frame {frame_id} cannot be decoded, so it cannot be made smaller; ingest its video again")
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        smaller = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        images.append(cv2.imencode(".jpg", smaller, [cv2.IMWRITE_JPEG_QUALITY, reencode.quality])[1].tobytes())
+        sizes.append(size)
+        extras.append(f'"jpeg_quality":{reencode.quality},"original_size":[{width},{height}],')
+    replaced: dict[str, Any] = {
+        "byte_size": pa.array([len(image) for image in images], pa.int64()),
+        "width": pa.array([size[0] for size in sizes], pa.int32()),
+        "height": pa.array([size[1] for size in sizes], pa.int32()),
     }
-    return _to_json(metadata).encode()
-
-
-def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Header, content and padding of a tar member that says nothing about who wrote it or when."""
-    return _ustar_header(name, len(data)), data, bytes(-len(data) % _BLOCK)
-
-
-# A member that differs in name and size only: tarfile makes its header some twenty times slower, half the time of writing a shard.
-_TEMPLATE = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
-_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 135), slice(148, 154)
-_TEMPLATE_SUM = sum(_TEMPLATE[: _CHECKSUM.start]) + 8 * ord(" ") + sum(_TEMPLATE[156:])  # the checksum field counts as eight spaces
-
-
-def _ustar_header(name: str, size: int) -> bytes:
-    """The 512 bytes that tarfile writes for a regular file of this name (up to 100 ASCII bytes) and size (below 8 GiB)."""
-    name_field, size_field = name.encode("ascii"), b"%011o" % size
-    checksum = _TEMPLATE_SUM + sum(name_field) + sum(size_field) - sum(_TEMPLATE[_SIZE])
-    header = bytearray(_TEMPLATE)
-    header[_NAME], header[_SIZE], header[_CHECKSUM] = name_field.ljust(100, b"\0"), size_field, b"%06o" % checksum
-    return bytes(header)
-
-
-def _shard_index(name: str, shards: Sequence[Shard]) -> dict[str, Any]:
-    """The index of wids, webdataset's random-access reader."""
-    return {
-        "__kind__": "wids-shard-index-v1",
-        "wids_version": 1,
-        "name": name,
-        "shardlist": [{"url": shard.name, "nsamples": shard.num_images, "filesize": shard.num_bytes} for shard in shards],
-    }
-
-
-def _remove_stale(folder: Path, name: str, current: set[str]) -> None:
-    for file in folder.glob(f"{name}-*.tar*"):
-        shard = re.fullmatch(rf"({re.escape(name)}-\d{{6}}\.tar)(\.sha256\.json)?", file.name)
-        if shard and shard[1] not in current:
-            file.unlink()
+    columns = {name: replaced.get(name, rows[name]) for name in rows.column_names}
+    return pa.table(columns, schema=rows.schema), images, extras

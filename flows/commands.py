@@ -19,11 +19,14 @@ from pretrain.config import PretrainConfig
 
 __all__ = [
     "Curate",
+    "Datasets",
     "Dedup",
     "Demo",
+    "Diff",
     "Doctor",
     "Embed",
     "Evaluate",
+    "Export",
     "Ingest",
     "Lineage",
     "Pretrain",
@@ -33,6 +36,7 @@ __all__ = [
     "Requalify",
     "Run",
     "Sql",
+    "Verify",
 ]
 
 
@@ -178,6 +182,59 @@ class Dedup:
             raise ValueError(f"thresholds {self.thresholds} are not cosines; give numbers above -1 and at most 1")
         if self.pairs < 1:
             raise ValueError(f"pairs {self.pairs} is too small; give 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datasets:
+    """List the datasets: content id, images, shards, bytes, when and from what they were made, and whether they were audited."""
+
+    lake: Path
+    """folder of the lake"""
+    format: Literal["table", "csv", "json"] = "table"
+    """of the answer"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """Compare two datasets: frames in one or both, by video, site and cluster, and the settings that differ."""
+
+    lake: Path
+    """folder of the lake"""
+    a: Positional[str]
+    """name of a dataset"""
+    b: Positional[str]
+    """name of the other"""
+    most: int = 10
+    """rows shown of each table, the largest changes first"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """Read every shard of a dataset again and compare it with its hash, its sidecar and the lake; exit code 1 where anything differs."""
+
+    lake: Path
+    """folder of the lake"""
+    name: Positional[str]
+    """of the dataset"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Write a dataset for other tools, with its cards: ids and pixels, never a path or a name."""
+
+    lake: Path
+    """folder of the lake"""
+    name: Positional[str]
+    """of the dataset"""
+    format: Literal["imagefolder", "parquet", "hf"]
+    """imagefolder: a folder a coarsest cluster and metadata.csv; parquet: images as bytes beside their columns, a file a tar; hf: a
+    repository for the Hugging Face hub with the tars as they are"""
+    out: Path
+    """folder to write; must not be there yet"""
+    execution: Flat = field(default_factory=Execution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

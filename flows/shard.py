@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from curation.curate_config import ShardConfig
-from curation.shards import SHARD_VERSION, finish_dataset, plan_shards, write_shard
+from curation.dataset_folder import finish_dataset
+from curation.shard_plan import SHARD_VERSION, Reencode, plan_shards
+from curation.shards import write_shard
+from flows.cards import make_cards
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import successes
@@ -25,7 +28,10 @@ def run_shard(
     Raises:
         LakeError: the name is taken by other content.
     """
-    settings = {"name": name, **asdict(config), "seed": seed}
+    # settings that came later are left out where they change nothing, so that a dataset made before is still found
+    later = {"remainder": "spread", "max_side": None, "jpeg_quality": ShardConfig().jpeg_quality}
+    settings = {key: value for key, value in asdict(config).items() if config.max_side or later.get(key, ...) != value}
+    settings = {"name": name, **settings, "seed": seed}
     plan = plan_run(stage="shard", version=SHARD_VERSION, config=settings, inputs=[selection], seed=seed)
     if completed_run_id(job.lake, plan):
         say(f"shard: dataset {name!r} is there already")
@@ -40,10 +46,19 @@ def run_shard(
             min_shards=config.min_shards,
             seed=seed,
             lake_root=str(job.lake.root),
+            remainder=config.remainder,
+            reencode=Reencode(max_side=config.max_side, quality=config.jpeg_quality) if config.max_side else None,
         )
         written = successes(job.runner.map(write_shard, plans, lake_root=str(job.lake.root)), stage="shard")
         shards = list(track(written, description="write shards", total=len(plans)))
-        dataset = finish_dataset(plans, shards, selection_id=selection.artifact_id, lake_root=str(job.lake.root))
+        made_from = {"dedup_id": dedup.artifact_id, "tree_id": tree.artifact_id, "encoder_id": encoder_id}
+        dataset = finish_dataset(
+            plans,
+            shards,
+            selection_id=selection.artifact_id,
+            lake_root=str(job.lake.root),
+            cards=lambda made: make_cards(job.lake, made, made_from=made_from, settings=settings),
+        )
         run.rows(
             "datasets",
             [
@@ -64,6 +79,12 @@ def run_shard(
         run.rows("shards", [{**asdict(shard), "shard": shard.name, "dataset_id": dataset.dataset_id} for shard in shards])
         run.parts("shard_frames", [job.lake.root / dataset.path / "samples.parquet"], dataset_id=dataset.dataset_id)
         run.output(artifact_of(dataset))
-        run.metrics.update(num_images=dataset.num_images, num_shards=len(shards))
+        num_more = dataset.num_images - members.num_rows
+        run.metrics.update(
+            num_images=dataset.num_images, num_shards=len(shards), num_repeated=max(0, num_more), num_left_out=max(0, -num_more)
+        )
+    if num_more:
+        what = "come once more in another tar" if num_more > 0 else "are left out"
+        say(f"shard: {abs(num_more)} of the {members.num_rows} selected frames {what}, so that all tars hold the same number")
     say(f"shard: {dataset.num_images} images in {len(shards)} tars in {job.lake.root / dataset.path}")
     return dataset

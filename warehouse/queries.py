@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from warehouse.lake import Lake, LakeError
+from warehouse.lake import Lake, LakeError, quote
 from warehouse.records import Checkpoint, Dataset, EmbeddingPart, FramePack, Score, Shard
 from warehouse.store import content_id
 
@@ -23,6 +23,7 @@ __all__ = [
     "encoder_named",
     "export_candidates",
     "export_clustered",
+    "export_shard_rows",
     "export_unique",
     "given_up_files",
     "is_recorded",
@@ -136,7 +137,9 @@ def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:
     """What sharding needs of each selected frame, with its cluster at every level (finest first)."""
     return lake.query(
-        """SELECT c.* EXCLUDE (blur, pack_id, sha256, phash), k.cluster_path FROM selections s JOIN candidates c USING (frame_id)
+        """SELECT c.* EXCLUDE (blur, pack_id, sha256, phash), k.cluster_path, f.blur, f.luma, f.dark_share, f.bright_share, f.specular_share,
+                  f.bubble_share, f.stool_share, f.motion, f.out_of_body, f.text_share, f.phash
+           FROM selections s JOIN candidates c USING (frame_id) JOIN frames f USING (frame_id)
            JOIN (SELECT frame_id, list(cluster_id ORDER BY level) AS cluster_path FROM clusters WHERE tree_id = $2 GROUP BY frame_id) k
            USING (frame_id) WHERE s.selection_id = $1 ORDER BY s.rank""",
         [selection_id, tree_id],
@@ -161,6 +164,29 @@ def dataset_named(lake: Lake, name: str) -> Dataset:
         [rows[0]["dataset_id"], rows[0]["path"]],
     )
     return Dataset(**rows[0], shards=tuple(Shard(**row) for row in shards))
+
+
+def export_shard_rows(lake: Lake, dataset: Dataset, folder: Path) -> dict[str, Path]:
+    """Write what the lake says of each shard's frames as Parquet: place, time, video and the SHA-256 of the JPEG; null where it was made
+    smaller.
+
+    Returns:
+        The folder of each shard's rows, by the shard's name.
+    """
+    # a dataset of the same content under another name has the same id, and rows of its own with the names of its own shards
+    parts = lake.copy_to_partitions(
+        f"""SELECT DISTINCT s.shard, s.position, s.frame_id, f.video_id, f.pts_us, s.byte_offset, s.byte_size,
+                   CASE WHEN s.byte_size = f.byte_size AND (r.config ->> 'max_side') IS NULL THEN f.sha256 END AS sha256
+            FROM shard_frames s JOIN frames f USING (frame_id)
+            CROSS JOIN (SELECT any_value(r.config) AS config FROM runs r JOIN datasets d USING (run_id)
+                        WHERE d.name = {quote(dataset.name)}) r
+            WHERE s.dataset_id = {quote(dataset.dataset_id)} AND starts_with(s.shard, {quote(dataset.name + "-")})
+                  AND length(s.shard) = {len(dataset.name + "-000000.tar")}
+                  AND length(s.shard) = {len(dataset.name) + len("-000000.tar")}""",
+        folder,
+        "shard",
+    )
+    return {part.name.removeprefix("shard="): part for part in parts}
 
 
 def best_checkpoint(lake: Lake, run_id: str) -> Checkpoint:

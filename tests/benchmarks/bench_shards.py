@@ -23,7 +23,8 @@ import pyarrow as pa
 import webdataset
 
 from curation.pack import write_pack
-from curation.shards import MEMBER_SCHEMA, plan_shards, write_shard
+from curation.shard_plan import MEMBER_SCHEMA, plan_shards
+from curation.shards import write_shard
 
 IMAGES_PER_PACK, IMAGES_PER_SHARD, REPEATS = 200, 1000, 5
 

@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,12 @@ import pytest
 import webdataset
 from PIL import Image
 
+from curation.dataset_folder import finish_dataset, read_sums
 from curation.pack import write_pack
-from curation.shards import MEMBER_SCHEMA, ShardPlan, _ustar_header, finish_dataset, plan_shards, write_shard
+from curation.shard_plan import MEMBER_SCHEMA, Reencode, Remainder, ShardPlan, plan_shards
+from curation.shard_tar import ustar_headers
+from curation.shards import write_shard
+from curation.verify_shard import ShardCheck, verify_shard
 from warehouse.records import Dataset, Shard
 
 SELECTION = "5" * 64
@@ -119,7 +124,7 @@ def test_a_tar_names_no_person_time_or_path(tmp_path: Path) -> None:
 def test_headers_are_those_of_tarfile(name: str, size: int) -> None:
     info = tarfile.TarInfo(name)
     info.size = size
-    assert _ustar_header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
+    assert ustar_headers([name], np.array([size]))[0].tobytes() == info.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_shards_hold_as_many_images_as_each_other_and_a_mix_of_videos(tmp_path: Path) -> None:
@@ -170,7 +175,9 @@ def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     assert {tar: tar.stat().st_mtime_ns for tar in tars} == before
 
 
-@pytest.mark.parametrize("lost", ["colon-000001.tar", "colon-000001.tar.sha256.json", "samples.parquet", "dataset.json"])
+@pytest.mark.parametrize(
+    "lost", ["colon-000001.tar", "colon-000001.tar.sha256.json", "colon-000002.parquet", "SHA256SUMS", "samples.parquet", "dataset.json"]
+)
 def test_an_interrupted_run_is_completed_with_the_same_bytes(tmp_path: Path, lost: str) -> None:
     members = lake_with_frames(tmp_path)
     dataset, _ = make(tmp_path, members)
@@ -261,4 +268,70 @@ def test_few_images_make_few_shards(tmp_path: Path) -> None:
     plans = plan_shards(members, name="colon", images_per_shard=1000, min_shards=8, seed=0, lake_root=str(tmp_path))
     assert [plan.num_images for plan in plans] == [1, 1, 1]
     assert isinstance(plans[0], ShardPlan)
-    assert len({replace(plan, shard="", members_path="", members_sha256="") for plan in plans}) == 1
+    assert len({replace(plan, shard="", members_path="", members_sha256="", first_position=0) for plan in plans}) == 1
+
+
+@pytest.mark.parametrize(
+    ("remainder", "sizes", "num_different"), [("spread", [6, 5, 5, 5], 21), ("top", [6, 6, 6, 6], 21), ("drop", [5, 5, 5, 5], 20)]
+)
+def test_what_does_not_come_out_even(tmp_path: Path, remainder: Remainder, sizes: list[int], num_different: int) -> None:
+    members, root = lake_with_frames(tmp_path), str(tmp_path)
+    plans = plan_shards(members, name="colon", images_per_shard=6, min_shards=2, seed=0, lake_root=root, remainder=remainder)
+    dataset = finish_dataset(plans, [write_shard(plan, lake_root=root) for plan in plans], selection_id=SELECTION, lake_root=root)
+    assert [shard.num_images for shard in dataset.shards] == sizes
+    samples = pq.read_table(tmp_path / dataset.path / "samples.parquet").to_pylist()
+    assert [sample["position"] for sample in samples] == list(range(sum(sizes)))
+    assert len({sample["frame_id"] for sample in samples}) == num_different
+    assert len({(sample["shard"], sample["frame_id"]) for sample in samples}) == len(samples)
+
+
+def test_large_images_are_made_smaller_and_their_json_says_so(tmp_path: Path) -> None:
+    members, root = lake_with_frames(tmp_path), str(tmp_path)
+    smaller = Reencode(max_side=40, quality=80)
+    (plan,) = plan_shards(members, name="s", images_per_shard=50, min_shards=1, seed=0, lake_root=root, reencode=smaller)
+    shard = write_shard(plan, lake_root=root)
+    widths = {row["frame_id"]: row["width"] for row in members.to_pylist()}
+    for sample in webdataset.WebDataset(str(tmp_path / shard.path), shardshuffle=False).decode("pil"):
+        said, image = sample["json"], sample["jpg"]
+        width = widths[said["frame_id"]]
+        assert image.size == (said["width"], said["height"]) == (min(width, 40), round(24 * min(1, 40 / width)))
+        assert said.get("original_size") == ([width, 24] if width > 40 else None)
+
+
+def test_sums_are_those_that_sha256sum_takes(tmp_path: Path) -> None:
+    dataset, shards = make(tmp_path, lake_with_frames(tmp_path))
+    done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path / dataset.path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert len(done.stdout.splitlines()) == 2 * len(shards) + 2
+
+
+def test_verifying_names_what_is_wrong(tmp_path: Path) -> None:
+    dataset, shards = make(tmp_path, lake_with_frames(tmp_path))
+    folder = tmp_path / dataset.path
+    tar = folder / "colon-000000.tar"
+    whole = tar.read_bytes()
+    table = pq.read_table(folder / "colon-000000.parquet")
+    rows = table.to_pylist()
+    digests = [hashlib.sha256(whole[row["byte_offset"] :][: row["byte_size"]]).hexdigest() for row in rows]
+    pq.write_table(table.append_column("sha256", pa.array(digests)), tmp_path / "wanted.parquet")
+    check = ShardCheck(
+        shard=tar.name,
+        folder=str(folder),
+        num_bytes=shards[0].num_bytes,
+        sha256=shards[0].sha256,
+        sidecar_sha256=read_sums(folder)["colon-000000.parquet"],
+        expected=str(tmp_path / "wanted.parquet"),
+    )
+    assert verify_shard(check) == ()
+    broken = bytearray(whole)
+    broken[rows[2]["byte_offset"] + 30] ^= 1
+    tar.write_bytes(broken)
+    hash_problem, member_problem = verify_shard(check)
+    assert "its SHA-256 is" in hash_problem
+    name = f"{rows[2]['frame_id']}.jpg"
+    assert member_problem == f"colon-000000.tar: member {name} is not the frame that the lake knows: its bytes were changed"
+    start = rows[2]["byte_offset"] - 512
+    tar.write_bytes(whole[:start] + whole[start + 512 + -(-rows[2]["byte_size"] // 512) * 512 :])
+    assert f"colon-000000.tar: member {name} is missing" in verify_shard(check)
+    tar.unlink()
+    assert verify_shard(check) == ("colon-000000.tar: the file is missing",)

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import mlcroissant
+import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
@@ -65,6 +67,34 @@ def test_frames_are_found_by_reason_and_all_but_private_ones_lie_in_packs(refere
         assert 25 < kept < sampled
         assert lake.rows("SELECT count(*) AS n FROM frames WHERE keep = (drop_reason IS NOT NULL)") == [{"n": 0}]
         assert lake.rows("SELECT count(*) AS n FROM shard_frames") == [{"n": 25}]
+
+
+def test_a_dataset_is_verified_compared_and_exported(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(reference, lake)
+    assert main(["datasets", "--lake", str(lake), "--format", "csv"]) == 0
+    assert '"set",' in capsys.readouterr().out
+    assert main(["verify", "set", "--lake", str(lake), "--runner", "serial"]) == 0
+    assert main(["diff", "set", "set", "--lake", str(lake)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "settings that differ: none" in said
+    assert ["all", "0", "0", "25"] in [line.split() for line in said]
+    mlcroissant.Dataset(jsonld=str(lake / "shards" / "set" / "croissant.json"))  # raises where it is not valid
+    for form in ("hf", "parquet", "imagefolder"):
+        assert main(["export", "set", "--lake", str(lake), "--format", form, "--out", str(tmp_path / form), "--runner", "serial"]) == 0
+    mlcroissant.Dataset(jsonld=str(tmp_path / "hf" / "croissant.json"))
+    table = pq.read_table(tmp_path / "parquet" / "data")
+    images = list((tmp_path / "imagefolder").rglob("*.jpg"))
+    assert {image["path"]: image["bytes"] for image in table["image"].to_pylist()} == {path.name: path.read_bytes() for path in images}
+    tar = next((lake / "shards" / "set").glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.write_bytes(data)
+    capsys.readouterr()
+    assert main(["verify", "set", "--lake", str(lake), "--runner", "serial"]) == 1
+    assert tar.name in capsys.readouterr().out
+    assert main(["export", "set", "--lake", str(lake), "--format", "hf", "--out", str(tmp_path / "bad"), "--runner", "serial"]) == 1
+    assert not (tmp_path / "bad").exists()
 
 
 def test_ingest_again_changes_nothing_and_says_so(reference: Path, archive: Path) -> None:

@@ -1,0 +1,173 @@
+"""A dataset's card: README.md with the front matter that the Hugging Face hub reads, from the lake's facts alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from warehouse.dataset_facts import DatasetFacts, MixRow
+from warehouse.records import Dataset
+
+__all__ = ["dataset_card", "privacy_statement"]
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_PRIVATE_SETTINGS = ("after", "frames", "previous")
+"""bookkeeping of a run's identity, nothing that says how its data came about"""
+
+
+def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str, Any], data_files: str) -> str:
+    """The text of README.md.
+
+    Args:
+        dataset: what it is about.
+        facts: what the lake knows of it.
+        settings: of the sharding.
+        data_files: glob of the data beside the card.
+    """
+    num_bytes = sum(shard.num_bytes for shard in dataset.shards)
+    stages = [*facts.stages, ("shard", "", "", dict(settings))]
+    lines = [
+        *_front_matter(dataset, data_files),
+        f"# {dataset.name}",
+        "",
+        f"{dataset.num_images:,} images of gastrointestinal endoscopy from {facts.num_videos:,} videos, for self-supervised pretraining: "
+        f"{len(dataset.shards):,} WebDataset tars, {num_bytes / 1e9:.3f} GB. Made by EndoForge.",
+        "",
+        f"Content id `{dataset.dataset_id}` (SHA-256 over the tars' hashes in order). `sha256sum -c SHA256SUMS` checks every file.",
+        "",
+        "## Counts",
+        "",
+        *_table(
+            ("what", "number"),
+            [
+                ("images in the tars", f"{dataset.num_images:,}"),
+                ("different frames", f"{facts.num_frames:,}"),
+                ("videos", f"{facts.num_videos:,}"),
+                ("known patients", f"{facts.num_patients:,}"),
+                ("frames whose patient is not known", f"{facts.num_images_without_patient:,}"),
+                ("bytes", f"{num_bytes:,}"),
+            ],
+        ),
+        "## Funnel",
+        "",
+        "Up to `kept` all videos count that the lake held when this card was written, after it this dataset's own way.",
+        "",
+        *_table(("step", "reason", "frames"), [(step, reason, f"{number:,}") for step, reason, number in facts.funnel]),
+        "Files that gave no frame: " + (", ".join(f"{reason} {number:,}" for reason, number in facts.rejects) or "none") + ".",
+        "",
+        "## How it was made",
+        "",
+        *(line for stage in stages for line in _stage(*stage)),
+        "## Bias",
+        "",
+        f"Evenness over the finest clusters (entropy, 1 is even): {facts.entropy:.3f}; "
+        f"of the candidates it was {facts.entropy_of_candidates:.3f}.",
+        "",
+        *(line for column, rows in facts.mixes.items() for line in _mix(column, rows)),
+        "What the archive lacks, this dataset lacks. Shares are of frames; one video gives many similar ones.",
+        "",
+        "## Privacy",
+        "",
+        privacy_statement(facts),
+        "",
+        "## Lineage",
+        "",
+        f"Selection `{dataset.selection_id}`. Ids of videos and frames are content hashes; only the hospital's lake knows their files,"
+        " and `endoforge lineage` prints the tree.",
+        "",
+        *_table(("stage", "run", "code"), [(stage, run_id, code) for stage, run_id, code, _ in facts.stages]),
+        "## Licence",
+        "",
+        "None is granted by this card. The terms of the institution that holds the recordings apply: put them here before data leaves.",
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def privacy_statement(facts: DatasetFacts) -> str:
+    """What was done so that nobody is recognised, and what was not."""
+    said = [
+        "Frames outside the body and frames with burned-in text are dropped or masked, with the settings above; filters miss some.",
+        "The files hold ids and pixels: no path, name, date or patient id.",
+    ]
+    if facts.num_unchecked_for_text:
+        said.append(f"{facts.num_unchecked_for_text:,} of its frames were never looked at for text.")
+    audit = facts.audit
+    if audit is None:
+        said.append("No person has looked through a sample of it: not audited.")
+    elif audit["status"] == "open":
+        said.append(
+            f"A sample of {audit['num_frames']:,} frames was drawn (audit {audit['audit_id']}) and no person has signed it off yet."
+        )
+    else:
+        scope = "this dataset" if audit["of_dataset"] else "all candidates of the lake"
+        found = (
+            "nothing was found" if audit["status"] == "clean" else f"{audit['num_findings']:,} were found to identify someone and removed"
+        )
+        bound = (
+            "" if audit["upper_bound_95"] is None else f"; at most {100 * audit['upper_bound_95']:.1f}% identify someone (95% confidence)"
+        )
+        said.append(f"A person looked through {audit['num_frames']:,} frames of {scope} (audit {audit['audit_id']}): {found}{bound}.")
+    if audit is not None and audit["num_later_videos"]:
+        said.append(f"{audit['num_later_videos']:,} of its videos came in after that sample was drawn.")
+    return " ".join([*said, "This is the state when the card was written."])
+
+
+def _front_matter(dataset: Dataset, data_files: str) -> list[str]:
+    size = next((name for limit, name in _SIZES if dataset.num_images < limit), "10M<n<100M" if dataset.num_images < 10**8 else "100M<n<1B")
+    return [
+        "---",
+        "license: other",
+        "license_name: institutional-terms",
+        f"pretty_name: {json.dumps(dataset.name)}",
+        "task_categories:",
+        "- image-feature-extraction",
+        "tags:",
+        "- medical",
+        "- endoscopy",
+        "- gastroenterology",
+        "- webdataset",
+        "- endoforge",
+        "size_categories:",
+        f"- {size}",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        f"    path: {json.dumps(data_files)}",
+        "---",
+        "",
+    ]
+
+
+def _stage(stage: str, run_id: str, code: str, settings: dict[str, Any]) -> list[str]:
+    rows = [(key, json.dumps(value)) for key, value in sorted(settings.items()) if key not in _PRIVATE_SETTINGS]
+    return [f"### {stage}" + (f" `{run_id}`" if run_id else ""), "", *_table(("setting", "value"), rows)]
+
+
+def _mix(column: str, rows: tuple[MixRow, ...]) -> list[str]:
+    if all(row.value is None for row in rows):
+        return [f"By {column}: not known of any video.", ""]
+    cells = [
+        (
+            row.value or "(not known)",
+            f"{row.num_images:,}",
+            f"{row.num_videos:,}",
+            f"{row.num_patients:,}",
+            f"{100 * row.share:.1f}%",
+            f"{100 * row.share_of_candidates:.1f}%",
+        )
+        for row in rows
+    ]
+    return _table((column, "frames", "videos", "known patients", "share", "share of candidates"), cells)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    def line(cells: tuple[str, ...]) -> str:
+        return (
+            "| "
+            + " | ".join(" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split()) for cell in cells)
+            + " |"
+        )
+
+    return [line(head), "|" + " --- |" * len(head), *map(line, rows), ""]
