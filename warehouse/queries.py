@@ -25,6 +25,7 @@ __all__ = [
     "export_unique",
     "given_up_files",
     "is_recorded",
+    "metadata_state",
     "packs_without_embeddings",
     "refuse_taken_name",
     "scores_of",
@@ -173,14 +174,24 @@ def export_unique(lake: Lake, dedup_id: str, path: Path) -> int:
 
 
 def export_clustered(lake: Lake, tree_id: str, path: Path) -> int:
-    """Write each clustered frame with its video, its cluster at every level (finest first) and its distance to the finest centroid."""
+    """Write each clustered frame with its video and what is known of that, its cluster at every level (finest first) and its distance to
+    the finest centroid; ordered by frame id. Videos of one study are of one patient, whoever that is.
+    """
     return lake.copy_to_parquet(
-        """SELECT c.frame_id, any_value(f.video_id) AS video_id, list(c.cluster_id ORDER BY c.level) AS cluster_path,
-                  min(c.distance) FILTER (c.level = 1) AS distance
-           FROM clusters c JOIN frames f USING (frame_id) WHERE c.tree_id = $1 GROUP BY c.frame_id ORDER BY c.frame_id""",
+        """WITH clustered AS (
+               SELECT c.frame_id, any_value(f.video_id) AS video_id, list(c.cluster_id ORDER BY c.level) AS cluster_path,
+                      min(c.distance) FILTER (c.level = 1) AS distance
+               FROM clusters c JOIN frames f USING (frame_id) WHERE c.tree_id = $1 GROUP BY c.frame_id)
+           SELECT k.*, coalesce(i.patient_id, i.study_id) AS patient_id, i.site, i.device, i.procedure
+           FROM clustered k LEFT JOIN video_info i ON i.video_id = k.video_id ORDER BY k.frame_id""",
         path,
         [tree_id],
     )
+
+
+def metadata_state(lake: Lake) -> str:
+    """Names what is known of the videos: another name as soon as a manifest or a header says something new."""
+    return content_id(lake.rows("SELECT * EXCLUDE (date) FROM video_info ORDER BY video_id"))
 
 
 def refuse_taken_name(lake: Lake, name: str, selection_id: str) -> None:
