@@ -32,7 +32,7 @@ def within_caps(order: Ints, groups: Sequence[tuple[npt.NDArray[np.integer], int
     """
     if len(groups) > _MOST_KINDS:
         raise ValueError(f"got {len(groups)} kinds of groups, expected up to {_MOST_KINDS}")
-    room = [len(order) + 1]  # that of "nothing is capped"
+    room = [_MOST_KINDS * len(order) + 1]  # that of "nothing is capped", which a point may take for each kind
     columns = []
     for codes, cap in groups:
         if cap < 1 or codes.shape != order.shape:
