@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from curation.weight_spec import parse_weights
+
 __all__ = ["ClusterConfig", "CurateConfig", "DedupConfig", "DedupKeep", "HoldoutConfig", "SampleConfig", "ShardConfig"]
 
 
@@ -118,13 +120,32 @@ class ClusterConfig:
 class SampleConfig:
     """How the images of a dataset are drawn from the clusters."""
 
-    within_leaf: Literal["random", "closest"] = "random"
-    """how frames are taken from a finest-level cluster"""
+    within_leaf: Literal["random", "closest", "diverse"] = "random"
+    """how frames are taken from a finest-level cluster: at random, closest to its centroid first, or each as far as can be from those
+    taken before"""
+    max_per_patient: int | None = None
+    """most frames of one patient; a video whose patient is unknown counts as a patient of its own; no limit where not given, as below"""
     max_per_video: int | None = None
-    """most frames of one video; no limit where not given"""
+    """most frames of one video"""
+    max_per_site: int | None = None
+    """most frames of one site; frames whose site is unknown are not limited by it, and their number is said"""
+    max_per_device: int | None = None
+    """most frames of one device; frames whose device is unknown are not limited by it, and their number is said"""
+    weights: tuple[str, ...] = ()
+    """KIND:VALUE=FACTOR with KIND one of cluster, site, device, procedure, patient, video, as in cluster:2/17=3 (level 2, cluster 17)
+    site:Oslo=2 procedure:colonoscopy=0.5: such frames are taken that many times as often as they would be without; several multiply"""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "max_per_video")
+        _at_least(self, 1, "max_per_patient", "max_per_video", "max_per_site", "max_per_device")
+        parse_weights(self.weights)
+
+    @property
+    def reads_metadata(self) -> bool:
+        """Whether a selection depends on what manifests and headers say of the videos."""
+        by_metadata = (self.max_per_patient, self.max_per_site, self.max_per_device)
+        return any(cap is not None for cap in by_metadata) or any(
+            weight.kind not in ("cluster", "video") for weight in parse_weights(self.weights)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +177,9 @@ class CurateConfig:
     size: int
     """images wanted; all candidates are taken, and that is said, where there are fewer"""
     holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
+    nested: tuple[int, ...] = ()
+    """sizes of further datasets, each within every larger one, named NAME-SIZE: --size 10000000 --nested 1000000 100000; the same size
+    given later with the same settings and seed gives the same images"""
     dedup: DedupConfig = field(default_factory=DedupConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
@@ -166,6 +190,8 @@ class CurateConfig:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"size {self.size} is no number of images; give 1 or more")
+        if len(set(self.nested)) < len(self.nested) or not all(1 <= nested < self.size for nested in self.nested):
+            raise ValueError(f"nested {self.nested} are to lie within {self.size} images; give different sizes of 1 to {self.size - 1}")
 
 
 def _at_least(config: object, least: int, *names: str) -> None:

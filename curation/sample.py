@@ -1,141 +1,116 @@
-"""Balanced sampling from a cluster hierarchy: equal shares at every level, as far as the clusters reach.
+"""Balanced sampling from a cluster hierarchy: equal shares at every level, as far as the clusters and the caps reach.
 
-The rule is the hierarchical sampling of arXiv 2405.15613, section 3.3: a budget is divided over the children of a cluster so that
-all get the same number x, except those too small for it, which give all they have.
+A sample is the beginning of one order of all candidates (`balanced_order`), so samples of different sizes lie within each other.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["balanced_sample", "water_fill"]
+from curation.balance import balanced_order
+from curation.caps import within_caps
+from curation.diverse import farthest_first
+
+__all__ = ["balanced_sample"]
 
 Ints = npt.NDArray[np.int64]
-
-
-def water_fill(sizes: npt.ArrayLike, total: int, rng: np.random.Generator) -> Ints:
-    """Divide `total` over vessels of the given sizes, (n,): each gets x, or all it holds where that is less.
-
-    What remains after the largest such whole x goes one each to randomly chosen vessels that hold more. So the sum is exactly
-    min(total, sum of sizes), and every share is the vessel's size, x or x + 1.
-
-    Raises:
-        ValueError: a size or the total is negative.
-    """
-    capacity = np.asarray(sizes, dtype=np.int64)
-    if total < 0 or (capacity < 0).any():
-        raise ValueError(f"cannot divide {total} over sizes of which the smallest is {capacity.min(initial=0)}; none may be negative")
-    if int(capacity.sum()) <= total:
-        return capacity.copy()
-    ascending = np.sort(capacity)
-    below = np.concatenate([[0], np.cumsum(ascending)[:-1]])  # what the smaller vessels hold together
-    remaining = len(capacity) - np.arange(len(capacity))
-    # The first vessel that an equal share of what is left would not fill; it and all larger ones get the same level.
-    first = int(np.argmax((total - below) // remaining < ascending))
-    level = int((total - below[first]) // remaining[first])
-    share = np.minimum(capacity, level)
-    lucky = rng.choice(np.flatnonzero(capacity > level), total - int(share.sum()), replace=False)
-    share[lucky] += 1
-    return share
 
 
 def balanced_sample(
     paths: npt.NDArray[np.integer],
     size: int,
     *,
-    within_leaf: Literal["random", "closest"],
-    distance: npt.NDArray[np.floating] | None = None,
+    within_leaf: Literal["random", "closest", "diverse"],
+    draws: npt.NDArray[np.integer],
     seed: int,
-    groups: npt.NDArray[np.generic] | None = None,
-    max_per_group: int | None = None,
-) -> Ints:
-    """Choose exactly `size` points, spread evenly over the clusters of each level; all points where there are fewer.
+    distance: npt.NDArray[np.floating] | None = None,
+    vectors: npt.NDArray[Any] | None = None,
+    weights: npt.NDArray[np.floating] | None = None,
+    caps: Sequence[tuple[npt.NDArray[np.integer], int]] = (),
+) -> tuple[Ints, int]:
+    """Choose `size` points, spread evenly over the clusters of each level; the same call with a smaller size gives the beginning of it.
 
-    The budget is divided by `water_fill` over the coarsest clusters, each one's share over its children, and so on down to points.
-    With a cap per group, each larger group is first thinned to its cap by the same rule, so that its rarest views stay; the number
-    taken is then the most the caps allow, if that is below `size`.
+    With caps the candidates are thinned first: walking the balanced order of all of them, in which the rare come early, each is kept while
+    its groups have room (`within_caps`). The sample is then balanced over what is left, so it is as large as asked or takes all of that.
 
     Args:
         paths: (n, T) cluster of each point at each level, finest first, as `frame_paths` gives them.
         size: points wanted.
-        within_leaf: take a finest cluster's points at random, or those closest to its centroid first (ties by index).
-        distance: (n,) distance to the finest centroid; needed for closest.
-        seed: of the remainders and the random picks.
-        groups: (n,) for example the video of each point.
-        max_per_group: most points of one group.
+        within_leaf: take a finest cluster's points at random; or those closest to its centroid first; or the closest, then always the one
+            farthest from all taken before. Where there are caps as well, `diverse` spreads what random draws have left under them.
+        draws: (n,) a random number of each point, best one that goes with its id (`draws_of_ids`): they settle what is random within a
+            finest cluster, and ties. With draws that differ, the rows' order does not matter.
+        seed: of the order in which clusters take turns.
+        distance: (n,) distance to the finest centroid; needed for closest and diverse.
+        vectors: (n, d) needed for diverse, an array or a memmap, read one finest cluster at a time.
+        weights: (n,) how much more often than one of weight 1 a point is taken.
+        caps: for each kind of group, the group of each point (n,), -1 where it is unknown and uncapped, and the most points of a group.
 
     Returns:
-        Sorted indices of the chosen points, none twice.
+        Indices of the chosen points in the balanced order, none twice, and how many the caps allow.
 
     Raises:
         ValueError: the arrays do not fit each other, a finer cluster lies in two coarser ones, or something the options need is missing.
     """
-    if paths.ndim != 2 or paths.shape[1] == 0:
-        raise ValueError(f"paths have shape {paths.shape}; give (n, levels) with at least one level")
     if size < 0:
         raise ValueError(f"size {size} is negative; give the number of points wanted")
-    if within_leaf == "closest" and distance is None:
-        raise ValueError("taking the closest points of a cluster needs their distance; pass distance, or within_leaf='random'")
-    for name, array in (("distance", distance), ("groups", groups)):
-        if array is not None and array.shape != (len(paths),):
-            raise ValueError(f"{name} has shape {array.shape}; {len(paths)} paths need ({len(paths)},)")
-    if max_per_group is not None and (groups is None or max_per_group < 1):
-        raise ValueError(f"max_per_group={max_per_group} needs groups and a cap of at least 1")
-    rng = np.random.default_rng(seed)
-    priority = (
-        np.argsort(np.argsort(distance, kind="stable"))
-        if within_leaf == "closest" and distance is not None
-        else rng.permutation(len(paths))
-    )
-    candidates = np.arange(len(paths))
-    if max_per_group is not None and groups is not None:
-        candidates = _capped(paths, priority, groups, max_per_group, rng)
-    return np.sort(candidates[_sample(paths[candidates], priority[candidates], size, rng)])
+    if within_leaf != "random" and distance is None:
+        raise ValueError(f"{within_leaf} takes the closest point of a cluster first; pass distance, or within_leaf='random'")
+    if within_leaf == "diverse" and vectors is None:
+        raise ValueError("diverse needs the points' vectors; pass vectors, or within_leaf='random'")
+    for name, array in (("distance", distance), ("draws", draws), ("vectors", vectors)):
+        if array is not None and len(array) != len(paths):
+            raise ValueError(f"{name} has length {len(array)}; {len(paths)} paths need as many")
+    priority: npt.NDArray[Any] = draws
+    if within_leaf == "closest" and distance is not None:
+        priority = np.empty(len(paths), np.int64)
+        priority[np.lexsort((draws, distance))] = np.arange(len(paths))
+    order = balanced_order(paths, priority=priority, seed=seed, weights=weights)
+    allowed = len(paths)
+    if caps:
+        rows = within_caps(order, caps)
+        allowed = len(rows)
+        if allowed < len(paths):
+            order = rows[_order_of(rows, paths, priority, seed, weights)]
+    if within_leaf == "diverse" and distance is not None and vectors is not None:
+        spread = _spread(order, min(size, allowed), paths, draws, distance, vectors, weights)
+        order = order[_order_of(order, paths, spread, seed, weights)]
+    return order[:size], allowed
 
 
-def _capped(
-    paths: npt.NDArray[np.integer], priority: Ints, groups: npt.NDArray[np.generic], max_per_group: int, rng: np.random.Generator
+def _order_of(
+    rows: Ints, paths: npt.NDArray[np.integer], priority: npt.NDArray[Any], seed: int, weights: npt.NDArray[np.floating] | None
 ) -> Ints:
-    """Indices left when every group is thinned to its cap by balanced sampling within it."""
-    codes = np.unique(groups, return_inverse=True)[1]
-    counts = np.bincount(codes)
-    order = np.argsort(codes, kind="stable")
-    kept = [order[(counts <= max_per_group)[codes[order]]]]
-    starts = np.cumsum(counts) - counts
-    for code in np.flatnonzero(counts > max_per_group):
-        members = order[starts[code] : starts[code] + counts[code]]
-        kept.append(members[_sample(paths[members], priority[members], max_per_group, rng)])
-    return np.sort(np.concatenate(kept))
+    """The balanced order of some rows alone, as positions in `rows`."""
+    return balanced_order(paths[rows], priority=priority[rows], seed=seed, weights=None if weights is None else weights[rows])
 
 
-def _sample(paths: npt.NDArray[np.integer], priority: Ints, size: int, rng: np.random.Generator) -> Ints:
-    """Positions of a balanced sample; within a leaf, the points of lowest priority value."""
-    if size >= len(paths):
-        return np.arange(len(paths))
-    num_levels = paths.shape[1]
-    # Points sorted by path from the coarsest level, then by priority: every cluster is a run, and a leaf's first points are its sample.
-    order = np.lexsort((priority, *(paths[:, level] for level in range(num_levels))))
-    sorted_paths = paths[order]
-    begins = np.zeros(len(paths), dtype=bool)
-    begins[0] = True
-    shares, run_starts = np.array([size]), np.array([0])
-    for level in reversed(range(num_levels)):
-        begins[1:] |= sorted_paths[1:, level] != sorted_paths[:-1, level]
-        children = np.flatnonzero(begins)
-        if len(np.unique(sorted_paths[children, level])) != len(children):
-            raise ValueError(
-                f"clusters of level {level} (finest is 0) lie in more than one cluster of the level above; paths must form a tree"
-            )
-        child_sizes = np.diff(np.append(children, len(paths)))
-        first_child = np.searchsorted(children, np.append(run_starts, len(paths)))
-        shares = np.concatenate(
-            [water_fill(child_sizes[first_child[parent] : first_child[parent + 1]], int(share), rng) for parent, share in enumerate(shares)]
-        )
-        run_starts = children
-    position_in_leaf = np.arange(len(paths)) - np.repeat(run_starts, np.diff(np.append(run_starts, len(paths))))
-    leaf_share = np.repeat(shares, np.diff(np.append(run_starts, len(paths))))
-    chosen: Ints = order[position_in_leaf < leaf_share]
-    return chosen
+def _spread(
+    order: Ints,
+    size: int,
+    paths: npt.NDArray[np.integer],
+    draws: npt.NDArray[np.integer],
+    distance: npt.NDArray[np.floating],
+    vectors: npt.NDArray[Any],
+    weights: npt.NDArray[np.floating] | None,
+) -> Ints:
+    """A priority (n,) by which the points of each finest cluster come farthest first, as far as a sample of `size` reaches into it.
+
+    How many points of a cluster a sample takes does not depend on which: the beginning of any balanced order tells.
+    """
+    leaf = paths[:, 0]
+    wanted = np.bincount(leaf[order[:size]], minlength=int(leaf.max(initial=0)) + 1)
+    by_leaf = order[np.lexsort((draws[order], leaf[order]))]
+    priority = np.full(len(paths), len(paths), np.int64)
+    for members in np.split(by_leaf, np.flatnonzero(np.diff(leaf[by_leaf])) + 1):
+        num_points = int(wanted[leaf[members[0]]]) if len(members) else 0
+        if num_points and weights is not None and np.ptp(weights[members]) > 0:
+            num_points = len(members)  # a heavier point may overtake any of them
+        if num_points:
+            taken = farthest_first(vectors[members], num_points, first=int(np.argmin(distance[members])))
+            priority[members[taken]] = np.arange(len(taken))
+    return priority

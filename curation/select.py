@@ -2,44 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.curate_config import SampleConfig
+from curation.draws import draws_of_ids
 from curation.sample import balanced_sample
+from curation.vectors import vectors_of
+from curation.weight_spec import parse_weights
+from curation.weights import frame_weights
 from warehouse.identified import write_with_id
-from warehouse.records import Selection
+from warehouse.records import EmbeddingPart, Selection
 
 __all__ = ["SELECT_VERSION", "select_frames"]
 
-SELECT_VERSION = 1
+SELECT_VERSION = 2
 """raise when the same settings would give another selection"""
 
+_METADATA = ("video_id", "patient_id", "site", "device", "procedure")
 
-def select_frames(clustered: Path, tree_id: str, *, out: Path, size: int, config: SampleConfig, seed: int) -> Selection:
-    """Sample a balanced selection from the clustered frames and write the `selections` table's rows to `out`.
+
+def select_frames(
+    clustered: Path,
+    tree_id: str,
+    parts: Sequence[EmbeddingPart] = (),
+    *,
+    lake_root: Path,
+    out: Path,
+    size: int,
+    config: SampleConfig,
+    seed: int,
+) -> tuple[Selection, dict[str, int]]:
+    """Sample a balanced selection from the clustered frames and write the `selections` table's rows to `out`, ranked.
 
     Args:
-        clustered: Parquet with frame_id, video_id, cluster_path (finest level first) and distance (to the finest centroid).
+        clustered: Parquet with frame_id, cluster_path (finest level first), distance (to the finest centroid), and of the frame's video
+            video_id, patient_id, site, device and procedure (null where unknown).
         tree_id: the clustering they come from.
+        parts: embeddings of every clustered frame; needed for within_leaf diverse.
+        lake_root: what the parts' paths are relative to.
         out: Parquet file to write.
         size: images wanted.
-        config: rule within a leaf, and caps.
+        config: rule within a leaf, caps and weights.
         seed: of the draws.
+
+    Returns:
+        The selection, and num_allowed: how many frames the caps leave; and for each capped kind num_unknown_KIND: frames that its cap
+        does not count, because what it caps is not known of them.
+
+    Raises:
+        ValueError: a weight names what no frame has.
     """
-    table = pq.read_table(clustered)
-    paths = np.stack(table["cluster_path"].to_numpy(zero_copy_only=False)).astype(np.int32)
-    indices = balanced_sample(
+    table = pq.read_table(clustered, read_dictionary=list(_METADATA))
+    paths = table["cluster_path"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+    metadata = {name.removesuffix("_id"): table[name] for name in _METADATA}
+    groups = {
+        "patient": _codes(pc.coalesce(*(table[name].cast(pa.string()) for name in ("patient_id", "video_id")))),
+        **{kind: _codes(metadata[kind]) for kind in ("video", "site", "device")},
+    }
+    caps = {kind: cap for kind in groups if (cap := getattr(config, f"max_per_{kind}")) is not None}
+    weights = parse_weights(config.weights)
+    indices, num_allowed = balanced_sample(
         paths,
-        min(size, len(paths)),
+        size,
         within_leaf=config.within_leaf,
-        distance=table["distance"].to_numpy(),
+        draws=draws_of_ids(table["frame_id"], seed=seed),
         seed=seed,
-        groups=table["video_id"].to_numpy(zero_copy_only=False) if config.max_per_video else None,
-        max_per_group=config.max_per_video,
+        distance=table["distance"].to_numpy(),
+        vectors=vectors_of(table["frame_id"].combine_chunks(), parts, lake_root) if config.within_leaf == "diverse" else None,
+        weights=frame_weights(weights, paths, metadata) if weights else None,
+        caps=[(groups[kind], cap) for kind, cap in caps.items()],
     )
     rows = {
         "frame_id": table["frame_id"].combine_chunks().take(pa.array(indices)),
@@ -47,4 +85,14 @@ def select_frames(clustered: Path, tree_id: str, *, out: Path, size: int, config
         "cluster_id": pa.array(paths[indices, 0], pa.int32()),
     }
     selection_id = write_with_id(out, "selections", "selection_id", rows)
-    return Selection(selection_id=selection_id, tree_id=tree_id, num_frames=len(indices), seed=seed)
+    unknown = {f"num_unknown_{kind}": int((groups[kind] < 0).sum()) for kind in caps}
+    return Selection(selection_id=selection_id, tree_id=tree_id, num_frames=len(indices), seed=seed), {
+        "num_allowed": num_allowed,
+        **unknown,
+    }
+
+
+def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A number for each distinct value, -1 for null."""
+    encoded = values.cast(pa.string()).combine_chunks().dictionary_encode()
+    return np.asarray(encoded.indices.fill_null(-1).to_numpy(), np.int64)

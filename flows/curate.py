@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from curation.curate_config import CurateConfig
 from flows.audit import audit_sentence
 from flows.cluster import run_cluster
@@ -22,7 +24,8 @@ SELECTION_PLACEHOLDER = "{selection}"
 def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) -> Dataset:
     """Make the dataset `name` of `config.size` balanced, deduplicated images; one that exists with the same content is returned as it is.
 
-    A `{selection}` in the name stands for the start of the selection's id, so that a schedule makes a new name only for new content.
+    For each size of `config.nested` a dataset `name-SIZE` is made that lies within it. A `{selection}` in the name stands for the start of
+    the selection's id, so that a schedule makes a new name only for new content.
 
     Raises:
         ValueError: the name is taken by other content.
@@ -35,11 +38,21 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     holdout = run_holdout(job, encoder_id=encoder_id, config=config.holdout, seed=seed)
     dedup = run_dedup(job, parts=parts, work=work, config=config.dedup, seed=seed, holdout=holdout)
     tree, placement = run_cluster(job, parts=parts, dedup=dedup, config=config.cluster, seed=seed)
-    selection = run_select(job, tree=tree, placement=placement, dedup=dedup, work=work, size=config.size, config=config.sample, seed=seed)
-    name = name.replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])
-    dataset = run_shard(job, name=name, encoder_id=encoder_id, dedup=dedup, tree=tree, selection=selection, config=config.shard, seed=seed)
-    for staged in work.iterdir():
-        staged.unlink()
-    work.rmdir()
-    say(f"curate: {audit_sentence(job.lake, dataset.dataset_id)}")
-    return dataset
+    datasets = []
+    for size in (config.size, *sorted(config.nested, reverse=True)):
+        selection = run_select(
+            job, tree=tree, placement=placement, dedup=dedup, parts=parts, work=work, size=size, config=config.sample, seed=seed
+        )
+        named = nested_name(name, size, config).replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])
+        datasets.append(
+            run_shard(job, name=named, encoder_id=encoder_id, dedup=dedup, tree=tree, selection=selection, config=config.shard, seed=seed)
+        )
+    shutil.rmtree(work)
+    for dataset in datasets:
+        say(f"curate: {dataset.name}: {audit_sentence(job.lake, dataset.dataset_id)}")
+    return datasets[0]
+
+
+def nested_name(name: str, size: int, config: CurateConfig) -> str:
+    """What the dataset of one of the sizes is called."""
+    return name if size == config.size else f"{name}-{size}"

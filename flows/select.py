@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,34 +13,62 @@ from flows.progress import say
 from warehouse import queries
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import plan_run
-from warehouse.records import Artifact
+from warehouse.records import Artifact, EmbeddingPart
 
 __all__ = ["run_select"]
 
 
 def run_select(
-    job: Job, *, tree: Artifact, placement: Artifact | None, dedup: Artifact, work: Path, size: int, config: SampleConfig, seed: int
+    job: Job,
+    *,
+    tree: Artifact,
+    placement: Artifact | None,
+    dedup: Artifact,
+    parts: Sequence[EmbeddingPart],
+    work: Path,
+    size: int,
+    config: SampleConfig,
+    seed: int,
 ) -> Artifact:
     """Draw `size` of the frames that a deduplication has kept, balanced over the clusters; returns the selection.
 
     The tree alone does not say which frames there are to choose from: new ones are placed in it, and some of its own go.
+
+    Raises:
+        ValueError: a weight names what no frame has.
     """
     settings = {**asdict(config), "size": size, "seed": seed}
+    if config.reads_metadata:
+        settings["metadata"] = queries.metadata_state(job.lake)
     inputs = [tree, dedup] if placement is None else [tree, dedup, placement]
     plan = plan_run(stage="select", version=SELECT_VERSION, config=settings, inputs=inputs, seed=seed)
     if done := job.done(plan, "selection"):
         return done
     with job.record(plan) as run:
         num_candidates = queries.export_clustered(job.lake, tree.artifact_id, dedup.artifact_id, work / "clustered.parquet")
-        selection = select_frames(
-            work / "clustered.parquet", tree.artifact_id, out=work / "selection.parquet", size=size, config=config, seed=seed
+        selection, counts = select_frames(
+            work / "clustered.parquet",
+            tree.artifact_id,
+            parts,
+            lake_root=job.lake.root,
+            out=work / "selection.parquet",
+            size=size,
+            config=config,
+            seed=seed,
         )
         artifact = artifact_of(selection)
         if not queries.is_recorded(job.lake, "selections", "selection_id", selection.selection_id):
             run.parts("selections", [work / "selection.parquet"])
         run.output(artifact)
-        run.metrics.update(num_candidates=num_candidates, num_selected=selection.num_frames)
-    if num_candidates < size:
+        run.metrics.update(num_candidates=num_candidates, num_selected=selection.num_frames, **counts)
+    for kind in ("patient", "site", "device"):
+        if unknown := counts.get(f"num_unknown_{kind}"):
+            say(f"select: the {kind} of {unknown} frames is unknown, so max-per-{kind} does not limit them")
+    if counts["num_allowed"] < min(size, num_candidates):
+        say(
+            f"select: {size} images were asked for and the caps allow {counts['num_allowed']} of {num_candidates} candidates: all are taken"
+        )
+    elif num_candidates < size:
         say(f"select: {size} images were asked for and there are {num_candidates} candidates: all are taken")
     else:
         say(f"select: {selection.num_frames} of {num_candidates} frames, balanced over the clusters")

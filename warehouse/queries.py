@@ -27,6 +27,7 @@ __all__ = [
     "export_unique",
     "given_up_files",
     "is_recorded",
+    "metadata_state",
     "packs_without_embeddings",
     "refuse_taken_name",
     "run_metrics",
@@ -137,8 +138,8 @@ def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:
     """What sharding needs of each selected frame, with its cluster at every level (finest first)."""
     return lake.query(
-        """SELECT c.* EXCLUDE (blur, pack_id, sha256, phash), k.cluster_path, f.blur, f.luma, f.dark_share, f.bright_share, f.specular_share,
-                  f.bubble_share, f.stool_share, f.motion, f.out_of_body, f.text_share, f.phash
+        """SELECT c.* EXCLUDE (blur, pack_id, sha256, phash), k.cluster_path, f.blur, f.luma, f.dark_share, f.bright_share,
+                  f.specular_share, f.bubble_share, f.stool_share, f.motion, f.out_of_body, f.text_share, f.phash
            FROM selections s JOIN candidates c USING (frame_id) JOIN frames f USING (frame_id)
            JOIN (SELECT frame_id, list(cluster_id ORDER BY level) AS cluster_path FROM clusters WHERE tree_id = $2 GROUP BY frame_id) k
            USING (frame_id) WHERE s.selection_id = $1 ORDER BY s.rank""",
@@ -217,17 +218,26 @@ def export_unique(lake: Lake, dedup_id: str, path: Path, *, not_in_tree: str | N
 
 
 def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int:
-    """Write each frame that a deduplication kept with its video, its cluster at every level of a tree (finest first) and its distance to
-    the finest centroid. Frames of the tree that are duplicates or no candidates by now are left out.
+    """Write each frame that a deduplication kept with its video and what is known of that, its cluster at every level of a tree (finest
+    first) and its distance to the finest centroid; ordered by frame id. Frames of the tree that are duplicates or no candidates by now are
+    left out. Videos of one study are of one patient, whoever that is.
     """
     return lake.copy_to_parquet(
-        """SELECT k.frame_id, any_value(c.video_id) AS video_id, list(k.cluster_id ORDER BY k.level) AS cluster_path,
-                  min(k.distance) FILTER (k.level = 1) AS distance
-           FROM clusters k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
-           JOIN candidates c ON c.frame_id = k.frame_id WHERE k.tree_id = $1 GROUP BY k.frame_id ORDER BY k.frame_id""",
+        """WITH clustered AS (
+               SELECT k.frame_id, any_value(c.video_id) AS video_id, list(k.cluster_id ORDER BY k.level) AS cluster_path,
+                      min(k.distance) FILTER (k.level = 1) AS distance
+               FROM clusters k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
+               JOIN candidates c ON c.frame_id = k.frame_id WHERE k.tree_id = $1 GROUP BY k.frame_id)
+           SELECT k.*, coalesce(i.patient_id, i.study_id) AS patient_id, i.site, i.device, i.procedure
+           FROM clustered k LEFT JOIN video_info i ON i.video_id = k.video_id ORDER BY k.frame_id""",
         path,
         [tree_id, dedup_id],
     )
+
+
+def metadata_state(lake: Lake) -> str:
+    """Names what is known of the videos: another name as soon as a manifest or a header says something new."""
+    return content_id(lake.rows("SELECT * EXCLUDE (date) FROM video_info ORDER BY video_id"))
 
 
 def refuse_taken_name(lake: Lake, name: str, selection_id: str) -> None:

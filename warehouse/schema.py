@@ -166,6 +166,7 @@ TABLES: dict[str, pa.Schema] = {
         }
     ),
     "clusters": pa.schema({"tree_id": _s, "frame_id": _s, "level": _i32, "cluster_id": _i32, "distance": _f32}),
+    # rank 0 first: the frames of rank below M are the balanced selection of M images
     "selections": pa.schema({"selection_id": _s, "frame_id": _s, "rank": _i64, "cluster_id": _i32}),
     "datasets": pa.schema(
         {

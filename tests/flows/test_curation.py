@@ -192,6 +192,33 @@ def test_more_images_than_there_are_is_said_and_all_are_taken(reference: Path, t
     assert "all are taken" in done.err
 
 
+def test_one_command_makes_datasets_within_each_other_under_caps(reference: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(reference, lake)
+    rules = ("--within-leaf", "diverse", "--max-per-patient", "9", "--max-per-site", "1", "--weights", "cluster:1/0=2")
+    done = succeed("curate", "--lake", lake, "--name", "n", "--size", "20", "--nested", "5", "10", *rules)
+    assert "so max-per-site does not limit them" in done.err
+    succeed("curate", "--lake", lake, "--name", "later", "--size", "7", *rules)
+    with open_lake(lake, read_only=True) as opened:
+        members = {
+            name: {
+                row["frame_id"]
+                for row in opened.rows("SELECT s.frame_id FROM shard_frames s JOIN datasets d USING (dataset_id) WHERE d.name = $1", [name])
+            }
+            for name in ("n", "n-10", "n-5", "later")
+        }
+        (most,) = opened.rows(
+            """SELECT max(num) AS num FROM (SELECT count(*) AS num FROM shard_frames s JOIN datasets d USING (dataset_id)
+               JOIN frames f USING (frame_id) WHERE d.name = 'n' GROUP BY f.video_id)"""
+        )
+    assert [len(members[name]) for name in ("n-5", "later", "n-10", "n")] == [5, 7, 10, 20]
+    assert members["n-5"] < members["later"] < members["n-10"] < members["n"]
+    assert most["num"] <= 9
+    unknown = endoforge("curate", "--lake", lake, "--name", "x", "--size", "5", "--weights", "site:Rome=2")
+    assert unknown.code == 1
+    assert "none is known: give a manifest with the column site" in unknown.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

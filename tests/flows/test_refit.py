@@ -89,7 +89,15 @@ class Archive:
     def select(self, dedup: Artifact, tree: Artifact, placement: Artifact | None, size: int = 10_000) -> list[str]:
         self.work.mkdir(exist_ok=True)
         selection = run_select(
-            self.job, tree=tree, placement=placement, dedup=dedup, work=self.work, size=size, config=SampleConfig(), seed=0
+            self.job,
+            tree=tree,
+            placement=placement,
+            dedup=dedup,
+            parts=queries.embedding_parts(self.lake, "enc"),
+            work=self.work,
+            size=size,
+            config=SampleConfig(),
+            seed=0,
         )
         rows = self.lake.rows("SELECT frame_id FROM selections WHERE selection_id = $1 ORDER BY 1", [selection.artifact_id])
         return [row["frame_id"] for row in rows]
