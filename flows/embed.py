@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curation.config import EmbedConfig
-from curation.embed import EMBED_VERSION, embed_pack
+from curation.embed import EMBED_VERSION, embed_packs, group_packs
 from curation.encoder import load_encoder
 from flows.job import Job
 from flows.progress import say, track
@@ -29,8 +29,11 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
         inputs=[artifact_of(pack) for pack in packs],
     )
     with job.record(plan) as run:
-        results = job.runner.map(embed_pack, packs, lake_root=str(job.lake.root), config=config)
-        parts = list(track(successes(results, stage="embed"), description="embed packs", total=len(packs)))
+        groups = group_packs(packs, batch_size=config.batch_size)
+        results = successes(job.runner.map(embed_packs, groups, lake_root=str(job.lake.root), config=config), stage="embed")
+        num_frames = sum(pack.num_frames for pack in packs)
+        tracked = track(results, description="embed frames", total=num_frames, size=lambda done: sum(part.num_frames for part in done))
+        parts = [part for done in tracked for part in done]
         run.rows("embeddings", parts)
         run.output(*map(artifact_of, parts))
         run.metrics["num_frames"] = sum(part.num_frames for part in parts)
