@@ -34,12 +34,12 @@ from warehouse.records import EmbeddingPart, FramePack
 from warehouse.schema import embedding_schema
 from warehouse.store import file_sha256, read_json, write_json, write_parquet
 
-__all__ = ["EMBED_VERSION", "PackGroup", "decode_image", "embed_images", "embed_packs", "group_packs"]
+__all__ = ["EMBED_VERSION", "PackGroup", "batch_size_on", "decode_image", "embed_images", "embed_packs", "group_packs"]
 
 EMBED_VERSION = 2
 
 _MOST_FRAMES_A_GROUP = 1024
-_LEAST_GROUPS = 16
+_LEAST_GROUPS = 8
 _INTERPOLATION = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -59,10 +59,15 @@ class PackGroup:
         return f"{len(self.packs)} packs" + (f" from {self.packs[0].path} on" if self.packs else "")
 
 
+def batch_size_on(device: torch.device, config: EmbedConfig) -> int:
+    """Images per forward pass: what the settings say, or what suits the device."""
+    return config.batch_size or (128 if device.type == "cuda" else 16)
+
+
 def group_packs(packs: Sequence[FramePack], *, batch_size: int) -> list[PackGroup]:
     """Consecutive packs in groups of many batches, yet in enough groups that every worker has some."""
     total = sum(pack.num_frames for pack in packs)
-    wanted = min(_MOST_FRAMES_A_GROUP, max(2 * batch_size, total // _LEAST_GROUPS))
+    wanted = max(2 * batch_size, min(_MOST_FRAMES_A_GROUP, total // _LEAST_GROUPS))
     groups: list[list[FramePack]] = []
     size = wanted
     for pack in packs:
@@ -116,7 +121,7 @@ def embed_packs(group: PackGroup, *, lake_root: str, config: EmbedConfig) -> tup
             done[pack.pack_id] = _write_part(pack, ids, pending[: len(ids)], root, encoder)
             pending = pending[len(ids) :]
 
-    for vectors in _embed_pixels(pixels(), encoder, batch_size=config.batch_size):
+    for vectors in _embed_pixels(pixels(), encoder, batch_size=batch_size_on(encoder.device, config)):
         pending = np.concatenate([pending, vectors])
         write_whole()
     write_whole()

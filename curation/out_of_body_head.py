@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from curation.config import EmbedConfig, OutOfBodyConfig
-from curation.embed import decode_image, embed_images
+from curation.embed import batch_size_on, decode_image, embed_images
 from curation.encoder import load_encoder
 from curation.privacy import smooth_scores
 from curation.vectors import read_part
@@ -101,7 +101,7 @@ def read_labels(folder: Path, config: EmbedConfig) -> LabelledImages:
                 f"{folder / name} holds {num_images} readable images, expected {_LEAST_IMAGES} or more, better some hundred; "
                 f"put images from {name} the body there, as frames of the lake look"
             )
-    vectors = embed_images(iter(images), encoder, batch_size=config.batch_size)
+    vectors = embed_images(iter(images), encoder, batch_size=batch_size_on(encoder.device, config))
     return LabelledImages(
         labels_id=content_id(rows),
         vectors=vectors.astype(np.float32),

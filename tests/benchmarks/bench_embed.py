@@ -76,7 +76,7 @@ def ours(root: Path, packs: list[FramePack], config: EmbedConfig) -> tuple[float
         empty = [PackGroup(packs=()) for _ in range(WORKERS)]
         list(successes(runner.map(embed_packs, empty, lake_root=str(root), config=config), stage="warm"))
         loaded = time.perf_counter()
-        groups = group_packs(packs, batch_size=config.batch_size)
+        groups = group_packs(packs, batch_size=config.batch_size or 1)
         parts = list(successes(runner.map(embed_packs, groups, lake_root=str(root), config=config), stage="embed"))
         ended = time.perf_counter()
     num_frames = sum(part.num_frames for group in parts for part in group)
@@ -87,9 +87,9 @@ def loop(config: EmbedConfig, num_batches: int, tuned: bool, barrier: Barrier) -
     torch.set_num_threads(1)
     if tuned:
         keep_freed_memory()
-    encoder = load_encoder(config)
+    encoder, batch_size = load_encoder(config), config.batch_size or 1
     side = encoder.preprocessing.image_size
-    images = torch.randn(config.batch_size, 3, side, side).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, 3, side, side).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         encoder.module(images)
         barrier.wait()
@@ -103,7 +103,8 @@ def limit(config: EmbedConfig, num_frames: int, *, tuned: bool) -> float:
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(WORKERS + 1)
-    num_batches = -(-num_frames // (WORKERS * config.batch_size))
+    batch_size = config.batch_size or 1
+    num_batches = -(-num_frames // (WORKERS * batch_size))
     workers = [context.Process(target=loop, args=(config, num_batches, tuned, barrier)) for _ in range(WORKERS)]
     for worker in workers:
         worker.start()
@@ -113,7 +114,7 @@ def limit(config: EmbedConfig, num_frames: int, *, tuned: bool) -> float:
     elapsed = time.perf_counter() - started
     for worker in workers:
         worker.join()
-    return WORKERS * num_batches * config.batch_size / elapsed
+    return WORKERS * num_batches * batch_size / elapsed
 
 
 def report(name: str, root: Path, num_frames: int, config: EmbedConfig, repeats: int) -> None:
@@ -134,7 +135,7 @@ def report(name: str, root: Path, num_frames: int, config: EmbedConfig, repeats:
 
 def main(num_frames: int, repeats: int) -> None:
     torch.set_num_threads(1)
-    config = EmbedConfig(device="cpu")
+    config = EmbedConfig(batch_size=16, device="cpu")
     jpegs, encoder = pictures(), load_encoder(config)
     decode_image(jpegs[0], encoder.preprocessing)
     started = time.process_time()

@@ -204,7 +204,7 @@ def test_groups_keep_the_order_and_hold_whole_batches() -> None:
     packs = [FramePack(pack_id=str(i), video_id="v", path=f"{i}.tar", num_bytes=1, num_frames=10) for i in range(1000)]
     groups = group_packs(packs, batch_size=32)
     assert [pack for group in groups for pack in group.packs] == packs
-    assert {len(group.packs) for group in groups[:-1]} == {63}  # 10,000 / 16 frames, in whole packs
+    assert {len(group.packs) for group in groups[:-1]} == {103}  # 1,024 frames, in whole packs
     assert [len(group.packs) for group in group_packs(packs[:13], batch_size=32)] == [7, 6]
     assert group_packs([], batch_size=32) == []
     assert "from 0.tar on" in repr(groups[0])
