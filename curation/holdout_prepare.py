@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from curation.config import EmbedConfig, IngestConfig
 from curation.discover import alone, look_at
-from curation.embed import embed_images
+from curation.embed import batch_size_on, embed_images
 from curation.encoder import load_encoder
 from curation.holdout_list import HeldOutFile
 from curation.holdout_views import probes_of, stored_picture, view_hash, views_of
@@ -108,7 +108,7 @@ def prepare_views(batch: HeldOutBatch, *, work: str, encoder: EmbedConfig, seed:
             probes += [_jpeg(probe) for probe in altered]
             probed += [number] * len(altered)
     model = load_encoder(encoder)
-    vectors = embed_images(iter([*jpegs, *probes]), model, batch_size=encoder.batch_size)
+    vectors = embed_images(iter([*jpegs, *probes]), model, batch_size=batch_size_on(model.device, encoder))
     similarity = vectors[len(jpegs) :].astype(np.float32) @ vectors[: len(jpegs)].T.astype(np.float32)
     owner = np.array([str(row["picture"]) for row in rows])
     found = [float(values[owner == f"{batch.number}-{number}"].max()) for values, number in zip(similarity, probed, strict=True)]

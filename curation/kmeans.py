@@ -167,6 +167,3 @@ def _per_level(value: int | Sequence[int], num_clusters: tuple[int, ...], name: 
     if len(values) != len(num_clusters):
         raise ValueError(f"{name} has {len(values)} numbers for {len(num_clusters)} levels; give one number or one per level")
     return values
-
-
-_closest_members, _reseed_empty = closest_members, reseed_empty  # the names of before the split, until nothing imports them

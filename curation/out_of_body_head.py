@@ -20,15 +20,16 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from curation.config import EmbedConfig, OutOfBodyConfig
-from curation.embed import decode_image, embed_images
+from curation.embed import batch_size_on, decode_image, embed_images
 from curation.encoder import load_encoder
 from curation.privacy import smooth_scores
+from curation.vectors import read_part
 from warehouse.records import EmbeddingPart
 from warehouse.store import content_id, file_sha256, write_parquet
 
 __all__ = ["HEAD_VERSION", "Head", "LabelledImages", "fit_head", "frames_outside", "read_labels", "score_part"]
 
-HEAD_VERSION = 1
+HEAD_VERSION = 2
 """raise when the same labels and embeddings would give other removals"""
 
 CLASSES = ("inside", "outside")
@@ -100,7 +101,7 @@ def read_labels(folder: Path, config: EmbedConfig) -> LabelledImages:
                 f"{folder / name} holds {num_images} readable images, expected {_LEAST_IMAGES} or more, better some hundred; "
                 f"put images from {name} the body there, as frames of the lake look"
             )
-    vectors = embed_images(iter(images), encoder, batch_size=config.batch_size)
+    vectors = embed_images(iter(images), encoder, batch_size=batch_size_on(encoder.device, config))
     return LabelledImages(
         labels_id=content_id(rows),
         vectors=vectors.astype(np.float32),
@@ -146,11 +147,10 @@ def fit_head(images: LabelledImages, config: OutOfBodyConfig) -> Head:
 
 def score_part(part: EmbeddingPart, *, lake_root: str, head: Head, folder: str) -> str:
     """Score every frame of an embedding part, 0 (inside) to 1 (outside); writes `folder`/<part_id>.parquet and returns its path."""
-    table = pq.read_table(Path(lake_root) / part.path, columns=["frame_id", "embedding"])
-    vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, part.dim)
+    frame_ids, vectors = read_part(Path(lake_root) / part.path, part.dim)
     scores = 1 / (1 + np.exp(-(vectors.astype(np.float64) @ head.weights + head.bias)))
     out = Path(folder) / f"{part.part_id}.parquet"
-    write_parquet(out, pa.table({"frame_id": table["frame_id"], "score": pa.array(scores, pa.float64())}))
+    write_parquet(out, pa.table({"frame_id": pa.array(frame_ids, pa.string()), "score": pa.array(scores, pa.float64())}))
     return str(out)
 
 

@@ -16,9 +16,22 @@ import pyarrow.parquet as pq
 from curation.vector_file import VectorFile, open_vectors, write_vectors
 from warehouse.records import EmbeddingPart
 
-__all__ = ["gather_vectors", "vectors_of"]
+__all__ = ["gather_vectors", "read_part", "vectors_of"]
 
 _BATCH_VALUES = 1 << 25
+
+
+def read_part(path: Path, dim: int) -> tuple[list[str], npt.NDArray[np.float16]]:
+    """The frame ids of an embedding part and their vectors, (n, dim). Parts of before version 2 hold lists of variable size; both are read.
+
+    Raises:
+        ValueError: the vectors are not of that size.
+    """
+    table = pq.read_table(path, columns=["frame_id", "embedding"])
+    values = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    if len(values) != table.num_rows * dim:
+        raise ValueError(f"{path} holds {len(values)} numbers in {table.num_rows} vectors, expected {dim} each; embed its pack again")
+    return table["frame_id"].to_pylist(), values.reshape(table.num_rows, dim)
 
 
 def gather_vectors(frames: Path, parts: Sequence[EmbeddingPart], *, lake_root: Path, out: Path) -> VectorFile:

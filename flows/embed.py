@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curation.config import EmbedConfig
-from curation.embed import EMBED_VERSION, embed_pack
+from curation.embed import EMBED_VERSION, batch_size_on, embed_packs, group_packs
 from curation.encoder import load_encoder
 from flows.job import Job
 from flows.progress import say, track
@@ -17,7 +17,8 @@ __all__ = ["run_embed"]
 
 def run_embed(job: Job, *, config: EmbedConfig) -> str:
     """Embed every kept frame that this encoder has not seen yet; returns the encoder's id."""
-    encoder_id = load_encoder(config).encoder_id
+    encoder = load_encoder(config)
+    encoder_id = encoder.encoder_id
     packs = packs_without_embeddings(job.lake, encoder_id)
     if not packs:
         say("embed: every kept frame has its embedding already")
@@ -29,8 +30,11 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
         inputs=[artifact_of(pack) for pack in packs],
     )
     with job.record(plan) as run:
-        results = job.runner.map(embed_pack, packs, lake_root=str(job.lake.root), config=config)
-        parts = list(track(successes(results, stage="embed"), description="embed packs", total=len(packs)))
+        groups = group_packs(packs, batch_size=batch_size_on(encoder.device, config))
+        results = successes(job.runner.map(embed_packs, groups, lake_root=str(job.lake.root), config=config), stage="embed")
+        num_frames = sum(pack.num_frames for pack in packs)
+        tracked = track(results, description="embed frames", total=num_frames, size=lambda done: sum(part.num_frames for part in done))
+        parts = [part for done in tracked for part in done]
         run.rows("embeddings", parts)
         run.output(*map(artifact_of, parts))
         run.metrics["num_frames"] = sum(part.num_frames for part in parts)

@@ -29,8 +29,8 @@ def say(message: str) -> None:
     _console.print(message, markup=False, soft_wrap=True)
 
 
-def track(items: Iterable[Item], *, description: str, total: int) -> Iterator[Item]:
-    """Yield the items while showing how many of `total` are done."""
+def track(items: Iterable[Item], *, description: str, total: int, size: Callable[[Item], int] | None = None) -> Iterator[Item]:
+    """Yield the items while showing how many of `total` are done; an item counts as `size(item)`, or as one."""
     if total == 0:
         yield from items
     elif sys.stderr.isatty():
@@ -43,17 +43,20 @@ def track(items: Iterable[Item], *, description: str, total: int) -> Iterator[It
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=_console) as progress:
-            yield from progress.track(items, total=total, description=description)
+            task = progress.add_task(description, total=total)
+            for item in items:
+                yield item
+                progress.advance(task, size(item) if size else 1)
     else:
-        yield from _logged(items, description, total)
+        yield from _logged(items, description, total, size)
 
 
-def _logged(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+def _logged(items: Iterable[Item], description: str, total: int, size: Callable[[Item], int] | None) -> Iterator[Item]:
     started = last = time.monotonic()
     done = 0
     for item in items:
         yield item
-        done += 1
+        done += size(item) if size else 1
         now = time.monotonic()
         if now - last >= _LOG_EVERY_S or done == total:
             last = now

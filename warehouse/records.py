@@ -156,7 +156,7 @@ class IngestedVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingPart:
-    """Embeddings of the frames of one pack, as one Parquet of schema EMBEDDING_VECTORS; a row of the `embeddings` table."""
+    """Embeddings of the frames of one pack, as one Parquet of schema `embedding_schema(dim)`; a row of the `embeddings` table."""
 
     part_id: str
     """SHA-256 of the Parquet file"""

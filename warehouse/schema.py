@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["EMBEDDING_VECTORS", "SCHEMA_VERSION", "TABLES"]
+__all__ = ["SCHEMA_VERSION", "TABLES", "embedding_schema"]
 
 SCHEMA_VERSION = 4
 
@@ -123,7 +123,7 @@ TABLES: dict[str, pa.Schema] = {
         }
     ),
     "rejects": pa.schema({"uri": _s, "video_id": _s, "ingest_key": _s, "run_id": _s, "num_bytes": _i64, "reason": _s, "detail": _s}),
-    # one row a Parquet part of vectors (EMBEDDING_VECTORS); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
+    # one row a Parquet part of vectors (embedding_schema); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
     "embeddings": pa.schema({"part_id": _s, "pack_id": _s, "encoder_id": _s, "path": _s, "num_frames": _i64, "dim": _i32}),
     # each candidate's scores against those that rank before it, by which any threshold can be decided (curation/similarity.py)
     "similarities": pa.schema(
@@ -244,5 +244,7 @@ TABLES: dict[str, pa.Schema] = {
     "edges": pa.schema({"run_id": _s, "artifact_id": _s, "direction": _s}),  # input or output
 }
 
-EMBEDDING_VECTORS = pa.schema({"frame_id": _s, "embedding": pa.list_(pa.float16())})
-"""what an embedding part holds: L2-normalised vectors; DuckDB reads them with read_parquet(path)"""
+
+def embedding_schema(dim: int) -> pa.Schema:
+    """What an embedding part holds: L2-normalised vectors, all of one size; DuckDB reads them with read_parquet(path)."""
+    return pa.schema({"frame_id": _s, "embedding": pa.list_(pa.float16(), dim)})

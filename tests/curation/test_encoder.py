@@ -10,6 +10,10 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from curation.config import EmbedConfig
 from curation.encoder import OFFLINE_ENCODER, _fold_batch_norm, export_encoder, load_encoder
+from pretrain.checkpoint import export_teacher
+from pretrain.config import AugmentConfig, CheckpointConfig, HeadConfig, ModelConfig, OptimConfig, PretrainConfig, TrainConfig
+from pretrain.parallel import current_worker
+from pretrain.state import build_state
 
 
 def photographs() -> torch.Tensor:
@@ -131,3 +135,25 @@ def test_a_folder_of_pickled_weights_is_refused(tmp_path: Path) -> None:
 def test_asking_for_a_missing_gpu_says_so() -> None:
     with pytest.raises(ValueError, match="PyTorch sees no CUDA device"):
         load_encoder(EmbedConfig(encoder=OFFLINE_ENCODER, device="cuda"))
+
+
+def test_a_backbone_of_our_own_pretraining_is_an_encoder(tmp_path: Path) -> None:
+    head = HeadConfig(num_prototypes=24, hidden_dim=16, bottleneck_dim=8)
+    small = ModelConfig(architecture="vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
+    config = PretrainConfig(
+        model=small,
+        dino_head=head,
+        ibot_head=head,
+        augment=AugmentConfig(local_size=16, num_local=2),
+        optim=OptimConfig(base_lr=1e-2, warmup_steps=2, freeze_last_layer_steps=1),
+        train=TrainConfig(num_steps=9, batch_size=4, seed=5),
+        checkpoint=CheckpointConfig(every=3),
+    )
+    teacher = build_state(config, current_worker(config.train, use_gpu=False)).teacher_network.eval()
+    export_teacher(tmp_path, dict(teacher.state_dict()), config, card={"run_id": "r", "step": 1})
+    encoder = load_encoder(EmbedConfig(encoder=str(tmp_path / "backbone"), device="cpu"))
+    assert (encoder.dim, encoder.preprocessing.image_size, encoder.preprocessing.crop_pct) == (24, 32, 1.0)
+    assert encoder.preprocessing.mean == tuple(config.augment.mean)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder.module(images), teacher.backbone(images), rtol=1e-4, atol=1e-4)

@@ -23,7 +23,7 @@ from warehouse.ancestry import LineageNode, lineage
 from warehouse.lake import Lake, open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
 from warehouse.records import Artifact, EmbeddingPart
-from warehouse.schema import EMBEDDING_VECTORS, TABLES
+from warehouse.schema import TABLES, embedding_schema
 from warehouse.store import file_sha256, write_parquet
 
 DIM = 16
@@ -55,9 +55,8 @@ class Archive:
         plan = plan_run(stage="ingest", version=1, config={"video": name}, inputs=[])
         ids = [f"{name}-{number:04d}" for number in range(len(vectors))]
         path = self.lake.root / f"{name}.parquet"
-        offsets = pa.array(np.arange(0, (len(vectors) + 1) * DIM, DIM, dtype=np.int32))
-        lists = pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1))).cast(EMBEDDING_VECTORS.field("embedding").type)
-        write_parquet(path, pa.table({"frame_id": ids, "embedding": lists}, schema=EMBEDDING_VECTORS))
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIM)
+        write_parquet(path, pa.table({"frame_id": ids, "embedding": lists}, schema=embedding_schema(DIM)))
         part = EmbeddingPart(
             part_id=file_sha256(path), pack_id=f"pack-{name}", encoder_id="enc", path=path.name, num_frames=len(ids), dim=DIM
         )
