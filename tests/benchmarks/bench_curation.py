@@ -26,6 +26,7 @@ import torch
 
 from curation.config import EmbedConfig, PhantomConfig
 from curation.curate_config import DedupConfig
+from curation.dataset_folder import finish_dataset
 from curation.dedup import default_dedup_clusters, semantic_dedup
 from curation.embed import embed_images
 from curation.encoder import load_encoder
@@ -33,7 +34,8 @@ from curation.kmeans import default_num_clusters, fit_kmeans, frame_paths, hiera
 from curation.pack import write_pack
 from curation.phantom import write_evaluation_sets
 from curation.sample import balanced_sample
-from curation.shards import MEMBER_SCHEMA, finish_dataset, plan_shards, write_shard
+from curation.shard_plan import MEMBER_SCHEMA, plan_shards
+from curation.shards import write_shard
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.items import fingerprint
@@ -65,11 +67,17 @@ def per_video(pool: Pool, vectors: Floats, size: int, *, seed: int) -> Ints:
     return order[np.argsort(turn[order], kind="stable")[:size]]
 
 
+def balanced(paths: npt.NDArray[np.int32], size: int, *, seed: int) -> Ints:
+    """As `endoforge curate` draws, at its defaults."""
+    draws = np.random.default_rng(seed).integers(1 << 62, size=len(paths))
+    return balanced_sample(paths, size, within_leaf="random", draws=draws, seed=seed)[0]
+
+
 def one_level(pool: Pool, vectors: Floats, size: int, *, seed: int, level: int) -> Ints:
     """Balanced over the clusters of plain k-means, as many as ours has at that level."""
     num_clusters = default_num_clusters(len(vectors))[level]
     clusters = fit_kmeans(vectors, num_clusters, rng=np.random.default_rng(seed)).assignment
-    return balanced_sample(clusters[:, None], size, within_leaf="random", seed=seed)
+    return balanced(clusters[:, None], size, seed=seed)
 
 
 def ours(pool: Pool, vectors: Floats, size: int, *, seed: int, threshold: float | None) -> Ints:
@@ -79,7 +87,7 @@ def ours(pool: Pool, vectors: Floats, size: int, *, seed: int, threshold: float 
         found = semantic_dedup(vectors, num_clusters=default_dedup_clusters(len(vectors)), threshold=threshold, seed=seed)
         unique = np.flatnonzero(~found.is_duplicate)
     levels = hierarchical_kmeans(vectors[unique], num_clusters=default_num_clusters(len(unique)), seed=seed)
-    return unique[balanced_sample(frame_paths(levels), size, within_leaf="random", seed=seed)]
+    return unique[balanced(frame_paths(levels), size, seed=seed)]
 
 
 METHODS: dict[str, Method] = {
