@@ -93,7 +93,7 @@ def write_shard(plan: ShardPlan, *, lake_root: str) -> Shard:
     columns = {name: table[name] for name in SIDECAR_SCHEMA.names if name in table.column_names}
     columns["position"] = pa.array(np.arange(plan.first_position, plan.first_position + plan.num_images))
     columns["byte_offset"] = pa.array(np.concatenate(offsets))
-    write_parquet(sidecar, pa.table({name: columns[name] for name in SIDECAR_SCHEMA.names}, schema=SIDECAR_SCHEMA), durable=False)
+    write_parquet(sidecar, pa.table({name: columns[name] for name in SIDECAR_SCHEMA.names}, schema=SIDECAR_SCHEMA))
     shard = Shard(name=plan.shard, path=path, sha256=digest.hexdigest(), num_bytes=num_bytes, num_images=plan.num_images)
     write_json(evidence_path, {"members_sha256": plan.members_sha256, "shard": asdict(shard), "sidecar_sha256": file_sha256(sidecar)})
     return shard
