@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from curation.curate_config import DedupConfig
 from curation.dedup import cluster_points, default_dedup_clusters, keep_order, nearest_before
 from curation.look_alikes import closest_before, hash_tables, merged, unpacked
-from curation.vectors import vectors_of
+from curation.vectors import gather_vectors
 from warehouse.identified import write_with_id
 from warehouse.records import EmbeddingPart
 from warehouse.store import atomic_file
@@ -64,7 +64,7 @@ def prepare_search(
     Nothing depends on the order of the candidates' rows: samples are drawn and ties are broken in the order of the frame ids.
 
     Args:
-        candidates: Parquet with the columns frame_id, sha256, phash and blur.
+        candidates: Parquet with the columns frame_id, pack_id, sha256, phash and blur.
         parts: embeddings of every candidate.
         lake_root: what the parts' paths are relative to.
         folder: an empty one to fill.
@@ -73,7 +73,9 @@ def prepare_search(
     """
     frames = pq.read_table(candidates, columns=["frame_id", "sha256", "phash", "blur"]).combine_chunks()
     by_id = pc.sort_indices(frames["frame_id"]).to_numpy().astype(np.int64)
-    vectors = _stage_vectors(folder, frames["frame_id"].combine_chunks(), parts, lake_root)
+    folder.mkdir(parents=True, exist_ok=True)
+    gather_vectors(candidates, parts, lake_root=lake_root, out=folder / "vectors.npy")
+    vectors = _staged(str(folder), "vectors")
     num_clusters = min(config.num_dedup_clusters or default_dedup_clusters(len(vectors)), len(vectors))
     clustered = cluster_points(vectors, num_clusters=num_clusters, seed=seed, order=by_id)
     blur = frames["blur"].to_numpy().astype(np.float32)
@@ -185,12 +187,6 @@ def collect_similarities(candidates: Path, *, folder: Path, cosines: Sequence[st
     }
     order = pc.sort_indices(frame_ids)
     return write_with_id(out, "similarities", "similarity_id", {name: column.take(order) for name, column in columns.items()})
-
-
-def _stage_vectors(folder: Path, frame_ids: pa.Array, parts: Sequence[EmbeddingPart], lake_root: Path) -> npt.NDArray[Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "vectors.npy", vectors_of(frame_ids, parts, lake_root).astype(np.float16))  # as they are stored: nothing is lost
-    return _staged(str(folder), "vectors")
 
 
 def _staged(folder: str, name: str) -> npt.NDArray[Any]:

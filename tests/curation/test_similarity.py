@@ -1,0 +1,106 @@
+"""The staged search for duplicates and the decision by its scores, on candidates of which everything is known."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.curate_config import DedupConfig
+from curation.dedup import semantic_dedup
+from curation.deduplicate import decide_duplicates
+from curation.similarity import collect_similarities, prepare_search, search_clusters, search_hashes
+from warehouse.records import EmbeddingPart
+from warehouse.schema import embedding_schema
+
+CONFIG = DedupConfig(dedup_threshold=0.9, dedup_hash_distance=2, num_dedup_clusters=1)
+Row = tuple[int, int, int]
+"""content, hash and direction of a frame: frames of one content are equal in the others too"""
+
+
+def unit(directions: list[int]) -> npt.NDArray[np.float16]:
+    rng = np.random.default_rng(5)
+    points = rng.standard_normal((40, 6))
+    points[1::2] = points[::2] + 0.15 * points[1::2]  # in pairs that are alike
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points[directions].astype(np.float16)
+
+
+def decided(rows: list[Row], config: DedupConfig = CONFIG, order: list[int] | None = None) -> dict[str, dict[str, Any]]:
+    """The `dedup` rows by frame id; frame i of `rows` is called f00i, and the candidates come in `order`."""
+    ids = [f"f{number:03d}" for number in range(len(rows))]
+    with TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        vectors = unit([direction for _, _, direction in rows])
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        pq.write_table(pa.table({"frame_id": ids, "embedding": lists}, schema=embedding_schema(vectors.shape[1])), root / "part.parquet")
+        part = EmbeddingPart(part_id="p", pack_id="pack", encoder_id="e", path="part.parquet", num_frames=len(ids), dim=vectors.shape[1])
+        table = pa.table(
+            {
+                "frame_id": ids,
+                "pack_id": ["pack"] * len(ids),
+                "sha256": [f"{content}" for content, _, _ in rows],
+                "phash": [f"{bits:016x}" for _, bits, _ in rows],
+                "blur": pa.array(range(len(rows)), pa.float32()),
+            }
+        )
+        pq.write_table(table.take(order or list(range(len(rows)))), root / "candidates.parquet")
+        search = prepare_search(root / "candidates.parquet", [part], lake_root=root, folder=root / "search", config=config, seed=0)
+        cosines = [search_clusters(item, folder=str(root / "search"))[1] for item in search.segments]
+        tables = [search_hashes(mask, folder=str(root / "search"), radius=config.dedup_hash_radius) for mask in search.tables]
+        collect_similarities(
+            root / "candidates.parquet", folder=root / "search", cosines=cosines, tables=tables, out=root / "similarities.parquet"
+        )
+        decide_duplicates(root / "similarities.parquet", out=root / "dedup.parquet", config=config)
+        return {row["frame_id"]: row for row in pq.read_table(root / "dedup.parquet").to_pylist()}
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> list[Row]:
+    contents = draw(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 39)), min_size=1, max_size=12))
+    chosen = draw(st.lists(st.integers(0, len(contents) - 1), min_size=1, max_size=20))
+    return [(content, *contents[content]) for content in chosen]
+
+
+def test_a_copy_a_look_alike_and_a_similar_frame_are_told_apart() -> None:
+    # by sharpness f003 ranks first: f002 is its copy, f001 differs by one bit of the hash, f000 lies in the same direction
+    rows = [(0, 0xFF00, 1), (1, 0x0001, 8), (2, 0x0000, 0), (2, 0x0000, 0)]
+    found = decided(rows, replace(CONFIG, dedup_keep="sharpest"))
+    assert {frame: row["kind"] for frame, row in found.items()} == {"f000": "semantic", "f001": "perceptual", "f002": "exact", "f003": None}
+    assert [found[frame]["nearest_frame_id"] for frame in ("f000", "f001", "f002")] == ["f003"] * 3
+    assert found["f001"]["hash_distance"] == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=candidates())
+def test_of_each_content_one_at_most_stays_and_something_always_does(rows: list[Row]) -> None:
+    found = decided(rows)
+    assert any(not row["is_duplicate"] for row in found.values())
+    for content in {content for content, _, _ in rows}:
+        group = [found[f"f{number:03d}"] for number, row in enumerate(rows) if row[0] == content]
+        assert [row["kind"] for row in group].count("exact") == len(group) - 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=candidates(), data=st.data())
+def test_decisions_do_not_depend_on_the_order_of_rows_and_grow_with_the_threshold(rows: list[Row], data: st.DataObject) -> None:
+    found = decided(rows)
+    assert decided(rows, order=data.draw(st.permutations(range(len(rows))))) == found
+    looser = decided(rows, replace(CONFIG, dedup_threshold=0.5, dedup_hash_distance=4))
+    assert {frame for frame, row in found.items() if row["is_duplicate"]} <= {f for f, row in looser.items() if row["is_duplicate"]}
+
+
+@settings(max_examples=15, deadline=None)
+@given(directions=st.lists(st.integers(0, 39), min_size=1, max_size=20))
+def test_cosines_are_those_of_the_rule_in_one_process(directions: list[int]) -> None:
+    rows = [(number, number * 0x0101010101010101, direction) for number, direction in enumerate(directions)]
+    found = decided(rows)
+    expected = semantic_dedup(unit(directions), num_clusters=1, threshold=0.9, seed=0)
+    similarity = [row["similarity"] for row in found.values()]
+    np.testing.assert_allclose([-1 if value is None else value for value in similarity], expected.similarity, atol=1e-6)
