@@ -104,7 +104,7 @@ def test_found_frames_never_come_back(lake: Path, archive: Path, capsys: pytest.
     again = rows(lake, "SELECT frame_id FROM shard_frames JOIN datasets USING (dataset_id) WHERE name = 'second'")
     assert len(again) > 25
     assert not set(found) & {str(row["frame_id"]) for row in again}
-    for table in ("dedup", "clusters", "selections"):
+    for table in ("dedup", "selections"):  # the tree of clusters is the one that was there, with the place that they had in it
         newest = f"SELECT count(DISTINCT frame_id) AS n FROM {table} JOIN datasets d USING ({table_id(table)}) WHERE d.name = 'second'"
         named = f"{newest} AND frame_id IN ('{found[0]}', '{found[1]}')"
         assert rows(lake, named) == [{"n": 0}]
@@ -118,7 +118,7 @@ def test_found_frames_never_come_back(lake: Path, archive: Path, capsys: pytest.
 
 
 def table_id(table: str) -> str:
-    return {"dedup": "dedup_id", "clusters": "tree_id", "selections": "selection_id"}[table]
+    return {"dedup": "dedup_id", "selections": "selection_id"}[table]
 
 
 def test_a_whole_video_can_go_and_a_correction_is_a_further_row(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
