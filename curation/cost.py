@@ -205,7 +205,7 @@ def select_cost(num_frames: int, *, size: int, rates: Rates) -> Cost:
 
 
 def shard_cost(num_images: int, *, jpeg_bytes: float, rates: Rates) -> Cost:
-    """JPEGs are copied from packs into tars and hashed; a tar is whole under another name before it gets its own, so none is there twice."""
+    """JPEGs are copied from packs into tars and hashed; a tar is whole under another name before it gets its own: none is there twice."""
     written = int(num_images * (jpeg_bytes + TAR_BYTES))
     return Cost(
         items=num_images,

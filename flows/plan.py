@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from curation.calibrate import calibrate
 from curation.cluster import CLUSTER_VERSION
