@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 STAGE_S = 1.0
-"""of every stage, whatever its size: workers start, a transaction is committed"""
+"""of every stage, whatever its size: plans are looked up, a transaction is committed"""
 PROCESS_BYTES = 400_000_000
 """of a process that has the libraries imported"""
 ENCODER_BYTES = 500_000_000
@@ -51,6 +51,10 @@ class Rates:
     """How fast one machine is."""
 
     num_workers: int
+    start_s: float
+    """seconds until the workers of a stage have started and imported what they need"""
+    load_s: float
+    """seconds that one worker takes to load the encoder"""
     encode_s: float
     """seconds that one worker takes for a frame: to decode it and to embed it"""
     assign_flops: float
@@ -77,13 +81,16 @@ class Cost:
     """of disk, for good"""
     staged_bytes: int = 0
     """of disk, until the stage ends"""
+    fixed_s: float = STAGE_S
+    """of the seconds, whatever the stage's size"""
 
 
 def embed_cost(num_frames: int, *, dim: int, rates: Rates) -> Cost:
     """Frames are shared out among workers, each with an encoder of its own; a vector takes 2 bytes a number, and its frame's id 66."""
     return Cost(
         items=num_frames,
-        seconds=STAGE_S + num_frames * rates.encode_s / rates.num_workers,
+        fixed_s=(fixed_s := STAGE_S + rates.start_s + rates.load_s),
+        seconds=fixed_s + num_frames * rates.encode_s / rates.num_workers,
         memory_bytes=PROCESS_BYTES + rates.num_workers * (PROCESS_BYTES + ENCODER_BYTES),
         kept_bytes=num_frames * (2 * dim + 66),
     )
@@ -95,7 +102,8 @@ def holdout_cost(num_pictures: int, num_frames: int, *, dim: int, rates: Rates) 
     compared = 2.0 * num_frames * num_views * dim
     return Cost(
         items=num_pictures,
-        seconds=STAGE_S + (num_views * rates.encode_s + compared / rates.compare_flops) / rates.num_workers,
+        fixed_s=(fixed_s := STAGE_S + rates.start_s + rates.load_s),
+        seconds=fixed_s + (num_views * rates.encode_s + compared / rates.compare_flops) / rates.num_workers,
         memory_bytes=PROCESS_BYTES + rates.num_workers * (PROCESS_BYTES + ENCODER_BYTES + 4 * num_views * dim),
         kept_bytes=0,
         staged_bytes=num_views * (2 * dim + 100) + num_frames * ROW_BYTES,
@@ -117,7 +125,8 @@ def search_cost(
     shared = 2 * dim * pairs / rates.compare_flops + num_tables * num_frames * rates.hash_s
     return Cost(
         items=num_frames,
-        seconds=STAGE_S
+        fixed_s=(fixed_s := STAGE_S + rates.start_s),
+        seconds=fixed_s
         + staged / rates.copy_bytes
         + assigned / rates.assign_flops
         + shared / rates.num_workers
@@ -209,16 +218,17 @@ def shard_cost(num_images: int, *, jpeg_bytes: float, rates: Rates) -> Cost:
     written = int(num_images * (jpeg_bytes + TAR_BYTES))
     return Cost(
         items=num_images,
-        seconds=STAGE_S + written / rates.copy_bytes / rates.num_workers + 2 * num_images * rates.order_s,
+        fixed_s=(fixed_s := STAGE_S + rates.start_s),
+        seconds=fixed_s + written / rates.copy_bytes / rates.num_workers + 2 * num_images * rates.order_s,
         memory_bytes=PROCESS_BYTES * (1 + rates.num_workers) + 2 * num_images * ROW_BYTES,
         kept_bytes=written,
     )
 
 
 def corrected(cost: Cost, *, former: Cost, took_s: float) -> Cost:
-    """The same by what a former run of the stage took, of which these formulas give `former`; the fixed `STAGE_S` is left as it is."""
-    factor = max(took_s - STAGE_S, 0) / max(former.seconds - STAGE_S, 1e-9)
-    return replace(cost, seconds=STAGE_S + (cost.seconds - STAGE_S) * factor)
+    """The same by what a former run of the stage took, of which these formulas give `former`; what is fixed is left as it is."""
+    factor = max(took_s - former.fixed_s, 0) / max(former.seconds - former.fixed_s, 1e-9)
+    return replace(cost, seconds=cost.fixed_s + (cost.seconds - cost.fixed_s) * factor)
 
 
 def _fit_distances(n: float, k: float, max_iterations: int = 50) -> float:

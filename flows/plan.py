@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import psutil  # type: ignore[import-untyped]
 
-from curation.calibrate import calibrate
+from curation.calibrate import calibrate, started
 from curation.cluster import CLUSTER_VERSION
 from curation.config import EmbedConfig
 from curation.cost import (
@@ -27,6 +28,7 @@ from curation.cost import (
 )
 from curation.curate_config import CurateConfig
 from curation.encoder import load_encoder
+from curation.kmeans import default_num_clusters
 from curation.look_alikes import hash_tables
 from flows.cluster import plan_cluster
 from flows.curate import dataset_name
@@ -34,6 +36,7 @@ from flows.dedup import plan_dedup, plan_similarity
 from flows.holdout import plan_holdout
 from flows.job import Job
 from flows.place import placed
+from flows.runners import successes
 from flows.select import plan_select
 from flows.shard import plan_shard, shard_settings
 from warehouse import queries, trees
@@ -79,13 +82,13 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
     pool = pool_sizes(lake)
     if not pool.num_candidates:
         raise LakeError(f"there is no kept frame in {lake.root}; run `endoforge ingest --lake {lake.root}` first")
+    embedding = EmbedConfig(encoder=encoder) if encoder else EmbedConfig()
     try:
         encoder_id = queries.encoder_named(lake, encoder)
         embedding = EmbedConfig(encoder=queries.encoder_label(lake, encoder_id))
         parts = queries.embedding_parts(lake, encoder_id)
         dim = parts[0].dim
     except LakeError:  # nothing is embedded yet
-        embedding = EmbedConfig(encoder=encoder) if encoder else EmbedConfig()
         loaded = load_encoder(embedding)
         encoder_id, dim, parts = loaded.encoder_id, loaded.dim, ()
     to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id))
@@ -99,13 +102,15 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
     workers = getattr(job.runner, "num_workers", 1)
     rates = calibrate(
         num_workers=workers,
+        start_s=_start_s(job, workers),
         dim=dim,
         hash_radius=config.dedup.dedup_hash_radius,
         jpegs=sample_jpegs(lake, 16),
         encoder=embedding if (to_embed or held_out) and not embedded else None,
     )
     if embedded:
-        rates = replace(rates, encode_s=(embedded.seconds - STAGE_S) * workers / max(1, embedded.metrics["num_frames"]))
+        encoding_s = max(embedded.seconds - STAGE_S - rates.start_s, 0)
+        rates = replace(rates, encode_s=encoding_s * workers / max(1, embedded.metrics["num_frames"]))
 
     lines = [
         _Line(
@@ -196,6 +201,12 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
     return lines
 
 
+def _start_s(job: Job, num_workers: int) -> float:
+    start = time.perf_counter()
+    list(successes(job.runner.map(started, range(num_workers)), stage="plan"))
+    return time.perf_counter() - start
+
+
 def _tree(
     job: Job,
     encoder_id: str,
@@ -220,7 +231,7 @@ def _tree(
         num_before = known.artifact.num_rows or 1
         if settings.refit == "never" or 1 / settings.max_growth <= num_unique / num_before <= settings.max_growth:
             num_new = num_not_in_tree(job.lake, dedup.artifact_id, known.artifact.artifact_id) if dedup else abs(num_unique - num_before)
-            finest = max(1, num_before // 6) if settings.num_clusters is None else settings.num_clusters[0]
+            finest = (settings.num_clusters or default_num_clusters(num_before))[0]
             cost = place_cost(num_new, dim=dim, finest=finest, max_memory_gb=settings.max_memory_gb, rates=rates)
             return None, None, _Line(stage="cluster (place)", cost=cost, source="calibration")
     cost = cluster_cost(
