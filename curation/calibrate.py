@@ -18,20 +18,29 @@ from curation.encoder import load_encoder
 from curation.look_alikes import closest_before, hash_tables
 from curation.nearest import assign
 
-__all__ = ["calibrate", "started"]
+__all__ = ["calibrate", "loaded"]
 
 _POINTS, _CENTROIDS, _COMPARED, _ORDERED, _HASHES = 4096, 1024, 2048, 50_000, 20_000
 _COPIED_BYTES = 32 << 20
 
 
 def calibrate(
-    *, num_workers: int, start_s: float, dim: int, hash_radius: int, jpegs: Sequence[bytes], encoder: EmbedConfig | None, seed: int = 0
+    *,
+    num_workers: int,
+    start_s: float,
+    load_s: float,
+    dim: int,
+    hash_radius: int,
+    jpegs: Sequence[bytes],
+    encoder: EmbedConfig | None,
+    seed: int = 0,
 ) -> Rates:
     """Time each kernel for well under a second.
 
     Args:
         num_workers: recorded with the rates; workers are taken to be as fast side by side as one is alone.
-        start_s: of the workers; recorded too.
+        start_s: until the workers have started, measured with them; recorded too.
+        load_s: until they have loaded the encoder, the same.
         dim: of the vectors.
         hash_radius: bits up to which look-alikes are to be searched.
         jpegs: frames to embed, at least one if `encoder` is given; they are taken in turn.
@@ -49,12 +58,11 @@ def calibrate(
     leaf = rng.integers(0, _ORDERED // 6, _ORDERED)
     paths, priority = np.stack([leaf, leaf // 2, leaf // 4, leaf // 8], axis=1), rng.random(_ORDERED)
     order_s = _seconds(lambda: balanced_order(paths, priority=priority, seed=seed))
-    load_s, encode_s = _encoder_s(encoder, jpegs) if encoder else (0.0, 0.0)
     return Rates(
         num_workers=num_workers,
         start_s=start_s,
         load_s=load_s,
-        encode_s=encode_s,
+        encode_s=_encode_s(encoder, jpegs) if encoder else 0.0,
         assign_flops=2 * dim * _POINTS * _CENTROIDS / assign_s,
         compare_flops=2 * dim * _COMPARED * (_POINTS - _COMPARED) / compare_s,
         hash_s=hash_s / _HASHES,
@@ -63,19 +71,19 @@ def calibrate(
     )
 
 
-def started(number: int) -> int:
-    """Done by a worker as soon as it has imported this module, and with it what the stages import."""
+def loaded(number: int, *, encoder: EmbedConfig) -> int:
+    """Done by a worker as soon as it has loaded the encoder."""
+    load_encoder(encoder)
     return number
 
 
-def _encoder_s(config: EmbedConfig, jpegs: Sequence[bytes]) -> tuple[float, float]:
-    """Seconds to load it, next to none where this process has it already, and for a frame."""
-    start = time.perf_counter()
+def _encode_s(config: EmbedConfig, jpegs: Sequence[bytes]) -> float:
+    """Seconds a frame; on a CPU of its core, for beside other workers there is none left over for decoding."""
     encoder = load_encoder(config)
-    load_s = time.perf_counter() - start
     batch = batch_size_on(encoder.device, config)
     images = [jpegs[number % len(jpegs)] for number in range(batch)]
-    return load_s, _seconds(lambda: embed_images(iter(images), encoder, batch_size=batch)) / batch
+    clock = time.process_time if encoder.device.type == "cpu" else time.perf_counter
+    return _seconds(lambda: embed_images(iter(images), encoder, batch_size=batch), clock=clock) / batch
 
 
 def _copy(piece: bytes) -> None:
@@ -86,11 +94,11 @@ def _copy(piece: bytes) -> None:
             file.write(piece)
 
 
-def _seconds(kernel: Callable[[], object]) -> float:
+def _seconds(kernel: Callable[[], object], *, clock: Callable[[], float] = time.perf_counter) -> float:
     """The faster of two calls: the first also warms up."""
     taken = []
     for _ in range(2):
-        start = time.perf_counter()
+        start = clock()
         kernel()
-        taken.append(time.perf_counter() - start)
+        taken.append(clock() - start)
     return max(min(taken), 1e-9)

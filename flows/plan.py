@@ -6,10 +6,11 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from curation.calibrate import calibrate, started
+from curation.calibrate import calibrate
 from curation.cluster import CLUSTER_VERSION
 from curation.config import EmbedConfig
 from curation.cost import (
@@ -25,6 +26,7 @@ from curation.cost import (
     search_cost,
     select_cost,
     shard_cost,
+    started,
 )
 from curation.curate_config import CurateConfig
 from curation.encoder import load_encoder
@@ -89,8 +91,8 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
         parts = queries.embedding_parts(lake, encoder_id)
         dim = parts[0].dim
     except LakeError:  # nothing is embedded yet
-        loaded = load_encoder(embedding)
-        encoder_id, dim, parts = loaded.encoder_id, loaded.dim, ()
+        found = load_encoder(embedding)
+        encoder_id, dim, parts = found.encoder_id, found.dim, ()
     to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id))
     former = former_runs(lake, longer_than_s=LEAST_RUN_S)
     embedded = former.get("embed")
@@ -100,16 +102,19 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
         plan_holdout(lake, encoder_id=encoder_id, config=config.holdout, seed=seed) if config.holdout.holdout else (None, None)
     )
     workers = getattr(job.runner, "num_workers", 1)
+    start_s = _elapsed_s(job, started, workers)
+    load_s = max(_elapsed_s(job, loaded, workers, encoder=embedding) - start_s, 0) if to_embed or held_out else 0.0
     rates = calibrate(
         num_workers=workers,
-        start_s=_start_s(job, workers),
+        start_s=start_s,
+        load_s=load_s,
         dim=dim,
         hash_radius=config.dedup.dedup_hash_radius,
         jpegs=sample_jpegs(lake, 16),
         encoder=embedding if (to_embed or held_out) and not embedded else None,
     )
     if embedded:
-        encoding_s = max(embedded.seconds - STAGE_S - rates.start_s, 0)
+        encoding_s = max(embedded.seconds - STAGE_S - start_s - load_s, 0)
         rates = replace(rates, encode_s=encoding_s * workers / max(1, embedded.metrics["num_frames"]))
 
     lines = [
@@ -201,9 +206,9 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
     return lines
 
 
-def _start_s(job: Job, num_workers: int) -> float:
+def _elapsed_s(job: Job, function: Callable[..., int], num_workers: int, **shared: Any) -> float:
     start = time.perf_counter()
-    list(successes(job.runner.map(started, range(num_workers)), stage="plan"))
+    list(successes(job.runner.map(function, range(num_workers), **shared), stage="plan"))
     return time.perf_counter() - start
 
 
