@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from curation.calibrate import calibrate
+from curation.calibrate import calibrate, loaded
 from curation.cluster import CLUSTER_VERSION
 from curation.config import EmbedConfig
 from curation.cost import (
