@@ -162,6 +162,8 @@ def _embed(command: commands.Embed) -> int:
 
 
 def _curate(command: commands.Curate) -> int:
+    if command.plan:
+        return _plan(command)
     from flows.curate import run_curate
     from warehouse.queries import encoder_named
 
@@ -170,6 +172,18 @@ def _curate(command: commands.Curate) -> int:
         run_curate(job, name=command.name, encoder_id=encoder_id, config=command.config)
 
     return _in_job(command.lake, command.execution, curate)
+
+
+def _plan(command: commands.Curate) -> int:
+    from flows.job import Job
+    from flows.plan import plan_curate
+    from flows.runners import make_runner
+    from warehouse.lake import open_lake
+
+    with open_lake(command.lake, read_only=True) as opened:
+        job = Job(lake=opened, runner=make_runner(command.execution.runner, command.execution.workers))
+        print(plan_curate(job, name=command.name, encoder=command.encoder, config=command.config))
+    return 0
 
 
 def _dedup(command: commands.Dedup) -> int:

@@ -19,7 +19,20 @@ from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, plan_run
 from warehouse.records import Artifact, EmbeddingPart
 
-__all__ = ["run_cluster"]
+__all__ = ["plan_cluster", "run_cluster"]
+
+
+def plan_cluster(*, encoder_id: str, dedup: Artifact, config: ClusterConfig, seed: int) -> RunPlan:
+    """Name the clustering: memory and the rules for a new tree do not change what a tree is."""
+    settings = {
+        "encoder_id": encoder_id,
+        "num_clusters": config.num_clusters,
+        "num_resamples": config.num_resamples,
+        "resample_sizes": config.resample_sizes,
+        "max_iterations": config.max_iterations,
+        "seed": seed,
+    }
+    return plan_run(stage="cluster", version=CLUSTER_VERSION, config=settings, inputs=[dedup], seed=seed)
 
 
 def run_cluster(
@@ -33,16 +46,7 @@ def run_cluster(
     Returns:
         The cluster tree, and the placement of the frames in it that are new since it was made, if there was one.
     """
-    # memory and the rules for a new tree do not change what a tree is
-    settings = {
-        "encoder_id": parts[0].encoder_id,
-        "num_clusters": config.num_clusters,
-        "num_resamples": config.num_resamples,
-        "resample_sizes": config.resample_sizes,
-        "max_iterations": config.max_iterations,
-        "seed": seed,
-    }
-    plan = plan_run(stage="cluster", version=CLUSTER_VERSION, config=settings, inputs=[dedup], seed=seed)
+    plan = plan_cluster(encoder_id=parts[0].encoder_id, dedup=dedup, config=config, seed=seed)
     if done := job.done(plan, "cluster_tree"):
         return done, None
     replaced: Fit | None = None
@@ -85,6 +89,7 @@ def _fit_tree(
             run.parts("clusters", [work / "clusters.parquet"])
         run.output(artifact)
         run.metrics.update({f"num_clusters_level_{level}": count for level, count in enumerate(made.tree.num_clusters, start=1)})
+        run.metrics["num_frames"] = made.tree.num_frames
         run.metrics["mean_distance"] = made.mean_distance
         if replaced:
             run.metrics.update(replaced_drift=replaced.drift, replaced_growth=replaced.growth)

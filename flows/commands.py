@@ -152,6 +152,8 @@ class Curate:
     """of the dataset: letters, digits, dash and underscore"""
     encoder: str | None = None
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    plan: bool = False
+    """do nothing: say what each stage that is not done yet would cost in time, memory and disk on this machine"""
     config: OmitArgPrefixes[Annotated[CurateConfig, arg(name="")]]
     execution: Flat = field(default_factory=Execution)
 

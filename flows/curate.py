@@ -14,9 +14,9 @@ from flows.progress import say
 from flows.select import run_select
 from flows.shard import run_shard
 from warehouse import queries
-from warehouse.records import Dataset
+from warehouse.records import Artifact, Dataset
 
-__all__ = ["run_curate"]
+__all__ = ["dataset_name", "run_curate"]
 
 SELECTION_PLACEHOLDER = "{selection}"
 
@@ -43,7 +43,7 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
         selection = run_select(
             job, tree=tree, placement=placement, dedup=dedup, parts=parts, work=work, size=size, config=config.sample, seed=seed
         )
-        named = nested_name(name, size, config).replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])
+        named = dataset_name(name, size, config, selection)
         datasets.append(
             run_shard(job, name=named, encoder_id=encoder_id, dedup=dedup, tree=tree, selection=selection, config=config.shard, seed=seed)
         )
@@ -53,6 +53,7 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     return datasets[0]
 
 
-def nested_name(name: str, size: int, config: CurateConfig) -> str:
+def dataset_name(name: str, size: int, config: CurateConfig, selection: Artifact) -> str:
     """What the dataset of one of the sizes is called."""
-    return name if size == config.size else f"{name}-{size}"
+    nested = name if size == config.size else f"{name}-{size}"
+    return nested.replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])

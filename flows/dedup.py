@@ -16,12 +16,31 @@ from flows.progress import say, track
 from flows.runners import successes
 from warehouse import queries
 from warehouse.artifacts import artifact_of
-from warehouse.lineage import plan_run
+from warehouse.lake import Lake
+from warehouse.lineage import RunPlan, plan_run
 from warehouse.records import Artifact, EmbeddingPart
 from warehouse.requalification import effective_requalification
 from warehouse.similarities import dedup_funnel, export_similarities
 
-__all__ = ["run_dedup", "run_dedup_alone", "run_similarity", "searched"]
+__all__ = ["plan_dedup", "plan_similarity", "run_dedup", "run_dedup_alone", "run_similarity", "searched"]
+
+
+def plan_similarity(
+    lake: Lake, *, parts: Sequence[EmbeddingPart], config: DedupConfig, seed: int, holdout: Artifact | None = None
+) -> RunPlan:
+    """Name the search: by its settings and the candidates there are."""
+    settings = {
+        **config.search(),
+        "seed": seed,
+        "candidates": queries.candidates_state(lake, parts[0].encoder_id),  # parts hold other frames too, and candidates come and go
+    }
+    inputs = [*map(artifact_of, parts), *effective_requalification(lake), *([holdout] if holdout else [])]
+    return plan_run(stage="similarity", version=SIMILARITY_VERSION, config=settings, inputs=inputs, seed=seed)
+
+
+def plan_dedup(*, scores: Artifact, config: DedupConfig, holdout: Artifact | None = None) -> RunPlan:
+    """Name the decision."""
+    return plan_run(stage="dedup", version=DEDUP_VERSION, config=config.decision(), inputs=[scores, *([holdout] if holdout else [])])
 
 
 def run_similarity(
@@ -31,13 +50,7 @@ def run_similarity(
 
     What `holdout` leaves out is no candidate.
     """
-    settings = {
-        **config.search(),
-        "seed": seed,
-        "candidates": queries.candidates_state(job.lake, parts[0].encoder_id),  # parts hold other frames too, and candidates come and go
-    }
-    inputs = [*map(artifact_of, parts), *effective_requalification(job.lake), *([holdout] if holdout else [])]
-    plan = plan_run(stage="similarity", version=SIMILARITY_VERSION, config=settings, inputs=inputs, seed=seed)
+    plan = plan_similarity(job.lake, parts=parts, config=config, seed=seed, holdout=holdout)
     if done := job.done(plan, "similarity"):
         return done
     folder, candidates, out = work / "search", work / "candidates.parquet", work / "similarities.parquet"
@@ -73,7 +86,7 @@ def run_dedup(
 ) -> Artifact:
     """Decide which candidates are left out as duplicates; returns the deduplication, `num_rows` of which are candidates."""
     scores = run_similarity(job, parts=parts, work=work, config=config, seed=seed, holdout=holdout)
-    plan = plan_run(stage="dedup", version=DEDUP_VERSION, config=config.decision(), inputs=[scores, *([holdout] if holdout else [])])
+    plan = plan_dedup(scores=scores, config=config, holdout=holdout)
     if done := job.done(plan, "dedup"):
         return done
     with job.record(plan) as run:

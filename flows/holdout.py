@@ -9,7 +9,7 @@ from curation.config import EmbedConfig
 from curation.curate_config import HoldoutConfig
 from curation.encoder import load_encoder
 from curation.holdout_find import HOLDOUT_VERSION, find_copies
-from curation.holdout_list import HoldoutError, read_holdout
+from curation.holdout_list import HoldoutError, HoldoutList, read_holdout
 from curation.holdout_names import KnownVideo, named_videos
 from curation.holdout_prepare import batches_of, prepare_views
 from curation.holdout_rows import read_copies, reasons_by_video, settle_holdout
@@ -20,13 +20,35 @@ from flows.progress import say, track
 from flows.runners import successes
 from warehouse import holdout as lake_side
 from warehouse import queries
-from warehouse.lineage import plan_run
+from warehouse.lake import Lake
+from warehouse.lineage import RunPlan, plan_run
 from warehouse.records import Artifact
 from warehouse.requalification import effective_requalification
 
-__all__ = ["run_holdout"]
+__all__ = ["plan_holdout", "run_holdout"]
 
 FRAMES_PER_PART = 20_000
+
+
+def plan_holdout(lake: Lake, *, encoder_id: str, config: HoldoutConfig, seed: int) -> tuple[RunPlan, HoldoutList]:
+    """Name the search for what is held out, of which every file is read for that.
+
+    Raises:
+        HoldoutError: a path names nothing.
+    """
+    held_out = read_holdout(config.holdout, patient_key())
+    listed = Artifact(
+        artifact_id=held_out.list_id, kind="holdout_list", uri=held_out.label, sha256=held_out.list_id, num_rows=len(held_out.files)
+    )
+    settings = {
+        **{name: value for name, value in asdict(config).items() if name != "holdout"},
+        "seed": seed,
+        "encoder_id": encoder_id,
+        "candidates": queries.candidates_state(lake, encoder_id),
+        "videos": lake_side.known_videos_state(lake),
+    }
+    inputs = [listed, *effective_requalification(lake)]
+    return plan_run(stage="holdout", version=HOLDOUT_VERSION, config=settings, inputs=inputs, seed=seed), held_out
 
 
 def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) -> Artifact | None:
@@ -37,19 +59,7 @@ def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) 
     """
     if not config.holdout:
         return None
-    held_out = read_holdout(config.holdout, patient_key())
-    listed = Artifact(
-        artifact_id=held_out.list_id, kind="holdout_list", uri=held_out.label, sha256=held_out.list_id, num_rows=len(held_out.files)
-    )
-    settings = {
-        **{name: value for name, value in asdict(config).items() if name != "holdout"},
-        "seed": seed,
-        "encoder_id": encoder_id,
-        "candidates": queries.candidates_state(job.lake, encoder_id),
-        "videos": lake_side.known_videos_state(job.lake),
-    }
-    inputs = [listed, *effective_requalification(job.lake)]
-    plan = plan_run(stage="holdout", version=HOLDOUT_VERSION, config=settings, inputs=inputs, seed=seed)
+    plan, held_out = plan_holdout(job.lake, encoder_id=encoder_id, config=config, seed=seed)
     if done := job.done(plan, "holdout"):
         return done
     encoder = EmbedConfig(encoder=lake_side.encoder_name(job.lake, encoder_id))

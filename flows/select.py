@@ -12,10 +12,22 @@ from flows.job import Job
 from flows.progress import say
 from warehouse import queries
 from warehouse.artifacts import artifact_of
-from warehouse.lineage import plan_run
+from warehouse.lake import Lake
+from warehouse.lineage import RunPlan, plan_run
 from warehouse.records import Artifact, EmbeddingPart
 
-__all__ = ["run_select"]
+__all__ = ["plan_select", "run_select"]
+
+
+def plan_select(
+    lake: Lake, *, tree: Artifact, placement: Artifact | None, dedup: Artifact, size: int, config: SampleConfig, seed: int
+) -> RunPlan:
+    """Name the selection: the tree alone does not say which frames there are, for new ones are placed in it, and some of its own go."""
+    settings = {**asdict(config), "size": size, "seed": seed}
+    if config.reads_metadata:
+        settings["metadata"] = queries.metadata_state(lake)
+    inputs = [tree, dedup] if placement is None else [tree, dedup, placement]
+    return plan_run(stage="select", version=SELECT_VERSION, config=settings, inputs=inputs, seed=seed)
 
 
 def run_select(
@@ -32,16 +44,10 @@ def run_select(
 ) -> Artifact:
     """Draw `size` of the frames that a deduplication has kept, balanced over the clusters; returns the selection.
 
-    The tree alone does not say which frames there are to choose from: new ones are placed in it, and some of its own go.
-
     Raises:
         ValueError: a weight names what no frame has.
     """
-    settings = {**asdict(config), "size": size, "seed": seed}
-    if config.reads_metadata:
-        settings["metadata"] = queries.metadata_state(job.lake)
-    inputs = [tree, dedup] if placement is None else [tree, dedup, placement]
-    plan = plan_run(stage="select", version=SELECT_VERSION, config=settings, inputs=inputs, seed=seed)
+    plan = plan_select(job.lake, tree=tree, placement=placement, dedup=dedup, size=size, config=config, seed=seed)
     if done := job.done(plan, "selection"):
         return done
     with job.record(plan) as run:

@@ -14,10 +14,23 @@ from flows.progress import say, track
 from flows.runners import successes
 from warehouse import queries
 from warehouse.artifacts import artifact_of
-from warehouse.lineage import completed_run_id, plan_run
+from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.records import Artifact, Dataset
 
-__all__ = ["run_shard"]
+__all__ = ["plan_shard", "run_shard", "shard_settings"]
+
+
+def shard_settings(name: str, config: ShardConfig, seed: int) -> dict[str, object]:
+    """What the bytes of a dataset depend on beside its selection."""
+    # settings that came later are left out where they change nothing, so that a dataset made before is still found
+    later = {"remainder": "spread", "max_side": None, "jpeg_quality": ShardConfig().jpeg_quality}
+    settings = {key: value for key, value in asdict(config).items() if config.max_side or later.get(key, ...) != value}
+    return {"name": name, **settings, "seed": seed}
+
+
+def plan_shard(*, selection: Artifact, settings: dict[str, object], seed: int) -> RunPlan:
+    """Name the writing of a dataset."""
+    return plan_run(stage="shard", version=SHARD_VERSION, config=settings, inputs=[selection], seed=seed)
 
 
 def run_shard(
@@ -28,11 +41,8 @@ def run_shard(
     Raises:
         LakeError: the name is taken by other content.
     """
-    # settings that came later are left out where they change nothing, so that a dataset made before is still found
-    later = {"remainder": "spread", "max_side": None, "jpeg_quality": ShardConfig().jpeg_quality}
-    settings = {key: value for key, value in asdict(config).items() if config.max_side or later.get(key, ...) != value}
-    settings = {"name": name, **settings, "seed": seed}
-    plan = plan_run(stage="shard", version=SHARD_VERSION, config=settings, inputs=[selection], seed=seed)
+    settings = shard_settings(name, config, seed)
+    plan = plan_shard(selection=selection, settings=settings, seed=seed)
     if completed_run_id(job.lake, plan):
         say(f"shard: dataset {name!r} is there already")
         return queries.dataset_named(job.lake, name)

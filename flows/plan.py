@@ -1,0 +1,325 @@
+"""What `curate` would cost on this machine, stage by stage, before any of it is done; nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from curation.calibrate import calibrate, loaded
+from curation.cluster import CLUSTER_VERSION
+from curation.config import EmbedConfig
+from curation.cost import (
+    STAGE_S,
+    Cost,
+    Rates,
+    cluster_cost,
+    corrected,
+    dedup_cost,
+    embed_cost,
+    holdout_cost,
+    place_cost,
+    search_cost,
+    select_cost,
+    shard_cost,
+    started,
+)
+from curation.curate_config import CurateConfig
+from curation.encoder import load_encoder
+from curation.kmeans import default_num_clusters
+from curation.look_alikes import hash_tables
+from flows.cluster import plan_cluster
+from flows.curate import dataset_name
+from flows.dedup import plan_dedup, plan_similarity
+from flows.holdout import plan_holdout
+from flows.job import Job
+from flows.place import placed
+from flows.runners import successes
+from flows.select import plan_select
+from flows.shard import plan_shard, shard_settings
+from warehouse import queries, trees
+from warehouse.lake import LakeError
+from warehouse.lineage import completed_run_id
+from warehouse.plan_sizes import FormerRun, former_runs, num_not_in_tree, pool_sizes, sample_jpegs, unique_share
+from warehouse.records import Artifact
+
+__all__ = ["plan_curate"]
+
+LEAST_RUN_S = 2.0
+"""a former run that took less says little about a rate"""
+_UNKNOWN = Artifact(artifact_id="", kind="", uri="")
+"""stands for what is not made yet, where only a plan's settings are looked at"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A row of the plan."""
+
+    stage: str
+    cost: Cost | None
+    """None where nothing is to do"""
+    source: str = ""
+    """where its rate is from"""
+
+
+def plan_curate(job: Job, *, name: str, encoder: str | None, config: CurateConfig) -> str:
+    """The table of stages with items, time, memory and disk, and whether it fits this machine; kept results of former runs cost nothing.
+
+    A stage after one that is to be done is to be done too. How many frames deduplication will leave is taken from the latest one of this
+    lake, and without one none are expected to go.
+
+    Raises:
+        LakeError: there is no candidate.
+    """
+    lines = _lines(job, name=name, encoder=encoder, config=config)
+    return "\n".join([*_table(lines), "", *_machine(job, lines)])
+
+
+def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) -> list[_Line]:
+    lake, seed = job.lake, config.seed
+    pool = pool_sizes(lake)
+    if not pool.num_candidates:
+        raise LakeError(f"there is no kept frame in {lake.root}; run `endoforge ingest --lake {lake.root}` first")
+    embedding = EmbedConfig(encoder=encoder) if encoder else EmbedConfig()
+    try:
+        encoder_id = queries.encoder_named(lake, encoder)
+        embedding = EmbedConfig(encoder=queries.encoder_label(lake, encoder_id))
+        parts = queries.embedding_parts(lake, encoder_id)
+        dim = parts[0].dim
+    except LakeError:  # nothing is embedded yet
+        found = load_encoder(embedding)
+        encoder_id, dim, parts = found.encoder_id, found.dim, ()
+    to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id))
+    former = former_runs(lake, longer_than_s=LEAST_RUN_S)
+    embedded = former.get("embed")
+    if embedded and embedded.config.get("encoder_id") != encoder_id:
+        embedded = None
+    held_out_plan, held_out = (
+        plan_holdout(lake, encoder_id=encoder_id, config=config.holdout, seed=seed) if config.holdout.holdout else (None, None)
+    )
+    workers = getattr(job.runner, "num_workers", 1)
+    start_s = _elapsed_s(job, started, workers)
+    load_s = max(_elapsed_s(job, loaded, workers, encoder=embedding) - start_s, 0) if to_embed or held_out else 0.0
+    rates = calibrate(
+        num_workers=workers,
+        start_s=start_s,
+        load_s=load_s,
+        dim=dim,
+        hash_radius=config.dedup.dedup_hash_radius,
+        jpegs=sample_jpegs(lake, 16),
+        encoder=embedding if (to_embed or held_out) and not embedded else None,
+    )
+    if embedded:
+        encoding_s = max(embedded.seconds - STAGE_S - start_s - load_s, 0)
+        rates = replace(rates, encode_s=encoding_s * workers / max(1, embedded.metrics["num_frames"]))
+
+    lines = [
+        _Line(
+            stage="embed",
+            cost=embed_cost(to_embed, dim=dim, rates=rates) if to_embed else None,
+            source="former run" if embedded else "calibration",
+        )
+    ]
+    num_frames, is_done = pool.num_candidates, not to_embed
+
+    def priced(stage: str, label: str, cost: Cost, of_former: Callable[[FormerRun], Cost]) -> _Line:
+        run = former.get(stage)
+        if run is None:
+            return _Line(stage=label, cost=cost, source="calibration")
+        return _Line(stage=label, cost=corrected(cost, former=of_former(run), took_s=run.seconds), source="former run")
+
+    holdout: Artifact | None = None
+    if held_out_plan and held_out:
+        holdout = job.done(held_out_plan, "holdout") if is_done else None
+        is_done = holdout is not None
+        cost = holdout_cost(len(held_out.files), num_frames, dim=dim, rates=rates)
+        line = priced(
+            "holdout",
+            "holdout",
+            cost,
+            lambda run: holdout_cost(int(run.metrics["num_held_out_pictures"]), int(run.metrics["num_compared"]), dim=dim, rates=rates),
+        )
+        lines.append(_Line(stage="holdout", cost=None) if is_done else line)
+        if holdout:
+            num_frames -= holdout.num_rows or 0
+
+    scores = (
+        job.done(plan_similarity(lake, parts=parts, config=config.dedup, seed=seed, holdout=holdout), "similarity") if is_done else None
+    )
+    num_tables = len(hash_tables(config.dedup.dedup_hash_radius))
+    line = priced(
+        "similarity",
+        "similarity",
+        search_cost(num_frames, dim=dim, num_clusters=config.dedup.num_dedup_clusters, num_tables=num_tables, rates=rates),
+        lambda run: search_cost(
+            int(run.metrics["num_frames"]),
+            dim=dim,
+            num_clusters=int(run.metrics["num_clusters"]),
+            num_tables=len(hash_tables(int(run.config["hash_radius"]))),
+            num_pairs=int(run.metrics["num_pairs"]),
+            rates=rates,
+        ),
+    )
+    lines.append(_Line(stage="similarity", cost=None) if scores else line)
+
+    dedup = job.done(plan_dedup(scores=scores, config=config.dedup, holdout=holdout), "dedup") if scores else None
+    line = priced(
+        "dedup", "dedup", dedup_cost(num_frames, rates=rates), lambda run: dedup_cost(int(run.metrics["num_frames"]), rates=rates)
+    )
+    lines.append(_Line(stage="dedup", cost=None) if dedup else line)
+    if dedup:
+        num_unique = trees.num_unique(lake, dedup.artifact_id)
+    else:
+        share = unique_share(lake)
+        num_unique = max(1, round(num_frames * (1.0 if share is None else share)))
+
+    tree, placement, line = _tree(job, encoder_id, dedup, num_unique, dim=dim, config=config, rates=rates, former=former.get("cluster"))
+    lines.append(line)
+    for size in (config.size, *sorted(config.nested, reverse=True)):
+        selection = None
+        if tree and dedup:
+            plan = plan_select(lake, tree=tree, placement=placement, dedup=dedup, size=size, config=config.sample, seed=seed)
+            selection = job.done(plan, "selection")
+        line = priced(
+            "select",
+            f"select {size}",
+            select_cost(num_unique, size=size, rates=rates),
+            lambda run: select_cost(int(run.metrics["num_candidates"]), size=int(run.metrics["num_selected"]), rates=rates),
+        )
+        lines.append(replace(line, cost=None) if selection else line)
+        num_images = int(selection.num_rows or 0) if selection else min(size, num_unique)
+        is_written = False
+        if selection:
+            settings = shard_settings(dataset_name(name, size, config, selection), config.shard, seed)
+            is_written = completed_run_id(lake, plan_shard(selection=selection, settings=settings, seed=seed)) is not None
+        line = priced(
+            "shard",
+            f"shard {size}",
+            shard_cost(num_images, jpeg_bytes=pool.jpeg_bytes, rates=rates),
+            lambda run: shard_cost(int(run.metrics["num_images"]), jpeg_bytes=pool.jpeg_bytes, rates=rates),
+        )
+        lines.append(replace(line, cost=None) if is_written else line)
+    return lines
+
+
+def _elapsed_s(job: Job, function: Callable[..., int], num_workers: int, **shared: Any) -> float:
+    start = time.perf_counter()
+    list(successes(job.runner.map(function, range(num_workers), **shared), stage="plan"))
+    return time.perf_counter() - start
+
+
+def _tree(
+    job: Job,
+    encoder_id: str,
+    dedup: Artifact | None,
+    num_unique: int,
+    *,
+    dim: int,
+    config: CurateConfig,
+    rates: Rates,
+    former: FormerRun | None,
+) -> tuple[Artifact | None, Artifact | None, _Line]:
+    """The tree and the placement that are there, and the line of a new tree, or of placing new frames in one."""
+    settings = config.cluster
+    plan = plan_cluster(encoder_id=encoder_id, dedup=dedup or _UNKNOWN, config=settings, seed=config.seed)
+    if dedup and (done := job.done(plan, "cluster_tree")):
+        return done, None, _Line(stage="cluster", cost=None)
+    known = trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION) if settings.refit != "always" else None
+    if known:
+        placement = placed(job, tree=known, dedup=dedup, config=settings) if dedup else None
+        if placement:
+            return known.artifact, placement, _Line(stage="cluster", cost=None)
+        num_before = known.artifact.num_rows or 1
+        if settings.refit == "never" or 1 / settings.max_growth <= num_unique / num_before <= settings.max_growth:
+            num_new = num_not_in_tree(job.lake, dedup.artifact_id, known.artifact.artifact_id) if dedup else abs(num_unique - num_before)
+            finest = (settings.num_clusters or default_num_clusters(num_before))[0]
+            cost = place_cost(num_new, dim=dim, finest=finest, max_memory_gb=settings.max_memory_gb, rates=rates)
+            return None, None, _Line(stage="cluster (place)", cost=cost, source="calibration")
+    cost = cluster_cost(
+        num_unique,
+        dim=dim,
+        num_clusters=settings.num_clusters,
+        num_resamples=settings.num_resamples,
+        resample_sizes=settings.resample_sizes,
+        max_iterations=settings.max_iterations,
+        max_memory_gb=settings.max_memory_gb,
+        rates=rates,
+    )
+    if former is None or "num_frames" not in former.metrics:  # runs before this plan did not record it
+        return None, None, _Line(stage="cluster", cost=cost, source="calibration")
+    levels = sorted(name for name in former.metrics if name.startswith("num_clusters_level_"))
+    took = cluster_cost(
+        int(former.metrics["num_frames"]),
+        dim=dim,
+        num_clusters=tuple(int(former.metrics[level]) for level in levels),
+        num_resamples=int(former.config["num_resamples"]),
+        resample_sizes=former.config["resample_sizes"],
+        max_iterations=int(former.config["max_iterations"]),
+        max_memory_gb=settings.max_memory_gb,
+        rates=rates,
+    )
+    return None, None, _Line(stage="cluster", cost=corrected(cost, former=took, took_s=former.seconds), source="former run")
+
+
+def _table(lines: list[_Line]) -> list[str]:
+    rows = [("stage", "items", "time", "peak memory", "disk", "rate from")]
+    for line in lines:
+        if line.cost is None:
+            rows.append((line.stage, "", "done", "", "", ""))
+        else:
+            cost = line.cost
+            rows.append(
+                (
+                    line.stage,
+                    f"{cost.items:,}",
+                    _duration(cost.seconds),
+                    _bytes(cost.memory_bytes),
+                    _bytes(cost.kept_bytes + cost.staged_bytes),
+                    line.source,
+                )
+            )
+    seconds, memory, disk = _together(lines)
+    if seconds:
+        rows.append(("together", "", _duration(seconds), _bytes(memory), _bytes(disk), ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(row[column].rjust(widths[column]) for column in range(1, 5)), row[5]]).rstrip()
+        for row in rows
+    ]
+
+
+def _machine(job: Job, lines: list[_Line]) -> list[str]:
+    _, memory, disk = _together(lines)
+    free_memory, free_disk = psutil.virtual_memory().available, shutil.disk_usage(job.lake.root).free
+    said = [f"free now: {_bytes(free_memory)} of memory, {_bytes(free_disk)} of disk at {job.lake.root}"]
+    if memory > free_memory:
+        said.append("WARNING: it does not fit in the free memory; lower --max-memory-gb or --workers, or free some")
+    if disk > free_disk:
+        said.append("WARNING: it does not fit on the disk; free some, or put the lake elsewhere")
+    if lines[0].cost:
+        said.append("embed is a command of its own: type `endoforge embed` before `endoforge curate`")
+    return said
+
+
+def _together(lines: list[_Line]) -> tuple[float, int, int]:
+    """Seconds, memory and disk of all stages one after the other: what is staged goes before the next stage."""
+    costs = [line.cost for line in lines if line.cost]
+    kept = sum(cost.kept_bytes for cost in costs)
+    memory = max((cost.memory_bytes for cost in costs), default=0)
+    return sum(cost.seconds for cost in costs), memory, kept + max((cost.staged_bytes for cost in costs), default=0)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 5:
+        return "under 5 s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"

@@ -1,0 +1,79 @@
+"""What a plan of curation asks of the lake: how much there is, and how long former runs took for how much."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from warehouse.lake import Lake
+from warehouse.provenance import current_provenance
+
+__all__ = ["FormerRun", "PoolSizes", "former_runs", "num_not_in_tree", "pool_sizes", "sample_jpegs", "unique_share"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSizes:
+    """The frames that may be curated."""
+
+    num_candidates: int
+    jpeg_bytes: float
+    """mean of a candidate's JPEG; 0 where there is none"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerRun:
+    """A finished run of a stage on this machine."""
+
+    seconds: float
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+def pool_sizes(lake: Lake) -> PoolSizes:
+    """How many candidates there are, embedded or not."""
+    (row,) = lake.rows("SELECT count(*) AS num_candidates, coalesce(avg(byte_size), 0)::DOUBLE AS jpeg_bytes FROM candidates")
+    return PoolSizes(**row)
+
+
+def sample_jpegs(lake: Lake, num: int) -> list[bytes]:
+    """Some candidates' JPEGs, of one pack, to time an encoder by."""
+    found = lake.rows("SELECT pack_path, byte_offset, byte_size FROM candidates ORDER BY pack_path, byte_offset LIMIT $1", [num])
+    jpegs = []
+    for row in found:
+        with (lake.root / row["pack_path"]).open("rb") as file:
+            file.seek(row["byte_offset"])
+            jpegs.append(file.read(row["byte_size"]))
+    return jpegs
+
+
+def unique_share(lake: Lake) -> float | None:
+    """Share of the candidates that the latest deduplication kept; None where there is none."""
+    rows = lake.rows(
+        """SELECT 1 - (metrics ->> 'num_duplicates')::DOUBLE / greatest(1, (metrics ->> 'num_frames')::DOUBLE) AS share FROM runs
+           WHERE stage = 'dedup' AND status = 'complete' ORDER BY ended_at DESC LIMIT 1"""
+    )
+    return float(rows[0]["share"]) if rows else None
+
+
+def num_not_in_tree(lake: Lake, dedup_id: str, tree_id: str) -> int:
+    """How many of the frames that a deduplication kept a tree lacks."""
+    (row,) = lake.rows(
+        """SELECT count(*) AS num FROM dedup d WHERE d.dedup_id = $1 AND NOT d.is_duplicate AND NOT EXISTS (
+               SELECT 1 FROM clusters k WHERE k.tree_id = $2 AND k.level = 1 AND k.frame_id = d.frame_id)""",
+        [dedup_id, tree_id],
+    )
+    return int(row["num"])
+
+
+def former_runs(lake: Lake, *, longer_than_s: float) -> dict[str, FormerRun]:
+    """The latest finished run of each stage on this host that took longer, by stage."""
+    rows = lake.rows(
+        """SELECT stage, (epoch(ended_at) - epoch(started_at))::DOUBLE AS seconds, config, metrics FROM runs
+           WHERE status = 'complete' AND host = $1 AND epoch(ended_at) - epoch(started_at) > $2 ORDER BY ended_at""",
+        [current_provenance().host, longer_than_s],
+    )
+    return {
+        row["stage"]: FormerRun(seconds=row["seconds"], config=json.loads(row["config"]), metrics=json.loads(row["metrics"]))
+        for row in rows
+    }
