@@ -28,10 +28,7 @@ def read_part(path: Path, dim: int) -> tuple[list[str], npt.NDArray[np.float16]]
         ValueError: the vectors are not of that size.
     """
     table = pq.read_table(path, columns=["frame_id", "embedding"])
-    values = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    if len(values) != table.num_rows * dim:
-        raise ValueError(f"{path} holds {len(values)} numbers in {table.num_rows} vectors, expected {dim} each; embed its pack again")
-    return table["frame_id"].to_pylist(), values.reshape(table.num_rows, dim)
+    return table["frame_id"].to_pylist(), _matrix(table["embedding"], dim, path)
 
 
 def gather_vectors(frames: Path, parts: Sequence[EmbeddingPart], *, lake_root: Path, out: Path) -> VectorFile:
@@ -62,8 +59,9 @@ def _in_order_of(
     @functools.lru_cache(maxsize=4)  # a pack's frames may go on in the next batch
     def load(pack_id: str) -> tuple[pa.Array, npt.NDArray[Any]]:
         part = parts[pack_id]
-        table = pq.read_table(lake_root / part.path, columns=["frame_id", "embedding"])
-        return table["frame_id"].combine_chunks(), _matrix(table["embedding"], part.dim)
+        path = lake_root / part.path
+        table = pq.read_table(path, columns=["frame_id", "embedding"])
+        return table["frame_id"].combine_chunks(), _matrix(table["embedding"], part.dim, path)
 
     for batch in frames.iter_batches(batch_size=batch_rows, columns=["frame_id", "pack_id"]):
         packs = batch["pack_id"].dictionary_encode()
@@ -109,14 +107,17 @@ def vectors_of(frame_ids: pa.Array, parts: Sequence[EmbeddingPart], lake_root: P
     bounds = np.searchsorted(rows[order], starts)
     for part, start, first, last in zip(parts, starts[:-1], bounds[:-1], bounds[1:], strict=True):
         if first < last:
-            embedded = _matrix(pq.read_table(lake_root / part.path, columns=["embedding"])["embedding"], part.dim)
+            path = lake_root / part.path
+            embedded = _matrix(pq.read_table(path, columns=["embedding"])["embedding"], part.dim, path)
             vectors[order[first:last]] = embedded[rows[order[first:last]] - start]
     return vectors
 
 
-def _matrix(embeddings: pa.ChunkedArray, dim: int) -> npt.NDArray[Any]:
-    """(n, dim) from lists of either kind, variable or fixed in size."""
+def _matrix(embeddings: pa.ChunkedArray, dim: int, path: Path) -> npt.NDArray[Any]:
+    """(n, dim) from the lists of the part at `path`, variable or fixed in size."""
     values: npt.NDArray[Any] = embeddings.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    if len(values) != len(embeddings) * dim:
+        raise ValueError(f"{path} holds {len(values)} numbers in {len(embeddings)} vectors, expected {dim} each; embed its pack again")
     return values.reshape(len(embeddings), dim)
 
 
