@@ -106,8 +106,10 @@ class IngestConfig(FrameThresholds):
     all: bool = False
     """take every frame (with keyframes, every keyframe), whatever fps says"""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
-    """auto: PyAV where it can leave out frames that nothing needs (H.264, HEVC), with all and with large files, decord elsewhere; decord:
-    for every file that it can be trusted with, else PyAV; pyav: only that"""
+    """auto: PyAV where it can leave out frames that no sample needs, with all, thorough, or a large file, else decord; decord: for every
+    file that it can be trusted with, else PyAV; pyav: only that"""
+    thorough: bool = False
+    """decode every frame, also those that no sample needs, so that damage is found and a video flagged partial wherever it is damaged"""
     max_side: int = 512
     """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
     jpeg_quality: int = 90

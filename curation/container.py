@@ -11,8 +11,10 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 __all__ = ["PacketIndex", "UnreadableVideo", "VideoProbe", "index_packets", "is_unindexed", "opened", "probe"]
@@ -58,6 +60,8 @@ class PacketIndex:
     """[num_packets] int64 in decoding order"""
     is_key: np.ndarray
     """[num_packets] bool in decoding order"""
+    is_entry: npt.NDArray[np.bool_]
+    """[num_packets] bool in decoding order: keyframes after which nothing is predicted from what came before them"""
     has_damage: bool
     """some packet has no timestamp or is flagged corrupt"""
     has_hidden: bool
@@ -98,9 +102,11 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
     """
     pts: list[int] = []
     is_key: list[bool] = []
+    is_entry: list[bool] = []
     has_damage = has_hidden = False
     error = None
     with opened(path) as (container, stream):
+        codec, extradata = stream.codec.canonical_name, stream.codec_context.extradata
         try:
             for number, packet in enumerate(container.demux(stream)):
                 if packet.size == 0:
@@ -112,6 +118,7 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
                 if packet.pts is not None and not packet.is_discard:
                     pts.append(packet.pts)
                     is_key.append(packet.is_keyframe)
+                    is_entry.append(packet.is_keyframe and (codec != "h264" or _has_instant_refresh(packet, extradata)))
         except FFmpegError as failure:
             error = failure.strerror or str(failure)  # the whole message holds the path, which may be a temporary one
         time_base = stream.time_base or Fraction(1, 1_000_000)
@@ -119,10 +126,27 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
         time_base=time_base,
         pts=np.array(pts, np.int64),
         is_key=np.array(is_key, bool),
+        is_entry=np.array(is_entry, bool),
         has_damage=has_damage,
         has_hidden=has_hidden,
         error=error,
     )
+
+
+def _has_instant_refresh(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
+    """Whether an H.264 keyframe forgets all before it (ITU-T H.264, 7.4.1.2.4: unit type 5 where others have 1).
+
+    Containers also call keyframes those pictures from which a decoder recovers bit by bit (periodic intra refresh).
+    """
+    content = bytes(packet)
+    if extradata and extradata[0] == 1:  # avcC (ISO/IEC 14496-15): every unit comes with its length
+        size, place, kinds = (extradata[4] & 3) + 1, 0, []
+        while place + size < len(content):
+            kinds.append(content[place + size] & 31)
+            place += size + int.from_bytes(content[place : place + size])
+    else:
+        kinds = [unit[0] & 31 for unit in content.split(b"\0\0\1")[1:] if unit]
+    return next((kind == 5 for kind in kinds if 1 <= kind <= 5), False)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from importlib.metadata import version
 from typing import Literal
@@ -19,14 +18,16 @@ from av.video.stream import VideoStream
 
 from curation.container import PacketIndex, is_unindexed, opened
 from curation.deinterlace import deinterlaced, with_neighbours
-from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, due_frames, expected_frames, log_line, microseconds, sample_slot
+from curation.leave_out import NON_REFERENCE_CODECS, may_leave_out, times_of_samples, times_past_samples
+from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame, expected_frames, log_line, microseconds, sample_slot
 
-__all__ = ["may_leave_out", "overview_frames", "sample_with_pyav"]
+__all__ = ["overview_frames", "sample_with_pyav"]
 
 # PyAV drops a log line that repeats the last one, be that of another video: whether damage is seen would depend on what was read before
 av.logging.set_skip_repeated(False)
 
-_SKIPPING_CODECS = ("h264", "hevc")
+_UNKNOWN_ORDER, _PROGRESSIVE = 0, 1
+"""of FFmpeg's AVFieldOrder"""
 
 
 def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.ndarray]:
@@ -40,7 +41,7 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
         if duration and not is_unindexed(container):
             for position in range(num_frames):
                 container.seek(start + duration * (2 * position + 1) // (2 * num_frames), stream=stream)
-                frame = next(container.decode(stream), None)
+                frame = _next_frame(container, stream)
                 if frame is None:
                     break  # the file ends before this time, whatever its header says
                 if frame.pts is not None and frame.pts not in pictures:
@@ -54,6 +55,16 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
                 if number % stride == 0 and frame.pts not in pictures:
                     pictures[frame.pts if frame.pts is not None else -1 - number] = _shrunk(deinterlaced(frame), max_side)
     return list(pictures.values())
+
+
+def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The frame of the next packet, without those that a decoder otherwise wants before it can say which is shown first."""
+    for packet in container.demux(stream):
+        frames: list[VideoFrame] = [*packet.decode(), *(stream.codec_context.decode(None) if packet.size else ())]
+        stream.codec_context.flush_buffers()
+        if frames:
+            return frames[0]
+    return None
 
 
 def sample_with_pyav(
@@ -70,12 +81,15 @@ def sample_with_pyav(
     with opened(path) as (container, stream):
         time_base = stream.time_base or Fraction(1, 1_000_000)
         frame_ticks = _ticks_per_frame(stream, time_base)
-        leaves_out = not thorough and may_leave_out(stream.codec.canonical_name, fps, index)
-        wanted = _wanted(fps, index, keyframes=keyframes) if leaves_out else None
+        leaves_out = not thorough and may_leave_out(stream.codec.canonical_name, fps, index) and not _is_interlaced(path, stream)
+        wanted = times_of_samples(fps, index, keyframes=keyframes) if leaves_out else None
+        past = times_past_samples(wanted, index) if wanted and not keyframes else frozenset()
         missing = set(wanted or ())
         if wanted is not None:
             first = int(in_order[0])
-        for before, (frame, is_corrupt), after in with_neighbours(_decoded(container, stream, damage, keyframes=keyframes, wanted=wanted)):
+        for before, (frame, is_corrupt), after in with_neighbours(
+            _decoded(container, stream, damage, keyframes=keyframes, wanted=wanted, past=past)
+        ):
             report.num_frames_decoded += 1
             missing.discard(frame.pts)
             report.num_frames_corrupt += is_corrupt
@@ -91,7 +105,7 @@ def sample_with_pyav(
                 if slot > last_slot:
                     last_slot = slot
                     number = int(np.searchsorted(in_order, first + ticks)) if keyframes or wanted is not None else num_seen
-                    near = (None, None) if keyframes else (_sound(before), _sound(after))
+                    near = (None, None) if keyframes or wanted is not None else (_sound(before), _sound(after))
                     rgb = _rgb(deinterlaced(frame, *near), size)
                     yield SampledFrame(frame_index=number, pts_us=microseconds(ticks, time_base), rgb=rgb, is_corrupt=is_corrupt)
             num_seen += 1
@@ -151,39 +165,36 @@ class _DamageMap:
         return group in self._first_error and order >= self._first_error[group]
 
 
+def _is_interlaced(path: str, stream: VideoStream) -> bool:
+    """What the header says, else the first frame: every line of those that are needs both neighbours, so that none can be left out."""
+    if stream.codec_context.field_order != _UNKNOWN_ORDER:
+        return stream.codec_context.field_order != _PROGRESSIVE
+    with opened(path) as (container, other), contextlib.suppress(FFmpegError):
+        return next(container.decode(other)).interlaced_frame
+    return False
+
+
 def _sound(neighbour: tuple[VideoFrame, bool] | None) -> VideoFrame | None:
     return None if neighbour is None or neighbour[1] else neighbour[0]
 
 
-def may_leave_out(codec: str, fps: Fraction, index: PacketIndex) -> bool:
-    """Whether frames that are no samples may be left out as far as nothing is predicted from them.
-
-    In most H.264 and HEVC half of the frames or more are such. It takes an index that names every sample beforehand.
-    """
-    keys = np.flatnonzero(index.is_key)
-    is_sound = not (index.has_damage or index.has_hidden or index.error) and len(np.unique(index.pts)) == len(index.pts) > 0
-    if not fps or not is_sound or codec not in _SKIPPING_CODECS:
-        return False
-    return bool(len(keys) and keys[0] == 0 and index.pts[0] == index.pts.min())
-
-
-def _wanted(fps: Fraction, index: PacketIndex, *, keyframes: bool) -> frozenset[int]:
-    """Presentation times of the samples."""
-    candidates = replace(index, pts=index.pts[index.is_key], is_key=index.is_key[index.is_key]) if keyframes else index
-    in_order = np.sort(candidates.pts)
-    return frozenset(int(in_order[number]) for number in due_frames(candidates, fps))
-
-
 def _decoded(
-    container: InputContainer, stream: VideoStream, damage: _DamageMap, *, keyframes: bool, wanted: frozenset[int] | None
+    container: InputContainer,
+    stream: VideoStream,
+    damage: _DamageMap,
+    *,
+    keyframes: bool,
+    wanted: frozenset[int] | None,
+    past: frozenset[int],
 ) -> Iterator[tuple[VideoFrame, bool]]:
     """All frames, or all keyframes, in presentation order, and whether each is damaged; errors go to `damage`, never up.
 
-    With `wanted` only the frames at those times and, unless `keyframes`, those that others are predicted from; all again from the first
-    sign of damage or of interlacing on, where neighbours count.
+    With `wanted` only the frames at those times and, unless `keyframes`, those that others are predicted from, without those at the times
+    `past`; all again from the first sign of damage or of interlacing on, where neighbours count.
     """
+    takes_reference_flag = stream.codec.canonical_name in NON_REFERENCE_CODECS
     all_of_them: Literal["NONKEY", "DEFAULT"] = "NONKEY" if keyframes else "DEFAULT"
-    unwanted: Literal["ALL", "NONREF"] = "ALL" if keyframes else "NONREF"
+    unwanted: Literal["ALL", "NONREF", "DEFAULT"] = "ALL" if keyframes else "NONREF" if takes_reference_flag else "DEFAULT"
     stream.codec_context.skip_frame = all_of_them
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
@@ -195,18 +206,17 @@ def _decoded(
             failures: list[str] = []
             with av.logging.Capture() as log:
                 try:
-                    packet = next(packets, None)
-                    if packet is not None and (
-                        packet.is_keyframe or not keyframes or not packet.size
-                    ):  # an empty packet drains the decoder
+                    packet = next((packet for packet in packets if not _is_passed_over(packet, keyframes, past if wanted else ())), None)
+                    if packet is not None:
                         if packet.size:
                             damage.enter(packet)
                         if wanted is not None:
                             # also what is skipped passes through the decoder: it may bring new parameters
-                            stream.codec_context.skip_frame = all_of_them if packet.pts in wanted or not packet.size else unwanted
+                            is_wanted = packet.pts in wanted or not packet.size
+                            stream.codec_context.skip_frame = all_of_them if is_wanted else "ALL" if packet.pts in past else unwanted
                         frames = packet.decode()
                 except FFmpegError as failure:
-                    failures = [log_line(str(failure.strerror))]
+                    failures.append(log_line(str(failure.strerror)))
             failures += [log_line(message) for level, _, message in log if level <= av.logging.ERROR]
             if failures or (packet is not None and packet.is_corrupt):
                 damage.log(failures or ["a packet is flagged corrupt"])
@@ -219,6 +229,11 @@ def _decoded(
                 yield frame, damage.covers(frame)
     finally:
         av.logging.set_level(before)
+
+
+def _is_passed_over(packet: Packet[VideoStream], keyframes: bool, past: Collection[int]) -> bool:
+    """Whether the decoder need not see it: keyframes it must, which may bring new parameters, and the empty packet that drains it."""
+    return bool(packet.size) and not packet.is_keyframe and (keyframes or packet.pts in past)
 
 
 def _ticks_per_frame(stream: VideoStream, time_base: Fraction) -> int:

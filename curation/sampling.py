@@ -117,11 +117,15 @@ def expected_frames(container: InputContainer, stream: VideoStream, index: Packe
 
 def due_frames(index: PacketIndex, fps: Fraction) -> set[int]:
     """Numbers, in presentation order, of the frames that are samples."""
-    pts = np.sort(index.pts).tolist()
     if not fps:
-        return set(range(len(pts)))
-    slots = [sample_slot(ticks - pts[0], index.time_base, fps) for ticks in pts]
-    return {number for number, slot in enumerate(slots) if number == 0 or slot > slots[number - 1]}
+        return set(range(len(index.pts)))
+    in_order = np.sort(index.pts)
+    numerator, early, denominator = _slots_per_tick(index.time_base, fps)
+    ticks = in_order - in_order[:1]
+    if len(ticks) and int(ticks[-1]) * numerator + early >= 2**63:
+        ticks = ticks.astype(object)  # Python's integers, which have no end
+    slots = (ticks * numerator + early) // denominator
+    return set(np.flatnonzero(np.append(len(slots) > 0, slots[1:] > slots[:-1])).tolist())
 
 
 def sample_slot(ticks: int, time_base: Fraction, fps: Fraction) -> int:
@@ -129,14 +133,15 @@ def sample_slot(ticks: int, time_base: Fraction, fps: Fraction) -> int:
 
     Matroska rounds times to milliseconds, so a frame may be half a tick early; by no more than half a millisecond where the tick is longer.
     """
-    rate, early = _slots_per_tick(time_base, fps)
-    return (ticks * rate.numerator * early.denominator + early.numerator * rate.denominator) // (rate.denominator * early.denominator)
+    numerator, early, denominator = _slots_per_tick(time_base, fps)
+    return (ticks * numerator + early) // denominator
 
 
 @functools.cache
-def _slots_per_tick(time_base: Fraction, fps: Fraction) -> tuple[Fraction, Fraction]:
-    """Slots in a tick, and the part of a slot by which a frame may be early; fractions are dear, and every frame asks."""
-    return time_base * fps, min(time_base, Fraction(1, 1000)) / 2 * fps
+def _slots_per_tick(time_base: Fraction, fps: Fraction) -> tuple[int, int, int]:
+    """Slots in a tick, and the part of a slot by which a frame may be early, over one denominator; fractions are dear."""
+    rate, early = time_base * fps, min(time_base, Fraction(1, 1000)) / 2 * fps
+    return rate.numerator * early.denominator, early.numerator * rate.denominator, rate.denominator * early.denominator
 
 
 def microseconds(ticks: int, time_base: Fraction) -> int:

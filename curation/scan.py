@@ -85,14 +85,16 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
         index = index_packets(path, max_packets=config.max_frames)
         survey = survey_video(path, header, config)
         sampling = choose_sampling(config, index)
-        decoder = choose_decoder(header.codec, os.path.getsize(path), sampling, index) if config.decoder == "auto" else config.decoder
+        decoder = config.decoder
+        if decoder == "auto":
+            decoder = "pyav" if config.thorough else choose_decoder(header.codec, os.path.getsize(path), sampling, index)
         try:
-            scan = _scan_with(decoder, path, header, survey, config, spool, index, sampling)
+            scan = _scan_with(decoder, path, header, survey, config, spool, index, sampling, thorough=config.thorough)
             if not scan.report.is_incomplete:
                 return scan
             thorough = True
         except DecoderDisagreement as disagreement:
-            thorough = disagreement.is_damage
+            thorough = config.thorough or disagreement.is_damage
         # where something is wrong every frame is looked at, whichever decoder came upon it
         spool.seek(0)
         spool.truncate()

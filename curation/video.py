@@ -11,7 +11,8 @@ from fractions import Fraction
 
 from curation.container import PacketIndex, UnreadableVideo, VideoProbe, index_packets, probe
 from curation.decord_reader import sample_with_decord
-from curation.pyav_reader import may_leave_out, overview_frames, sample_with_pyav
+from curation.leave_out import share_left_out
+from curation.pyav_reader import overview_frames, sample_with_pyav
 from curation.sampling import Decoder, DecoderDisagreement, DecodeReport, SampledFrame, Sampling, sample_slot
 
 __all__ = [
@@ -31,17 +32,20 @@ __all__ = [
 ]
 
 
+_WORTH_LEAVING_OUT = 0.1
 _SMALL_BYTES = 16 << 20
 """a worker with decord was seen at 340 MB for a file of that size, 390 for one of 25 MB and 640 for one of 240; with PyAV at 280 for all"""
 
 
 def choose_decoder(codec: str, num_bytes: int, sampling: Sampling, index: PacketIndex) -> Decoder:
-    """PyAV where it can leave frames out, where every frame is wanted, and where the file is large; else decord.
+    """PyAV where it can leave many frames out, where every frame is wanted, and where the file is large; else decord.
 
     Neither is quicker at a sparse rate where nothing is left out (tests/benchmarks/bench_ingest.py).
     """
-    leaves_out = may_leave_out(codec, Fraction(sampling.fps).limit_denominator(100_000), index)
-    return "pyav" if leaves_out or sampling.keyframes or not sampling.fps or num_bytes > _SMALL_BYTES else "decord"
+    if sampling.keyframes or not sampling.fps or num_bytes > _SMALL_BYTES:
+        return "pyav"
+    leaves_out = share_left_out(codec, Fraction(sampling.fps).limit_denominator(100_000), index)
+    return "pyav" if leaves_out > _WORTH_LEAVING_OUT else "decord"
 
 
 def sample_frames(
@@ -58,8 +62,9 @@ def sample_frames(
 
     With `keyframes` the same among keyframes alone, by PyAV whatever `decoder` says: a twentieth of the work where they are a second apart.
 
-    One thread, at most one decoded frame held, and every group of pictures entered at most once. PyAV leaves frames out that are no samples
-    and that no other frame is predicted from, unless `thorough`: damage in those is then not noticed.
+    One thread, at most one decoded frame held, and every group of pictures entered at most once. PyAV leaves out what no sample needs
+    (frames that no other is predicted from, the rest of a group of pictures after its last sample, groups without one), unless `thorough`:
+    damage there is then not noticed.
 
     Raises:
         UnreadableVideo: the file cannot be opened.

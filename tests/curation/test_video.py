@@ -147,9 +147,11 @@ def test_auto_takes_keyframes_where_they_are_close_enough(config: IngestConfig, 
     [
         (".mp4", "libx264", IngestConfig(), "pyav"),
         (".mp4", "libx265", IngestConfig(), "pyav"),
-        (".avi", "mpeg4", IngestConfig(), "decord"),
+        (".avi", "mpeg4", IngestConfig(), "pyav"),  # two of three groups of 12 hold a sample, which is the keyframe
+        (".avi", "mpeg4", IngestConfig(fps=25.0), "decord"),
         (".avi", "mpeg4", IngestConfig(all=True), "pyav"),
-        (".webm", "libvpx-vp9", IngestConfig(), "decord"),
+        (".webm", "libvpx-vp9", IngestConfig(), "pyav"),  # a third of it follows its last sample
+        (".webm", "libvpx-vp9", IngestConfig(fps=10.0), "decord"),
         (".webm", "libvpx-vp9", IngestConfig(keyframes=True), "pyav"),
     ],
 )
