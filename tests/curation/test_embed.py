@@ -1,6 +1,7 @@
 import io
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -10,13 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
 from curation.config import EmbedConfig
-from curation.embed import PackGroup, decode_image, embed_images, embed_packs, group_packs
+from curation.embed import embed_images, embed_packs, join_slices, whole_parts
 from curation.encoder import Preprocessing, _load, load_encoder
+from curation.encoder_input import decode_image, normalise
 from curation.pack import write_pack as write_tar
+from curation.pack_groups import PackGroup, PackSlice, group_packs, whole_packs
 from curation.vectors import read_part
 from flows.runners import ProcessRunner, successes
 from warehouse.records import EmbeddingPart, FramePack
@@ -50,7 +55,7 @@ def write_pack(root: Path, images: dict[str, bytes], name: str = "a pack, größ
 
 
 def embed_pack(pack: FramePack, *, lake_root: str, config: EmbedConfig) -> EmbeddingPart:
-    (part,) = embed_packs(PackGroup(packs=(pack,)), lake_root=lake_root, config=config)
+    (part,) = embed_packs(whole_packs([pack]), lake_root=lake_root, config=config)
     return part
 
 
@@ -171,7 +176,7 @@ def short_packs(root: Path) -> tuple[FramePack, ...]:
 def test_a_part_has_the_same_bytes_whatever_shares_its_batches(tmp_path: Path) -> None:
     packs = short_packs(tmp_path)
     config = replace(CONFIG, batch_size=4)
-    together = embed_packs(PackGroup(packs=packs), lake_root=str(tmp_path), config=config)
+    together = embed_packs(whole_packs(packs), lake_root=str(tmp_path), config=config)
     assert [part.num_frames for part in together] == [3, 0, 1, 5]
     written = {part.path: (tmp_path / part.path).read_bytes() for part in together}
     for part in together:
@@ -183,31 +188,110 @@ def test_a_part_has_the_same_bytes_whatever_shares_its_batches(tmp_path: Path) -
 def test_after_a_kill_only_what_is_missing_is_embedded_and_comes_out_the_same(tmp_path: Path) -> None:
     packs = short_packs(tmp_path)
     config = replace(CONFIG, batch_size=4)
-    before = embed_packs(PackGroup(packs=packs), lake_root=str(tmp_path), config=config)
+    before = embed_packs(whole_packs(packs), lake_root=str(tmp_path), config=config)
     kept, lost = tmp_path / before[0].path, tmp_path / before[3].path
     seen = (kept.stat().st_mtime_ns, lost.read_bytes())
     lost.with_suffix(".json").unlink()
     (tmp_path / packs[0].path).unlink()  # so reading a finished pack again would fail
-    assert embed_packs(PackGroup(packs=packs), lake_root=str(tmp_path), config=config) == before
+    assert embed_packs(whole_packs(packs), lake_root=str(tmp_path), config=config) == before
     assert (kept.stat().st_mtime_ns, lost.read_bytes()) == seen
 
 
 def test_packs_before_a_damaged_one_are_kept(tmp_path: Path) -> None:
-    first = write_pack(tmp_path, {f"{i}": jpeg(smooth_image(i)) for i in range(4)}, "first")
-    bad = write_pack(tmp_path, {"a": jpeg(smooth_image(7))[:400]}, "bad")
+    first = write_pack(tmp_path, {f"{i}": jpeg(smooth_image(i)) for i in range(3)}, "first")
+    bad = write_pack(tmp_path, {"a": jpeg(smooth_image(7))[:400]}, "bad")  # its frame would fill the first pack's last batch
+    last = write_pack(tmp_path, {"b": jpeg(smooth_image(8))}, "last")
     with pytest.raises(ValueError, match=r"bad\.tar holds a damaged image"):
-        embed_packs(PackGroup(packs=(first, bad)), lake_root=str(tmp_path), config=CONFIG)
-    assert [path.stem for path in tmp_path.glob("embeddings/*/*.parquet")] in ([first.pack_id], [])
+        embed_packs(whole_packs([first, bad, last]), lake_root=str(tmp_path), config=CONFIG)
+    (kept,) = tmp_path.glob("embeddings/*/*.parquet")
+    assert (kept.stem, kept.with_suffix(".json").exists()) == (first.pack_id, True)
+    before = kept.stat().st_mtime_ns
+    (tmp_path / first.path).unlink()  # so reading it again would fail
+    assert embed_pack(first, lake_root=str(tmp_path), config=CONFIG).path == kept.relative_to(tmp_path).as_posix()
+    assert kept.stat().st_mtime_ns == before
 
 
-def test_groups_keep_the_order_and_hold_whole_batches() -> None:
-    packs = [FramePack(pack_id=str(i), video_id="v", path=f"{i}.tar", num_bytes=1, num_frames=10) for i in range(1000)]
-    groups = group_packs(packs, batch_size=32)
-    assert [pack for group in groups for pack in group.packs] == packs
-    assert {len(group.packs) for group in groups[:-1]} == {103}  # 1,024 frames, in whole packs
-    assert [len(group.packs) for group in group_packs(packs[:13], batch_size=32)] == [7, 6]
+def empty_record(name: str, num_frames: int) -> FramePack:
+    return FramePack(pack_id=name, video_id="v", path=f"{name}.tar", num_bytes=1, num_frames=num_frames)
+
+
+def cuts(groups: list[PackGroup]) -> list[list[tuple[str, int, int]]]:
+    return [[(piece.pack.pack_id, piece.start, piece.stop) for piece in group.slices] for group in groups]
+
+
+def test_groups_cut_packs_where_a_batch_is_full() -> None:
+    packs = [empty_record(name, num_frames) for name, num_frames in (("a", 3), ("b", 0), ("c", 6), ("d", 1))]
+    assert cuts(group_packs(packs, batch_size=2)) == [[("a", 0, 3), ("b", 0, 0), ("c", 0, 1)], [("c", 1, 5)], [("c", 5, 6), ("d", 0, 1)]]
+    assert cuts(group_packs(packs[1:2], batch_size=2)) == [[("b", 0, 0)]]
     assert group_packs([], batch_size=32) == []
-    assert "from 0.tar on" in repr(groups[0])
+    assert repr(group_packs(packs, batch_size=2)[1]) == "4 frames from frame 1 of c.tar on"
+
+
+def test_groups_of_one_long_pack_grow_small_towards_the_end() -> None:
+    sizes = [group.num_frames for group in group_packs([empty_record("a", 20_000)], batch_size=32)]
+    assert sizes[:3] == [1024, 1024, 1024]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-2:] == [64, 32]
+
+
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 9))
+def test_groups_hold_every_frame_once_and_whole_batches(lengths: list[int], batch_size: int) -> None:
+    packs = [empty_record(str(i), length) for i, length in enumerate(lengths)]
+    groups = group_packs(packs, batch_size=batch_size)
+    frames = [(piece.pack.pack_id, i) for group in groups for piece in group.slices for i in range(piece.start, piece.stop)]
+    assert frames == [(pack.pack_id, i) for pack in packs for i in range(pack.num_frames)]
+    assert {piece.pack.pack_id for group in groups for piece in group.slices} == {pack.pack_id for pack in packs}
+    assert all(group.num_frames % batch_size == 0 for group in groups[:-1])
+
+
+def test_a_pack_cut_between_groups_gets_the_part_it_gets_whole(tmp_path: Path) -> None:
+    packs = short_packs(tmp_path)
+    whole = embed_packs(whole_packs(packs), lake_root=str(tmp_path), config=CONFIG)
+    written = {part.path: (tmp_path / part.path).read_bytes() for part in whole}
+    shutil.rmtree(tmp_path / "embeddings")
+    first, second, third = (
+        PackGroup(slices=(PackSlice(pack=packs[0], start=0, stop=2),)),
+        PackGroup(
+            slices=(PackSlice(pack=packs[0], start=2, stop=3), *whole_packs(packs[1:3]).slices, PackSlice(pack=packs[3], start=0, stop=2))
+        ),
+        PackGroup(slices=(PackSlice(pack=packs[3], start=2, stop=5),)),
+    )
+    run = partial(embed_packs, lake_root=str(tmp_path), config=CONFIG)
+    join = partial(whole_parts, lake_root=str(tmp_path), config=CONFIG)
+    assert run(third) == ()  # as a faster worker may come first
+    embedded = [run(group) for group in (first, second, third)]
+    assert list(join([first, second, third], embedded)) == [(), whole[:3], whole[3:]]
+    assert {path: (tmp_path / path).read_bytes() for path in written} == written
+    assert list(tmp_path.glob("embeddings/*/pieces/*")) == []
+    (tmp_path / packs[0].path).unlink()
+    assert (run(first), run(second)) == ((), whole[1:3])  # what is finished is not read again
+
+
+def test_a_piece_left_by_a_killed_run_is_used(tmp_path: Path) -> None:
+    pack = short_packs(tmp_path)[3]
+    halves = [PackSlice(pack=pack, start=0, stop=2), PackSlice(pack=pack, start=2, stop=5)]
+    for half in halves:
+        embed_packs(PackGroup(slices=(half,)), lake_root=str(tmp_path), config=CONFIG)
+    (tmp_path / pack.path).unlink()
+    for half in halves:
+        assert embed_packs(PackGroup(slices=(half,)), lake_root=str(tmp_path), config=CONFIG) == ()
+    assert join_slices(halves, lake_root=str(tmp_path), config=CONFIG).num_frames == 5
+
+
+@pytest.mark.parametrize("recorded", [2, 4])
+def test_a_pack_of_another_length_than_its_record_is_refused(tmp_path: Path, recorded: int) -> None:
+    pack = replace(short_packs(tmp_path)[0], num_frames=recorded)
+    with pytest.raises(ValueError, match=f"gave 3 frames from frame 0 on, expected {recorded}; ingest its video e+ again"):
+        embed_pack(pack, lake_root=str(tmp_path), config=CONFIG)
+
+
+def test_normalising_by_table_gives_the_values_of_the_arithmetic() -> None:
+    constants = replace(CROP, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    mean, std = (torch.tensor(values).mul(255).view(1, 3, 1, 1) for values in (constants.mean, constants.std))
+    got = normalise(images, constants, torch.device("cpu"))
+    assert torch.equal(got, (torch.from_numpy(images).permute(0, 3, 1, 2) - mean) / std)
+    assert got.is_contiguous(memory_format=torch.channels_last)
 
 
 def embed_and_count_loads(group: PackGroup, *, lake_root: str, config: EmbedConfig) -> tuple[tuple[EmbeddingPart, ...], int]:
@@ -216,7 +300,7 @@ def embed_and_count_loads(group: PackGroup, *, lake_root: str, config: EmbedConf
 
 def test_a_worker_process_gives_the_bytes_of_this_one_and_loads_the_model_once(tmp_path: Path) -> None:
     packs = short_packs(tmp_path)
-    groups = [PackGroup(packs=packs[:2]), PackGroup(packs=packs[2:])]
+    groups = [whole_packs(packs[:2]), whole_packs(packs[2:])]
     config = replace(CONFIG, batch_size=4)
     here = [embed_packs(group, lake_root=str(tmp_path), config=config) for group in groups]
     shutil.rmtree(tmp_path / "embeddings")

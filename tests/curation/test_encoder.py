@@ -9,7 +9,8 @@ from sklearn.datasets import load_sample_images
 from timm.data.imagenet_info import ImageNetInfo
 
 from curation.config import EmbedConfig
-from curation.encoder import OFFLINE_ENCODER, _fold_batch_norm, export_encoder, load_encoder
+from curation.encoder import OFFLINE_ENCODER, _open, export_encoder, load_encoder
+from curation.faster_module import ConvolutionOf, fold_batch_norm, fuse_convolutions
 from pretrain.checkpoint import export_teacher
 from pretrain.config import AugmentConfig, CheckpointConfig, HeadConfig, ModelConfig, OptimConfig, PretrainConfig, TrainConfig
 from pretrain.parallel import current_worker
@@ -42,7 +43,7 @@ def test_the_offline_encoder_pads_like_tensorflow() -> None:
     encoder = load_encoder(EmbedConfig())
     assert encoder.architecture == "tf_efficientnet_lite0"
     assert encoder.dim == 1280
-    assert type(encoder.module.conv_stem).__name__ == "Conv2dSame"
+    assert type(_open(OFFLINE_ENCODER, None, False).module.conv_stem).__name__ == "Conv2dSame"
     assert not encoder.module.training
 
 
@@ -64,7 +65,37 @@ def test_batch_norms_are_folded_only_where_that_changes_nothing() -> None:
             return features
 
     module = NormFirst().eval()
-    assert _fold_batch_norm(module, 32) is module
+    assert fold_batch_norm(module, 32) is module
+
+
+def test_fused_convolutions_give_the_features_of_the_published_network() -> None:
+    encoder = load_encoder(EmbedConfig(device="cpu"))
+    assert isinstance(encoder.module.conv_stem, ConvolutionOf)
+    constants = encoder.preprocessing
+    images = (photographs() - torch.tensor(constants.mean).view(3, 1, 1)) / torch.tensor(constants.std).view(3, 1, 1)
+    images = images.contiguous(memory_format=torch.channels_last)
+    published = _open(OFFLINE_ENCODER, None, False).module
+    with torch.inference_mode():
+        assert torch.nn.functional.cosine_similarity(published(images), encoder.module(images)).min() > 0.99999
+        both, first = encoder.module(images), encoder.module(images[:1])  # weights are packed again for another number of images
+    torch.testing.assert_close(first, both[:1], rtol=1e-4, atol=1e-4)
+
+
+def test_convolutions_are_not_fused_where_the_activation_comes_later() -> None:
+    class AddFirst(torch.nn.Module):
+        """Lists its activation behind the convolution and computes it behind the sum."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 3, 1)
+            self.act = torch.nn.ReLU()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = self.act(self.conv(images) + images).mean((2, 3))
+            return features
+
+    module = AddFirst().eval().requires_grad_(False)
+    assert fuse_convolutions(module, 32) is module
 
 
 def test_an_encoder_is_loaded_once_in_a_process() -> None:

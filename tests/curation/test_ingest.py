@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from curation.config import IngestConfig
+from curation.config import EmbedConfig, IngestConfig
 from curation.discover import find_videos, hash_video
+from curation.embed import embed_images, embed_packs
+from curation.encoder import load_encoder
 from curation.ingest import INGEST_VERSION, ingest_key, ingest_video, reject_for_failure
 from curation.pack import iter_pack, read_frame
+from curation.pack_groups import whole_packs
+from curation.vectors import read_part
 from warehouse.records import IngestedVideo, VideoRef
 from warehouse.schema import TABLES
 
@@ -200,6 +204,25 @@ def test_text_outside_the_area_reaches_neither_pack_nor_previews(film: Path, tmp
         corner = picture[: 16 - rows[frame_id]["crop_y"], : 44 - rows[frame_id]["crop_x"]]
         assert corner.size
         assert corner.max() < 40  # the white text would be 255; what is left is the JPEG's ringing at the outline
+
+
+def test_the_encoder_sees_the_content_area_alone(film: Path, tmp_path: Path) -> None:
+    result = ingest(film, tmp_path, IngestConfig(max_side=0))
+    assert result.pack is not None
+    rows = {row["frame_id"]: row for row in pq.read_table(tmp_path / str(result.frames_part)).to_pylist()}
+    config = EmbedConfig(batch_size=4, device="cpu")
+    (part,) = embed_packs(whole_packs([result.pack]), lake_root=str(tmp_path), config=config)
+    ids, vectors = read_part(tmp_path / part.path, part.dim)
+    row, encoder = rows[ids[0]], load_encoder(config)
+    with av.open(str(film)) as container:
+        picture = list(container.decode(video=0))[list(rows).index(ids[0])].to_ndarray(format="rgb24")
+    y, x, height, width = row["crop_y"], row["crop_x"], row["crop_height"], row["crop_width"]
+    assert (width, height) < picture.shape[1::-1]
+    views = [picture[y : y + height, x : x + width], picture]
+    encoded = [cv2.imencode(".png", np.ascontiguousarray(view[..., ::-1]))[1].tobytes() for view in views]
+    area, whole = embed_images(iter(encoded), encoder, batch_size=4).astype(np.float32) @ vectors[0].astype(np.float32)
+    assert area > 0.95  # JPEG, and the corner outside the outline
+    assert whole < area - 0.01
 
 
 def test_container_metadata_never_reaches_the_lake(film: Path, tmp_path: Path) -> None:

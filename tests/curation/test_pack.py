@@ -52,3 +52,10 @@ def test_any_contents_survive(tmp_path_factory: pytest.TempPathFactory, contents
     frames = [(f"f{number}", content) for number, content in enumerate(contents)]
     write_pack(path, frames)
     assert list(iter_pack(path)) == frames
+    assert [list(iter_pack(path, start=start)) for start in range(len(frames) + 1)] == [frames[start:] for start in range(len(frames) + 1)]
+
+
+def test_a_pack_that_ends_before_the_frame_to_start_from_says_so(tmp_path: Path) -> None:
+    write_pack(tmp_path / "a.tar", FRAMES)
+    with pytest.raises(ValueError, match=r"a\.tar has 3 frames before its end, expected more than 4; ingest its video again"):
+        list(iter_pack(tmp_path / "a.tar", start=4))
