@@ -154,7 +154,9 @@ def _frames(pack: FramePack, entries: tuple[PackEntry, ...], rng: np.random.Gene
         "height": np.full(size, 16, np.int32),
         "sha256": [entry.sha256 for entry in entries],
     }
-    scores = {name: rng.random(size, dtype=np.float32) for name in TABLES["frames"].names if TABLES["frames"].field(name).type == pa.float32()}
+    scores = {
+        name: rng.random(size, dtype=np.float32) for name in TABLES["frames"].names if TABLES["frames"].field(name).type == pa.float32()
+    }
     columns = {**scores, **columns}
     arrays = [
         pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(size, field.type) for field in TABLES["frames"]
