@@ -146,11 +146,11 @@ def search_cost(
 
 
 def dedup_cost(num_frames: int, *, rates: Rates) -> Cost:
-    """A table of the scores is read, decided by, and written."""
+    """A table of the scores is read, decided by, and written, a million rows at a time."""
     return Cost(
         items=num_frames,
         seconds=STAGE_S + 2 * num_frames * rates.order_s,
-        memory_bytes=PROCESS_BYTES + 2 * num_frames * ROW_BYTES,
+        memory_bytes=PROCESS_BYTES + 2 * min(num_frames, 1 << 20) * ROW_BYTES,
         kept_bytes=num_frames * ROW_BYTES // 4,
         staged_bytes=num_frames * ROW_BYTES // 2,
     )

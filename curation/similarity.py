@@ -36,6 +36,8 @@ _SEGMENT_ROWS = 1 << 14
 _ITEM_PAIRS = 1 << 26
 """pairs that an item compares, about: seconds of work"""
 
+_PARSED_ROWS = 1 << 18
+
 Ints = npt.NDArray[np.int64]
 Segment = tuple[int, int, int]
 """start of a cluster in the staged members, and the first and last of its members that are looked up"""
@@ -195,7 +197,10 @@ def _staged(folder: str, name: str) -> npt.NDArray[Any]:
 
 
 def _hashes(digits: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    return np.array([int(text, 16) for text in digits.to_pylist()], np.uint64)
+    hashes = np.empty(len(digits), np.uint64)
+    for start in range(0, len(digits), _PARSED_ROWS):  # as Python objects a hash takes 14 times what it takes as a number
+        hashes[start : start + _PARSED_ROWS] = [int(text, 16) for text in digits.slice(start, _PARSED_ROWS).to_pylist()]
+    return hashes
 
 
 def _segments(sizes: Ints) -> tuple[tuple[Segment, ...], ...]:

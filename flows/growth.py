@@ -46,7 +46,7 @@ _WARM_S = 1.0
 def stage_growth(lake: Lake, *, seed: int = 0) -> tuple[StageGrowth, ...]:
     """Each stage that has run on this machine, with its runs and its forecast for `FORECAST_FRAMES`; empty where nothing is embedded.
 
-    Expected times are those of the cost formulas, scaled to the stage's largest run; ingest, for which there is none, is taken to be linear.
+    Expected times are those of the cost formulas, scaled to the stage's largest run; ingest, which has none, is taken as linear.
     Calibrating takes about a second.
     """
     runs = [run for run in finished_runs(lake) if run.stage in _STAGES and frames_of_run(run)]
@@ -71,7 +71,7 @@ def stage_growth(lake: Lake, *, seed: int = 0) -> tuple[StageGrowth, ...]:
 def _growth(
     stage: str, runs: list[FormerRun], config: CurateConfig, *, dim: int, jpeg_bytes: float, unique: float, rates: Rates
 ) -> StageGrowth:
-    largest = max(runs, key=lambda run: (frames_of_run(run), run.seconds))
+    largest = max(reversed(runs), key=frames_of_run)  # of several the latest
     if stage == "embed":  # not calibrated here, for loading an encoder takes longer than all else
         rates = replace(rates, encode_s=max(largest.seconds - STAGE_S, 1e-3) * rates.num_workers / frames_of_run(largest))
 

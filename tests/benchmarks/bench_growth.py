@@ -126,8 +126,8 @@ def show(grown: Sequence[StageGrowth], found: dict[int, dict[str, float]]) -> No
         if forecast:
             elsewhere = ", ".join(f"{seconds / 3600:.2f} h on {name}" for name, seconds in row["elsewhere"].items())
             print(
-                f"  {forecast.num_frames:>11,}  {forecast.seconds / 3600:9.2f} h {(forecast.memory_bytes or 0) / 1e9:7.2f} GB  {elsewhere}; "
-                f"disk {row['disk_bytes'] / 1e9:.0f} GB  {row['note']}"
+                f"  {forecast.num_frames:>11,}  {forecast.seconds / 3600:9.2f} h {(forecast.memory_bytes or 0) / 1e9:7.2f} GB  "
+                f"{elsewhere}; disk {row['disk_bytes'] / 1e9:.0f} GB  {row['note']}"
             )
 
 
