@@ -93,7 +93,7 @@ def prepare_search(
     by_rank = np.argsort(holder)
     hash_rank = np.empty_like(by_rank)
     hash_rank[by_rank] = np.arange(len(by_rank))
-    for name, array in {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "cluster_id": clustered.cluster_id,
         "ranked": ranked,
         "original": ranked[first[inverse]],  # of each by rank
@@ -102,7 +102,8 @@ def prepare_search(
         "hashes": unique[by_rank],
         "holder": holder[by_rank],  # position among the originals of each hash's highest-ranked frame
         "hash_rank": hash_rank[hash_of],  # of each original
-    }.items():
+    }
+    for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     return Search(
         segments=_segments(sizes),

@@ -47,7 +47,8 @@ def time_exponent(points: Sequence[GrowthPoint]) -> float | None:
     if len({x for x, _ in usable}) < 2:
         return None
     mean_x, mean_y = (sum(values) / len(usable) for values in zip(*usable, strict=True))
-    return sum((x - mean_x) * (y - mean_y) for x, y in usable) / sum((x - mean_x) ** 2 for x, _ in usable)
+    slope: float = sum((x - mean_x) * (y - mean_y) for x, y in usable) / sum((x - mean_x) ** 2 for x, _ in usable)
+    return slope
 
 
 def growth_figures(stages: Sequence[StageGrowth]) -> dict[str, dict[str, Any]]:
