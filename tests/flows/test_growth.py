@@ -1,5 +1,6 @@
 """The forecast over a lake of made-up frames that the real flows have curated."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def test_stages_that_have_run_are_forecast_from_their_runs(tmp_path: Path) -> No
     assert grown["cluster"].line[-1].num_frames == pytest.approx(FORECAST_FRAMES * share, abs=1)
     for stage in grown.values():
         seconds = [point.seconds for point in stage.line]
-        assert seconds == sorted(seconds) or stage.stage == "cluster"  # which is fitted in cells from some size on, and cheaper then
+        if stage.stage != "cluster":  # which is fitted in cells from some size on, and cheaper then
+            assert all(later >= earlier * (1 - 1e-9) for earlier, later in itertools.pairwise(seconds))
         assert [name for name, _ in stage.elsewhere] == ["32 cores", "1000 cores"]
         assert stage.line[-1].seconds >= stage.elsewhere[0][1] >= stage.elsewhere[1][1]
     assert "does not fit in this machine" in grown["similarity"].note
