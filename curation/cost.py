@@ -60,6 +60,8 @@ class Rates:
     """seconds that one worker takes for a frame: to decode it and to embed it"""
     assign_flops: float
     """floating-point operations a second, this process with all its threads, looking for nearest centroids"""
+    num_threads: int | None = None
+    """of this process; as many as there are workers where not given"""
     compare_flops: float
     """the same of one worker that compares vectors"""
     hash_s: float
@@ -144,11 +146,11 @@ def search_cost(
 
 
 def dedup_cost(num_frames: int, *, rates: Rates) -> Cost:
-    """A table of the scores is read, decided by, and written."""
+    """A table of the scores is read, decided by, and written, a million rows at a time."""
     return Cost(
         items=num_frames,
         seconds=STAGE_S + 2 * num_frames * rates.order_s,
-        memory_bytes=PROCESS_BYTES + 2 * num_frames * ROW_BYTES,
+        memory_bytes=PROCESS_BYTES + 2 * min(num_frames, 1 << 20) * ROW_BYTES,
         kept_bytes=num_frames * ROW_BYTES // 4,
         staged_bytes=num_frames * ROW_BYTES // 2,
     )
@@ -173,7 +175,7 @@ def cluster_cost(
     sizes = tuple(num_clusters or default_num_clusters(num_frames))
     members = tuple(resample_sizes or default_resample_sizes(num_frames, sizes))
     in_memory = 8 * num_frames * dim <= max_memory_gb * 1e9
-    distances = 0.0
+    distances = by_blocks = 0.0
     for n, k, r in zip((num_frames, *sizes[:-1]), sizes, members, strict=True):
         cells = round(k**0.5) if in_memory and k >= 10_000 and n == num_frames else 1
         if cells > 1:
@@ -181,11 +183,19 @@ def cluster_cost(
         points, centroids = n / cells, k / cells
         kept = min(points, r * centroids)
         step = _fit_distances(kept, centroids, max_iterations) + points * centroids
-        distances += cells * (_fit_distances(points, centroids, max_iterations) + num_resamples * step)
+        level = cells * (_fit_distances(points, centroids, max_iterations) + num_resamples * step)
+        if in_memory or n != num_frames:
+            distances += level
+        else:
+            by_blocks += level
+    block_flops = rates.assign_flops * rates.num_workers / (rates.num_threads or rates.num_workers)
     staged = 2 * dim * num_frames
     return Cost(
         items=num_frames,
-        seconds=STAGE_S + staged / rates.copy_bytes + 2 * dim * distances / rates.assign_flops + 4 * num_frames * rates.order_s,
+        seconds=STAGE_S
+        + staged / rates.copy_bytes
+        + 2 * dim * (distances / rates.assign_flops + by_blocks / block_flops)
+        + 4 * num_frames * rates.order_s,
         memory_bytes=PROCESS_BYTES
         + int(min(8 * num_frames * dim, max_memory_gb * 1e9))
         + 16 * dim * sum(sizes)

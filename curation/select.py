@@ -62,11 +62,11 @@ def select_frames(
     table = pq.read_table(clustered, read_dictionary=list(_METADATA))
     paths = table["cluster_path"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
     metadata = {name.removesuffix("_id"): table[name] for name in _METADATA}
-    groups = {
-        "patient": _codes(pc.coalesce(*(table[name].cast(pa.string()) for name in ("patient_id", "video_id")))),
-        **{kind: _codes(metadata[kind]) for kind in ("video", "site", "device")},
-    }
-    caps = {kind: cap for kind in groups if (cap := getattr(config, f"max_per_{kind}")) is not None}
+    caps = {kind: cap for kind in ("patient", "video", "site", "device") if (cap := getattr(config, f"max_per_{kind}")) is not None}
+    patients = (
+        {"patient": pc.coalesce(*(table[name].cast(pa.string()) for name in ("patient_id", "video_id")))} if "patient" in caps else {}
+    )
+    groups = {kind: _codes({**metadata, **patients}[kind]) for kind in caps}
     weights = parse_weights(config.weights)
     indices, num_allowed = balanced_sample(
         paths,
@@ -80,7 +80,8 @@ def select_frames(
         caps=[(groups[kind], cap) for kind, cap in caps.items()],
     )
     rows = {
-        "frame_id": table["frame_id"].combine_chunks().take(pa.array(indices)),
+        # Arrow's plain strings end at 2 GiB together, which is 28 million frame ids
+        "frame_id": table["frame_id"].cast(pa.large_string()).combine_chunks().take(pa.array(indices)).cast(pa.string()),
         "rank": pa.array(np.arange(len(indices)), pa.int64()),
         "cluster_id": pa.array(paths[indices, 0], pa.int32()),
     }
@@ -94,5 +95,5 @@ def select_frames(
 
 def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """A number for each distinct value, -1 for null."""
-    encoded = values.cast(pa.string()).combine_chunks().dictionary_encode()
+    encoded = values.cast(pa.large_string()).combine_chunks().dictionary_encode()
     return np.asarray(encoded.indices.fill_null(-1).to_numpy(), np.int64)

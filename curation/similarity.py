@@ -6,7 +6,7 @@ preparing and collecting, clusters and hash tables are searched one by one, each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from curation.curate_config import DedupConfig
 from curation.dedup import cluster_points, default_dedup_clusters, keep_order, nearest_before
 from curation.look_alikes import closest_before, hash_tables, merged, unpacked
 from curation.vectors import gather_vectors
-from warehouse.identified import write_with_id
+from warehouse.identified import write_batches_with_id
 from warehouse.records import EmbeddingPart
 from warehouse.store import atomic_file
 
@@ -35,6 +35,8 @@ _SEGMENT_ROWS = 1 << 14
 """members of one cluster that are looked up at once: a larger cluster is shared among workers"""
 _ITEM_PAIRS = 1 << 26
 """pairs that an item compares, about: seconds of work"""
+
+_PARSED_ROWS = _WRITTEN_ROWS = 1 << 18
 
 Ints = npt.NDArray[np.int64]
 Segment = tuple[int, int, int]
@@ -71,28 +73,27 @@ def prepare_search(
         config: search settings; thresholds have no influence.
         seed: of the clusters that are searched.
     """
-    frames = pq.read_table(candidates, columns=["frame_id", "sha256", "phash", "blur"]).combine_chunks()
-    by_id = pc.sort_indices(frames["frame_id"]).to_numpy().astype(np.int64)
+    by_id = _by_id(_column(candidates, "frame_id"))
     folder.mkdir(parents=True, exist_ok=True)
     gather_vectors(candidates, parts, lake_root=lake_root, out=folder / "vectors.npy")
     vectors = _staged(str(folder), "vectors")
     num_clusters = min(config.num_dedup_clusters or default_dedup_clusters(len(vectors)), len(vectors))
     clustered = cluster_points(vectors, num_clusters=num_clusters, seed=seed, order=by_id)
-    blur = frames["blur"].to_numpy().astype(np.float32)
+    blur = _column(candidates, "blur").to_numpy().astype(np.float32)
     ranked = by_id[keep_order(config.dedup_keep, distance=clustered.distance[by_id], blur=blur[by_id])]
 
-    content = frames["sha256"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)[ranked]
+    content = _texts(_column(candidates, "sha256")).dictionary_encode().indices.to_numpy(zero_copy_only=False)[ranked]
     _, first, inverse = np.unique(content, return_index=True, return_inverse=True)
     originals = ranked[np.sort(first)]  # the highest-ranked of each content
     members = originals[np.argsort(clustered.cluster_id[originals], kind="stable")]
     sizes = np.unique(clustered.cluster_id[members], return_counts=True)[1]
 
-    hashes = _hashes(frames["phash"])[originals]
+    hashes = _hashes(_column(candidates, "phash"))[originals]
     unique, holder, hash_of = np.unique(hashes, return_index=True, return_inverse=True)
     by_rank = np.argsort(holder)
     hash_rank = np.empty_like(by_rank)
     hash_rank[by_rank] = np.arange(len(by_rank))
-    for name, array in {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "cluster_id": clustered.cluster_id,
         "ranked": ranked,
         "original": ranked[first[inverse]],  # of each by rank
@@ -101,7 +102,8 @@ def prepare_search(
         "hashes": unique[by_rank],
         "holder": holder[by_rank],  # position among the originals of each hash's highest-ranked frame
         "hash_rank": hash_rank[hash_of],  # of each original
-    }.items():
+    }
+    for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     return Search(
         segments=_segments(sizes),
@@ -150,7 +152,7 @@ def collect_similarities(candidates: Path, *, folder: Path, cosines: Sequence[st
         tables: files of `search_hashes`.
         out: Parquet file to write.
     """
-    frame_ids = pq.read_table(candidates, columns=["frame_id"])["frame_id"].combine_chunks()
+    frame_ids = _texts(_column(candidates, "frame_id"))
     staged = {name: np.load(folder / f"{name}.npy") for name in ("cluster_id", "ranked", "original", "originals", "members")}
     ranked, originals = staged["ranked"], staged["originals"]
     num_frames = len(frame_ids)
@@ -173,20 +175,39 @@ def collect_similarities(candidates: Path, *, folder: Path, cosines: Sequence[st
     hash_distance[originals] = np.where(is_holder, bits[hash_rank], 0)
 
     def named(rows: Ints) -> pa.Array:
-        return frame_ids.take(pa.array(rows, mask=rows < 0))
+        return frame_ids.take(pa.array(rows, mask=rows < 0)).cast(pa.string())
 
-    columns = {
-        "frame_id": frame_ids,
-        "cluster_id": pa.array(staged["cluster_id"], pa.int32()),
-        "rank": pa.array(rank),
-        "copy_of_frame_id": named(copy_of),
-        "look_alike_frame_id": named(look_alike),
-        "hash_distance": pa.array(hash_distance, mask=look_alike < 0),
-        "nearest_frame_id": named(nearest),
-        "similarity": pa.array(similarity, mask=nearest < 0),
-    }
-    order = pc.sort_indices(frame_ids)
-    return write_with_id(out, "similarities", "similarity_id", {name: column.take(order) for name, column in columns.items()})
+    def batches() -> Iterator[dict[str, pa.Array]]:
+        order = _by_id(frame_ids)
+        for start in range(0, num_frames, _WRITTEN_ROWS):
+            rows = order[start : start + _WRITTEN_ROWS]
+            yield {
+                "frame_id": named(rows),
+                "cluster_id": pa.array(staged["cluster_id"][rows], pa.int32()),
+                "rank": pa.array(rank[rows]),
+                "copy_of_frame_id": named(copy_of[rows]),
+                "look_alike_frame_id": named(look_alike[rows]),
+                "hash_distance": pa.array(hash_distance[rows], mask=look_alike[rows] < 0),
+                "nearest_frame_id": named(nearest[rows]),
+                "similarity": pa.array(similarity[rows], mask=nearest[rows] < 0),
+            }
+
+    return write_batches_with_id(out, "similarities", "similarity_id", batches())
+
+
+def _column(candidates: Path, name: str) -> pa.ChunkedArray:
+    """One column at a time: together they would be a third of the memory that a search takes."""
+    return pq.read_table(candidates, columns=[name])[name]
+
+
+def _texts(column: pa.ChunkedArray) -> pa.LargeStringArray:
+    """In one piece; Arrow's plain strings end at 2 GiB together, which is 28 million frame ids."""
+    return column.cast(pa.large_string()).combine_chunks()
+
+
+def _by_id(frame_ids: pa.Array | pa.ChunkedArray) -> Ints:
+    order: Ints = pc.sort_indices(frame_ids).to_numpy().astype(np.int64)
+    return order
 
 
 def _staged(folder: str, name: str) -> npt.NDArray[Any]:
@@ -195,7 +216,10 @@ def _staged(folder: str, name: str) -> npt.NDArray[Any]:
 
 
 def _hashes(digits: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    return np.array([int(text, 16) for text in digits.to_pylist()], np.uint64)
+    hashes = np.empty(len(digits), np.uint64)
+    for start in range(0, len(digits), _PARSED_ROWS):  # as Python objects a hash takes 14 times what it takes as a number
+        hashes[start : start + _PARSED_ROWS] = [int(text, 16) for text in digits.slice(start, _PARSED_ROWS).to_pylist()]
+    return hashes
 
 
 def _segments(sizes: Ints) -> tuple[tuple[Segment, ...], ...]:

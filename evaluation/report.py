@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from evaluation.charts import cluster_figure, funnel_figure, normalized_entropy, training_figure
+from evaluation.growth import StageGrowth, growth_figures, growth_rows
 from warehouse.records import Score
 from warehouse.store import atomic_file
 
@@ -32,7 +33,7 @@ __all__ = [
     "render_report",
 ]
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 """raise when the same lake would give another page"""
 
 _HEADLINES = {"balanced_accuracy": "balanced accuracy", "quadratic_weighted_kappa": "weighted kappa", "dice": "Dice"}
@@ -132,6 +133,7 @@ class ReportData:
     """model ids to show as ours; the others are baselines"""
     notes: tuple[Note, ...] = ()
     timings: tuple[StageTiming, ...] = ()
+    growth: tuple[StageGrowth, ...] = ()
 
 
 def render_report(data: ReportData, path: Path) -> None:
@@ -153,16 +155,20 @@ def render_report(data: ReportData, path: Path) -> None:
             data.training.score_name,
             data.training.chosen_step,
         )
+    if data.growth:
+        figures |= growth_figures(data.growth)
     environment = Environment(
         loader=PackageLoader("evaluation", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(count=_count, score=_score, seconds=_seconds, data_uri=_data_uri, percent=_percent, shown=_shown)
+    environment.filters.update(size=_size, long=_long)
     page = environment.get_template("report.html.j2").render(
         data=data,
         figures=figures,
         tables=_score_tables(data),
         tiles=_tiles(data),
         entropies=_entropies(data),
+        growth=growth_rows(data.growth),
         machine=_machine_readable(data),
         # our own dependency's code, the only text on the page that is not escaped
         plotly_js=Markup(get_plotlyjs()) if figures else None,
@@ -259,6 +265,15 @@ def _machine_readable(data: ReportData) -> dict[str, object]:
             for score in data.scores
         ],
         "timings": [{"stage": timing.stage, "seconds": timing.seconds, "num_items": timing.num_items} for timing in data.timings],
+        "growth": [
+            {
+                "stage": stage.stage,
+                "measured": [[point.num_frames, point.seconds, point.memory_bytes] for point in stage.points],
+                "expected": [[point.num_frames, point.seconds, point.memory_bytes] for point in stage.line],
+                "elsewhere": dict(stage.elsewhere),
+            }
+            for stage in data.growth
+        ],
     }
 
 
@@ -290,6 +305,18 @@ def _seconds(value: float) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _long(value: float) -> str:
+    if value < 2 * 3600:
+        return _seconds(value)
+    return f"{value / 3600:.0f} h" if value < 72 * 3600 else f"{value / 86400:,.0f} days"
+
+
+def _size(num_bytes: int | None) -> str:
+    if num_bytes is None:
+        return "not recorded"
+    return f"{num_bytes / 1e9:,.0f} GB" if num_bytes >= 1e11 else f"{num_bytes / 1e9:.1f} GB"
 
 
 def _data_uri(jpeg: bytes) -> str:

@@ -8,7 +8,6 @@ from curation.curate_config import CurateConfig
 from flows.audit import audit_sentence
 from flows.cluster import run_cluster
 from flows.dedup import run_dedup
-from flows.holdout import run_holdout
 from flows.job import Job
 from flows.progress import say
 from flows.select import run_select
@@ -35,7 +34,11 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     parts = queries.embedding_parts(job.lake, encoder_id)
     work = job.lake.root / "staging" / "curate" / name
     work.mkdir(parents=True, exist_ok=True)
-    holdout = run_holdout(job, encoder_id=encoder_id, config=config.holdout, seed=seed)
+    holdout = None
+    if config.holdout.holdout:
+        from flows.holdout import run_holdout  # with an encoder, which the other stages would carry along: 0.7 GB of memory and seconds
+
+        holdout = run_holdout(job, encoder_id=encoder_id, config=config.holdout, seed=seed)
     dedup = run_dedup(job, parts=parts, work=work, config=config.dedup, seed=seed, holdout=holdout)
     tree, placement = run_cluster(job, parts=parts, dedup=dedup, config=config.cluster, seed=seed)
     datasets = []

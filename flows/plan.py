@@ -18,7 +18,6 @@ from curation.cost import (
     Cost,
     Rates,
     cluster_cost,
-    corrected,
     dedup_cost,
     embed_cost,
     holdout_cost,
@@ -35,6 +34,7 @@ from curation.look_alikes import hash_tables
 from flows.cluster import plan_cluster
 from flows.curate import dataset_name
 from flows.dedup import plan_dedup, plan_similarity
+from flows.former_cost import corrected_by, cost_of_run
 from flows.holdout import plan_holdout
 from flows.job import Job
 from flows.place import placed
@@ -126,23 +126,19 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
     ]
     num_frames, is_done = pool.num_candidates, not to_embed
 
-    def priced(stage: str, label: str, cost: Cost, of_former: Callable[[FormerRun], Cost]) -> _Line:
+    def priced(stage: str, label: str, cost: Cost) -> _Line:
         run = former.get(stage)
         if run is None:
             return _Line(stage=label, cost=cost, source="calibration")
-        return _Line(stage=label, cost=corrected(cost, former=of_former(run), took_s=run.seconds), source="former run")
+        took = cost_of_run(run, dim=dim, jpeg_bytes=pool.jpeg_bytes, max_memory_gb=config.cluster.max_memory_gb, rates=rates)
+        return _Line(stage=label, cost=corrected_by(run, cost, took), source="former run" if took else "calibration")
 
     holdout: Artifact | None = None
     if held_out_plan and held_out:
         holdout = job.done(held_out_plan, "holdout") if is_done else None
         is_done = holdout is not None
         cost = holdout_cost(len(held_out.files), num_frames, dim=dim, rates=rates)
-        line = priced(
-            "holdout",
-            "holdout",
-            cost,
-            lambda run: holdout_cost(int(run.metrics["num_held_out_pictures"]), int(run.metrics["num_compared"]), dim=dim, rates=rates),
-        )
+        line = priced("holdout", "holdout", cost)
         lines.append(_Line(stage="holdout", cost=None) if is_done else line)
         if holdout:
             num_frames -= holdout.num_rows or 0
@@ -155,21 +151,11 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
         "similarity",
         "similarity",
         search_cost(num_frames, dim=dim, num_clusters=config.dedup.num_dedup_clusters, num_tables=num_tables, rates=rates),
-        lambda run: search_cost(
-            int(run.metrics["num_frames"]),
-            dim=dim,
-            num_clusters=int(run.metrics["num_clusters"]),
-            num_tables=len(hash_tables(int(run.config["hash_radius"]))),
-            num_pairs=int(run.metrics["num_pairs"]),
-            rates=rates,
-        ),
     )
     lines.append(_Line(stage="similarity", cost=None) if scores else line)
 
     dedup = job.done(plan_dedup(scores=scores, config=config.dedup, holdout=holdout), "dedup") if scores else None
-    line = priced(
-        "dedup", "dedup", dedup_cost(num_frames, rates=rates), lambda run: dedup_cost(int(run.metrics["num_frames"]), rates=rates)
-    )
+    line = priced("dedup", "dedup", dedup_cost(num_frames, rates=rates))
     lines.append(_Line(stage="dedup", cost=None) if dedup else line)
     if dedup:
         num_unique = trees.num_unique(lake, dedup.artifact_id)
@@ -184,24 +170,14 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
         if tree and dedup:
             plan = plan_select(lake, tree=tree, placement=placement, dedup=dedup, size=size, config=config.sample, seed=seed)
             selection = job.done(plan, "selection")
-        line = priced(
-            "select",
-            f"select {size}",
-            select_cost(num_unique, size=size, rates=rates),
-            lambda run: select_cost(int(run.metrics["num_candidates"]), size=int(run.metrics["num_selected"]), rates=rates),
-        )
+        line = priced("select", f"select {size}", select_cost(num_unique, size=size, rates=rates))
         lines.append(replace(line, cost=None) if selection else line)
         num_images = int(selection.num_rows or 0) if selection else min(size, num_unique)
         is_written = False
         if selection:
             settings = shard_settings(dataset_name(name, size, config, selection), config.shard, seed)
             is_written = completed_run_id(lake, plan_shard(selection=selection, settings=settings, seed=seed)) is not None
-        line = priced(
-            "shard",
-            f"shard {size}",
-            shard_cost(num_images, jpeg_bytes=pool.jpeg_bytes, rates=rates),
-            lambda run: shard_cost(int(run.metrics["num_images"]), jpeg_bytes=pool.jpeg_bytes, rates=rates),
-        )
+        line = priced("shard", f"shard {size}", shard_cost(num_images, jpeg_bytes=pool.jpeg_bytes, rates=rates))
         lines.append(replace(line, cost=None) if is_written else line)
     return lines
 
@@ -249,20 +225,8 @@ def _tree(
         max_memory_gb=settings.max_memory_gb,
         rates=rates,
     )
-    if former is None or "num_frames" not in former.metrics:  # runs before this plan did not record it
-        return None, None, _Line(stage="cluster", cost=cost, source="calibration")
-    levels = sorted(name for name in former.metrics if name.startswith("num_clusters_level_"))
-    took = cluster_cost(
-        int(former.metrics["num_frames"]),
-        dim=dim,
-        num_clusters=tuple(int(former.metrics[level]) for level in levels),
-        num_resamples=int(former.config["num_resamples"]),
-        resample_sizes=former.config["resample_sizes"],
-        max_iterations=int(former.config["max_iterations"]),
-        max_memory_gb=settings.max_memory_gb,
-        rates=rates,
-    )
-    return None, None, _Line(stage="cluster", cost=corrected(cost, former=took, took_s=former.seconds), source="former run")
+    took = cost_of_run(former, dim=dim, jpeg_bytes=0, max_memory_gb=settings.max_memory_gb, rates=rates) if former else None
+    return None, None, _Line(stage="cluster", cost=corrected_by(former, cost, took), source="former run" if took else "calibration")
 
 
 def _table(lines: list[_Line]) -> list[str]:

@@ -19,6 +19,7 @@ from evaluation.report import (
     render_report,
 )
 from flows.audit import RESERVATION, audit_sentence
+from flows.growth import stage_growth
 from flows.job import Job
 from flows.progress import say
 from warehouse import summary
@@ -107,6 +108,7 @@ def _data(lake: Lake, facts: summary.RunSummary, audited: str, best: Checkpoint,
             )
             for row in summary.stage_times(lake)
         ),
+        growth=stage_growth(lake),
     )
 
 

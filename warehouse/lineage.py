@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from warehouse.lake import Lake, commit_retries
+from warehouse.peak_memory import PeakMemory
 from warehouse.provenance import current_provenance
 from warehouse.records import Artifact
 from warehouse.schema import TABLES
@@ -150,23 +151,24 @@ def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRe
     """
     recorder = RunRecorder(plan=plan)
     started = datetime.datetime.now(datetime.UTC)
-    try:
-        yield recorder
-        if recorder.is_void:
-            return
-        for attempt in commit_retries():
-            with attempt, lake.transaction():
-                recorder.is_superfluous = completed_run_id(lake, recorder.plan) is not None
-                if not recorder.is_superfluous:
-                    recorder.commit_to(lake)
-                    _append_artifacts(lake, recorder)
-                    lake.append("runs", _run_row(context, recorder, started, "complete", None))
-        if recorder.is_superfluous:
-            _log.warning("%s was committed before, by another process or an earlier run; this one's rows are left out", recorder.run_id)
-    except BaseException as error:
-        with contextlib.suppress(Exception), lake.transaction():  # the work's own error is the one to show
-            lake.append("runs", _run_row(context, recorder, started, "failed", f"{type(error).__name__}: {error}"))
-        raise
+    with PeakMemory() as peak:
+        try:
+            yield recorder
+            if recorder.is_void:
+                return
+            for attempt in commit_retries():
+                with attempt, lake.transaction():
+                    recorder.is_superfluous = completed_run_id(lake, recorder.plan) is not None
+                    if not recorder.is_superfluous:
+                        recorder.commit_to(lake)
+                        _append_artifacts(lake, recorder)
+                        lake.append("runs", _run_row(context, recorder, started, peak, "complete", None))
+            if recorder.is_superfluous:
+                _log.warning("%s was committed before, by another process or an earlier run; this one's rows are left out", recorder.run_id)
+        except BaseException as error:
+            with contextlib.suppress(Exception), lake.transaction():  # the work's own error is the one to show
+                lake.append("runs", _run_row(context, recorder, started, peak, "failed", f"{type(error).__name__}: {error}"))
+            raise
 
 
 def _append_artifacts(lake: Lake, recorder: RunRecorder) -> None:
@@ -182,7 +184,9 @@ def _append_artifacts(lake: Lake, recorder: RunRecorder) -> None:
     lineage.commit_to(lake)
 
 
-def _run_row(context: RunContext, recorder: RunRecorder, started: datetime.datetime, status: str, error: str | None) -> pa.Table:
+def _run_row(
+    context: RunContext, recorder: RunRecorder, started: datetime.datetime, peak: PeakMemory, status: str, error: str | None
+) -> pa.Table:
     plan, provenance = recorder.plan, current_provenance()
     row = {
         "run_id": plan.run_id,
@@ -200,6 +204,7 @@ def _run_row(context: RunContext, recorder: RunRecorder, started: datetime.datet
         "config": plan.config,
         "seed": plan.seed,
         "metrics": json.dumps(recorder.metrics, sort_keys=True),
+        "peak_memory_bytes": None if context.runner == "ray" else peak.num_bytes,
         "host": provenance.host,
         "runner": context.runner,
         "prefect_flow_run_id": context.prefect_flow_run_id,

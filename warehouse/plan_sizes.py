@@ -9,7 +9,7 @@ from typing import Any
 from warehouse.lake import Lake
 from warehouse.provenance import current_provenance
 
-__all__ = ["FormerRun", "PoolSizes", "former_runs", "num_not_in_tree", "pool_sizes", "sample_jpegs", "unique_share"]
+__all__ = ["FormerRun", "PoolSizes", "finished_runs", "former_runs", "num_not_in_tree", "pool_sizes", "sample_jpegs", "unique_share"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,10 @@ class PoolSizes:
 class FormerRun:
     """A finished run of a stage on this machine."""
 
+    stage: str
     seconds: float
+    peak_memory_bytes: int | None
+    """of all processes together; None where it was not recorded"""
     config: dict[str, Any]
     metrics: dict[str, Any]
 
@@ -68,12 +71,14 @@ def num_not_in_tree(lake: Lake, dedup_id: str, tree_id: str) -> int:
 
 def former_runs(lake: Lake, *, longer_than_s: float) -> dict[str, FormerRun]:
     """The latest finished run of each stage on this host that took longer, by stage."""
+    return {run.stage: run for run in finished_runs(lake) if run.seconds > longer_than_s}
+
+
+def finished_runs(lake: Lake) -> tuple[FormerRun, ...]:
+    """All finished runs on this host, the latest last."""
     rows = lake.rows(
-        """SELECT stage, (epoch(ended_at) - epoch(started_at))::DOUBLE AS seconds, config, metrics FROM runs
-           WHERE status = 'complete' AND host = $1 AND epoch(ended_at) - epoch(started_at) > $2 ORDER BY ended_at""",
-        [current_provenance().host, longer_than_s],
+        """SELECT stage, (epoch(ended_at) - epoch(started_at))::DOUBLE AS seconds, peak_memory_bytes, config, metrics FROM runs
+           WHERE status = 'complete' AND host = $1 ORDER BY ended_at""",
+        [current_provenance().host],
     )
-    return {
-        row["stage"]: FormerRun(seconds=row["seconds"], config=json.loads(row["config"]), metrics=json.loads(row["metrics"]))
-        for row in rows
-    }
+    return tuple(FormerRun(**{**row, "config": json.loads(row["config"]), "metrics": json.loads(row["metrics"])}) for row in rows)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "embedding_schema"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
 
@@ -234,6 +234,8 @@ TABLES: dict[str, pa.Schema] = {
             "config": _s,  # JSON, fully resolved
             "seed": _i64,
             "metrics": _s,  # JSON
+            # most resident memory of the run's processes together while it went on; null under Ray, whose workers are not watched
+            "peak_memory_bytes": _i64,
             "host": _s,
             "runner": _s,
             "prefect_flow_run_id": _s,

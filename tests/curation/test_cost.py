@@ -128,3 +128,21 @@ def test_the_start_of_workers_is_no_part_of_a_rate() -> None:
     former, now = embed_cost(100, dim=2, rates=slow), embed_cost(1000, dim=2, rates=slow)
     assert former.seconds == pytest.approx(1 + 4 + 2 + 1)
     assert corrected(now, former=former, took_s=10).seconds == pytest.approx(7 + 30)
+
+
+def test_on_more_machines_the_first_level_by_blocks_is_shared_out_and_the_others_are_not() -> None:
+    def seconds(num_workers: int, gigabytes: float) -> float:
+        return cluster_cost(
+            1000,
+            dim=1,
+            num_clusters=(20, 4),
+            num_resamples=0,
+            resample_sizes=None,
+            max_iterations=50,
+            max_memory_gb=gigabytes,
+            rates=replace(NOTHING, num_workers=num_workers, num_threads=2, assign_flops=2.0),
+        ).seconds
+
+    first, second = 9 * 1000 * 20 + 320 * (2 + log(20)) * 20, 9 * 20 * 4 + 20 * (2 + log(4)) * 4
+    assert seconds(8, 8) == pytest.approx(1 + first + second)
+    assert seconds(8, 1e-9) == pytest.approx(1 + first / 4 + second)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from evaluation.charts import normalized_entropy, training_figure
+from evaluation.growth import GrowthPoint, StageGrowth, growth_figures, time_exponent
 from evaluation.report import ContactSheet, CurvePoint, FunnelStep, Note, Picture, ReportData, StageTiming, TrainingCurve, render_report
 from warehouse.records import Score
 
@@ -44,6 +45,19 @@ def _jpeg() -> bytes:
     return buffer.getvalue()
 
 
+def _point(num_frames: int, seconds: float, memory_bytes: int | None = 10**9) -> GrowthPoint:
+    return GrowthPoint(num_frames=num_frames, seconds=seconds, memory_bytes=memory_bytes)
+
+
+GROWTH = StageGrowth(
+    stage="similarity",
+    points=(_point(1000, 2.0, None), _point(10_000, 20.0)),
+    line=(_point(1000, 2.0), _point(10_000, 20.0), _point(120_000_000, 360_000.0)),
+    elsewhere=(("32 cores", 7200.0),),
+    disk_bytes=5 * 10**9,
+)
+
+
 def report_data() -> ReportData:
     sheet = ContactSheet(title="blur", num_frames=1234, pictures=(Picture(jpeg=_jpeg(), caption="1.0 s"), Picture(jpeg=_jpeg())))
     return ReportData(
@@ -70,6 +84,7 @@ def report_data() -> ReportData:
         own_models=("a",),
         notes=(Note(level="leak", text="2 images are in both"),),
         timings=(StageTiming(stage="ingest", seconds=41.25, num_items=16, unit="videos", runner="processes"),),
+        growth=(GROWTH,),
     )
 
 
@@ -126,6 +141,26 @@ def test_the_chosen_checkpoint_is_marked_where_it_is() -> None:
     assert len(training_figure([(0, 3.0)], [(10, 0.5)], "x", None)["data"]) == 2
 
 
+def test_the_exponent_is_the_slope_on_logarithmic_axes() -> None:
+    assert time_exponent([_point(1000, 3.0), _point(10_000, 300.0), _point(100_000, 30_000.0)]) == pytest.approx(2.0)
+    assert time_exponent([_point(1000, 3.0), _point(1000, 5.0)]) is None
+
+
+def test_growth_is_drawn_as_points_a_line_and_a_forecast(tmp_path: Path) -> None:
+    figures = growth_figures([GROWTH])
+    measured, line, forecast = figures["growth_time"]["data"]
+    assert (measured["x"], measured["y"]) == ([1000, 10_000], [2.0, 20.0])
+    assert (line["x"][-1], forecast["x"], forecast["y"]) == (120_000_000, [120_000_000], [360_000.0])
+    assert figures["growth_memory"]["data"][0]["x"] == [10_000]  # of the other run it was not recorded
+    render_report(
+        ReportData(title="growth", growth=(GROWTH, replace(GROWTH, stage="place", points=GROWTH.points[:1], line=()))), tmp_path / "g"
+    )
+    page = (tmp_path / "g").read_text()
+    for said in ("1.00", "one size", "4 days", ">2 h<", "not recorded", "5.0 GB"):
+        assert said in page
+    assert _machine_block(page)["growth"][0]["measured"] == [[1000, 2.0, None], [10_000, 20.0, 10**9]]
+
+
 def _chromium() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
@@ -147,6 +182,7 @@ def _hostile() -> ReportData:
         scores=(replace(_score("a", HOSTILE, HOSTILE, 0.5), task=HOSTILE, head=HOSTILE, details={"warnings": HOSTILE, "splits": HOSTILE}),),
         notes=(Note(level=HOSTILE, text=HOSTILE),),
         timings=(StageTiming(stage=HOSTILE, seconds=1.0, num_items=1, unit=HOSTILE, runner=HOSTILE),),
+        growth=(replace(GROWTH, stage=HOSTILE, note=HOSTILE, elsewhere=((HOSTILE, 1.0),)),),
     )
 
 
@@ -170,7 +206,7 @@ def test_a_browser_shows_the_page_without_an_error_or_a_request(tmp_path: Path, 
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-charts=drawn]", state="attached")
-        page.wait_for_function("document.querySelectorAll('.chart svg.main-svg').length >= 3")
+        page.wait_for_function("document.querySelectorAll('.chart svg.main-svg').length >= 5")
         assert page.title() == " ".join(data.title.split())
         assert page.locator("h1").text_content() == data.title
         assert page.locator(".sheet img").evaluate_all("images => images.every(image => image.naturalWidth === 32)")

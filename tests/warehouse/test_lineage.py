@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,16 @@ def test_rows_artifacts_and_run_record_are_committed_together(lake: Lake) -> Non
     assert lake.rows("SELECT uri, run_id FROM rejects") == [{"uri": "file:///x", "run_id": plan.run_id}]
     (row,) = lake.rows("SELECT stage, status, seed, metrics, runner FROM runs")
     assert row == {"stage": "dedup", "status": "complete", "seed": 7, "metrics": '{"num_frames": 3}', "runner": "serial"}
+
+
+def test_a_run_says_how_much_memory_it_took_with_its_children_unless_ray_had_them(lake: Lake) -> None:
+    for runner in ("serial", "ray"):
+        with record_run(lake, plan_run(stage=runner, version=1, config={}, inputs=[]), RunContext(runner=runner)):
+            child = "x = bytearray(300_000_000); import time; time.sleep(0.6)"
+            subprocess.run([sys.executable, "-c", child], check=True)
+    by_stage = {row["stage"]: row["peak_memory_bytes"] for row in lake.rows("SELECT stage, peak_memory_bytes FROM runs")}
+    assert by_stage["serial"] > 300_000_000
+    assert by_stage["ray"] is None
 
 
 def test_a_failed_run_is_recorded_without_its_rows(lake: Lake) -> None:

@@ -1,0 +1,174 @@
+"""How the stages of a lake grow: its finished runs by size, and what the cost model of `curate --plan` expects of larger pools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import psutil  # type: ignore[import-untyped]
+
+from curation.calibrate import calibrate
+from curation.cost import (
+    STAGE_S,
+    Cost,
+    Rates,
+    cluster_cost,
+    dedup_cost,
+    embed_cost,
+    holdout_cost,
+    search_cost,
+    select_cost,
+    shard_cost,
+)
+from curation.curate_config import CurateConfig
+from curation.look_alikes import hash_tables
+from evaluation.growth import GrowthPoint, StageGrowth
+from flows.former_cost import corrected_by, cost_of_run, frames_of_run
+from warehouse import queries
+from warehouse.lake import Lake, LakeError
+from warehouse.plan_sizes import FormerRun, finished_runs, pool_sizes, unique_share
+
+__all__ = ["FORECAST_FRAMES", "FORECAST_IMAGES", "stage_growth"]
+
+FORECAST_FRAMES, FORECAST_IMAGES = 120_000_000, 10_000_000
+"""the candidates of a large archive, and the images chosen of them"""
+_STAGES = ("ingest", "embed", "holdout", "similarity", "dedup", "cluster", "select", "shard")
+_ONE_MACHINE_CORES = 32
+_LARGER = (("32 cores", 32), ("1000 cores", 1000))
+_STEPS_A_DECADE = 4
+_START_S = 2.0
+"""until workers have started; taken, not measured, for it is nothing beside a forecast"""
+_WARM_S = 1.0
+"""a run that took less says little about a rate"""
+
+
+def stage_growth(lake: Lake, *, seed: int = 0) -> tuple[StageGrowth, ...]:
+    """Each stage that has run on this machine, with its runs and its forecast for `FORECAST_FRAMES`; empty where nothing is embedded.
+
+    Expected times are those of the cost formulas, scaled to the stage's largest run; ingest, which has none, is taken as linear.
+    Calibrating takes about a second.
+    """
+    runs = [run for run in finished_runs(lake) if run.stage in _STAGES and frames_of_run(run)]
+    try:
+        dim = queries.embedding_parts(lake, queries.encoder_named(lake, None))[0].dim
+    except LakeError:
+        return ()
+    config = CurateConfig(size=FORECAST_IMAGES)
+    num_workers = len(os.sched_getaffinity(0))
+    rates = calibrate(
+        num_workers=num_workers, start_s=_START_S, load_s=0.0, dim=dim, hash_radius=config.dedup.dedup_hash_radius, jpegs=(), encoder=None
+    )
+    jpeg_bytes, share = pool_sizes(lake).jpeg_bytes, unique_share(lake) or 1.0
+    grown = []
+    for stage in _STAGES:
+        of_stage = [run for run in runs if run.stage == stage]
+        if of_stage:
+            grown.append(_growth(stage, of_stage, config, dim=dim, jpeg_bytes=jpeg_bytes, unique=share, rates=rates))
+    return tuple(grown)
+
+
+def _growth(
+    stage: str, runs: list[FormerRun], config: CurateConfig, *, dim: int, jpeg_bytes: float, unique: float, rates: Rates
+) -> StageGrowth:
+    largest = max(reversed(runs), key=frames_of_run)  # of several the latest
+    if stage == "embed":  # not calibrated here, for loading an encoder takes longer than all else
+        rates = replace(rates, encode_s=max(largest.seconds - STAGE_S, 1e-3) * rates.num_workers / frames_of_run(largest))
+
+    def taken(rates: Rates) -> Cost | None:
+        return cost_of_run(largest, dim=dim, jpeg_bytes=jpeg_bytes, max_memory_gb=config.cluster.max_memory_gb, rates=rates)
+
+    here = taken(rates)
+    trusted = largest if largest.seconds > _WARM_S else None
+
+    def expected(num_frames: int, machine: Rates) -> Cost:
+        cost = _cost(stage, num_frames, largest, config, dim=dim, jpeg_bytes=jpeg_bytes, rates=rates)
+        there = _cost(stage, num_frames, largest, config, dim=dim, jpeg_bytes=jpeg_bytes, rates=machine)
+        told = corrected_by(trusted, cost, here)
+        return replace(there, seconds=told.seconds * there.seconds / cost.seconds)
+
+    target = {"cluster": round(FORECAST_FRAMES * unique), "select": round(FORECAST_FRAMES * unique), "shard": FORECAST_IMAGES}.get(
+        stage, FORECAST_FRAMES
+    )
+    smallest = min(map(frames_of_run, runs))
+    forecast = expected(target, rates)
+    return StageGrowth(
+        stage=stage,
+        points=tuple(
+            GrowthPoint(num_frames=frames_of_run(run), seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes) for run in runs
+        ),
+        line=tuple(_point(num_frames, expected(num_frames, rates)) for num_frames in _steps(smallest, target)),
+        elsewhere=tuple((label, expected(target, _with_cores(rates, cores)).seconds) for label, cores in _LARGER),
+        disk_bytes=forecast.kept_bytes + forecast.staged_bytes,
+        note=_note(stage, forecast, is_one_size=len({frames_of_run(run) for run in runs}) == 1, is_scaled=trusted is not None),
+    )
+
+
+def _cost(stage: str, num_frames: int, largest: FormerRun, config: CurateConfig, *, dim: int, jpeg_bytes: float, rates: Rates) -> Cost:
+    costs: dict[str, Callable[[], Cost]] = {
+        "ingest": lambda: _linear(largest, num_frames, jpeg_bytes=jpeg_bytes, rates=rates),
+        "embed": lambda: embed_cost(num_frames, dim=dim, rates=rates),
+        "holdout": lambda: holdout_cost(int(largest.metrics["num_held_out_pictures"]), num_frames, dim=dim, rates=rates),
+        "similarity": lambda: search_cost(
+            num_frames,
+            dim=dim,
+            num_clusters=config.dedup.num_dedup_clusters,
+            num_tables=len(hash_tables(config.dedup.dedup_hash_radius)),
+            rates=rates,
+        ),
+        "dedup": lambda: dedup_cost(num_frames, rates=rates),
+        "cluster": lambda: cluster_cost(
+            num_frames,
+            dim=dim,
+            num_clusters=None,
+            num_resamples=config.cluster.num_resamples,
+            resample_sizes=None,
+            max_iterations=config.cluster.max_iterations,
+            max_memory_gb=config.cluster.max_memory_gb,
+            rates=rates,
+        ),
+        "select": lambda: select_cost(num_frames, size=config.size, rates=rates),
+        "shard": lambda: shard_cost(num_frames, jpeg_bytes=jpeg_bytes, rates=rates),
+    }
+    return costs[stage]()
+
+
+def _linear(largest: FormerRun, num_frames: int, *, jpeg_bytes: float, rates: Rates) -> Cost:
+    """Videos one by one on all workers: time in proportion, memory that of the workers."""
+    seconds = largest.seconds * num_frames / frames_of_run(largest) * len(os.sched_getaffinity(0)) / rates.num_workers
+    return Cost(
+        items=num_frames, seconds=seconds, memory_bytes=largest.peak_memory_bytes or 0, kept_bytes=round(num_frames * (jpeg_bytes + 1024))
+    )
+
+
+def _with_cores(rates: Rates, num_cores: int) -> Rates:
+    """The same cores, more of them: workers on all, this process on those of one machine of `_ONE_MACHINE_CORES`."""
+    threads = min(num_cores, _ONE_MACHINE_CORES)
+    return replace(rates, num_workers=num_cores, num_threads=threads, assign_flops=rates.assign_flops * threads / rates.num_workers)
+
+
+def _steps(first: int, last: int) -> list[int]:
+    """Numbers from the first to the last, by equal ratios."""
+    steps, number = [], float(min(first, last))
+    while number < last:
+        steps.append(round(number))
+        number *= 10 ** (1 / _STEPS_A_DECADE)
+    return [*steps, last]
+
+
+def _point(num_frames: int, cost: Cost) -> GrowthPoint:
+    return GrowthPoint(num_frames=num_frames, seconds=cost.seconds, memory_bytes=cost.memory_bytes)
+
+
+def _note(stage: str, forecast: Cost, *, is_one_size: bool, is_scaled: bool) -> str:
+    said = []
+    if not is_scaled:
+        said.append(f"no run of over {_WARM_S:g} s yet: the line is the model alone")
+    elif is_one_size:
+        said.append(
+            "one size only: taken to be linear in frames" if stage == "ingest" else "one size only: the line is the model through it"
+        )
+    total = psutil.virtual_memory().total
+    if forecast.memory_bytes > total:
+        said.append(f"the forecast does not fit in this machine's {total / 1e9:.0f} GB")
+    return "; ".join(said)
