@@ -5,10 +5,10 @@
 
 The vectors (float16, 3.84 GB at the default) are generated a block at a time into a temporary folder. The clustering is what `endoforge
 curate` does above `max_memory_gb`: two levels, one resampling, at most so many iterations a fit. The limit is a FAISS assignment of the
-same vectors to as many centroids by as many processes of one thread, reading the same file and doing nothing else. In cells that is one to
-the coarse centroids, and all the work is also compared with one assignment to all clusters, of which k-means without cells needs one a pass;
-it is measured on a slice of the vectors. Processor seconds of all processes are compared as well as the clock, since others may be at work
-on the machine.
+same vectors to as many centroids by as many processes of one thread, reading the same file and doing nothing else. In cells that is one
+to the coarse centroids; all the work is then compared with one assignment to all clusters, too, of which k-means without cells needs one
+a pass: it is measured on a slice of the vectors. Processor seconds of all processes are compared as well as the clock, since others may be
+at work on the machine.
 """
 
 from __future__ import annotations
