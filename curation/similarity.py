@@ -35,6 +35,7 @@ _SEGMENT_ROWS = 1 << 14
 """members of one cluster that are looked up at once: a larger cluster is shared among workers"""
 _ITEM_PAIRS = 1 << 26
 """pairs that an item compares, about: seconds of work"""
+_HASH_ROWS = 1 << 18
 
 Ints = npt.NDArray[np.int64]
 Segment = tuple[int, int, int]
@@ -195,7 +196,11 @@ def _staged(folder: str, name: str) -> npt.NDArray[Any]:
 
 
 def _hashes(digits: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    return np.array([int(text, 16) for text in digits.to_pylist()], np.uint64)
+    hashes = np.empty(len(digits), np.uint64)
+    for start in range(0, len(digits), _HASH_ROWS):  # as Python's numbers they take ten times the memory
+        texts = digits.slice(start, _HASH_ROWS).to_pylist()
+        hashes[start : start + len(texts)] = [int(text, 16) for text in texts]
+    return hashes
 
 
 def _segments(sizes: Ints) -> tuple[tuple[Segment, ...], ...]:

@@ -125,7 +125,10 @@ def main() -> None:
         print(f"limit: one bare FAISS assignment {bare:.1f} s, {bare_cpu:.1f} processor seconds", flush=True)
         if in_cells:
             rows = min(options.points, SLICE_ROWS * options.workers)
-            full, full_cpu = (value * options.points / rows for value in bare_pass(runner, vectors.path, rows, options.clusters[0]))
+            start, start_cpu = bare_pass(runner, vectors.path, options.workers, options.clusters[0])  # of the workers, not times the slices
+            slice_s, slice_cpu = bare_pass(runner, vectors.path, rows, options.clusters[0])
+            full = (slice_s - start) * options.points / rows + start
+            full_cpu = (slice_cpu - start_cpu) * options.points / rows + start_cpu
             print(f"to all {options.clusters[0]} clusters, by {rows} vectors: {full:.1f} s, {full_cpu:.1f} processor seconds", flush=True)
 
         passes: list[tuple[int, float]] = []
