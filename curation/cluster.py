@@ -26,12 +26,14 @@ from warehouse.store import atomic_file
 
 __all__ = ["CLUSTER_VERSION", "PLACE_VERSION", "Clustering", "cluster_frames", "place_frames"]
 
-CLUSTER_VERSION = 2
+CLUSTER_VERSION = 3
 """raise when the same settings would give another tree"""
 PLACE_VERSION = 1
 """raise when the same frames would be placed otherwise in the same tree"""
 
 _ROWS = 1 << 18
+_CELL_SHARE = 8
+"""a worker may hold this part of `max_memory_gb` in vectors of a cell, so that eight workers together hold no more than that"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ def cluster_frames(
             resample_sizes=config.resample_sizes,
             max_iterations=config.max_iterations,
             max_seed_points=max(num_clusters[0], int(config.max_memory_gb * 1e9 / (16 * vectors.dim))),  # float32 twice in half of it
+            max_cell_points=int(config.max_memory_gb * 1e9 / (_CELL_SHARE * 8 * vectors.dim)),
             seed=seed,
             work=work,
             run_map=run_map,

@@ -169,21 +169,22 @@ def cluster_cost(
 ) -> Cost:
     """Per level of n points and k clusters: a fit, and per resampling step a fit to r k members and n k distances; see `_fit_distances`.
 
-    From 10,000 clusters on a first level in memory is fitted in s = sqrt(k) cells: n s + n k / s in place of n k. Memory is the vectors
-    as float32 twice, or `max_memory_gb` where that is less, and three times the centroids (one is of float64 sums).
+    From 10,000 clusters on a first level is fitted in s = sqrt(k) cells: n s + n k / s in place of n k. Memory is the vectors
+    as float32 twice, or `max_memory_gb` where that is less, and three times the centroids (one is of float64 sums). By blocks a worker
+    holds a cell of up to an eighth of `max_memory_gb`, and the vectors lie on disk a second time, sorted by cell.
     """
     sizes = tuple(num_clusters or default_num_clusters(num_frames))
     members = tuple(resample_sizes or default_resample_sizes(num_frames, sizes))
     in_memory = 8 * num_frames * dim <= max_memory_gb * 1e9
+    by_cell = sizes[0] >= 10_000 and not in_memory
     distances = by_blocks = 0.0
     for n, k, r in zip((num_frames, *sizes[:-1]), sizes, members, strict=True):
-        cells = round(k**0.5) if in_memory and k >= 10_000 and n == num_frames else 1
-        if cells > 1:
-            distances += _fit_distances(n, cells, max_iterations)
+        cells = round(k**0.5) if k >= 10_000 and n == num_frames else 1
+        coarse = _fit_distances(n, cells, max_iterations) if cells > 1 else 0.0
         points, centroids = n / cells, k / cells
         kept = min(points, r * centroids)
         step = _fit_distances(kept, centroids, max_iterations) + points * centroids
-        level = cells * (_fit_distances(points, centroids, max_iterations) + num_resamples * step)
+        level = coarse + cells * (_fit_distances(points, centroids, max_iterations) + num_resamples * step)
         if in_memory or n != num_frames:
             distances += level
         else:
@@ -200,9 +201,10 @@ def cluster_cost(
         + int(min(8 * num_frames * dim, max_memory_gb * 1e9))
         + 16 * dim * sum(sizes)
         + num_frames * ROW_BYTES
-        + (0 if in_memory else rates.num_workers * PROCESS_BYTES),
+        + (0 if in_memory else rates.num_workers * PROCESS_BYTES)
+        + (int(rates.num_workers * max_memory_gb * 1e9 / 8) if by_cell else 0),
         kept_bytes=4 * dim * sum(sizes) + num_frames * len(sizes) * 16,
-        staged_bytes=staged,
+        staged_bytes=2 * staged if by_cell else staged,
     )
 
 

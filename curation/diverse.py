@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["farthest_first"]
+__all__ = ["Rows", "farthest_first"]
+
+
+class Rows(Protocol):
+    """(n, d) vectors of which rows are asked for: an array, or what reads them from disk."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, rows: Any, /) -> npt.NDArray[Any]:
+        """(m, d) at m row numbers."""
 
 
 def farthest_first(vectors: npt.NDArray[Any], num_points: int, *, first: int) -> npt.NDArray[np.int64]:

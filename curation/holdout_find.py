@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from curation.holdout_search import Nearest, hash_bytes, nearest_by_embedding, n
 from curation.holdout_views import views_of
 from curation.pack import read_frame
 from curation.verify_copy import CopyEvidence, Features, compare, features_of
-from warehouse.store import write_parquet
+from warehouse.store import content_id, read_json, write_json, write_parquet
 
 __all__ = ["COPIES", "HOLDOUT_VERSION", "CopiesPart", "find_copies"]
 
@@ -65,7 +65,8 @@ def find_copies(
     Args:
         candidates: folder of Parquet with frame_id, video_id, phash, pack_path, byte_offset, byte_size and embedding_path.
         lake_root: what these paths are relative to.
-        work: the folder that holds the views; gets copies/<name of the candidates' folder>.parquet.
+        work: the folder that holds the views; gets copies/<name of the candidates' folder>.parquet and, last, .json. What is there of
+            the same candidates, views and settings is taken as it is.
         views: all of them.
         min_similarity: cosine from which pictures are compared.
         config: see there.
@@ -75,6 +76,11 @@ def find_copies(
     """
     cv2.setNumThreads(1)
     table = pq.read_table(candidates, partitioning=None)
+    asked = content_id([sorted(table["frame_id"].to_pylist()), list(views), min_similarity, asdict(config)])
+    out = f"copies/{Path(candidates).name}.parquet"
+    finished = (Path(work) / out).with_suffix(".json")
+    if finished.exists() and (stored := read_json(finished))["asked"] == asked:
+        return CopiesPart(**stored["part"])
     rows: list[dict[str, object]] = []
     num_compared = 0
     numbers = table["embedding_path"].combine_chunks().dictionary_encode()
@@ -87,9 +93,10 @@ def find_copies(
             if wanted:
                 num_compared += 1
                 rows += _copies(row, wanted, Path(lake_root), Path(work), tuple(views), config)
-    out = f"copies/{Path(candidates).name}.parquet"
-    write_parquet(Path(work) / out, pa.Table.from_pylist(rows, COPIES), durable=False)
-    return CopiesPart(path=out, num_candidates=table.num_rows, num_compared=num_compared, num_copies=len(rows))
+    write_parquet(Path(work) / out, pa.Table.from_pylist(rows, COPIES))
+    part = CopiesPart(path=out, num_candidates=table.num_rows, num_compared=num_compared, num_copies=len(rows))
+    write_json(finished, {"asked": asked, "part": part})
+    return part
 
 
 def _search(

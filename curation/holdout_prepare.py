@@ -22,7 +22,7 @@ from curation.pack import write_pack
 from curation.scan import Scan, spooled
 from curation.source import scan_source
 from curation.stills import read_still
-from warehouse.store import write_parquet
+from warehouse.store import read_json, write_json, write_parquet
 
 __all__ = ["HeldOutBatch", "ViewsPart", "batches_of", "prepare_views"]
 
@@ -78,13 +78,18 @@ def batches_of(files: Sequence[HeldOutFile]) -> list[HeldOutBatch]:
 def prepare_views(batch: HeldOutBatch, *, work: str, encoder: EmbedConfig, seed: int) -> ViewsPart:
     """Hash and embed every view of a batch's pictures, of videos one a second; what cannot be read is named and the rest goes on.
 
-    Writes views/<number>.parquet and, with the pictures themselves, views/<number>.tar.
+    Writes views/<number>.parquet and, with the pictures themselves, views/<number>.tar; last, where all could be read, views/<number>.json.
+    A batch of which that is there is not looked at again: the folder is of one search, which is named by the content of every file.
 
     Raises:
         OSError: the working folder cannot be written.
     """
     cv2.setNumThreads(1)
     root = Path(work)
+    finished = root / f"views/{batch.number:06d}.json"
+    if finished.exists():
+        stored = read_json(finished)
+        return ViewsPart(**{**stored, "probes": tuple(stored["probes"])})
     failures: dict[str, str] = {}
     pictures = list(_pictures(batch, root, failures))
     pack = f"views/{batch.number:06d}.tar"
@@ -114,14 +119,17 @@ def prepare_views(batch: HeldOutBatch, *, work: str, encoder: EmbedConfig, seed:
     found = [float(values[owner == f"{batch.number}-{number}"].max()) for values, number in zip(similarity, probed, strict=True)]
     columns = {name: [row[name] for row in rows] for name in _VIEWS.names if name != "embedding"}
     table = pa.table({**columns, "embedding": list(vectors[: len(jpegs)])}, schema=_VIEWS)
-    write_parquet(root / f"views/{batch.number:06d}.parquet", table, durable=False)
-    return ViewsPart(
+    write_parquet(root / f"views/{batch.number:06d}.parquet", table)
+    part = ViewsPart(
         path=f"views/{batch.number:06d}.parquet",
         num_pictures=len(pictures),
         num_views=len(rows),
         probes=tuple(found),
         failures=failures,
     )
+    if not failures:  # else another run may read them
+        write_json(finished, part)
+    return part
 
 
 def _pictures(batch: HeldOutBatch, root: Path, failures: dict[str, str]) -> Iterator[tuple[HeldOutFile, np.ndarray]]:

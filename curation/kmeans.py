@@ -8,7 +8,7 @@ decides whether it works, so it is greedy k-means++; FAISS does the nearest-cent
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.lloyd import Level, fit_kmeans, reseed_empty
-from curation.nearest import Ints, assign, assign_and_sum, num_faiss_gpus, reassign_and_sum, rows_of
+from curation.nearest import Ints, assign, assign_and_sum, num_faiss_gpus, reassign_and_sum
+from curation.resampling import closest_members, fit_resampled
 from curation.seeding import greedy_kmeans_plus_plus
-from curation.splitting import fit_in_cells
+from curation.splitting import cell_seeds, choose_num_splits, fit_cell, fit_in_cells
 
 __all__ = [
     "Level",
@@ -35,9 +36,6 @@ __all__ = [
     "reassign_and_sum",
     "reseed_empty",
 ]
-
-_SPLIT_FROM = 10_000
-"""clusters of a first level from which it is fitted in cells"""
 
 _MOST_FINEST, _MOST_COARSEST = 100_000, 10_000
 
@@ -117,32 +115,20 @@ def hierarchical_kmeans(
         else _per_level(resample_sizes, sizes, "resample_sizes")
     )
     rng = np.random.default_rng(seed)
-    split = (round(sizes[0] ** 0.5) if sizes[0] >= _SPLIT_FROM else 1) if num_splits is None else num_splits
-    if not 1 <= split <= sizes[0]:
-        raise ValueError(f"num_splits {num_splits} does not fit {sizes[0]} clusters; give 1 to {sizes[0]}, or none to have it chosen")
+    split = choose_num_splits(sizes[0], num_splits)
     fit = partial(fit_kmeans, rng=rng, max_iterations=max_iterations, tolerance=tolerance)
     points: npt.NDArray[Any] = embeddings
     levels: list[Level] = []
     for k, steps, r in zip(sizes, resamples, members, strict=True):
-        resampled = partial(_fit_resampled, steps=steps, r=r, fit=fit)
         if not levels and split > 1:
-            level = fit_in_cells(points, fit(points, split), k, fit=resampled)
+            coarse, seeds = fit(points, split), cell_seeds(split, rng=rng)
+            own = partial(fit_cell, steps=steps, r=r, max_iterations=max_iterations, tolerance=tolerance)
+            level = fit_in_cells(points, coarse, k, seeds=seeds, fit=own)
         else:
-            level = resampled(points, k)
+            level = fit_resampled(points, k, steps=steps, r=r, fit=fit)
         levels.append(level)
         points = level.centroids
     return tuple(levels)
-
-
-def _fit_resampled(points: npt.NDArray[Any], k: int, *, steps: int, r: int, fit: Callable[[npt.NDArray[Any], int], Level]) -> Level:
-    level = fit(points, k)
-    for _ in range(steps):
-        kept = closest_members(level, r)
-        if len(kept) < k:  # too few distinct points left to place k centroids on
-            break
-        refit = fit(rows_of(points, kept), k)
-        level = Level(refit.centroids, *assign(points, refit.centroids))
-    return level
 
 
 def frame_paths(levels: Sequence[Level]) -> Ints:
@@ -151,15 +137,6 @@ def frame_paths(levels: Sequence[Level]) -> Ints:
     for level in levels[1:]:
         paths.append(level.assignment[paths[-1]])
     return np.stack(paths, axis=1)
-
-
-def closest_members(level: Level, r: int) -> npt.NDArray[np.int64]:
-    """Sorted indices of the r members closest to each centroid (fewer where the cluster is smaller)."""
-    order = np.lexsort((level.distance, level.assignment))
-    counts = np.bincount(level.assignment, minlength=len(level.centroids))
-    first = np.cumsum(counts) - counts
-    rank = np.arange(len(order)) - first[level.assignment[order]]
-    return np.sort(order[rank < r])
 
 
 def _per_level(value: int | Sequence[int], num_clusters: tuple[int, ...], name: str) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """Hierarchical k-means of vectors that do not fit in memory, or that several machines share: map-reduce over blocks of their rows.
 
-The method, the random draws and the result are those of `curation.kmeans.hierarchical_kmeans` (with one split) on the same vectors up to
-rounding, as long as the seeds may be chosen from all of them (`max_seed_points`). Only the finest level works on vectors from disk: those
-above cluster centroids, in memory. After every pass the centroids are written down, so that an interrupted clustering goes on from there.
+The method, the random draws and the result are those of `curation.kmeans.hierarchical_kmeans` on the same vectors up to rounding, as long
+as the seeds may be chosen from all of them (`max_seed_points`). Only the finest level works on vectors from disk, in cells where it has
+very many clusters (`curation.splitting_parts`): those above cluster centroids, in memory. After every pass the centroids are written
+down, and after every cell its fit, so that an interrupted clustering goes on from there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from curation.kmeans import (
     reseed_empty,
 )
 from curation.nearest import Floats
+from curation.splitting import choose_num_splits
+from curation.splitting_parts import fit_in_cells_on_disk
 from curation.vector_file import VectorFile, open_vectors, write_vectors
 from warehouse.store import atomic_file
 
@@ -62,15 +66,21 @@ def hierarchical_kmeans_parts(
     seed: int,
     max_iterations: int = 50,
     tolerance: float = 1e-4,
+    num_splits: int | None = None,
     max_seed_points: int = 1 << 20,
+    max_cell_points: int = 1 << 19,
     work: Path,
     run_map: Map,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Level, ...]:
     """Cluster vectors on disk, then their centroids, and so on; see `hierarchical_kmeans` for the method and what is not said here.
 
-    Memory of this process is the seeding's sample twice, the centroids, their sums and a scan of labels; that of a worker is given at
-    `assign_block`. Labels, distances and the members that a resampling keeps lie in files.
+    Memory of this process is the seeding's sample twice, the centroids, their sums and a scan of labels, and 8 bytes a vector of the
+    largest cell; that of a worker is given at `assign_block`, `group_vectors` and `fit_in_cells_on_disk`. Labels, distances, the members
+    that a resampling keeps and vectors by cell lie in files; the last take as much disk as the vectors again.
+
+    Seeds are greedy k-means++ everywhere. In cells that is a few hundred a fit, however many clusters there are; very many clusters in one
+    fit (`num_splits=1`) take it from `max_seed_points` vectors in this process, 16 (2 + log k) k**2 distances, and are what to avoid.
 
     Args:
         vectors: (n, d).
@@ -80,7 +90,9 @@ def hierarchical_kmeans_parts(
         seed: of all random choices.
         max_iterations: most Lloyd iterations a fit.
         tolerance: a fit stops when an iteration lowers its inertia by less than this share of it.
-        max_seed_points: vectors, drawn evenly, that the seeds of the finest level are chosen from where there are more.
+        num_splits: cells that the finest level is fitted in; as many as in memory where not given: sqrt(k) from 10,000 clusters on.
+        max_seed_points: vectors, drawn evenly, that the seeds of a fit by blocks are chosen from where there are more.
+        max_cell_points: vectors of a cell up to which one worker fits it in memory; a larger one goes by blocks.
         work: folder of these vectors and settings alone: what is found there is gone on with.
         run_map: where blocks are worked on.
         report: is told of each pass in a sentence.
@@ -93,47 +105,38 @@ def hierarchical_kmeans_parts(
     """
     sizes = tuple(num_clusters)
     k, num_points = sizes[0], vectors.num_rows
-    if not k <= min(num_points, max_seed_points):
+    split = choose_num_splits(k, num_splits)
+    if k > num_points or (k if split == 1 else split) > max_seed_points:
         raise ValueError(f"{k} clusters do not fit {num_points} vectors and seeds out of {max_seed_points}; give fewer, or more memory")
     members = tuple(resample_sizes) if resample_sizes is not None else default_resample_sizes(num_points, sizes)
-    work.mkdir(parents=True, exist_ok=True)
-    # files of one attempt: a worker that outlives its killed driver must not write into the next one's
-    attempt = Path(tempfile.mkdtemp(prefix="attempt-", dir=work))
     rng = np.random.default_rng(seed)
-    progress = _load(work / "progress.npz")
-    if progress is not None:
-        rng.bit_generator.state = progress.rng
-        report(f"clustering goes on after {_where(progress)}")
-    found: Pass | None = None
-    for step in range(progress.step if progress else 0, num_resamples + 1):
-        points = vectors
-        if step > 0:
-            kept_file = work / f"members-{step}.npy"
-            if found is not None:
-                kept = _closest_on_disk(found, members[0])
-                if len(kept) < k:  # too few distinct points left to place k centroids on
-                    break
-                write_vectors(kept_file, vectors.pieces(kept), num_rows=len(kept), dim=vectors.dim, dtype=vectors.dtype)
-            points = open_vectors(kept_file)
-        if progress is None or progress.step < step:
-            seeds = _seeds(points, k, rng=rng, max_points=max_seed_points)
-            state: dict[str, Any] = dict(rng.bit_generator.state)
-            progress = _Progress(step=step, iteration=0, is_fitted=False, inertia=np.inf, centroids=seeds, rng=state)
-            _save(work / "progress.npz", progress)
-        fitted = None
-        if not progress.is_fitted:
-            for reached, fitted in _lloyd(points, progress, max_iterations, tolerance, attempt / "fit", run_map):
-                progress = reached
-                _save(work / "progress.npz", progress)
-                report(f"clustering: {_where(progress)}, mean squared distance {fitted.inertia / points.num_rows:.5f}")
-        found = (
-            fitted
-            if step == 0 and fitted
-            else run_pass(vectors, progress.centroids, folder=attempt / "all", run_map=run_map, with_sums=False)
+    fit = partial(
+        _fit_by_blocks,
+        r=members[0],
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        max_seed_points=max_seed_points,
+        run_map=run_map,
+        report=report,
+    )
+    if split == 1:
+        finest = fit(vectors, k, steps=num_resamples, rng=rng, work=work)
+    else:
+        finest = fit_in_cells_on_disk(
+            vectors,
+            k,
+            split,
+            steps=num_resamples,
+            r=members[0],
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            rng=rng,
+            max_cell_points=max_cell_points,
+            work=work,
+            fit=fit,
+            run_map=run_map,
+            report=report,
         )
-    assert progress is not None
-    assert found is not None
-    finest = Level(progress.centroids, found.nearest, found.distance)
     if len(sizes) == 1:
         return (finest,)
     above = hierarchical_kmeans(
@@ -147,6 +150,61 @@ def hierarchical_kmeans_parts(
         tolerance=tolerance,
     )
     return (finest, *above)
+
+
+def _fit_by_blocks(
+    vectors: VectorFile,
+    k: int,
+    *,
+    steps: int,
+    r: int,
+    max_iterations: int,
+    tolerance: float,
+    max_seed_points: int,
+    rng: np.random.Generator,
+    work: Path,
+    run_map: Map,
+    report: Callable[[str], None],
+    name: str = "",
+) -> Level:
+    """`fit_resampled` over vectors on disk; `rng` is then where it was left, also if seeds were drawn before an interruption."""
+    work.mkdir(parents=True, exist_ok=True)
+    # files of one attempt: a worker that outlives its killed driver must not write into the next one's
+    attempt = Path(tempfile.mkdtemp(prefix="attempt-", dir=work))
+    progress = _load(work / "progress.npz")
+    if progress is not None:
+        rng.bit_generator.state = progress.rng
+        report(f"clustering goes on after {name}{_where(progress)}")
+    found: Pass | None = None
+    for step in range(progress.step if progress else 0, steps + 1):
+        points = vectors
+        if step > 0:
+            kept_file = work / f"members-{step}.npy"
+            if found is not None:
+                kept = _closest_on_disk(found, r)
+                if len(kept) < k:  # too few distinct points left to place k centroids on
+                    break
+                write_vectors(kept_file, vectors.pieces(kept), num_rows=len(kept), dim=vectors.dim, dtype=vectors.dtype)
+            points = open_vectors(kept_file)
+        if progress is None or progress.step < step:
+            seeds = _seeds(points, k, rng=rng, max_points=max(k, max_seed_points))
+            state: dict[str, Any] = dict(rng.bit_generator.state)
+            progress = _Progress(step=step, iteration=0, is_fitted=False, inertia=np.inf, centroids=seeds, rng=state)
+            _save(work / "progress.npz", progress)
+        fitted = None
+        if not progress.is_fitted:
+            for reached, fitted in _lloyd(points, progress, max_iterations, tolerance, attempt / "fit", run_map):
+                progress = reached
+                _save(work / "progress.npz", progress)
+                report(f"clustering: {name}{_where(progress)}, mean squared distance {fitted.inertia / points.num_rows:.5f}")
+        found = (
+            fitted
+            if step == 0 and fitted
+            else run_pass(vectors, progress.centroids, folder=attempt / "all", run_map=run_map, with_sums=False)
+        )
+    assert progress is not None
+    assert found is not None
+    return Level(progress.centroids, found.nearest, found.distance)
 
 
 def _seeds(points: VectorFile, k: int, *, rng: np.random.Generator, max_points: int) -> Floats:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from curation.balance import balanced_order
 from curation.caps import within_caps
-from curation.diverse import farthest_first
+from curation.diverse import Rows, farthest_first
 
 __all__ = ["balanced_sample"]
 
@@ -28,7 +28,7 @@ def balanced_sample(
     draws: npt.NDArray[np.integer],
     seed: int,
     distance: npt.NDArray[np.floating] | None = None,
-    vectors: npt.NDArray[Any] | None = None,
+    vectors: Rows | None = None,
     weights: npt.NDArray[np.floating] | None = None,
     caps: Sequence[tuple[npt.NDArray[np.integer], int]] = (),
 ) -> tuple[Ints, int]:
@@ -46,7 +46,7 @@ def balanced_sample(
             finest cluster, and ties. With draws that differ, the rows' order does not matter.
         seed: of the order in which clusters take turns.
         distance: (n,) distance to the finest centroid; needed for closest and diverse.
-        vectors: (n, d) needed for diverse, an array or a memmap, read one finest cluster at a time.
+        vectors: (n, d) needed for diverse, an array or what gives rows as one does, read one finest cluster at a time, in their order.
         weights: (n,) how much more often than one of weight 1 a point is taken.
         caps: for each kind of group, the group of each point (n,), -1 where it is unknown and uncapped, and the most points of a group.
 
@@ -95,7 +95,7 @@ def _spread(
     paths: npt.NDArray[np.integer],
     draws: npt.NDArray[np.integer],
     distance: npt.NDArray[np.floating],
-    vectors: npt.NDArray[Any],
+    vectors: Rows,
     weights: npt.NDArray[np.floating] | None,
 ) -> Ints:
     """A priority (n,) by which the points of each finest cluster come farthest first, as far as a sample of `size` reaches into it.

@@ -32,7 +32,9 @@ def greedy_kmeans_plus_plus(points: npt.NDArray[Any], k: int, *, rng: np.random.
     It takes n * k distances and, of candidates to judges, at most 16 * candidates * k**2: for 60,000 points and 1,000 seeds the time
     of five of Lloyd's full iterations. AFK-MC2 (Bachem et al. 2016) with a chain of 200 takes 100 * k**2, as quadratic in k, and was
     as flat on one level (KL of the plane, five seeds: mean 0.352, worst 0.380; greedy 0.353 and 0.365); so very many clusters are
-    split (`curation.splitting`) rather than seeded otherwise.
+    split (`curation.splitting`, in memory and by blocks) rather than seeded otherwise: 100,000 clusters in 316 cells are 316 fits of 316
+    clusters, and 16 * candidates * k**1.5. A fit of very many clusters that is not split (`num_splits=1`) is seeded like any other, at
+    the full k**2.
 
     Args:
         points: (n, d) float32 or float16, an array or a memmap; read once for every block of candidates.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 
 from curation.curate_config import SampleConfig
 from curation.draws import draws_of_ids
+from curation.leaf_vectors import vectors_by_leaf
 from curation.sample import balanced_sample
-from curation.vectors import vectors_of
 from curation.weight_spec import parse_weights
 from curation.weights import frame_weights
 from warehouse.identified import write_with_id
@@ -25,6 +26,7 @@ __all__ = ["SELECT_VERSION", "select_frames"]
 SELECT_VERSION = 2
 """raise when the same settings would give another selection"""
 
+_COLUMNS = ("frame_id", "cluster_path", "distance")
 _METADATA = ("video_id", "patient_id", "site", "device", "procedure")
 
 
@@ -42,8 +44,8 @@ def select_frames(
     """Sample a balanced selection from the clustered frames and write the `selections` table's rows to `out`, ranked.
 
     Args:
-        clustered: Parquet with frame_id, cluster_path (finest level first), distance (to the finest centroid), and of the frame's video
-            video_id, patient_id, site, device and procedure (null where unknown).
+        clustered: Parquet with frame_id, pack_id, cluster_path (finest level first), distance (to the finest centroid), and of the
+            frame's video video_id, patient_id, site, device and procedure (null where unknown).
         tree_id: the clustering they come from.
         parts: embeddings of every clustered frame; needed for within_leaf diverse.
         lake_root: what the parts' paths are relative to.
@@ -59,7 +61,7 @@ def select_frames(
     Raises:
         ValueError: a weight names what no frame has.
     """
-    table = pq.read_table(clustered, read_dictionary=list(_METADATA))
+    table = pq.read_table(clustered, columns=[*_COLUMNS, *_METADATA], read_dictionary=list(_METADATA))
     paths = table["cluster_path"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
     metadata = {name.removesuffix("_id"): table[name] for name in _METADATA}
     caps = {kind: cap for kind in ("patient", "video", "site", "device") if (cap := getattr(config, f"max_per_{kind}")) is not None}
@@ -68,17 +70,21 @@ def select_frames(
     )
     groups = {kind: _codes({**metadata, **patients}[kind]) for kind in caps}
     weights = parse_weights(config.weights)
-    indices, num_allowed = balanced_sample(
-        paths,
-        size,
-        within_leaf=config.within_leaf,
-        draws=draws_of_ids(table["frame_id"], seed=seed),
-        seed=seed,
-        distance=table["distance"].to_numpy(),
-        vectors=vectors_of(table["frame_id"].combine_chunks(), parts, lake_root) if config.within_leaf == "diverse" else None,
-        weights=frame_weights(weights, paths, metadata) if weights else None,
-        caps=[(groups[kind], cap) for kind, cap in caps.items()],
-    )
+    with ExitStack() as stack:
+        vectors = None
+        if config.within_leaf == "diverse":
+            vectors = stack.enter_context(vectors_by_leaf(clustered, paths[:, 0], parts, lake_root=lake_root, near=out.parent))
+        indices, num_allowed = balanced_sample(
+            paths,
+            size,
+            within_leaf=config.within_leaf,
+            draws=draws_of_ids(table["frame_id"], seed=seed),
+            seed=seed,
+            distance=table["distance"].to_numpy(),
+            vectors=vectors,
+            weights=frame_weights(weights, paths, metadata) if weights else None,
+            caps=[(groups[kind], cap) for kind, cap in caps.items()],
+        )
     rows = {
         # Arrow's plain strings end at 2 GiB together, which is 28 million frame ids
         "frame_id": table["frame_id"].cast(pa.large_string()).combine_chunks().take(pa.array(indices)).cast(pa.string()),

@@ -35,7 +35,6 @@ _SEGMENT_ROWS = 1 << 14
 """members of one cluster that are looked up at once: a larger cluster is shared among workers"""
 _ITEM_PAIRS = 1 << 26
 """pairs that an item compares, about: seconds of work"""
-
 _PARSED_ROWS = _WRITTEN_ROWS = 1 << 18
 
 Ints = npt.NDArray[np.int64]
@@ -218,7 +217,8 @@ def _staged(folder: str, name: str) -> npt.NDArray[Any]:
 def _hashes(digits: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     hashes = np.empty(len(digits), np.uint64)
     for start in range(0, len(digits), _PARSED_ROWS):  # as Python objects a hash takes 14 times what it takes as a number
-        hashes[start : start + _PARSED_ROWS] = [int(text, 16) for text in digits.slice(start, _PARSED_ROWS).to_pylist()]
+        texts = digits.slice(start, _PARSED_ROWS).to_pylist()
+        hashes[start : start + len(texts)] = [int(text, 16) for text in texts]
     return hashes
 
 

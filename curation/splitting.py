@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from curation.lloyd import Level
+from curation.lloyd import Level, fit_kmeans
 from curation.nearest import Floats, rows_of
+from curation.resampling import fit_resampled
 
-__all__ = ["fit_in_cells", "shares_of_cells"]
+__all__ = ["cell_seeds", "choose_num_splits", "fit_cell", "fit_in_cells", "shares_of_cells"]
+
+_SPLIT_FROM = 10_000
+"""clusters of a first level from which it is fitted in cells where nothing else is asked for"""
+
+
+def choose_num_splits(k: int, asked: int | None) -> int:
+    """Cells to fit k clusters in: as many as asked for, else the square root of k from 10,000 on, else one.
+
+    Raises:
+        ValueError: there would be more cells than clusters.
+    """
+    num_splits = (round(k**0.5) if k >= _SPLIT_FROM else 1) if asked is None else asked
+    if not 1 <= num_splits <= k:
+        raise ValueError(f"num_splits {asked} does not fit {k} clusters; give 1 to {k}, or none to have it chosen")
+    return num_splits
+
+
+def cell_seeds(num_cells: int, *, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """(s,) a seed for each cell, so that its fit is the same whoever makes it and whatever was fitted before it."""
+    return rng.integers(np.iinfo(np.int64).max, size=num_cells)
 
 
 def shares_of_cells(sizes: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
@@ -35,7 +56,26 @@ def shares_of_cells(sizes: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int6
     return shares
 
 
-def fit_in_cells(points: npt.NDArray[Any], coarse: Level, k: int, *, fit: Callable[[Floats, int], Level]) -> Level:
+class FitCell(Protocol):
+    """Fits a cell's points alone."""
+
+    def __call__(self, points: Floats, k: int, /, *, seed: int) -> Level:
+        """(m, d) points of a cell and its share of clusters in, the cell's level out."""
+
+
+def fit_cell(
+    points: npt.NDArray[Any], k: int, /, *, seed: int, steps: int, r: int, max_iterations: int = 50, tolerance: float = 1e-4
+) -> Level:
+    """Fit a cell's points alone, with its own random numbers; see `fit_resampled` and `fit_kmeans` for the settings.
+
+    Its share of the clusters is small, a few hundred of a hundred thousand. That is what makes greedy seeds affordable however many
+    clusters a level has: they cost as the square of the clusters of one fit, so k clusters in sqrt(k) cells take sqrt(k) times less.
+    """
+    fit = partial(fit_kmeans, rng=np.random.default_rng(seed), max_iterations=max_iterations, tolerance=tolerance)
+    return fit_resampled(points, k, steps=steps, r=r, fit=fit)
+
+
+def fit_in_cells(points: npt.NDArray[Any], coarse: Level, k: int, *, seeds: npt.NDArray[np.int64], fit: FitCell) -> Level:
     """Share k clusters out among the cells of a coarse fit and fit each cell's points alone: n * (s + k / s) distances instead of n * k.
 
     A point gets the nearest centroid of its own cell; close to a cell's border one of the next cell can be nearer.
@@ -44,7 +84,8 @@ def fit_in_cells(points: npt.NDArray[Any], coarse: Level, k: int, *, fit: Callab
         points: (n, d) that the coarse fit assigned.
         coarse: fit of s cells.
         k: clusters together.
-        fit: (m, d) points of a cell and its share of clusters in, the cell's level out.
+        seeds: (s,) of the cells' fits.
+        fit: of one cell.
     """
     sizes = np.bincount(coarse.assignment, minlength=len(coarse.centroids))
     shares = shares_of_cells(sizes, k)
@@ -53,7 +94,7 @@ def fit_in_cells(points: npt.NDArray[Any], coarse: Level, k: int, *, fit: Callab
     centroids = np.empty((k, points.shape[1]), np.float32)
     assignment, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
     for cell in np.flatnonzero(sizes):
-        level = fit(rows_of(points, members[cell]), int(shares[cell]))
+        level = fit(rows_of(points, members[cell]), int(shares[cell]), seed=int(seeds[cell]))
         centroids[first[cell] : first[cell] + shares[cell]] = level.centroids
         assignment[members[cell]], distance[members[cell]] = level.assignment + first[cell], level.distance
     return Level(centroids, assignment, distance)

@@ -34,9 +34,12 @@ class VectorFile:
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows start to stop, (stop - start, dim)."""
+        return self.stored(start, stop).astype(np.float32, copy=False)
+
+    def stored(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """The same in the file's own type."""
         first = self.offset + start * self.dim * self.dtype.itemsize
-        values = np.fromfile(self.path, self.dtype, (stop - start) * self.dim, offset=first)
-        return values.reshape(stop - start, self.dim).astype(np.float32, copy=False)
+        return np.fromfile(self.path, self.dtype, (stop - start) * self.dim, offset=first).reshape(stop - start, self.dim)
 
     def pieces(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
         """The vectors at ascending row numbers, in the file's own type, some at a time."""

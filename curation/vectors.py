@@ -1,4 +1,4 @@
-"""The vectors of chosen frames out of embedding parts: in one file in the frames' order, or of a few frames in memory."""
+"""The vectors of chosen frames out of embedding parts: in one file or some at a time in the frames' order, or of a few frames in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from curation.vector_file import VectorFile, open_vectors, write_vectors
 from warehouse.records import EmbeddingPart
 
-__all__ = ["gather_vectors", "read_part", "vectors_of"]
+__all__ = ["gather_vectors", "read_part", "vectors_in_order", "vectors_of"]
 
 _BATCH_VALUES = 1 << 25
 
@@ -49,21 +49,22 @@ def gather_vectors(frames: Path, parts: Sequence[EmbeddingPart], *, lake_root: P
     if out.exists():
         return open_vectors(out)
     dim = parts[0].dim
-    pieces = _in_order_of(pq.ParquetFile(frames), {part.pack_id: part for part in parts}, lake_root, max(1, _BATCH_VALUES // dim))
-    return write_vectors(out, pieces, num_rows=pq.read_metadata(frames).num_rows, dim=dim)
+    return write_vectors(out, vectors_in_order(frames, parts, lake_root=lake_root), num_rows=pq.read_metadata(frames).num_rows, dim=dim)
 
 
-def _in_order_of(
-    frames: pq.ParquetFile, parts: dict[str, EmbeddingPart], lake_root: Path, batch_rows: int
-) -> Iterator[npt.NDArray[np.float16]]:
+def vectors_in_order(frames: Path, parts: Sequence[EmbeddingPart], *, lake_root: Path) -> Iterator[npt.NDArray[np.float16]]:
+    """The vectors that `gather_vectors` writes, a batch of frames at a time."""
+    batch_rows = max(1, _BATCH_VALUES // parts[0].dim)
+    by_pack = {part.pack_id: part for part in parts}
+
     @functools.lru_cache(maxsize=4)  # a pack's frames may go on in the next batch
     def load(pack_id: str) -> tuple[pa.Array, npt.NDArray[Any]]:
-        part = parts[pack_id]
+        part = by_pack[pack_id]
         path = lake_root / part.path
         table = pq.read_table(path, columns=["frame_id", "embedding"])
         return table["frame_id"].combine_chunks(), _matrix(table["embedding"], part.dim, path)
 
-    for batch in frames.iter_batches(batch_size=batch_rows, columns=["frame_id", "pack_id"]):
+    for batch in pq.ParquetFile(frames).iter_batches(batch_size=batch_rows, columns=["frame_id", "pack_id"]):
         packs = batch["pack_id"].dictionary_encode()
         codes = packs.indices.to_numpy()
         order = np.argsort(codes, kind="stable")
@@ -71,7 +72,7 @@ def _in_order_of(
         for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
             pack_id = packs.dictionary[int(codes[rows[0]])].as_py()
             wanted = batch["frame_id"].take(pa.array(rows))
-            if pack_id not in parts:
+            if pack_id not in by_pack:
                 raise _missing(wanted, pa.array([], pa.int32()).take(pa.nulls(len(wanted), pa.int32())))
             frame_ids, embedded = load(pack_id)
             places = pc.index_in(wanted, value_set=frame_ids)

@@ -69,8 +69,9 @@ def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) 
             "must be embedded by the same; run `endoforge embed` with the one that is here, then curate again"
         )
     work = job.lake.root / "staging" / "holdout" / plan.run_id
-    shutil.rmtree(work, ignore_errors=True)  # what a killed run left
-    work.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)  # with what a killed run left: its finished parts are not done again
+    for name in ("pool", "scratch"):
+        shutil.rmtree(work / name, ignore_errors=True)
     with job.record(plan) as run:
         batches = batches_of(held_out.files)
         prepared = job.runner.map(prepare_views, batches, work=str(work), encoder=encoder, seed=seed)

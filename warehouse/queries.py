@@ -218,13 +218,14 @@ def export_unique(lake: Lake, dedup_id: str, path: Path, *, not_in_tree: str | N
 
 
 def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int:
-    """Write each frame that a deduplication kept with its video and what is known of that, its cluster at every level of a tree (finest
-    first) and its distance to the finest centroid; ordered by frame id. Frames of the tree that are duplicates or no candidates by now are
-    left out. Videos of one study are of one patient, whoever that is.
+    """Write each frame that a deduplication kept with its pack, its video and what is known of that, its cluster at every level of a tree
+    (finest first) and its distance to the finest centroid; ordered by frame id. Frames of the tree that are duplicates or no candidates
+    by now are left out. Videos of one study are of one patient, whoever that is.
     """
     return lake.copy_to_parquet(
         """WITH clustered AS (
-               SELECT k.frame_id, any_value(c.video_id) AS video_id, list(k.cluster_id ORDER BY k.level) AS cluster_path,
+               SELECT k.frame_id, any_value(c.video_id) AS video_id, any_value(c.pack_id) AS pack_id,
+                      list(k.cluster_id ORDER BY k.level) AS cluster_path,
                       min(k.distance) FILTER (k.level = 1) AS distance
                FROM clusters k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
                JOIN candidates c ON c.frame_id = k.frame_id WHERE k.tree_id = $1 GROUP BY k.frame_id)

@@ -1,11 +1,14 @@
 """K-means of more vectors than memory is meant to hold: peak memory of all processes, and time beside a bare FAISS assignment.
 
     python tests/benchmarks/bench_kmeans_parts.py [--points 5000000] [--dim 384] [--clusters 500 50] [--iterations 3] [--workers 2]
+    python tests/benchmarks/bench_kmeans_parts.py --clusters 20000 2000    # a first level in 141 cells
 
 The vectors (float16, 3.84 GB at the default) are generated a block at a time into a temporary folder. The clustering is what `endoforge
 curate` does above `max_memory_gb`: two levels, one resampling, at most so many iterations a fit. The limit is a FAISS assignment of the
-same vectors to as many centroids by as many processes of one thread, reading the same file and doing nothing else. Processor seconds of
-all processes are compared as well as the clock, since others may be at work on the machine.
+same vectors to as many centroids by as many processes of one thread, reading the same file and doing nothing else. In cells that is one
+to the coarse centroids; all the work is then compared with one assignment to all clusters, too, of which k-means without cells needs one
+a pass: it is measured on a slice of the vectors. Processor seconds of all processes are compared as well as the clock, since others may be
+at work on the machine.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 
+from curation.block_pass import assign_block
 from curation.kmeans_parts import hierarchical_kmeans_parts
+from curation.splitting import choose_num_splits
 from curation.vector_file import open_vectors, write_vectors
 from flows.runners import ProcessRunner, successes
 
@@ -90,6 +95,15 @@ def bare_assignment(bounds: tuple[int, int], *, path: str, num_clusters: int) ->
     return total
 
 
+def bare_pass(runner: ProcessRunner, path: Path, num_rows: int, num_clusters: int) -> tuple[float, float]:
+    """Seconds and processor seconds of a bare assignment of the first rows by all workers."""
+    step = -(-num_rows // runner.num_workers)
+    ranges = [(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]
+    began, began_cpu = time.monotonic(), processor_seconds()
+    list(successes(runner.map(bare_assignment, ranges, path=str(path), num_clusters=num_clusters), stage="bare"))
+    return time.monotonic() - began, processor_seconds() - began_cpu
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=5_000_000)
@@ -105,20 +119,28 @@ def main() -> None:
         print(f"{options.points} x {options.dim} float16, {os.path.getsize(vectors.path) / 1e9:.2f} GB; k = {options.clusters}", flush=True)
         runner = ProcessRunner(options.workers)
 
-        step = -(-options.points // options.workers)
-        ranges = [(start, min(start + step, options.points)) for start in range(0, options.points, step)]
-        began, began_cpu = time.monotonic(), processor_seconds()
-        shared = {"path": str(vectors.path), "num_clusters": options.clusters[0]}
-        list(successes(runner.map(bare_assignment, ranges, **shared), stage="bare"))
-        bare, bare_cpu = time.monotonic() - began, processor_seconds() - began_cpu
+        num_cells = choose_num_splits(options.clusters[0], None)
+        in_cells = num_cells > 1
+        bare, bare_cpu = bare_pass(runner, vectors.path, options.points, num_cells if in_cells else options.clusters[0])
         print(f"limit: one bare FAISS assignment {bare:.1f} s, {bare_cpu:.1f} processor seconds", flush=True)
+        if in_cells:
+            rows = min(options.points, SLICE_ROWS * options.workers)
+            start, start_cpu = bare_pass(runner, vectors.path, options.workers, options.clusters[0])  # of the workers, not times the slices
+            slice_s, slice_cpu = bare_pass(runner, vectors.path, rows, options.clusters[0])
+            full = (slice_s - start) * options.points / rows + start
+            full_cpu = (slice_cpu - start_cpu) * options.points / rows + start_cpu
+            print(f"to all {options.clusters[0]} clusters, by {rows} vectors: {full:.1f} s, {full_cpu:.1f} processor seconds", flush=True)
 
         passes: list[tuple[int, float]] = []
+        seconds_of: dict[str, float] = {}
 
         def run_map(function: Any, items: Sequence[Any], **shared: Any) -> Iterator[Any]:
             started = time.monotonic()
             yield from successes(runner.map(function, items, **shared), stage="cluster")
-            passes.append((sum(block.stop - block.start for block in items), time.monotonic() - started))
+            seconds = time.monotonic() - started
+            seconds_of[function.__name__] = seconds_of.get(function.__name__, 0) + seconds
+            if function is assign_block:
+                passes.append((sum(block.stop - block.start for block in items), seconds))
 
         began, began_cpu = time.monotonic(), processor_seconds()
         with PeakMemory() as peak, runner.reuse_workers():
@@ -137,7 +159,13 @@ def main() -> None:
         whole = [seconds for rows, seconds in passes if rows == options.points]
         print(f"clustering: {total:.1f} s, {total_cpu:.1f} processor seconds; levels {[len(level.centroids) for level in levels]}")
         print(f"passes over all vectors: {len(whole)}, each {np.median(whole):.1f} s (median), {np.median(whole) / bare:.2f} of the limit")
-        print(f"all of it in processor seconds, over that many bare assignments: {total_cpu / (len(whole) * bare_cpu):.2f}")
+        print("  ".join(f"{name} {seconds:.1f} s" for name, seconds in seconds_of.items()))
+        if in_cells:
+            print(
+                f"all of it over one bare assignment to all clusters: {total / full:.2f}, in processor seconds {total_cpu / full_cpu:.2f}"
+            )
+        else:
+            print(f"all of it in processor seconds, over that many bare assignments: {total_cpu / (len(whole) * bare_cpu):.2f}")
         gib = 1 << 30
         print(
             f"peak memory: all processes {peak.tree / gib:.2f} GiB, driver {peak.driver / gib:.2f}, largest worker {peak.worker / gib:.2f}"

@@ -6,6 +6,7 @@ from math import log
 import pytest
 
 from curation.cost import (
+    Cost,
     Rates,
     cluster_cost,
     corrected,
@@ -85,7 +86,7 @@ def test_clustering_takes_the_vectors_twice_or_the_memory_it_may() -> None:
 
 
 def test_very_many_clusters_are_fitted_in_cells() -> None:
-    def seconds(num_clusters: int) -> float:
+    def cost(num_clusters: int, gigabytes: float) -> Cost:
         return cluster_cost(
             1_000_000,
             dim=1,
@@ -93,11 +94,13 @@ def test_very_many_clusters_are_fitted_in_cells() -> None:
             num_resamples=0,
             resample_sizes=None,
             max_iterations=50,
-            max_memory_gb=8,
+            max_memory_gb=gigabytes,
             rates=replace(NOTHING, assign_flops=2.0),
-        ).seconds
+        )
 
-    assert seconds(10_000) < seconds(9_999) / 10
+    for gigabytes in (8, 0.004):
+        assert cost(10_000, gigabytes).seconds < cost(9_999, gigabytes).seconds / 10
+    assert [cost(10_000, gigabytes).staged_bytes for gigabytes in (8, 0.004)] == [2_000_000, 4_000_000]
 
 
 def test_placing_compares_new_frames_with_the_finest_centroids() -> None:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curation.leaf_vectors import vectors_by_leaf
 from curation.vectors import gather_vectors, vectors_of
 from warehouse.records import EmbeddingPart
 
@@ -68,3 +69,23 @@ def test_a_frame_without_embedding_is_named_and_nothing_is_left(parts: list[Embe
         with pytest.raises(ValueError, match=f"such as {name}"):
             vectors_of(pa.array(["0-1", name]), parts, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir() if "npy" in path.name) == []
+
+
+def test_vectors_come_a_leaf_at_a_time_as_they_would_all_at_once(
+    parts: list[EmbeddingPart], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [(pack, frame) for pack in range(4) for frame in range(10)]
+    leaf = np.random.default_rng(0).integers(9, size=40)
+    at_once = np.stack([vector(*frame) for frame in frames]).astype(np.float32)
+    asked = ask(tmp_path, frames)
+    (tmp_path / "near").mkdir()
+    monkeypatch.setattr("curation.vectors._BATCH_VALUES", 7 * DIM)
+    for held_rows in (1, 8, 39, 40):
+        monkeypatch.setattr("curation.leaf_vectors._HELD_VALUES", held_rows * DIM)
+        with vectors_by_leaf(asked, leaf, parts, lake_root=tmp_path, near=tmp_path / "near") as found:
+            assert len(found) == 40
+            assert bool(list((tmp_path / "near").iterdir())) == (held_rows < 40)
+            for number in range(9):
+                rows = np.flatnonzero(leaf == number)[::-1]
+                np.testing.assert_array_equal(found[rows], at_once[rows])
+        assert not list((tmp_path / "near").iterdir())

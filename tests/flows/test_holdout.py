@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from curation.holdout_find import _search
 from flows.cli import main
 from tests.flows.conftest import make_archive
 from warehouse.lake import open_lake
@@ -89,3 +91,28 @@ def test_a_renamed_video_is_held_out_by_content_and_that_nothing_is_left_is_said
     (tmp_path / "names.csv").write_text("video\none\ntwo.mp4\n")
     assert curate(lake, "none", "--holdout", tmp_path / "names.csv") == 1
     assert "every candidate is held out" in capsys.readouterr().err
+
+
+def test_an_interrupted_search_goes_on_with_the_parts_that_are_missing(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set").mkdir()
+    cv2.imwrite(str(tmp_path / "set/held.png"), np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
+    monkeypatch.setattr("flows.holdout.FRAMES_PER_PART", 1)  # so each video's pack is a part
+    searched: list[int] = []
+
+    def search(*arguments: Any) -> Any:
+        searched.append(len(arguments[0]))
+        if len(searched) == 2:
+            raise RuntimeError("the power is gone")
+        return _search(*arguments)
+
+    monkeypatch.setattr("curation.holdout_find._search", search)
+    assert curate(lake, "resumed", "--holdout", tmp_path / "set") == 1
+    assert "the power is gone" in capsys.readouterr().err
+    assert len(searched) == 2
+    monkeypatch.setattr("curation.holdout_prepare.embed_images", None)  # the pictures are not embedded again
+    assert curate(lake, "resumed", "--holdout", tmp_path / "set") == 0
+    assert "1 pictures held out; 0 frames are copies" in capsys.readouterr().err
+    assert len(searched) == 3
+    assert not list((lake / "staging" / "holdout").iterdir())

@@ -16,7 +16,7 @@ from curation.curate_config import ClusterConfig, SampleConfig
 from flows.cluster import run_cluster
 from flows.job import Job
 from flows.place import Fit
-from flows.runners import ProcessRunner, SerialRunner
+from flows.runners import ProcessRunner, SerialRunner, make_runner
 from flows.select import run_select
 from warehouse import queries
 from warehouse.ancestry import LineageNode, lineage
@@ -264,3 +264,17 @@ def test_growth_and_drift_object_at_the_stated_factors() -> None:
     assert Fit(drift=0.5, growth=0.5).objection(CONFIG) is None
     assert "1.51 times as far" in (Fit(drift=1.51, growth=1.0).objection(CONFIG) or "")
     assert "0.49 times as many" in (Fit(drift=1.0, growth=0.49).objection(CONFIG) or "")
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_cells_are_the_same_in_this_process_and_in_others(
+    name: Literal["processes", "ray"], archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation.splitting._SPLIT_FROM", 20)
+    config = replace(CONFIG, num_clusters=(25, 3), refit="always", max_memory_gb=200 * DIM * 16 / 1e9)
+    here, _ = archive.cluster(archive.dedup("same frames"), config)
+    elsewhere, _ = Archive(Job(lake=archive.lake, runner=make_runner(name, 2)), archive.work).cluster(archive.dedup("same again"), config)
+    ask = "SELECT frame_id, level, cluster_id, distance FROM clusters WHERE tree_id = $1 ORDER BY ALL"
+    assert here.artifact_id != elsewhere.artifact_id
+    assert archive.lake.rows(ask, [here.artifact_id]) == archive.lake.rows(ask, [elsewhere.artifact_id])
+    assert not list((archive.lake.root / "staging").rglob("*.np?"))
