@@ -126,6 +126,7 @@ def _run(command: commands.Run) -> int:
         validation=str(command.validation) if command.validation else None,
         validation_task=command.task,
         ingest=command.ingest,
+        devices=command.devices,
         embed=command.embed,
         holdout=command.holdout,
         runner=command.execution.runner,
