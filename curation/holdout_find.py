@@ -86,8 +86,9 @@ def find_copies(
     numbers = table["embedding_path"].combine_chunks().dictionary_encode()
     for code, part in enumerate(numbers.dictionary.to_pylist()):
         members = table.filter(pa.array(numbers.indices.to_numpy() == code)).to_pylist()
-        hashes = hash_bytes(np.array([int(row["phash"], 16) for row in members], np.uint64))
+        hashes = hash_bytes(np.array([int(row["phash"] or "0", 16) for row in members], np.uint64))
         near, alike = _search(_vectors(Path(lake_root) / part, [row["frame_id"] for row in members]), hashes, Path(work), tuple(views))
+        alike.view[[number for number, row in enumerate(members) if row["phash"] is None]] = -1  # without a hash nothing is alike
         for number, row in enumerate(members):
             wanted = _worth_comparing(near, alike, number, min_similarity, config)
             if wanted:

@@ -65,7 +65,7 @@ def prepare_search(
     Nothing depends on the order of the candidates' rows: samples are drawn and ties are broken in the order of the frame ids.
 
     Args:
-        candidates: Parquet with the columns frame_id, pack_id, sha256, phash and blur.
+        candidates: Parquet with the columns frame_id, pack_id, sha256, phash (null for a frame that has none) and blur.
         parts: embeddings of every candidate.
         lake_root: what the parts' paths are relative to.
         folder: an empty one to fill.
@@ -87,11 +87,14 @@ def prepare_search(
     members = originals[np.argsort(clustered.cluster_id[originals], kind="stable")]
     sizes = np.unique(clustered.cluster_id[members], return_counts=True)[1]
 
-    hashes = _hashes(_column(candidates, "phash"))[originals]
-    unique, holder, hash_of = np.unique(hashes, return_index=True, return_inverse=True)
-    by_rank = np.argsort(holder)
-    hash_rank = np.empty_like(by_rank)
-    hash_rank[by_rank] = np.arange(len(by_rank))
+    hashes, is_hashed = _hashes(_column(candidates, "phash"))
+    hashed = np.flatnonzero(is_hashed[originals])  # a frame without a hash is no look-alike of any
+    unique, first_hashed, hash_of = np.unique(hashes[originals[hashed]], return_index=True, return_inverse=True)
+    by_rank = np.argsort(first_hashed)
+    rank_of = np.empty_like(by_rank)
+    rank_of[by_rank] = np.arange(len(by_rank))
+    hash_rank = np.full(len(originals), -1, np.int64)
+    hash_rank[hashed] = rank_of[hash_of]
     arrays: dict[str, npt.NDArray[Any]] = {
         "cluster_id": clustered.cluster_id,
         "ranked": ranked,
@@ -99,8 +102,8 @@ def prepare_search(
         "originals": originals,
         "members": members,
         "hashes": unique[by_rank],
-        "holder": holder[by_rank],  # position among the originals of each hash's highest-ranked frame
-        "hash_rank": hash_rank[hash_of],  # of each original
+        "holder": hashed[first_hashed[by_rank]],  # position among the originals of each hash's highest-ranked frame
+        "hash_rank": hash_rank,  # of each original; -1 without a hash
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -167,11 +170,14 @@ def collect_similarities(candidates: Path, *, folder: Path, cosines: Sequence[st
 
     holder, hash_rank = np.load(folder / "holder.npy"), np.load(folder / "hash_rank.npy")
     bits, place = unpacked(merged([np.load(folder / name) for name in tables], len(holder)))
-    is_holder = holder[hash_rank] == np.arange(len(originals))  # another frame of the same hash has the first before it, at distance 0
+    hashed = np.flatnonzero(hash_rank >= 0)
+    ranks = hash_rank[hashed]
+    is_holder = holder[ranks] == hashed  # another frame of the same hash has the first before it, at distance 0
     look_alike, hash_distance = np.full(num_frames, -1, np.int64), np.full(num_frames, -1, np.int32)
-    before = np.where(is_holder, np.where(place[hash_rank] < 0, -1, holder[place[hash_rank]]), holder[hash_rank])
-    look_alike[originals] = np.where(before < 0, -1, originals[before])
-    hash_distance[originals] = np.where(is_holder, bits[hash_rank], 0)
+    if len(hashed):
+        before = np.where(is_holder, np.where(place[ranks] < 0, -1, holder[place[ranks]]), holder[ranks])
+        look_alike[originals[hashed]] = np.where(before < 0, -1, originals[before])
+        hash_distance[originals[hashed]] = np.where(is_holder, bits[ranks], 0)
 
     def named(rows: Ints) -> pa.Array:
         return frame_ids.take(pa.array(rows, mask=rows < 0)).cast(pa.string())
@@ -214,12 +220,13 @@ def _staged(folder: str, name: str) -> npt.NDArray[Any]:
     return array
 
 
-def _hashes(digits: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+def _hashes(digits: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
+    """The hashes, 0 where there is none, and where there is one."""
     hashes = np.empty(len(digits), np.uint64)
     for start in range(0, len(digits), _PARSED_ROWS):  # as Python objects a hash takes 14 times what it takes as a number
         texts = digits.slice(start, _PARSED_ROWS).to_pylist()
-        hashes[start : start + len(texts)] = [int(text, 16) for text in texts]
-    return hashes
+        hashes[start : start + len(texts)] = [int(text or "0", 16) for text in texts]
+    return hashes, digits.is_valid().to_numpy()
 
 
 def _segments(sizes: Ints) -> tuple[tuple[Segment, ...], ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from tyro.conf import AvoidSubcommands
 
-from flows import commands
+from flows import cli_datasets, commands
 from pretrain.recipes import recipe
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def _run(command: commands.Run) -> int:
         validation=str(command.validation) if command.validation else None,
         validation_task=command.task,
         ingest=command.ingest,
+        devices=command.devices,
         embed=command.embed,
         holdout=command.holdout,
         runner=command.execution.runner,
@@ -209,48 +210,6 @@ def _dedup(command: commands.Dedup) -> int:
             print(run_dedup_alone(job, encoder_id=encoder_id, config=command.config, seed=command.seed))
 
     return _in_job(command.lake, command.execution, dedup)
-
-
-def _datasets(command: commands.Datasets) -> int:
-    from warehouse.answers import answer
-    from warehouse.dataset_list import DATASETS
-    from warehouse.lake import open_lake
-
-    with open_lake(command.lake, read_only=True) as opened:
-        sys.stdout.write(answer(opened, DATASETS, format=command.format))
-    return 0
-
-
-def _diff(command: commands.Diff) -> int:
-    from warehouse.dataset_list import diff_datasets
-    from warehouse.lake import open_lake
-
-    with open_lake(command.lake, read_only=True) as opened:
-        sys.stdout.write(diff_datasets(opened, command.a, command.b, most=command.most))
-    return 0
-
-
-def _verify(command: commands.Verify) -> int:
-    from flows.datasets import verify_dataset
-    from flows.runners import make_runner
-    from warehouse.lake import open_lake
-
-    with open_lake(command.lake, read_only=True) as opened:
-        problems = verify_dataset(opened, make_runner(command.execution.runner, command.execution.workers), command.name)
-    for problem in problems:
-        print(problem)
-    return 1 if problems else 0
-
-
-def _export(command: commands.Export) -> int:
-    from flows.datasets import export_dataset
-    from flows.runners import make_runner
-    from warehouse.lake import open_lake
-
-    with open_lake(command.lake, read_only=True) as opened:
-        runner = make_runner(command.execution.runner, command.execution.workers)
-        export_dataset(opened, runner, command.name, format=command.format, out=command.out)
-    return 0
 
 
 def _privacy_audit(command: commands.PrivacyAudit) -> int:
@@ -389,10 +348,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "embed": (commands.Embed, _embed),
     "curate": (commands.Curate, _curate),
     "dedup": (commands.Dedup, _dedup),
-    "datasets": (commands.Datasets, _datasets),
-    "diff": (commands.Diff, _diff),
-    "verify": (commands.Verify, _verify),
-    "export": (commands.Export, _export),
+    "datasets": (commands.Datasets, cli_datasets.show_datasets),
+    "diff": (commands.Diff, cli_datasets.show_diff),
+    "verify": (commands.Verify, cli_datasets.verify),
+    "export": (commands.Export, cli_datasets.export),
     "privacy-audit": (commands.PrivacyAudit, _privacy_audit),
     "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),

@@ -13,6 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from curation.config import AuditConfig, EmbedConfig, IngestConfig, OutOfBodyConfig, PhantomConfig, RequalifyConfig
 from curation.curate_config import CurateConfig, DedupConfig, HoldoutConfig
+from curation.device_config import DeviceConfig
 from evaluation.config import EvaluateConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
@@ -104,6 +105,7 @@ class Run:
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    devices: DeviceConfig = field(default_factory=DeviceConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
     execution: Flat = field(default_factory=Execution)

@@ -70,14 +70,19 @@ def run_dedup_preview(
 
 def _pair(lake: Lake, pair: similarities.FramePair) -> BorderPair:
     score = f"cosine {pair.similarity:.4f}" if pair.similarity is not None else f"{pair.hash_distance} bits"
-    place = f"same video, {pair.apart_s:.1f} s apart" if pair.same_video else "two videos"
     first = read_frame(lake.root / pair.other_pack_path, pair.other_byte_offset, pair.other_byte_size)
     second = read_frame(lake.root / pair.pack_path, pair.byte_offset, pair.byte_size)
     return BorderPair(
-        caption=f"stays, goes; {score}, {place}",
+        caption=f"stays, goes; {score}, {_where(pair)}",
         first=thumbnail(first, width=THUMBNAIL_PX),
         second=thumbnail(second, width=THUMBNAIL_PX),
     )
+
+
+def _where(pair: similarities.FramePair) -> str:
+    if not pair.same_video:
+        return "two videos"
+    return "same folder of images" if pair.apart_s is None else f"same video, {pair.apart_s:.1f} s apart"
 
 
 def _summary(sheet: DedupSheet) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from curation.config import EmbedConfig
 from curation.embed import EMBED_VERSION, batch_size_on, embed_packs, whole_parts
 from curation.encoder import load_encoder
@@ -11,15 +13,23 @@ from flows.progress import say, track
 from flows.runners import successes
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import plan_run
-from warehouse.queries import packs_without_embeddings
+from warehouse.queries import outdated_embeddings, packs_without_embeddings
 
 __all__ = ["run_embed"]
 
 
 def run_embed(job: Job, *, config: EmbedConfig) -> str:
-    """Embed every kept frame that this encoder has not seen yet; returns the encoder's id."""
+    """Embed every kept frame that this encoder has not seen yet; returns the encoder's id.
+
+    Vectors of an earlier version of embedding are forgotten first and made anew: later stages compare vectors with each other, and those of
+    two versions may differ. Forgetting is a transaction of its own, because the new files take the place of the old ones.
+    """
     encoder = load_encoder(config)
     encoder_id = encoder.encoder_id
+    if outdated := outdated_embeddings(job.lake, encoder_id, EMBED_VERSION):
+        with job.lake.transaction():
+            job.lake.remove("embeddings", pa.Table.from_pylist(outdated))
+        say(f"embed: the vectors of {len(outdated)} packs are of an earlier version and are made anew")
     packs = packs_without_embeddings(job.lake, encoder_id)
     if not packs:
         say("embed: every kept frame has its embedding already")

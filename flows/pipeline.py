@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from curation.config import EmbedConfig, IngestConfig
 from curation.curate_config import CurateConfig, HoldoutConfig
+from curation.device_config import DeviceConfig, requalify_config
 from evaluation.config import EvaluateConfig
 from flows.curate import run_curate
 from flows.embed import run_embed
@@ -25,6 +26,7 @@ from flows.ingest import run_ingest
 from flows.job import Job
 from flows.pretrain import run_pretrain
 from flows.report import run_report
+from flows.requalify import run_requalify
 from flows.runners import RunnerName, make_runner
 from pretrain.config import PretrainConfig
 from pretrain.recipes import recipe as recipe_named
@@ -61,10 +63,12 @@ def _job(lake: str, runner: RunnerName, workers: int | None) -> Iterator[Job]:
 
 
 @_stage("ingest")
-def ingest_task(videos: list[str], lake: str, config: IngestConfig, runner: RunnerName, workers: int | None) -> None:
-    """Videos to frames; the funnel becomes an artifact."""
+def ingest_task(videos: list[str], lake: str, config: IngestConfig, devices: DeviceConfig, runner: RunnerName, workers: int | None) -> None:
+    """Videos to frames, by their devices' percentiles where these are asked for; the funnel becomes an artifact."""
     with _job(lake, runner, workers) as job:
         run_ingest(job, videos, config=config)
+        if by_device := requalify_config(devices, config):
+            run_requalify(job, config=by_device)
         rows = funnel_rows(job.lake)
     create_table_artifact(key="frame-funnel", table=rows, description=f"Frames of {lake}")
 
@@ -127,6 +131,7 @@ def run_flow(
     validation_task: str = "auto",
     evaluations: list[tuple[str, str]] | None = None,
     ingest: IngestConfig | None = None,
+    devices: DeviceConfig | None = None,
     embed: EmbedConfig | None = None,
     holdout: HoldoutConfig | None = None,
     runner: RunnerName = "processes",
@@ -139,7 +144,7 @@ def run_flow(
     """
     embed = embed or EmbedConfig()
     config = recipe_named(recipe)  # an unknown recipe must fail before the first video is decoded
-    ingest_task(videos, lake, ingest or IngestConfig(), runner, workers)
+    ingest_task(videos, lake, ingest or IngestConfig(), devices or DeviceConfig(), runner, workers)
     encoder_id = embed_task(lake, embed, runner, workers)
     dataset = curate_task(lake, name, encoder_id, CurateConfig(size=size, holdout=holdout or HoldoutConfig()), runner, workers)
     run_id = pretrain_task(lake, dataset, config, validation, validation_task, train_workers, runner)
@@ -157,15 +162,16 @@ def nightly_flow(
     size: int,
     name: str = "nightly",
     holdout: list[str] | None = None,
+    devices: DeviceConfig | None = None,
     runner: RunnerName = "processes",
     workers: int | None = None,
 ) -> str:
-    """Take in what is new and curate again, without what `holdout` names (see `HoldoutConfig`).
+    """Take in what is new and curate again, without what `holdout` names (see `HoldoutConfig`) and what `devices` drop (`DeviceConfig`).
 
     Returns the dataset's name, `name` with the start of the selection's id.
     """
     config = CurateConfig(size=size, holdout=HoldoutConfig(holdout=tuple(holdout or ())))
-    ingest_task(videos, lake, IngestConfig(), runner, workers)
+    ingest_task(videos, lake, IngestConfig(), devices or DeviceConfig(), runner, workers)
     encoder_id = embed_task(lake, EmbedConfig(), runner, workers)
     return curate_task(lake, f"{name}-{{selection}}", encoder_id, config, runner, workers)
 

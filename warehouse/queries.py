@@ -28,6 +28,7 @@ __all__ = [
     "given_up_files",
     "is_recorded",
     "metadata_state",
+    "outdated_embeddings",
     "packs_without_embeddings",
     "refuse_taken_name",
     "run_metrics",
@@ -81,6 +82,18 @@ def packs_without_embeddings(lake: Lake, encoder_id: str) -> tuple[FramePack, ..
         [encoder_id],
     )
     return tuple(FramePack(**row) for row in rows)
+
+
+def outdated_embeddings(lake: Lake, encoder_id: str, version: int) -> list[dict[str, str]]:
+    """The parts of an encoder that no run of that version of embedding, or of a later one, made: part, pack and encoder."""
+    return lake.rows(
+        """SELECT DISTINCT e.part_id, e.pack_id, e.encoder_id FROM embeddings e
+           WHERE e.encoder_id = $1 AND NOT EXISTS (
+               SELECT 1 FROM edges o JOIN runs r ON r.run_id = o.run_id AND r.stage = 'embed' AND r.status = 'complete'
+               WHERE o.artifact_id = e.part_id AND o.direction = 'output' AND r.stage_version >= $2)
+           ORDER BY e.pack_id""",
+        [encoder_id, version],
+    )
 
 
 def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:

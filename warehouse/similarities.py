@@ -28,8 +28,8 @@ class FramePair:
     similarity: float | None
     hash_distance: int | None
     same_video: bool
-    apart_s: float
-    """between the two; of use where they are of one video"""
+    apart_s: float | None
+    """between the two, of use where they are of one video; None for images of a folder, which have no time"""
     pack_path: str
     byte_offset: int
     byte_size: int
@@ -95,9 +95,11 @@ def border_pairs(
     rows = lake.rows(
         f"""SELECT s.frame_id, s.{kind} AS other_frame_id, {"NULL" if bits is not None else "s.similarity"} AS similarity,
                    {"s.hash_distance" if bits is not None else "NULL"} AS hash_distance, a.video_id = b.video_id AS same_video,
-                   abs(a.pts_us - b.pts_us) / 1e6 AS apart_s, a.pack_path, a.byte_offset, a.byte_size, b.pack_path AS other_pack_path,
+                   CASE WHEN v.container IS DISTINCT FROM 'stills' THEN abs(a.pts_us - b.pts_us) / 1e6 END AS apart_s,
+                   a.pack_path, a.byte_offset, a.byte_size, b.pack_path AS other_pack_path,
                    b.byte_offset AS other_byte_offset, b.byte_size AS other_byte_size
             FROM similarities s JOIN candidates a ON a.frame_id = s.frame_id JOIN candidates b ON b.frame_id = s.{kind}
+            JOIN current_videos v ON v.video_id = a.video_id
             WHERE s.similarity_id = $1 AND {wanted}
             ORDER BY {order} LIMIT $3""",
         [similarity_id, border, limit],

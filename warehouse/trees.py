@@ -23,11 +23,21 @@ class KnownTree:
 
 
 def latest_tree(lake: Lake, config: str, version: int) -> KnownTree | None:
-    """The newest tree that was made with these settings (canonical JSON, the encoder among them) by this version of the stage."""
+    """The newest tree that was made with these settings (canonical JSON, the encoder among them) by this version of the stage.
+
+    A tree from before the encoder's frames were embedded by the version that they are embedded by now is none: its centroids are of other
+    vectors.
+    """
     rows = lake.rows(
         """SELECT a.*, (r.metrics ->> 'mean_distance')::DOUBLE AS mean_distance
            FROM runs r JOIN edges e ON e.run_id = r.run_id AND e.direction = 'output' JOIN artifacts a USING (artifact_id)
            WHERE r.stage = 'cluster' AND r.status = 'complete' AND r.config = $1 AND r.stage_version = $2 AND a.kind = 'cluster_tree'
+             AND NOT EXISTS (
+                 SELECT 1 FROM (
+                     SELECT stage_version, min(ended_at) AS since FROM runs
+                     WHERE stage = 'embed' AND status = 'complete' AND (config ->> 'encoder_id') = (($1::VARCHAR) ->> 'encoder_id')
+                     GROUP BY stage_version ORDER BY stage_version DESC LIMIT 1)
+                 WHERE r.ended_at < since)
            ORDER BY r.ended_at DESC LIMIT 1""",
         [config, version],
     )

@@ -20,8 +20,8 @@ from warehouse.records import EmbeddingPart
 from warehouse.schema import embedding_schema
 
 CONFIG = DedupConfig(dedup_threshold=0.9, dedup_hash_distance=2, num_dedup_clusters=1)
-Row = tuple[int, int, int]
-"""content, hash and direction of a frame: frames of one content are equal in the others too"""
+Row = tuple[int, int | None, int]
+"""content, hash (None: the lake has none) and direction of a frame: frames of one content are equal in the others too"""
 
 
 def unit(directions: list[int]) -> npt.NDArray[np.float16]:
@@ -46,7 +46,7 @@ def decided(rows: list[Row], config: DedupConfig = CONFIG, order: list[int] | No
                 "frame_id": ids,
                 "pack_id": ["pack"] * len(ids),
                 "sha256": [f"{content}" for content, _, _ in rows],
-                "phash": [f"{bits:016x}" for _, bits, _ in rows],
+                "phash": pa.array([None if bits is None else f"{bits:016x}" for _, bits, _ in rows], pa.string()),
                 "blur": pa.array(range(len(rows)), pa.float32()),
             }
         )
@@ -63,18 +63,29 @@ def decided(rows: list[Row], config: DedupConfig = CONFIG, order: list[int] | No
 
 @st.composite
 def candidates(draw: st.DrawFn) -> list[Row]:
-    contents = draw(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 39)), min_size=1, max_size=12))
+    hashes = st.one_of(st.integers(0, 255), st.none())
+    contents = draw(st.lists(st.tuples(hashes, st.integers(0, 39)), min_size=1, max_size=12))
     chosen = draw(st.lists(st.integers(0, len(contents) - 1), min_size=1, max_size=20))
     return [(content, *contents[content]) for content in chosen]
 
 
 def test_a_copy_a_look_alike_and_a_similar_frame_are_told_apart() -> None:
     # by sharpness f003 ranks first: f002 is its copy, f001 differs by one bit of the hash, f000 lies in the same direction
-    rows = [(0, 0xFF00, 1), (1, 0x0001, 8), (2, 0x0000, 0), (2, 0x0000, 0)]
+    rows: list[Row] = [(0, 0xFF00, 1), (1, 0x0001, 8), (2, 0x0000, 0), (2, 0x0000, 0)]
     found = decided(rows, replace(CONFIG, dedup_keep="sharpest"))
     assert {frame: row["kind"] for frame, row in found.items()} == {"f000": "semantic", "f001": "perceptual", "f002": "exact", "f003": None}
     assert [found[frame]["nearest_frame_id"] for frame in ("f000", "f001", "f002")] == ["f003"] * 3
     assert found["f001"]["hash_distance"] == 1
+
+
+def test_a_frame_without_a_hash_is_no_look_alike_and_hides_none() -> None:
+    # f003 ranks first and f000 has its hash; f001 and f002 have none, whatever they show
+    rows: list[Row] = [(0, 0x0000, 4), (1, None, 8), (2, None, 12), (3, 0x0000, 0)]
+    found = decided(rows, replace(CONFIG, dedup_keep="sharpest"))
+    assert {frame: row["kind"] for frame, row in found.items()} == {"f000": "perceptual", "f001": None, "f002": None, "f003": None}
+    assert {frame: row["hash_distance"] for frame, row in found.items()} == {"f000": 0, "f001": None, "f002": None, "f003": None}
+    nothing_hashed = decided([(number, None, 4 * number) for number in range(3)])
+    assert [row["kind"] for row in nothing_hashed.values()] == [None] * 3
 
 
 @settings(max_examples=25, deadline=None)
@@ -99,7 +110,7 @@ def test_decisions_do_not_depend_on_the_order_of_rows_and_grow_with_the_threshol
 @settings(max_examples=15, deadline=None)
 @given(directions=st.lists(st.integers(0, 39), min_size=1, max_size=20))
 def test_cosines_are_those_of_the_rule_in_one_process(directions: list[int]) -> None:
-    rows = [(number, number * 0x0101010101010101, direction) for number, direction in enumerate(directions)]
+    rows: list[Row] = [(number, number * 0x0101010101010101, direction) for number, direction in enumerate(directions)]
     found = decided(rows)
     expected = semantic_dedup(unit(directions), num_clusters=1, threshold=0.9, seed=0)
     similarity = [row["similarity"] for row in found.values()]

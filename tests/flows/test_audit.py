@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import av
 import pytest
 
 from flows.cli import main
@@ -153,3 +154,56 @@ def test_what_cannot_be_recorded_is_refused_whole(lake: Path, capsys: pytest.Cap
 def test_half_a_sign_off_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["privacy-audit", "--lake", str(tmp_path), *words])
+
+
+def test_a_found_frame_is_in_no_later_table_nor_is_its_copy_in_another_file(
+    lake: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "films").mkdir()
+    remuxed(archive / ODD_NAMES[0], tmp_path / "films" / "copy.mkv")
+    run(capsys, lake, "ingest", str(tmp_path / "films"), "--fps", "4")
+    run(capsys, lake, "embed")
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "200")
+    (copied, *_) = rows(
+        lake,
+        """SELECT a.position, c.phash FROM audit_frames a JOIN candidates c USING (frame_id)
+           WHERE c.phash IN (SELECT phash FROM candidates GROUP BY phash HAVING count(DISTINCT video_id) = 2) ORDER BY a.position""",
+    )
+    gone = rows(lake, f"SELECT frame_id, video_id FROM candidates WHERE phash = '{copied['phash']}'")
+    assert len({row["video_id"] for row in gone}) == 2
+    named = ", ".join(f"'{row['frame_id']}'" for row in gone)
+    run(capsys, lake, "privacy-audit", "--sign-off", audit_id, "--reviewer", "Jane Doe", "--found", str(copied["position"]))
+    assert rows(lake, f"SELECT frame_id FROM candidates WHERE frame_id IN ({named})") == []
+    before = {table: held_in(lake, table, named) for table in LATER_TABLES}
+
+    options = ("--size", "1000", "--nested", "20", "--refit", "always", "--dedup-threshold", "1", "--dedup-hash-distance", "0")
+    run(capsys, lake, "curate", "--name", "later", *options)
+    run(capsys, lake, "dedup", "--dedup-threshold", "0.999")
+    assert {table: held_in(lake, table, named) for table in LATER_TABLES} == before
+    sets = rows(lake, "SELECT d.name, count(*) AS n FROM datasets d JOIN shard_frames USING (dataset_id) GROUP BY d.name ORDER BY d.name")
+    assert [row["name"] for row in sets] == ["first", "later", "later-20"]
+    for name in ("later", "later-20"):
+        for tar in (lake / "shards" / name).glob("*.tar"):
+            data = tar.read_bytes()
+            assert not any(str(row["frame_id"]).encode() in data for row in gone)
+    run(capsys, lake, "requalify", "--min-blur", "0", "--max-hash-distance", "0")  # no threshold brings it back
+    assert rows(lake, f"SELECT frame_id FROM candidates WHERE frame_id IN ({named})") == []
+
+
+LATER_TABLES = ("similarities", "dedup", "clusters", "selections", "shard_frames")
+
+
+def held_in(lake: Path, table: str, named: str) -> object:
+    """How many rows of a table are of these frames."""
+    return rows(lake, f"SELECT count(*) AS n FROM {table} WHERE frame_id IN ({named})")[0]["n"]
+
+
+def remuxed(source: Path, target: Path) -> None:
+    """The same pictures in another container: another file by its hash."""
+    with av.open(str(source)) as film, av.open(str(target), "w") as copy:
+        (stream,) = film.streams.video
+        added = copy.add_stream_from_template(stream)
+        for packet in film.demux(stream):
+            if packet.dts is not None:
+                packet.stream = added
+                copy.mux(packet)

@@ -16,7 +16,7 @@ from curation.curate_config import ClusterConfig, SampleConfig
 from flows.cluster import run_cluster
 from flows.job import Job
 from flows.place import Fit
-from flows.runners import ProcessRunner, SerialRunner, make_runner
+from flows.runners import RunnerName, SerialRunner, make_runner
 from flows.select import run_select
 from warehouse import queries
 from warehouse.ancestry import LineageNode, lineage
@@ -249,13 +249,27 @@ def test_a_selection_descends_from_the_tree_the_placement_and_the_new_video(arch
     assert any("(place, complete" in label for label in labels(origins))
 
 
-def test_clustering_by_blocks_is_the_same_in_this_process_and_in_others(archive: Archive) -> None:
+@pytest.mark.parametrize("runner", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_clustering_and_placing_by_blocks_are_the_same_in_this_process_and_in_others(runner: RunnerName, archive: Archive) -> None:
     config = replace(CONFIG, num_clusters=(11, 3), refit="always", max_memory_gb=200 * DIM * 16 / 1e9)
+    others = Archive(Job(lake=archive.lake, runner=make_runner(runner, 2)), archive.work)
     here, _ = archive.cluster(archive.dedup("same frames"), config)
-    elsewhere, _ = Archive(Job(lake=archive.lake, runner=ProcessRunner(2)), archive.work).cluster(archive.dedup("same again"), config)
+    elsewhere, _ = others.cluster(archive.dedup("same again"), config)
     ask = "SELECT frame_id, level, cluster_id FROM clusters WHERE tree_id = $1 ORDER BY ALL"
     assert here.artifact_id != elsewhere.artifact_id
     assert archive.lake.rows(ask, [here.artifact_id]) == archive.lake.rows(ask, [elsewhere.artifact_id])
+
+    archive.add_video("c", unit(40, seed=3))
+    tree, placement = others.cluster(archive.dedup("second"), replace(config, refit="never"))
+    assert placement is not None
+    assert tree == elsewhere
+    placed = archive.lake.rows(ask, [tree.artifact_id])
+    assert len(placed) == 2 * 340
+    archive.lake.query("DELETE FROM clusters WHERE starts_with(frame_id, 'c-')")
+    archive.add_video("d", unit(1, seed=4))
+    assert archive.cluster(archive.dedup("third"), replace(config, refit="never"))[0] == tree
+    again = "SELECT frame_id, level, cluster_id FROM clusters WHERE tree_id = $1 AND NOT starts_with(frame_id, 'd-') ORDER BY ALL"
+    assert archive.lake.rows(again, [tree.artifact_id]) == placed
     assert not list((archive.lake.root / "staging").rglob("*.npy"))
 
 

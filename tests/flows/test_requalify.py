@@ -10,6 +10,8 @@ import pytest
 
 from curation.config import EmbedConfig, FrameThresholds, IngestConfig, PhantomConfig, RequalifyConfig
 from curation.curate_config import CurateConfig, DedupConfig
+from curation.device_config import DeviceConfig
+from curation.device_config import requalify_config as by_device
 from curation.pack import iter_pack
 from curation.phantom import render_video
 from flows.curate import run_curate
@@ -150,6 +152,14 @@ def test_a_devices_percentile_drops_its_blurriest_frames_and_no_others(lake: Pat
         assert verdicts(job) == before
         run_requalify(job, config=RequalifyConfig(**{**percentile, "min_device_frames": 1000}))  # type: ignore[arg-type]  # too few to say
         assert verdicts(job) == before
+
+
+def test_devices_only_tighten_what_ingest_was_given() -> None:
+    assert by_device(DeviceConfig(min_device_frames=5), IngestConfig(min_blur=20)) is None
+    found = by_device(DeviceConfig(blur_percentile=5), IngestConfig(min_blur=20, max_luma=150, fps=4))
+    assert found == RequalifyConfig(min_blur=20, max_luma=150, blur_percentile=5)
+    with pytest.raises(ValueError, match=r"blur_percentile=101 is outside 0-100"):
+        DeviceConfig(blur_percentile=101)
 
 
 def test_curation_follows_what_is_kept_now(lake: Path) -> None:
