@@ -83,11 +83,12 @@ def json_members(rows: pa.Table, *, extras: list[str] | None = None) -> pa.Array
         spelled = pa.array([json.dumps(value) for value in codes.dictionary.to_pylist()], pa.string())
         return pc.fill_null(spelled.take(codes.indices), "null")
 
+    frame_ids = pc.binary_join_element_wise('"', rows["frame_id"].combine_chunks(), '"', "")  # plan_shards lets nothing by that JSON escapes
     clusters = pc.binary_join(pc.cast(rows["cluster_path"].combine_chunks(), pa.list_(pa.string())), ",")
     pieces = [
         *('{"cluster_path":', pc.coalesce(pc.binary_join_element_wise("[", clusters, "]", ""), "null")),
         *(',"crop":[', number("crop_x"), ",", number("crop_y"), ",", number("crop_width"), ",", number("crop_height")),
-        *('],"frame_id":', text("frame_id"), ',"height":', number("height"), ","),
+        *('],"frame_id":', frame_ids, ',"height":', number("height"), ","),
         *(pa.array(extras) if extras else "", '"pts_us":', number("pts_us")),
         *(',"video_id":', text("video_id"), ',"width":', number("width"), "}"),
     ]
