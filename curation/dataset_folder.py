@@ -90,10 +90,12 @@ def finish_dataset(
             file.write(text.encode())
     sums = {shard.name: shard.sha256 for shard in shards}
     sums |= {sidecar_name(shard.name): read_json(folder / evidence_name(shard.name))["sidecar_sha256"] for shard in shards}
-    sums |= {file_name: file_sha256(folder / file_name) for file_name in ("samples.parquet", "index.json", *texts)}
+    others = ("samples.parquet", "index.json", *(evidence_name(shard.name) for shard in shards), *texts)
+    sums |= {file_name: file_sha256(folder / file_name) for file_name in others}
     with atomic_file(folder / SUMS) as file:
         file.write("".join(f"{digest}  {file_name}\n" for file_name, digest in sorted(sums.items())).encode())
-    write_json(folder / "dataset.json", {**asdict(dataset), "plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION})
+    of_all = {"plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION, "sums_sha256": file_sha256(folder / SUMS)}
+    write_json(folder / "dataset.json", {**asdict(dataset), **of_all})
     return dataset
 
 
@@ -106,7 +108,7 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def _shard_index(name: str, shards: Sequence[Shard]) -> dict[str, Any]:
-    """The index of wids, webdataset's random-access reader."""
+    """The index of wids, webdataset's random-access reader: the package `wids` 0.1.11 and webdataset up to 0.2.111, which ships it too."""
     return {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,

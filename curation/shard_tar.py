@@ -83,7 +83,9 @@ def json_members(rows: pa.Table, *, extras: list[str] | None = None) -> pa.Array
         spelled = pa.array([json.dumps(value) for value in codes.dictionary.to_pylist()], pa.string())
         return pc.fill_null(spelled.take(codes.indices), "null")
 
-    frame_ids = pc.binary_join_element_wise('"', rows["frame_id"].combine_chunks(), '"', "")  # plan_shards lets nothing by that JSON escapes
+    frame_ids = pc.binary_join_element_wise(
+        '"', rows["frame_id"].combine_chunks(), '"', ""
+    )  # plan_shards lets nothing by that JSON escapes
     clusters = pc.binary_join(pc.cast(rows["cluster_path"].combine_chunks(), pa.list_(pa.string())), ",")
     pieces = [
         *('{"cluster_path":', pc.coalesce(pc.binary_join_element_wise("[", clusters, "]", ""), "null")),

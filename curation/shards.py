@@ -121,7 +121,7 @@ def _written_before(plan: ShardPlan, tar: Path, sidecar: Path, evidence_path: Pa
         evidence = read_json(evidence_path)
     except ValueError:  # a power cut left it empty
         return None
-    whole = evidence["members_sha256"] == plan.members_sha256 and evidence["shard"]["num_bytes"] == tar.stat().st_size
+    whole = evidence.get("members_sha256") == plan.members_sha256 and evidence["shard"]["num_bytes"] == tar.stat().st_size
     return Shard(**evidence["shard"]) if whole and evidence.get("sidecar_sha256") == file_sha256(sidecar) else None
 
 

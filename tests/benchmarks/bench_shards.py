@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_shards.py [number of images] [--cold]
 
 Random JPEG-shaped bytes of 10 to 36 KB stand for frames: nothing here decodes. Medians of five. What is read is in the page cache, or with
---cold is put out of it before each measurement. Ours is everything from plans to a finished dataset: tars, sidecars and cards' files, hashed
-and flushed to the disk.
+--cold is put out of it before each measurement. Ours is everything from plans to a finished dataset: tars, sidecars, sample table and sums,
+hashed and flushed to the disk.
 """
 
 from __future__ import annotations
