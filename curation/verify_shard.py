@@ -135,4 +135,5 @@ def _says(text: bytes, wanted: bytes) -> bool:
         return False
     if not isinstance(said, dict) or canonical_json(said).encode() != text:
         return False
-    return {key: value for key, value in said.items() if key not in ("jpeg_quality", "original_size")} == json.loads(wanted or b"{}")
+    known = {key: value for key, value in said.items() if key not in ("jpeg_quality", "original_size")}
+    return canonical_json(known).encode() == wanted

@@ -378,7 +378,7 @@ def test_a_shard_of_many_packs_and_more_than_is_laid_out_at_once(tmp_path: Path)
         place = {"pack_path": f"frames/{name}.tar", "byte_offset": entry.byte_offset, "byte_size": entry.byte_size}
         rows.append({**members.to_pylist()[0], "frame_id": name, **place})
     dataset, _ = make(tmp_path, pa.Table.from_pylist(rows, schema=MEMBER_SCHEMA), per_shard=71)
-    found = {}
+    found: dict[str, bytes] = {}
     for tar in dataset.shards:
         data = (tmp_path / tar.path).read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (tar.sha256, tar.num_bytes)
