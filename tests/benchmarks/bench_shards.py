@@ -123,14 +123,14 @@ def main(num_images: int, cold: bool) -> None:
         num_bytes = sum(path.stat().st_size for path in ours)
         copies = root / "copies"
         both = "{0}\n{0}".format
-        copy, flush, check = 'cp "$@" "$TO"', 'for tar; do sync "$TO/${tar##*/}"; done', 'for tar; do sha256sum "$TO/${tar##*/}"; done'
+        copy, flush, check = 'cp "$@" "$TO"', 'for tar; do sync "$TO/${tar##*/}"; done', 'for tar; do openssl sha256 "$TO/${tar##*/}"; done'
         peers = {
             "cp of the same tars": copy,
             "two cp at once": both(copy),
             "cp, then fsync": f"{copy}; {flush}",
             "two cp at once, then fsync": both(f"{copy}; {flush}"),
-            "cp; sha256sum": f"{copy}; {check}",
-            "two of cp; sha256sum; fsync": both(f"{copy}; {check}; {flush}"),
+            "cp; openssl sha256": f"{copy}; {check}",
+            "two of cp; openssl sha256; fsync": both(f"{copy}; {check}; {flush}"),
         }
         times: dict[str, list[float]] = {}
 
