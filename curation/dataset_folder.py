@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.shard_plan import SHARD_VERSION, ShardPlan, check_name_is_free
-from curation.shards import sidecar_name
+from curation.shards import evidence_name, sidecar_name
 from warehouse.records import Dataset, Shard
-from warehouse.store import atomic_file, file_sha256, read_json, write_json
+from warehouse.store import atomic_file, file_sha256, flush_files, read_json, write_json
 
 __all__ = ["SAMPLES_SCHEMA", "SUMS", "finish_dataset", "read_sums"]
 
@@ -76,6 +76,8 @@ def finish_dataset(
     if is_finished and all((folder / file).exists() for file in ("samples.parquet", "index.json", SUMS)):
         return dataset
     _remove_stale(folder, name, {shard.name for shard in shards})
+    # the tars' own bytes are on disk since `write_shard`
+    flush_files([folder / file for shard in shards for file in (sidecar_name(shard.name), evidence_name(shard.name))])
     with atomic_file(folder / "samples.parquet") as file, pq.ParquetWriter(file, SAMPLES_SCHEMA, compression="zstd") as writer:
         for shard in shards:
             rows = pq.read_table(folder / sidecar_name(shard.name), columns=[c for c in SAMPLES_SCHEMA.names if c != "shard"])
@@ -87,11 +89,13 @@ def finish_dataset(
         with atomic_file(folder / file_name) as file:
             file.write(text.encode())
     sums = {shard.name: shard.sha256 for shard in shards}
-    sums |= {sidecar_name(shard.name): read_json(root / f"{shard.path}.sha256.json")["sidecar_sha256"] for shard in shards}
-    sums |= {file_name: file_sha256(folder / file_name) for file_name in ("samples.parquet", "index.json", *texts)}
+    sums |= {sidecar_name(shard.name): read_json(folder / evidence_name(shard.name))["sidecar_sha256"] for shard in shards}
+    others = ("samples.parquet", "index.json", *(evidence_name(shard.name) for shard in shards), *texts)
+    sums |= {file_name: file_sha256(folder / file_name) for file_name in others}
     with atomic_file(folder / SUMS) as file:
         file.write("".join(f"{digest}  {file_name}\n" for file_name, digest in sorted(sums.items())).encode())
-    write_json(folder / "dataset.json", {**asdict(dataset), "plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION})
+    of_all = {"plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION, "sums_sha256": file_sha256(folder / SUMS)}
+    write_json(folder / "dataset.json", {**asdict(dataset), **of_all})
     return dataset
 
 
@@ -104,7 +108,7 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def _shard_index(name: str, shards: Sequence[Shard]) -> dict[str, Any]:
-    """The index of wids, webdataset's random-access reader."""
+    """The index of wids, webdataset's random-access reader: the package `wids` 0.1.11 and webdataset up to 0.2.111, which ships it too."""
     return {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,

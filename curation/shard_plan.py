@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from warehouse.store import content_id, is_whole_parquet, read_json, write_parquet
 
-__all__ = ["MEMBER_SCHEMA", "SHARD_VERSION", "Reencode", "Remainder", "ShardPlan", "check_name_is_free", "plan_shards"]
+__all__ = ["MEMBER_SCHEMA", "SHARD_VERSION", "Reencode", "Remainder", "ShardPlan", "check_name_is_free", "dataset_plan_id", "plan_shards"]
 
 SHARD_VERSION = 1
 
@@ -119,7 +120,7 @@ def plan_shards(
     parts = [table.take(pa.array(rows)) for rows in _deal(order, num_shards, remainder)]
     anew = {"max_side": reencode.max_side, "quality": reencode.quality} if reencode else {}
     digests = [_rows_sha256(part.select(list(_CONTENT)), anew) for part in parts]
-    plan_id = content_id({"version": SHARD_VERSION, "name": name, "shards": digests})
+    plan_id = dataset_plan_id(name, digests, SHARD_VERSION)
     check_name_is_free(root, name, plan_id)
     plans = []
     position = 0
@@ -142,6 +143,11 @@ def plan_shards(
         )
         position += part.num_rows
     return tuple(plans)
+
+
+def dataset_plan_id(name: str, members_sha256: Sequence[str], version: object) -> str:
+    """SHA-256 over what the plans of all shards of a dataset say, in order."""
+    return content_id({"version": version, "name": name, "shards": list(members_sha256)})
 
 
 def _deal(order: NDArray[np.int64], num_shards: int, remainder: Remainder) -> list[NDArray[np.int64]]:

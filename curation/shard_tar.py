@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "end_of_tar", "json_members", "padded", "ustar_headers"]
+__all__ = ["BLOCK", "end_of_tar", "json_members", "padded", "text_blocks", "ustar_headers"]
 
 BLOCK = tarfile.BLOCKSIZE
 """bytes of a header, and what content is padded to a multiple of"""
@@ -54,12 +54,25 @@ def end_of_tar(num_bytes: int) -> bytes:
     return bytes(2 * BLOCK + -(num_bytes + 2 * BLOCK) % tarfile.RECORDSIZE)
 
 
-def json_members(rows: pa.Table, *, extra: str = "") -> pa.Array:
+def text_blocks(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Texts as a tar holds them, each filled up with zeros.
+
+    Returns:
+        (blocks of all texts, 512) uint8, and each text's bytes.
+    """
+    sizes = pc.binary_length(texts).to_numpy().astype(np.int64)
+    num_blocks = padded(sizes) // BLOCK
+    most = int(num_blocks.max())
+    wide = np.array(texts.cast(pa.binary()).to_pylist(), f"S{most * BLOCK}").view(np.uint8).reshape(len(texts), most, BLOCK)
+    return wide[np.arange(most) < num_blocks[:, None]], sizes
+
+
+def json_members(rows: pa.Table, *, extras: list[str] | None = None) -> pa.Array:
     """The content of each frame's `.json`: its ids, time, crop, size and clusters as compact JSON with sorted keys, a column at a time.
 
     Args:
         rows: frames with the columns of MEMBER_SCHEMA.
-        extra: more of the JSON object, the same for all frames: `"key":value,` with keys between `height` and `pts_us`.
+        extras: more of each frame's JSON object, or nothing: `"key":value,` with keys between `height` and `pts_us`.
     """
 
     def number(name: str) -> pa.Array:
@@ -70,11 +83,15 @@ def json_members(rows: pa.Table, *, extra: str = "") -> pa.Array:
         spelled = pa.array([json.dumps(value) for value in codes.dictionary.to_pylist()], pa.string())
         return pc.fill_null(spelled.take(codes.indices), "null")
 
+    frame_ids = pc.binary_join_element_wise(
+        '"', rows["frame_id"].combine_chunks(), '"', ""
+    )  # plan_shards lets nothing by that JSON escapes
     clusters = pc.binary_join(pc.cast(rows["cluster_path"].combine_chunks(), pa.list_(pa.string())), ",")
     pieces = [
         *('{"cluster_path":', pc.coalesce(pc.binary_join_element_wise("[", clusters, "]", ""), "null")),
         *(',"crop":[', number("crop_x"), ",", number("crop_y"), ",", number("crop_width"), ",", number("crop_height")),
-        *('],"frame_id":', text("frame_id"), ',"height":', number("height"), f',{extra}"pts_us":', number("pts_us")),
+        *('],"frame_id":', frame_ids, ',"height":', number("height"), ","),
+        *(pa.array(extras) if extras else "", '"pts_us":', number("pts_us")),
         *(',"video_id":', text("video_id"), ',"width":', number("width"), "}"),
     ]
     return pc.binary_join_element_wise(*pieces, "")

@@ -12,7 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curation.shard_plan import MEMBER_SCHEMA, Reencode, ShardPlan
-from curation.shard_tar import BLOCK, end_of_tar, json_members, padded, ustar_headers
+from curation.shard_tar import BLOCK, end_of_tar, json_members, padded, text_blocks, ustar_headers
 from warehouse.records import Shard
 from warehouse.store import atomic_file, file_sha256, read_json, write_json, write_parquet
 
-__all__ = ["SIDECAR_SCHEMA", "sidecar_name", "write_shard"]
+__all__ = ["SIDECAR_SCHEMA", "evidence_name", "sidecar_name", "write_shard"]
 
 SIDECAR_SCHEMA = pa.schema(
     [
@@ -37,8 +37,9 @@ SIDECAR_SCHEMA = pa.schema(
 )
 """What a sidecar says of a shard's frames; byte_offset and byte_size are those of the JPEG in the tar."""
 
-_CHUNK_BYTES = 2 << 20  # written and hashed at once: fits the caches, and is much longer than a call takes
-_JPEG_START = b"\xff\xd8"
+_PART_BYTES = 32 << 20  # laid out at once: most shards whole, so that a tar is already being flushed while its last bytes are hashed
+_PIECE_BYTES = 2 << 20  # read, and handed on to be hashed and written: fits the caches, and is much longer than a call takes
+_JPEG_START = (0xFF, 0xD8)
 _MAX_OPEN_PACKS = 128
 
 
@@ -47,11 +48,20 @@ def sidecar_name(shard: str) -> str:
     return f"{shard.removesuffix('.tar')}.parquet"
 
 
+def evidence_name(shard: str) -> str:
+    """The file name of the evidence of a tar's hash."""
+    return f"{shard}.sha256.json"
+
+
 def write_shard(plan: ShardPlan, *, lake_root: str) -> Shard:
     """Write one tar: for each frame `{frame_id}.jpg`, copied from its pack, and `{frame_id}.json`.
 
     The same plan gives the same bytes. Writes shards/<dataset>/<shard>, its sidecar and, last, <shard>.sha256.json; where all are there
-    for this plan, nothing is written. A thread beside this one hashes what this one reads and writes.
+    for this plan, nothing is written. A thread beside this one hashes what this one reads, writes and flushes.
+
+    The tar's bytes are on disk before its evidence is written. The names of the three files, and the bytes of the two small ones, are
+    flushed by `finish_dataset` for all shards at once, before anything names the dataset; what a power cut takes of them until then is
+    noticed here and written again.
 
     Raises:
         ValueError: a pack does not hold a JPEG where the plan says, or one that is to be made smaller cannot be decoded.
@@ -60,110 +70,158 @@ def write_shard(plan: ShardPlan, *, lake_root: str) -> Shard:
     root = Path(lake_root)
     path = f"shards/{plan.dataset}/{plan.shard}"
     sidecar = root / f"shards/{plan.dataset}/{sidecar_name(plan.shard)}"
-    evidence_path = root / f"{path}.sha256.json"
-    if evidence_path.exists() and (root / path).exists() and sidecar.exists():
-        evidence = read_json(evidence_path)
-        whole = evidence["members_sha256"] == plan.members_sha256 and evidence["shard"]["num_bytes"] == (root / path).stat().st_size
-        if whole and evidence.get("sidecar_sha256") == file_sha256(sidecar):
-            return Shard(**evidence["shard"])
+    evidence_path = root / f"shards/{plan.dataset}/{evidence_name(plan.shard)}"
+    if found := _written_before(plan, root / path, sidecar, evidence_path):
+        return found
 
-    rows = pq.read_table(root / plan.members_path)
+    rows = pq.read_table(root / plan.members_path, use_threads=False)
     digest = hashlib.sha256()
     num_bytes = 0
     offsets: list[NDArray[np.int64]] = []
     stored: list[pa.Table] = []
-    with atomic_file(root / path) as file, ThreadPoolExecutor(1) as beside:
-        hashed: Future[None] | None = None
-        for part in _chunks(rows):
-            buffer, places, part = _member_bytes(part, lake_root, plan.reencode)
-            offsets.append(places + num_bytes)
-            stored.append(part)
-            num_bytes += len(buffer)
-            if hashed:
-                hashed.result()
-            hashed = beside.submit(digest.update, buffer)
-            file.write(buffer)
-        if hashed:
-            hashed.result()
+    with atomic_file(root / path, durable=False) as file, ThreadPoolExecutor(1) as beside:
+        before: list[Future[None]] = []
+        for part in _parts(rows):
+            layout, jpegs = _laid_out(part, lake_root, plan.reencode)
+            offsets.append(layout.places + num_bytes)
+            stored.append(layout.rows)
+            os.posix_fallocate(file.fileno(), num_bytes, len(layout.buffer))  # halves the time of writing, and a full disk says so now
+            num_bytes += len(layout.buffer)
+            hashed = []
+            for piece in _filled(layout, jpegs, lake_root):
+                hashed.append(beside.submit(digest.update, piece))
+                file.write(piece)
+            for future in before:  # at most two parts are in memory
+                future.result()
+            before = hashed
         end = end_of_tar(num_bytes)
-        digest.update(end)
+        before.append(beside.submit(digest.update, end))
         file.write(end)
         num_bytes += len(end)
+        file.flush()
+        os.fsync(file.fileno())
+        for future in before:
+            future.result()
     table = pa.concat_tables(stored)
     columns = {name: table[name] for name in SIDECAR_SCHEMA.names if name in table.column_names}
     columns["position"] = pa.array(np.arange(plan.first_position, plan.first_position + plan.num_images))
     columns["byte_offset"] = pa.array(np.concatenate(offsets))
-    write_parquet(sidecar, pa.table({name: columns[name] for name in SIDECAR_SCHEMA.names}, schema=SIDECAR_SCHEMA))
+    write_parquet(sidecar, pa.table({name: columns[name] for name in SIDECAR_SCHEMA.names}, schema=SIDECAR_SCHEMA), durable=False)
     shard = Shard(name=plan.shard, path=path, sha256=digest.hexdigest(), num_bytes=num_bytes, num_images=plan.num_images)
-    write_json(evidence_path, {"members_sha256": plan.members_sha256, "shard": asdict(shard), "sidecar_sha256": file_sha256(sidecar)})
+    evidence = {"members_sha256": plan.members_sha256, "shard": asdict(shard), "sidecar_sha256": file_sha256(sidecar)}
+    write_json(evidence_path, evidence, durable=False)
     return shard
 
 
-def _chunks(rows: pa.Table) -> Iterator[pa.Table]:
-    """Runs of rows whose images make about _CHUNK_BYTES."""
-    part_of_row = np.cumsum(rows["byte_size"].to_numpy()) // _CHUNK_BYTES
-    starts = np.flatnonzero(np.diff(part_of_row, prepend=-1))
-    for start, stop in zip(starts, [*starts[1:], rows.num_rows], strict=True):
-        yield rows.slice(int(start), int(stop - start))
+def _written_before(plan: ShardPlan, tar: Path, sidecar: Path, evidence_path: Path) -> Shard | None:
+    """The shard of this plan that is there already, whole."""
+    if not (evidence_path.exists() and tar.exists() and sidecar.exists()):
+        return None
+    try:
+        evidence = read_json(evidence_path)
+    except ValueError:  # a power cut left it empty
+        return None
+    whole = evidence.get("members_sha256") == plan.members_sha256 and evidence["shard"]["num_bytes"] == tar.stat().st_size
+    return Shard(**evidence["shard"]) if whole and evidence.get("sidecar_sha256") == file_sha256(sidecar) else None
 
 
-def _member_bytes(rows: pa.Table, lake_root: str, reencode: Reencode | None) -> tuple[memoryview, NDArray[np.int64], pa.Table]:
-    """The tar's bytes for these frames, where in them each JPEG starts, and the rows with the sizes of the images as they are stored."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """A part of a tar with all of its bytes but those of the JPEGs."""
+
+    rows: pa.Table
+    """its frames, with the sizes of the images as they are stored"""
+    buffer: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    """of each frame's two members in `buffer`, and where the last one ends"""
+    places: NDArray[np.int64]
+    """of each JPEG in `buffer`"""
+
+
+def _parts(rows: pa.Table) -> Iterator[pa.Table]:
+    """Runs of rows whose images make about _PART_BYTES."""
+    for start, stop in _runs(rows["byte_size"].to_numpy(), _PART_BYTES):
+        yield rows.slice(start, stop - start)
+
+
+def _runs(sizes: NDArray[np.int64], num_bytes: int) -> Iterator[tuple[int, int]]:
+    run_of_row = np.cumsum(sizes) // num_bytes
+    starts = np.flatnonzero(np.diff(run_of_row, prepend=-1)).tolist()
+    yield from zip(starts, [*starts[1:], len(sizes)], strict=True)
+
+
+def _laid_out(rows: pa.Table, lake_root: str, reencode: Reencode | None) -> tuple[_Layout, list[bytes] | None]:
+    """The layout of these frames, and their JPEGs where they are not those of the packs."""
     jpegs: list[bytes] | None = None
-    extras: list[str] = [""] * rows.num_rows
+    extras: list[str] = []
     if reencode:
         rows, jpegs, extras = _made_smaller(rows, lake_root, reencode)
-    texts = [
-        text.encode()
-        for text in (
-            json_members(rows).to_pylist()
-            if not any(extras)
-            else [json_members(rows.slice(row, 1), extra=extra)[0].as_py() for row, extra in enumerate(extras)]
-        )
-    ]
     frame_ids = rows["frame_id"].to_pylist()
     image_sizes = rows["byte_size"].to_numpy()
-    text_sizes = np.array([len(text) for text in texts])
-    image_headers = ustar_headers([f"{frame_id}.jpg" for frame_id in frame_ids], image_sizes)
-    text_headers = ustar_headers([f"{frame_id}.json" for frame_id in frame_ids], text_sizes)
-    lengths = 2 * BLOCK + padded(image_sizes) + padded(text_sizes)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    buffer = np.zeros(starts[-1], np.uint8)
-    view = memoryview(buffer.data)
-    text_starts = starts[:-1] + BLOCK + padded(image_sizes)
-    buffer[starts[:-1, None] + np.arange(BLOCK)] = image_headers
-    buffer[text_starts[:, None] + np.arange(BLOCK)] = text_headers
-    for start, text in zip(text_starts.tolist(), texts, strict=True):
-        view[start + BLOCK : start + BLOCK + len(text)] = text
-    places = starts[:-1] + BLOCK
-    if jpegs is None:
-        _read_jpegs(
-            rows, lake_root, [view[start : start + size] for start, size in zip(places.tolist(), image_sizes.tolist(), strict=True)]
-        )
-    else:
-        for start, jpeg in zip(places.tolist(), jpegs, strict=True):
-            view[start : start + len(jpeg)] = jpeg
-    return view, places, rows
+    texts, text_sizes = text_blocks(json_members(rows, extras=extras or None))
+    image_blocks, num_text_blocks = padded(image_sizes) // BLOCK, padded(text_sizes) // BLOCK
+    starts = np.concatenate([[0], np.cumsum(2 + image_blocks + num_text_blocks)])  # in blocks
+    buffer = np.empty(starts[-1] * BLOCK, np.uint8)
+    blocks = buffer.reshape(-1, BLOCK)
+    text_headers = starts[:-1] + 1 + image_blocks
+    blocks[starts[:-1]] = ustar_headers([f"{frame_id}.jpg" for frame_id in frame_ids], image_sizes)
+    blocks[text_headers - 1] = 0  # the last of each JPEG, which it does not fill
+    blocks[text_headers] = ustar_headers([f"{frame_id}.json" for frame_id in frame_ids], text_sizes)
+    first_of_text = np.cumsum(num_text_blocks) - num_text_blocks
+    blocks[np.repeat(text_headers + 1 - first_of_text, num_text_blocks) + np.arange(len(texts))] = texts
+    return _Layout(rows=rows, buffer=buffer, starts=starts * BLOCK, places=(starts[:-1] + 1) * BLOCK), jpegs
 
 
-def _read_jpegs(rows: pa.Table, lake_root: str, targets: list[memoryview]) -> None:
-    """Read each frame's JPEG out of its pack into its place."""
-    packs: OrderedDict[str, int] = OrderedDict()
-    places = zip(rows["pack_path"].to_pylist(), rows["byte_offset"].to_pylist(), targets, strict=True)
-    try:
+def _filled(layout: _Layout, jpegs: list[bytes] | None, lake_root: str) -> Iterator[memoryview]:
+    """The part's bytes a piece at a time, as soon as the JPEGs are in their places."""
+    view = memoryview(layout.buffer.data)
+    sizes = layout.rows["byte_size"].to_numpy()
+    targets = [view[place : place + size] for place, size in zip(layout.places.tolist(), sizes.tolist(), strict=True)]
+    with _Packs(lake_root) as packs:
+        for start, stop in _runs(np.diff(layout.starts), _PIECE_BYTES):
+            if jpegs is None:
+                packs.read(layout.rows.slice(start, stop - start), targets[start:stop])
+            else:
+                for target, jpeg in zip(targets[start:stop], jpegs[start:stop], strict=True):
+                    target[:] = jpeg
+            yield view[layout.starts[start] : layout.starts[stop]]
+
+
+class _Packs:
+    """Open frame packs; as many as may be open at once."""
+
+    def __init__(self, lake_root: str) -> None:
+        self._root = lake_root
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def __enter__(self) -> _Packs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+
+    def read(self, rows: pa.Table, targets: list[memoryview]) -> None:
+        """Read each frame's JPEG into its place.
+
+        Raises:
+            ValueError: there is none.
+        """
+        opened = self._open
+        places = zip(rows["pack_path"].to_pylist(), rows["byte_offset"].to_pylist(), targets, strict=True)
         for row, (pack_path, byte_offset, target) in enumerate(places):
-            if pack_path not in packs:
-                packs[pack_path] = os.open(os.path.join(lake_root, pack_path), os.O_RDONLY)
-                if len(packs) > _MAX_OPEN_PACKS:
-                    os.close(packs.popitem(last=False)[1])
-            if os.preadv(packs[pack_path], [target], byte_offset) != len(target) or target[:2] != _JPEG_START:
+            descriptor = opened.get(pack_path) or self._open_pack(pack_path)
+            if os.preadv(descriptor, [target], byte_offset) != len(target) or (target[0], target[1]) != _JPEG_START:
                 raise ValueError(
                     f"frame pack {pack_path!r} holds no JPEG of {len(target)} bytes at byte {byte_offset} "
                     f"for frame {rows['frame_id'][row]}; the pack was changed after ingest, so ingest its video again"
                 )
-    finally:
-        for descriptor in packs.values():
-            os.close(descriptor)
+
+    def _open_pack(self, pack_path: str) -> int:
+        if len(self._open) == _MAX_OPEN_PACKS:
+            os.close(self._open.popitem(last=False)[1])
+        self._open[pack_path] = os.open(os.path.join(self._root, pack_path), os.O_RDONLY)
+        return self._open[pack_path]
 
 
 def _made_smaller(rows: pa.Table, lake_root: str, reencode: Reencode) -> tuple[pa.Table, list[bytes], list[str]]:
@@ -172,7 +230,8 @@ def _made_smaller(rows: pa.Table, lake_root: str, reencode: Reencode) -> tuple[p
     A JPEG that OpenCV writes has pixels and nothing else in it.
     """
     originals = [bytearray(size) for size in rows["byte_size"].to_pylist()]
-    _read_jpegs(rows, lake_root, [memoryview(original) for original in originals])
+    with _Packs(lake_root) as packs:
+        packs.read(rows, [memoryview(original) for original in originals])
     images: list[bytes] = []
     sizes: list[tuple[int, int]] = []
     extras: list[str] = []

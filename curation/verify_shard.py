@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.shard_tar import json_members
 from curation.shards import sidecar_name
-from warehouse.store import file_sha256
+from warehouse.store import canonical_json, file_sha256
 
 __all__ = ["ShardCheck", "verify_shard"]
 
@@ -46,10 +48,22 @@ def verify_shard(check: ShardCheck) -> tuple[str, ...]:
         problems.append(f"{check.shard}: has {num_bytes} bytes, the lake says {check.num_bytes}")
     if sha256 != check.sha256:
         problems.append(f"{check.shard}: its SHA-256 is {sha256}, the lake says {check.sha256}")
-    problems += _sidecar_problems(check, wanted)
-    # where the hash is right, the JPEGs are those that were written: then only the rows' places are left to check
-    problems += _member_problems(path, wanted, hashes=sha256 != check.sha256)
-    return tuple(problems)
+    sidecar_problems = _sidecar_problems(check, wanted)
+    problems += sidecar_problems
+    if sha256 == check.sha256:  # the members are those that were written: then only the rows' places are left to check
+        return (*problems, *_member_problems(path, wanted, hashes=False, texts=None))
+    whole_sidecar = check.sidecar_sha256 is not None and not sidecar_problems
+    texts = _texts(Path(check.folder, sidecar_name(check.shard))) if whole_sidecar else None
+    in_members = _member_problems(path, wanted, hashes=True, texts=texts)
+    if not in_members and texts is not None:
+        in_members = [f"{check.shard}: no member differs, so a header was changed, what fills up a block, or what follows the last member"]
+    return (*problems, *in_members)
+
+
+def _texts(sidecar: Path) -> dict[str, bytes]:
+    """What each frame's JSON must say, but for what the making of smaller images adds to it."""
+    rows = pq.read_table(sidecar)
+    return dict(zip(rows["frame_id"].to_pylist(), json_members(rows).cast(pa.binary()).to_pylist(), strict=True))
 
 
 def _sidecar_problems(check: ShardCheck, wanted: pa.Table) -> list[str]:
@@ -72,8 +86,9 @@ def _sidecar_problems(check: ShardCheck, wanted: pa.Table) -> list[str]:
     return problems
 
 
-def _member_problems(path: Path, wanted: pa.Table, *, hashes: bool) -> list[str]:
+def _member_problems(path: Path, wanted: pa.Table, *, hashes: bool, texts: dict[str, bytes] | None) -> list[str]:
     found: dict[str, tuple[int, int, str]] = {}
+    changed_texts: set[str] = set()
     problems = []
     try:
         with tarfile.open(path, "r:", ignore_zeros=False) as tar, path.open("rb") as file:
@@ -81,6 +96,10 @@ def _member_problems(path: Path, wanted: pa.Table, *, hashes: bool) -> list[str]
                 if member.name in found:
                     problems.append(f"member {member.name} is there twice")
                 found[member.name] = (member.offset_data, member.size, _sha256(file, member) if hashes else "")
+                if texts is not None and member.name.endswith(".json"):
+                    file.seek(member.offset_data)
+                    if not _says(file.read(member.size), texts.get(member.name.removesuffix(".json"), b"")):
+                        changed_texts.add(member.name)
     except tarfile.TarError as error:
         problems.append(f"is no whole tar ({error})")
     names = set()
@@ -88,6 +107,8 @@ def _member_problems(path: Path, wanted: pa.Table, *, hashes: bool) -> list[str]
         image, text = f"{row['frame_id']}.jpg", f"{row['frame_id']}.json"
         names |= {image, text}
         problems += [f"member {name} is missing" for name in (image, text) if name not in found]
+        if text in changed_texts:
+            problems.append(f"member {text} is not what the sidecar says of the frame: its bytes were changed")
         if image not in found:
             continue
         offset, size, sha256 = found[image]
@@ -103,3 +124,16 @@ def _member_problems(path: Path, wanted: pa.Table, *, hashes: bool) -> list[str]
 def _sha256(file: IO[bytes], member: tarfile.TarInfo) -> str:
     file.seek(member.offset_data)
     return hashlib.sha256(file.read(member.size)).hexdigest()
+
+
+def _says(text: bytes, wanted: bytes) -> bool:
+    if text == wanted:
+        return True
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return False
+    if not isinstance(said, dict) or canonical_json(said).encode() != text:
+        return False
+    known = {key: value for key, value in said.items() if key not in ("jpeg_quality", "original_size")}
+    return canonical_json(known).encode() == wanted

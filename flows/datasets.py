@@ -10,6 +10,7 @@ from curation.dataset_folder import SUMS, read_sums
 from curation.export_metadata import write_metadata
 from curation.export_shard import ExportFormat, ShardExport, export_shard
 from curation.shards import sidecar_name
+from curation.verify_folder import folder_problems
 from curation.verify_shard import ShardCheck, verify_shard
 from flows.audit import audit_sentence
 from flows.cards import make_cards
@@ -19,7 +20,7 @@ from warehouse.audits import datasets_with_removed
 from warehouse.dataset_list import dataset_row, shard_settings
 from warehouse.lake import Lake, LakeError
 from warehouse.queries import dataset_named, export_shard_rows
-from warehouse.store import file_sha256, read_json
+from warehouse.store import file_sha256
 
 __all__ = ["export_dataset", "verify_dataset"]
 
@@ -32,30 +33,10 @@ def verify_dataset(lake: Lake, runner: Runner, name: str) -> tuple[str, ...]:
     """
     dataset = dataset_named(lake, name)
     folder = lake.root / dataset.path
-    sums = read_sums(folder)
     if not (folder / "dataset.json").is_file():
         return (f"{dataset.path}/dataset.json: the file is missing",)
-    problems = []
-    described = read_json(folder / "dataset.json")
-    if described["dataset_id"] != dataset.dataset_id:
-        problems.append(f"dataset.json: says {described['dataset_id']}, the lake says {dataset.dataset_id}")
-    if not sums:
-        problems.append(f"{SUMS}: the file is missing, so sidecars and cards cannot be checked")
-    shards = {shard.name for shard in dataset.shards}
-    sidecars = {sidecar_name(shard) for shard in shards}
-    problems += [f"{tar.name}: does not belong to the dataset" for tar in sorted(folder.glob("*.tar")) if tar.name not in shards]
-    for file_name, digest in sums.items():
-        if file_name in shards | sidecars:
-            continue
-        if not (folder / file_name).is_file():
-            problems.append(f"{file_name}: the file is missing")
-        elif (found := file_sha256(folder / file_name)) != digest:
-            problems.append(f"{file_name}: its SHA-256 is {found}, {SUMS} says {digest}")
-    problems += [
-        f"{shard.name}: {SUMS} says {sums.get(shard.name)}, the lake {shard.sha256}"
-        for shard in dataset.shards
-        if sums and sums.get(shard.name) != shard.sha256
-    ]
+    sums = read_sums(folder)
+    problems = folder_problems(folder, dataset)
     with tempfile.TemporaryDirectory() as work:
         parts = export_shard_rows(lake, dataset, Path(work, "rows"))
         checks = [
@@ -110,8 +91,7 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
     results = successes(runner.map(export_shard, exports), stage="export")
     num_images = sum(track(results, description="export shards", total=len(exports)))
     row = dataset_row(lake, name)
-    patterns = {"imagefolder": "**/*.jpg", "parquet": "data/train-*.parquet", "hf": "data/*.tar"}
-    cards = make_cards(lake, dataset, made_from=row, settings=shard_settings(lake, name), folder="data/", data_files=patterns[format])
+    cards = make_cards(lake, dataset, made_from=row, settings=shard_settings(lake, name), form=format)
     (partial / "README.md").write_text(cards["README.md"])
     if format == "imagefolder":
         num_images = write_metadata(folder, [shard.name for shard in dataset.shards], partial / "metadata.csv")

@@ -4,49 +4,61 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from warehouse.dataset_facts import DatasetFacts, MixRow
 from warehouse.records import Dataset
 
-__all__ = ["dataset_card", "privacy_statement"]
+__all__ = ["DataForm", "dataset_card", "privacy_statement"]
+
+DataForm = Literal["shards", "hf", "parquet", "imagefolder"]
+
+_DATA_FILES: dict[DataForm, str] = {
+    "shards": "*.tar",
+    "hf": "data/*.tar",
+    "parquet": "data/train-*.parquet",
+    "imagefolder": "**/*.jpg",
+}
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 _PRIVATE_SETTINGS = ("after", "frames", "previous")
 """bookkeeping of a run's identity, nothing that says how its data came about"""
 
 
-def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str, Any], data_files: str) -> str:
+def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str, Any], form: DataForm) -> str:
     """The text of README.md.
 
     Args:
         dataset: what it is about.
         facts: what the lake knows of it.
         settings: of the sharding.
-        data_files: glob of the data beside the card.
+        form: of the data beside the card.
     """
     num_bytes = sum(shard.num_bytes for shard in dataset.shards)
+    tars = f"{len(dataset.shards):,} WebDataset tars, {num_bytes / 1e9:.3f} GB"
+    in_tars, num_images = form in ("shards", "hf"), facts.num_frames if form == "imagefolder" else dataset.num_images
     stages = [*facts.stages, ("shard", "", "", dict(settings))]
     lines = [
-        *_front_matter(dataset, data_files),
+        *_front_matter(dataset, form),
         f"# {dataset.name}",
         "",
-        f"{dataset.num_images:,} images of gastrointestinal endoscopy from {facts.num_videos:,} videos, for self-supervised pretraining: "
-        f"{len(dataset.shards):,} WebDataset tars, {num_bytes / 1e9:.3f} GB. Made by EndoForge.",
+        f"{num_images:,} images of gastrointestinal endoscopy from {facts.num_videos:,} videos, for self-supervised pretraining: "
+        f"{_what_is_there(form, tars, len(dataset.shards))}. Made by EndoForge.",
         "",
-        f"Content id `{dataset.dataset_id}` (SHA-256 over the tars' hashes in order). `sha256sum -c SHA256SUMS` checks every file.",
+        f"Content id `{dataset.dataset_id}` (SHA-256 over the hashes of the {'' if in_tars else 'original '}tars in order). "
+        "`sha256sum -c SHA256SUMS` checks every file.",
         "",
         "## Counts",
         "",
         *_table(
             ("what", "number"),
             [
-                ("images in the tars", f"{dataset.num_images:,}"),
+                ("images in the tars" if in_tars else "images in the original tars", f"{dataset.num_images:,}"),
                 ("different frames", f"{facts.num_frames:,}"),
                 ("videos", f"{facts.num_videos:,}"),
                 ("known patients", f"{facts.num_patients:,}"),
                 ("frames whose patient is not known", f"{facts.num_images_without_patient:,}"),
-                ("bytes", f"{num_bytes:,}"),
+                ("bytes of the tars" if in_tars else "bytes of the original tars", f"{num_bytes:,}"),
             ],
         ),
         "## Funnel",
@@ -84,6 +96,16 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _what_is_there(form: DataForm, tars: str, num_files: int) -> str:
+    match form:
+        case "shards" | "hf":
+            return tars
+        case "parquet":
+            return f"{num_files:,} Parquet files with the JPEGs and what is known of each, exported from {tars}"
+        case "imagefolder":
+            return f"JPEG files in a folder for each cluster, and `metadata.csv` of what is known of each, exported from {tars}"
+
+
 def privacy_statement(facts: DatasetFacts) -> str:
     """What was done so that nobody is recognised, and what was not."""
     said = [
@@ -113,7 +135,7 @@ def privacy_statement(facts: DatasetFacts) -> str:
     return " ".join([*said, "This is the state when the card was written."])
 
 
-def _front_matter(dataset: Dataset, data_files: str) -> list[str]:
+def _front_matter(dataset: Dataset, form: DataForm) -> list[str]:
     size = next((name for limit, name in _SIZES if dataset.num_images < limit), "10M<n<100M" if dataset.num_images < 10**8 else "100M<n<1B")
     return [
         "---",
@@ -126,7 +148,7 @@ def _front_matter(dataset: Dataset, data_files: str) -> list[str]:
         "- medical",
         "- endoscopy",
         "- gastroenterology",
-        "- webdataset",
+        *(["- webdataset"] if form in ("shards", "hf") else []),
         "- endoforge",
         "size_categories:",
         f"- {size}",
@@ -134,7 +156,7 @@ def _front_matter(dataset: Dataset, data_files: str) -> list[str]:
         "- config_name: default",
         "  data_files:",
         "  - split: train",
-        f"    path: {json.dumps(data_files)}",
+        f"    path: {json.dumps(_DATA_FILES[form])}",
         "---",
         "",
     ]

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +23,7 @@ __all__ = [
     "canonical_json",
     "content_id",
     "file_sha256",
+    "flush_files",
     "is_whole_parquet",
     "read_json",
     "remove_abandoned",
@@ -54,7 +55,7 @@ def atomic_file(path: Path, mode: str = "wb", *, durable: bool = True) -> Iterat
         os.chmod(name, 0o644)  # mkstemp makes it private; a lake is shared by its group's rules
         os.replace(name, path)
         if durable:
-            _sync_directory(path.parent)
+            _sync(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -80,8 +81,14 @@ def remove_abandoned(folder: Path, *, older_than_s: float) -> int:
     return num_removed
 
 
-def _sync_directory(path: Path) -> None:
-    """Make a rename durable: without this a power cut can undo it."""
+def flush_files(paths: Sequence[Path]) -> None:
+    """Make files that were written without `durable` outlive a power cut, and their names too: one flush of each folder serves them all."""
+    for path in [*paths, *dict.fromkeys(path.parent for path in paths)]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Of a folder this makes renames durable: without it a power cut can undo them."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,13 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from curation.dataset_folder import finish_dataset, read_sums
 from curation.pack import write_pack
 from curation.shard_plan import MEMBER_SCHEMA, Reencode, Remainder, ShardPlan, plan_shards
-from curation.shard_tar import ustar_headers
-from curation.shards import write_shard
+from curation.shard_tar import text_blocks, ustar_headers
+from curation.shards import sidecar_name, write_shard
+from curation.verify_folder import folder_problems
 from curation.verify_shard import ShardCheck, verify_shard
 from warehouse.records import Dataset, Shard
 
@@ -302,7 +305,95 @@ def test_sums_are_those_that_sha256sum_takes(tmp_path: Path) -> None:
     dataset, shards = make(tmp_path, lake_with_frames(tmp_path))
     done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path / dataset.path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert len(done.stdout.splitlines()) == 2 * len(shards) + 2
+    assert len(done.stdout.splitlines()) == 3 * len(shards) + 2
+
+
+def changed_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_verifying_names_each_changed_file_of_the_folder(tmp_path: Path) -> None:
+    dataset, _ = make(tmp_path, lake_with_frames(tmp_path))
+    folder = tmp_path / dataset.path
+    whole = contents(folder)
+    assert folder_problems(folder, dataset) == []
+    for name in sorted(
+        whole.keys() - {"SHA256SUMS"} - {name for shard in dataset.shards for name in (shard.name, sidecar_name(shard.name))}
+    ):
+        for spoiled in (whole[name].replace(b'"', b"'", 1), b"", None):
+            if spoiled is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_bytes(spoiled + b" ")
+            assert {problem.split(":")[0] for problem in folder_problems(folder, dataset)} == {name}
+            (folder / name).write_bytes(whole[name])
+    for key, value in {"dataset_id": "0" * 64, "num_images": 20, "plan_id": "1" * 64, "shards": [], "note": "x", "version": 7}.items():
+        changed_json(folder / "dataset.json", **{key: value})
+        (problem,) = folder_problems(folder, dataset)
+        assert problem.startswith("dataset.json: ")
+        assert key in problem or str(value) in problem
+        (folder / "dataset.json").write_bytes(whole["dataset.json"])
+    (folder / "SHA256SUMS").write_bytes(whole["SHA256SUMS"].replace(b"index.json", b"other.json"))
+    assert [problem.split(":")[0] for problem in folder_problems(folder, dataset)] == ["index.json", "other.json", "SHA256SUMS"]
+    (folder / "SHA256SUMS").write_bytes(whole["SHA256SUMS"])
+    (folder / "notes.txt").write_text("")
+    assert folder_problems(folder, dataset) == ["notes.txt: does not belong to the dataset"]
+
+
+def test_the_evidence_of_a_dataset_made_before_it_was_in_the_sums_is_compared_with_the_lake(tmp_path: Path) -> None:
+    dataset, _ = make(tmp_path, lake_with_frames(tmp_path))
+    folder = tmp_path / dataset.path
+    sums = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (folder / "SHA256SUMS").write_text("".join(line for line in sums if ".sha256.json" not in line))
+    described = json.loads((folder / "dataset.json").read_text())
+    del described["sums_sha256"]
+    (folder / "dataset.json").write_text(json.dumps(described))
+    assert folder_problems(folder, dataset) == []
+    evidence = folder / "colon-000002.tar.sha256.json"
+    changed_json(evidence, sidecar_sha256="0" * 64)
+    (problem,) = folder_problems(folder, dataset)
+    assert problem.startswith("colon-000002.tar.sha256.json: its sidecar_sha256 is '000")
+    evidence.unlink()
+    assert folder_problems(folder, dataset) == ["colon-000002.tar.sha256.json: the file is missing"]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"members_sha', b"\0" * 300, b"{}"])
+def test_evidence_that_a_power_cut_spoiled_is_written_again(tmp_path: Path, left: bytes) -> None:
+    members = lake_with_frames(tmp_path)
+    dataset, _ = make(tmp_path, members)
+    whole = contents(tmp_path / dataset.path)
+    (tmp_path / dataset.path / "colon-000001.tar.sha256.json").write_bytes(left)
+    (tmp_path / dataset.path / "dataset.json").unlink()
+    make(tmp_path, members)
+    assert contents(tmp_path / dataset.path) == whole
+
+
+def test_a_shard_of_many_packs_and_more_than_is_laid_out_at_once(tmp_path: Path) -> None:
+    members = lake_with_frames(tmp_path, num_videos=1, frames_per_video=1)
+    rng = np.random.default_rng(0)
+    images = {f"v{video}": b"\xff\xd8" + rng.bytes(size) for video, size in enumerate([7_000_000, 40_000_000, *[600] * 140])}
+    rows = []
+    for name, image in images.items():
+        (entry,) = write_pack(tmp_path / f"frames/{name}.tar", [(name, image)]).entries
+        place = {"pack_path": f"frames/{name}.tar", "byte_offset": entry.byte_offset, "byte_size": entry.byte_size}
+        rows.append({**members.to_pylist()[0], "frame_id": name, **place})
+    dataset, _ = make(tmp_path, pa.Table.from_pylist(rows, schema=MEMBER_SCHEMA), per_shard=71)
+    found: dict[str, bytes] = {}
+    for tar in dataset.shards:
+        data = (tmp_path / tar.path).read_bytes()
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (tar.sha256, tar.num_bytes)
+        with tarfile.open(tmp_path / tar.path) as opened:
+            found |= {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]
+    assert {name: found[f"{name}.jpg"] for name in images} == images
+    assert {json.loads(found[f"{name}.json"])["frame_id"] for name in images} == set(images)
+
+
+@given(st.lists(st.text("ab\u00e9", min_size=1, max_size=1300), min_size=1, max_size=8))
+def test_texts_fill_whole_blocks(texts: list[str]) -> None:
+    blocks, sizes = text_blocks(pa.array(texts))
+    encoded = [text.encode() for text in texts]
+    assert sizes.tolist() == [len(text) for text in encoded]
+    assert blocks.tobytes() == b"".join(text + bytes(-len(text) % 512) for text in encoded)
 
 
 def test_verifying_names_what_is_wrong(tmp_path: Path) -> None:
@@ -330,6 +421,14 @@ def test_verifying_names_what_is_wrong(tmp_path: Path) -> None:
     assert "its SHA-256 is" in hash_problem
     name = f"{rows[2]['frame_id']}.jpg"
     assert member_problem == f"colon-000000.tar: member {name} is not the frame that the lake knows: its bytes were changed"
+    broken = bytearray(whole)
+    broken[whole.index(b'"crop":[1,', rows[3]["byte_offset"]) + 8] = ord("9")
+    tar.write_bytes(broken)
+    text = f"{rows[3]['frame_id']}.json"
+    said = f"colon-000000.tar: member {text} is not what the sidecar says of the frame: its bytes were changed"
+    assert verify_shard(check)[1:] == (said,)
+    tar.write_bytes(whole[:-1] + b"x")
+    assert "no member differs" in verify_shard(check)[1]
     start = rows[2]["byte_offset"] - 512
     tar.write_bytes(whole[:start] + whole[start + 512 + -(-rows[2]["byte_size"] // 512) * 512 :])
     assert f"colon-000000.tar: member {name} is missing" in verify_shard(check)

@@ -86,6 +86,17 @@ def test_a_dataset_is_verified_compared_and_exported(reference: Path, tmp_path: 
     table = pq.read_table(tmp_path / "parquet" / "data")
     images = list((tmp_path / "imagefolder").rglob("*.jpg"))
     assert {image["path"]: image["bytes"] for image in table["image"].to_pylist()} == {path.name: path.read_bytes() for path in images}
+    said_of = {form: (tmp_path / form / "README.md").read_text() for form in ("hf", "parquet", "imagefolder")}
+    assert ["\n- webdataset\n" in said for said in said_of.values()] == [True, False, False]
+    assert " Parquet files with the JPEGs" in said_of["parquet"]
+    assert "JPEG files in a folder for each cluster" in said_of["imagefolder"]
+    capsys.readouterr()
+    evidence = next((lake / "shards" / "set").glob("*.tar.sha256.json"))
+    whole = evidence.read_bytes()
+    evidence.write_bytes(whole.replace(b'"num_images":', b'"num_images":1'))
+    assert main(["verify", "set", "--lake", str(lake), "--runner", "serial"]) == 1
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [evidence.name]
+    evidence.write_bytes(whole)
     tar = next((lake / "shards" / "set").glob("*.tar"))
     data = bytearray(tar.read_bytes())
     data[600] ^= 1
