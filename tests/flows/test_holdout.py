@@ -67,6 +67,23 @@ def test_a_copy_of_a_frame_takes_its_video_along_and_is_recorded(lake: Path, tmp
     assert "2 pictures held out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_ray_finds_the_same(lake: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    shutil.copy(lake.parent / "archive" / "one.mp4", tmp_path / "videos" / "any.mp4")
+    with (tmp_path / "videos" / "any.mp4").open("ab") as film:  # another file by its hash, so its frames have to be found
+        film.write(b"\0\0\0\x08free")
+    found = []
+    for runner in ("serial", "ray"):
+        copy = Path(shutil.copytree(lake, tmp_path / runner))
+        options = ("--name", "set", "--size", "10", "--runner", runner, "--workers", "2")
+        assert main(["curate", "--lake", str(copy), *options, "--holdout", str(tmp_path / "videos"), "--holdout-scope", "frame"]) == 0
+        with open_lake(copy, read_only=True) as opened:
+            found.append([opened.rows(f"FROM {table} ORDER BY ALL") for table in ("holdout", "similarities", "selections")])
+    assert found[0] == found[1]
+    assert any(row["correlation"] is not None for row in found[0][0])
+
+
 def test_naming_nothing_changes_nothing(lake: Path) -> None:
     assert curate(lake, "all") == 0
     with open_lake(lake, read_only=True) as opened:

@@ -66,7 +66,9 @@ def wait_until(holds: object, *, seconds: float) -> None:
     raise AssertionError(f"nothing happened in {seconds} s")
 
 
-def test_the_nightly_deployment_runs_when_the_server_is_asked(server: dict[str, str], tmp_path: Path) -> None:
+def test_the_nightly_deployment_runs_when_the_server_is_asked_and_takes_in_what_a_second_night_brings(
+    server: dict[str, str], tmp_path: Path
+) -> None:
     archive = make_archive(tmp_path / "archive", names=("a.mp4", "b.mp4"))
     lake = tmp_path / "lake"
 
@@ -83,8 +85,6 @@ def test_the_nightly_deployment_runs_when_the_server_is_asked(server: dict[str, 
             "0 1 * * *",
             "0 6 * * 6",
         ]
-        parameters = {"videos": [str(archive)], "lake": str(lake), "size": 4, "runner": "serial"}
-        started = client.create_flow_run_from_deployment(nightly.id, parameters=parameters)
         worker = subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", "endoforge"],
             env=server,
@@ -93,20 +93,41 @@ def test_the_nightly_deployment_runs_when_the_server_is_asked(server: dict[str, 
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
+
+        def night(**more: object) -> str:
+            parameters = {"videos": [str(archive)], "lake": str(lake), "size": 4, "runner": "serial", **more}
+            started = client.create_flow_run_from_deployment(nightly.id, parameters=parameters)
             wait_until(lambda: (state := client.read_flow_run(started.id).state) is not None and state.is_final(), seconds=300)
+            ended = client.read_flow_run(started.id)
+            assert ended.state is not None
+            assert ended.state.is_completed(), (tmp_path / "worker.log").read_text()
+            return str(started.id)
+
+        try:
+            first = night()
+            make_archive(tmp_path / "more", names=("a.mp4", "b.mp4", "c.mp4"))
+            (tmp_path / "more" / "c.mp4").rename(archive / "c.mp4")
+            (tmp_path / "held.csv").write_text("video\na.mp4\n")
+            devices = {"blur_percentile": 20, "blur_cap": 1e6, "min_device_frames": 2}
+            second = night(holdout=[str(tmp_path / "held.csv")], devices=devices)
         finally:
             stop(worker)
-        ended = client.read_flow_run(started.id)
-        assert ended.state is not None
-        assert ended.state.is_completed(), (tmp_path / "worker.log").read_text()
         artifacts = client.request("POST", "/artifacts/filter", json={"artifacts": {"key": {"any_": ["frame-funnel"]}}}).json()
-    assert len(artifacts) == 1
+    assert len(artifacts) == 2
     with open_lake(lake, read_only=True) as opened:
-        (dataset,) = opened.rows("SELECT name, num_images FROM datasets")
-        assert dataset["num_images"] == 4
-        assert str(dataset["name"]).startswith("nightly-")
-        assert opened.rows("SELECT DISTINCT prefect_flow_run_id AS id FROM runs") == [{"id": str(started.id)}]
+        datasets = opened.rows("SELECT d.name, d.num_images, r.prefect_flow_run_id AS id FROM datasets d JOIN runs r USING (run_id)")
+        assert sorted(row["id"] for row in datasets) == sorted([first, second])
+        assert [row["num_images"] for row in datasets] == [4, 4]
+        assert all(str(row["name"]).startswith("nightly-") for row in datasets)
+        stages = {str(row["stage"]) for row in opened.rows("SELECT stage FROM runs WHERE prefect_flow_run_id = $1", [second])}
+        assert {"ingest", "requalify", "embed", "holdout", "similarity", "dedup", "select", "shard"} <= stages
+        assert stages & {"place", "cluster"}
+        assert opened.rows("SELECT status FROM runs WHERE status <> 'complete'") == []
+        of_first = "SELECT count(*) AS n FROM datasets d JOIN shard_frames USING (dataset_id) JOIN frames USING (frame_id)"
+        held = "JOIN current_videos v USING (video_id) JOIN runs r ON r.run_id = d.run_id WHERE v.uri LIKE '%/a.mp4'"
+        (kept,) = opened.rows(f"{of_first} {held} AND r.prefect_flow_run_id = $1", [second])
+        assert kept["n"] == 0
+        assert opened.rows("SELECT count(*) AS n FROM requalified WHERE NOT keep AND drop_reason = 'blurred'") != [{"n": 0}]
 
 
 def test_prefect_yaml_names_flows_that_exist() -> None:
