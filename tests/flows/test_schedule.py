@@ -95,7 +95,7 @@ def test_the_nightly_deployment_runs_when_the_server_is_asked_and_takes_in_what_
         )
 
         def night(**more: object) -> str:
-            parameters = {"videos": [str(archive)], "lake": str(lake), "size": 4, "runner": "serial", **more}
+            parameters = {"videos": [str(archive)], "lake": str(lake), "size": 2, "runner": "serial", **more}
             started = client.create_flow_run_from_deployment(nightly.id, parameters=parameters)
             wait_until(lambda: (state := client.read_flow_run(started.id).state) is not None and state.is_final(), seconds=300)
             ended = client.read_flow_run(started.id)
@@ -108,7 +108,7 @@ def test_the_nightly_deployment_runs_when_the_server_is_asked_and_takes_in_what_
             make_archive(tmp_path / "more", names=("a.mp4", "b.mp4", "c.mp4"))
             (tmp_path / "more" / "c.mp4").rename(archive / "c.mp4")
             (tmp_path / "held.csv").write_text("video\na.mp4\n")
-            devices = {"blur_percentile": 20, "blur_cap": 1e6, "min_device_frames": 2}
+            devices = {"blur_percentile": 40, "blur_cap": 1e6, "min_device_frames": 2}
             second = night(holdout=[str(tmp_path / "held.csv")], devices=devices)
         finally:
             stop(worker)
@@ -117,7 +117,7 @@ def test_the_nightly_deployment_runs_when_the_server_is_asked_and_takes_in_what_
     with open_lake(lake, read_only=True) as opened:
         datasets = opened.rows("SELECT d.name, d.num_images, r.prefect_flow_run_id AS id FROM datasets d JOIN runs r USING (run_id)")
         assert sorted(row["id"] for row in datasets) == sorted([first, second])
-        assert [row["num_images"] for row in datasets] == [4, 4]
+        assert [row["num_images"] for row in datasets] == [2, 2]
         assert all(str(row["name"]).startswith("nightly-") for row in datasets)
         stages = {str(row["stage"]) for row in opened.rows("SELECT stage FROM runs WHERE prefect_flow_run_id = $1", [second])}
         assert {"ingest", "requalify", "embed", "holdout", "similarity", "dedup", "select", "shard"} <= stages
