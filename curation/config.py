@@ -109,7 +109,8 @@ class IngestConfig(FrameThresholds):
     """auto: PyAV where it can leave out frames that no sample needs, with all, thorough, or a large file, else decord; decord: for every
     file that it can be trusted with, else PyAV; pyav: only that"""
     thorough: bool = False
-    """decode every frame, also those that no sample needs, so that damage is found and a video flagged partial wherever it is damaged"""
+    """decode every frame (with keyframes, every keyframe), also those that no sample needs, so that damage is found and a video flagged
+    partial wherever it is damaged; always by PyAV"""
     max_side: int = 512
     """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
     jpeg_quality: int = 90

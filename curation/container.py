@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.video.stream import VideoStream
+
+from curation.entry_points import is_entry_point
 
 __all__ = ["PacketIndex", "UnreadableVideo", "VideoProbe", "index_packets", "is_unindexed", "opened", "probe"]
 
@@ -61,7 +62,7 @@ class PacketIndex:
     is_key: np.ndarray
     """[num_packets] bool in decoding order"""
     is_entry: npt.NDArray[np.bool_]
-    """[num_packets] bool in decoding order: keyframes after which nothing is predicted from what came before them"""
+    """[num_packets] bool in decoding order: keyframes that are confirmed by their own bytes, see `curation.entry_points`"""
     has_damage: bool
     """some packet has no timestamp or is flagged corrupt"""
     has_hidden: bool
@@ -118,7 +119,7 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
                 if packet.pts is not None and not packet.is_discard:
                     pts.append(packet.pts)
                     is_key.append(packet.is_keyframe)
-                    is_entry.append(packet.is_keyframe and (codec != "h264" or _has_instant_refresh(packet, extradata)))
+                    is_entry.append(packet.is_keyframe and is_entry_point(codec, bytes(packet), extradata))
         except FFmpegError as failure:
             error = failure.strerror or str(failure)  # the whole message holds the path, which may be a temporary one
         time_base = stream.time_base or Fraction(1, 1_000_000)
@@ -131,22 +132,6 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
         has_hidden=has_hidden,
         error=error,
     )
-
-
-def _has_instant_refresh(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
-    """Whether an H.264 keyframe forgets all before it (ITU-T H.264, 7.4.1.2.4: unit type 5 where others have 1).
-
-    Containers also call keyframes those pictures from which a decoder recovers bit by bit (periodic intra refresh).
-    """
-    content = bytes(packet)
-    if extradata and extradata[0] == 1:  # avcC (ISO/IEC 14496-15): every unit comes with its length
-        size, place, kinds = (extradata[4] & 3) + 1, 0, []
-        while place + size < len(content):
-            kinds.append(content[place + size] & 31)
-            place += size + int.from_bytes(content[place : place + size])
-    else:
-        kinds = [unit[0] & 31 for unit in content.split(b"\0\0\1")[1:] if unit]
-    return next((kind == 5 for kind in kinds if 1 <= kind <= 5), False)
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     """SHA-256 by file name, as SHA256SUMS says; empty where there is none."""
     if not (folder / SUMS).exists():
         return {}
-    lines = (folder / SUMS).read_text().splitlines()
+    lines = (folder / SUMS).read_text(errors="replace").splitlines()
     return {file_name: digest for digest, _, file_name in (line.partition("  ") for line in lines)}
 
 

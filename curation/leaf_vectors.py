@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,8 @@ def vectors_by_leaf(
         return
     sizes = np.bincount(leaf)
     group_of = ((np.cumsum(sizes) - sizes) * dim // _HELD_VALUES).astype(np.int32)[leaf]
+    for left in near.glob("by-leaf-*"):  # by a kill
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix="by-leaf-", dir=near) as folder:
         pieces = vectors_in_order(frames, parts, lake_root=lake_root)
         yield _ByGroup(grouped(pieces, group_of, num_groups=int(group_of.max()) + 1, folder=Path(folder), dim=dim), group_of)

@@ -78,6 +78,7 @@ def sample_with_pyav(
     previous, last_slot, num_seen = -1, -1, 0
     size: tuple[int, int] | None = None
     num_backward = num_resized = 0
+    lacks_neighbours = False
     with opened(path) as (container, stream):
         time_base = stream.time_base or Fraction(1, 1_000_000)
         frame_ticks = _ticks_per_frame(stream, time_base)
@@ -92,6 +93,7 @@ def sample_with_pyav(
         ):
             report.num_frames_decoded += 1
             missing.discard(frame.pts)
+            lacks_neighbours |= wanted is not None and frame.interlaced_frame
             report.num_frames_corrupt += is_corrupt
             size = size or (frame.width, frame.height)
             num_resized += (frame.width, frame.height) != size
@@ -125,7 +127,7 @@ def sample_with_pyav(
         report.problems.append(f"{report.num_frames_corrupt} of {num_seen} frames are damaged or predicted from damaged ones")
     if damage.messages:
         report.problems.append("the decoder logged: " + "; ".join(damage.messages))
-    report.is_incomplete = wanted is not None and bool(report.problems)
+    report.is_incomplete = wanted is not None and (bool(report.problems) or lacks_neighbours)
 
 
 class _DamageMap:
@@ -204,10 +206,15 @@ def _decoded(
             packet: Packet[VideoStream] | None = None
             frames: list[VideoFrame] = []
             failures: list[str] = []
+            is_flagged = False
             with av.logging.Capture() as log:
                 try:
-                    packet = next((packet for packet in packets if not _is_passed_over(packet, keyframes, past if wanted else ())), None)
+                    packet = next(packets, None)
+                    while packet is not None and _is_passed_over(packet, keyframes, past if wanted else ()):
+                        is_flagged |= packet.is_corrupt
+                        packet = next(packets, None)
                     if packet is not None:
+                        is_flagged |= packet.is_corrupt
                         if packet.size:
                             damage.enter(packet)
                         if wanted is not None:
@@ -218,7 +225,7 @@ def _decoded(
                 except FFmpegError as failure:
                     failures.append(log_line(str(failure.strerror)))
             failures += [log_line(message) for level, _, message in log if level <= av.logging.ERROR]
-            if failures or (packet is not None and packet.is_corrupt):
+            if failures or is_flagged:
                 damage.log(failures or ["a packet is flagged corrupt"])
             if wanted is not None and (failures or any(frame.interlaced_frame for frame in frames)):
                 wanted = None

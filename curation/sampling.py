@@ -83,7 +83,8 @@ class DecodeReport:
     """frames passed, whether decoded or skipped on the way to a later sample's keyframe"""
     num_frames_corrupt: int = 0
     is_incomplete: bool = False
-    """something is wrong, and some frames were left out, in which more may be: decode again, thoroughly"""
+    """some frames were left out, and something is wrong, so that in them more may be, or they are neighbours of interlaced samples: decode
+    again, thoroughly"""
     problems: list[str] = field(default_factory=list)
     """what was wrong, in sentences; empty for a sound video"""
 

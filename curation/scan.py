@@ -85,9 +85,9 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
         index = index_packets(path, max_packets=config.max_frames)
         survey = survey_video(path, header, config)
         sampling = choose_sampling(config, index)
-        decoder = config.decoder
+        decoder = "pyav" if config.thorough else config.decoder
         if decoder == "auto":
-            decoder = "pyav" if config.thorough else choose_decoder(header.codec, os.path.getsize(path), sampling, index)
+            decoder = choose_decoder(header.codec, os.path.getsize(path), sampling, index)
         try:
             scan = _scan_with(decoder, path, header, survey, config, spool, index, sampling, thorough=config.thorough)
             if not scan.report.is_incomplete:

@@ -164,9 +164,12 @@ def collect_similarities(candidates: Path, *, folder: Path, cosines: Sequence[st
     copy_of[ranked[is_copy]] = staged["original"][is_copy]
 
     nearest, similarity = np.full(num_frames, -1, np.int64), np.full(num_frames, -1, np.float32)
-    found = [np.load(folder / name) for name in cosines]
-    nearest[staged["members"]] = np.concatenate([part["nearest"] for part in found])
-    similarity[staged["members"]] = np.concatenate([part["similarity"] for part in found])
+    start = 0
+    for name in cosines:
+        with np.load(folder / name) as part:  # closed at once: there are more of them than files may be open
+            rows = staged["members"][start : start + len(part["nearest"])]
+            nearest[rows], similarity[rows] = part["nearest"], part["similarity"]
+            start += len(rows)
 
     holder, hash_rank = np.load(folder / "holder.npy"), np.load(folder / "hash_rank.npy")
     bits, place = unpacked(merged([np.load(folder / name) for name in tables], len(holder)))

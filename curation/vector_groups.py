@@ -115,8 +115,11 @@ def _block_file(folder: Path, number: int) -> Path:
 
 
 def _is_whole(path: Path, num_rows: int, vectors: VectorFile) -> bool:
-    """A power cut can leave a file empty that a kill cannot."""
+    """A power cut can leave a file empty, or full of zeros, that a kill cannot."""
     if not path.exists() or path.stat().st_size < num_rows * vectors.dim * vectors.dtype.itemsize:
         return False
-    found = open_vectors(path)
+    try:
+        found = open_vectors(path)
+    except (ValueError, EOFError):
+        return False
     return (found.num_rows, found.dim, found.dtype) == (num_rows, vectors.dim, vectors.dtype)

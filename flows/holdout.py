@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from curation.config import EmbedConfig
 from curation.curate_config import HoldoutConfig
+from curation.embed import EMBED_VERSION
 from curation.encoder import load_encoder
 from curation.holdout_find import HOLDOUT_VERSION, find_copies
 from curation.holdout_list import HoldoutError, HoldoutList, read_holdout
@@ -44,6 +45,7 @@ def plan_holdout(lake: Lake, *, encoder_id: str, config: HoldoutConfig, seed: in
         **{name: value for name, value in asdict(config).items() if name != "holdout"},
         "seed": seed,
         "encoder_id": encoder_id,
+        "embed_version": EMBED_VERSION,
         "candidates": queries.candidates_state(lake, encoder_id),
         "videos": lake_side.known_videos_state(lake),
     }

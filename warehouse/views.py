@@ -39,7 +39,8 @@ VIEWS: dict[str, str] = {
     # left out as repetitions. Which kept frame they repeat is not stored, but a run of repetitions lies between the kept frame before and
     # the one after, however long it is: so all repetitions there are covered, where no span of time would reach the end of a long freeze.
     # A copy to the byte in any other video goes too, and of what an audit found what has the same perceptual hash, such as the same film in
-    # another container: deduplication would else keep it instead. A re-encoded film whose hashes differ by some bits is not found so.
+    # another container: deduplication would else keep it instead; but for the hash that every flat picture has. A re-encoded film whose
+    # hashes differ by some bits is not found so.
     "removed_frames": """
         WITH marks AS (
             SELECT r.frame_id, r.video_id, r.ingest_key, r.pts_us, x.reason FROM removals x JOIN frames r ON r.frame_id = x.frame_id
@@ -58,7 +59,8 @@ VIEWS: dict[str, str] = {
             SELECT f.frame_id, x.reason FROM removals x JOIN frames r ON r.frame_id = x.frame_id JOIN frames f ON f.sha256 = r.sha256
             UNION ALL
             SELECT f.frame_id, x.reason FROM removals x JOIN frames r ON r.frame_id = x.frame_id AND r.sha256 IS NOT NULL
-            JOIN frames f ON f.phash = r.phash WHERE x.reason IN ('identified_in_audit', 'video_removed_in_audit')
+            JOIN frames f ON f.phash = r.phash AND f.phash <> '8000000000000000'
+            WHERE x.reason IN ('identified_in_audit', 'video_removed_in_audit')
             UNION ALL
             SELECT f.frame_id, 'video_removed_in_audit' FROM frames f WHERE f.video_id IN (
                 SELECT r.video_id FROM removals x JOIN frames r ON r.frame_id = x.frame_id WHERE x.reason = 'video_removed_in_audit')

@@ -9,6 +9,7 @@ import pytest
 from curation.config import IngestConfig
 from curation.container import PacketIndex, index_packets
 from curation.discover import hash_video
+from curation.entry_points import is_entry_point
 from curation.ingest import ingest_video
 from curation.leave_out import may_leave_out, share_left_out, times_of_samples, times_past_samples
 from curation.video import DecodeReport, sample_frames
@@ -112,3 +113,69 @@ def test_damage_where_no_sample_needs_it_is_found_when_asked_for(tmp_path: Path)
         assert video is not None
         kept[thorough] = video.status, video.num_frames_sampled
     assert kept == {False: ("ok", 3), True: ("partial", 3)}
+
+
+def test_frames_are_left_out_only_between_keyframes_that_their_own_bytes_confirm(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", FILM, FORMATS["mpeg4-mp4"])
+    before = index_packets(str(path))
+    assert 3 <= before.is_key.sum() < 6
+    path.write_bytes(path.read_bytes().replace(b"stss", b"free"))  # without that table every packet counts as a keyframe
+    index = index_packets(str(path))
+    assert index.is_key.all()
+    assert (index.is_entry == before.is_key).all()
+    quick, thorough = (list(sample_frames(str(path), fps=1.5, decoder="pyav", thorough=each)) for each in (False, True))
+    assert [frame.frame_index for frame in quick] == [0, 7, 14, 20, 27]
+    assert all((one.rgb == other.rgb).all() for one, other in zip(quick, thorough, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("codec", "packet", "extradata", "is_entry"),
+    [
+        ("h264", b"\0\0\1\x67\xaa\0\0\1\x65\xaa", None, True),
+        ("h264", b"\0\0\1\x67\xaa\0\0\1\x41\xaa", None, False),
+        ("h264", b"\0\0\0\2\x67\xaa\0\0\0\2\x65\xaa", b"\1\0\0\0\xff", True),
+        ("h264", b"", None, False),
+        ("hevc", b"\0\0\1\x40\1\0\0\1\x26\1", None, True),  # parameters, then a picture of type 19
+        ("hevc", b"\0\0\1\x02\1", None, False),
+        ("mpeg4", b"\0\0\1\xb6\x10", None, True),
+        ("mpeg4", b"\0\0\1\xb6\x50", None, False),
+        ("vp9", b"\x82", None, True),
+        ("vp9", b"\x86", None, False),
+        ("vp9", b"\x8a", None, False),
+        ("mjpeg", b"\xff\xd8", None, True),
+    ],
+)
+def test_what_a_packet_says_of_itself(codec: str, packet: bytes, extradata: bytes | None, is_entry: bool) -> None:
+    assert is_entry_point(codec, packet, extradata) == is_entry
+
+
+def test_a_lost_packet_between_keyframes_is_noticed(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", [moving_picture(number, 320, 240) for number in range(30)], FORMATS["h264-ts"])
+    content = path.read_bytes()
+    packets = [content[start : start + 188] for start in range(0, len(content), 188)]
+    of_video = [number for number, packet in enumerate(packets) if packet[3] & 15 and not packet[1] & 64 and packet[1] & 31]
+    without = [packet for number, packet in enumerate(packets) if number != of_video[len(of_video) // 2]]
+    path.write_bytes(b"".join(without))
+    assert index_packets(str(path)).has_damage
+    report = DecodeReport()
+    assert list(sample_frames(str(path), fps=1, keyframes=True, report=report))
+    assert report.problems
+
+
+def test_a_video_that_turns_interlaced_is_decoded_again_with_all_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    with av.open(str(path), "w") as target:
+        for number, options in enumerate(({"x264-params": "log-level=0"}, {"x264-params": "tff=1:log-level=0"})):
+            part = write_clip(tmp_path / f"{number}.ts", FILM, Format("ts", "libx264", options=options), gop=10)
+            with av.open(str(part)) as source:
+                stream = source.streams.video[0]
+                copy = target.streams.video[0] if number else target.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.pts is not None and packet.dts is not None:
+                        shift = number * len(FILM) * 9000  # ten frames a second, in ticks of a transport stream
+                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
+                        target.mux(packet)
+    reports = DecodeReport(), DecodeReport()
+    for report, thorough in zip(reports, (False, True), strict=True):
+        list(sample_frames(str(path), fps=3, decoder="pyav", report=report, thorough=thorough))
+    assert [report.is_incomplete for report in reports] == [True, False]
