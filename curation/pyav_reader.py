@@ -82,7 +82,8 @@ def sample_with_pyav(
     with opened(path) as (container, stream):
         time_base = stream.time_base or Fraction(1, 1_000_000)
         frame_ticks = _ticks_per_frame(stream, time_base)
-        leaves_out = not thorough and may_leave_out(stream.codec.canonical_name, fps, index) and not _is_interlaced(path, stream)
+        leaves_out = not thorough and may_leave_out(stream.codec.canonical_name, fps, index)
+        leaves_out = leaves_out and (keyframes or not _is_interlaced(path, stream))  # no neighbour of a keyframe is looked at
         wanted = times_of_samples(fps, index, keyframes=keyframes) if leaves_out else None
         past = times_past_samples(wanted, index) if wanted and not keyframes else frozenset()
         missing = set(wanted or ())
@@ -93,7 +94,7 @@ def sample_with_pyav(
         ):
             report.num_frames_decoded += 1
             missing.discard(frame.pts)
-            lacks_neighbours |= wanted is not None and frame.interlaced_frame
+            lacks_neighbours |= wanted is not None and not keyframes and frame.interlaced_frame
             report.num_frames_corrupt += is_corrupt
             size = size or (frame.width, frame.height)
             num_resized += (frame.width, frame.height) != size

@@ -94,7 +94,7 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
                 return scan
             thorough = True
         except DecoderDisagreement as disagreement:
-            thorough = config.thorough or disagreement.is_damage
+            thorough = disagreement.is_damage
         # where something is wrong every frame is looked at, whichever decoder came upon it
         spool.seek(0)
         spool.truncate()

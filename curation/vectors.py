@@ -27,8 +27,8 @@ def read_part(path: Path, dim: int) -> tuple[list[str], npt.NDArray[np.float16]]
     Raises:
         ValueError: the vectors are not of that size.
     """
-    table = pq.read_table(path, columns=["frame_id", "embedding"])
-    return table["frame_id"].to_pylist(), _matrix(table["embedding"], dim, path)
+    frame_ids, vectors = _read(path, dim)
+    return frame_ids.to_pylist(), vectors
 
 
 def gather_vectors(frames: Path, parts: Sequence[EmbeddingPart], *, lake_root: Path, out: Path) -> VectorFile:
@@ -60,9 +60,7 @@ def vectors_in_order(frames: Path, parts: Sequence[EmbeddingPart], *, lake_root:
     @functools.lru_cache(maxsize=4)  # a pack's frames may go on in the next batch
     def load(pack_id: str) -> tuple[pa.Array, npt.NDArray[Any]]:
         part = by_pack[pack_id]
-        path = lake_root / part.path
-        table = pq.read_table(path, columns=["frame_id", "embedding"])
-        return table["frame_id"].combine_chunks(), _matrix(table["embedding"], part.dim, path)
+        return _read(lake_root / part.path, part.dim)
 
     for batch in pq.ParquetFile(frames).iter_batches(batch_size=batch_rows, columns=["frame_id", "pack_id"]):
         packs = batch["pack_id"].dictionary_encode()
@@ -112,6 +110,11 @@ def vectors_of(frame_ids: pa.Array, parts: Sequence[EmbeddingPart], lake_root: P
             embedded = _matrix(pq.read_table(path, columns=["embedding"])["embedding"], part.dim, path)
             vectors[order[first:last]] = embedded[rows[order[first:last]] - start]
     return vectors
+
+
+def _read(path: Path, dim: int) -> tuple[pa.Array, npt.NDArray[Any]]:
+    table = pq.read_table(path, columns=["frame_id", "embedding"])
+    return table["frame_id"].combine_chunks(), _matrix(table["embedding"], dim, path)
 
 
 def _matrix(embeddings: pa.ChunkedArray, dim: int, path: Path) -> npt.NDArray[Any]:

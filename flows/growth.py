@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from curation.calibrate import calibrate
 from curation.cost import (
@@ -43,7 +43,7 @@ _WARM_S = 1.0
 """a run that took less says little about a rate"""
 
 
-def stage_growth(lake: Lake, *, seed: int = 0) -> tuple[StageGrowth, ...]:
+def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
     """Each stage that has run on this machine, with its runs and its forecast for `FORECAST_FRAMES`; empty where nothing is embedded.
 
     Expected times are those of the cost formulas, scaled to the stage's largest run; ingest, which has none, is taken as linear.

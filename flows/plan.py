@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from curation.calibrate import calibrate, loaded
 from curation.cluster import CLUSTER_VERSION

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from types import TracebackType
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 __all__ = ["PeakMemory"]
 

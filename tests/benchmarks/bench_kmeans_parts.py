@@ -26,7 +26,7 @@ from typing import Any
 import faiss
 import numpy as np
 import numpy.typing as npt
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from curation.block_pass import assign_block
 from curation.kmeans_parts import hierarchical_kmeans_parts

@@ -383,7 +383,7 @@ def test_a_shard_of_many_packs_and_more_than_is_laid_out_at_once(tmp_path: Path)
         data = (tmp_path / tar.path).read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (tar.sha256, tar.num_bytes)
         with tarfile.open(tmp_path / tar.path) as opened:
-            found |= {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]
+            found |= {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]  # all are files
     assert {name: found[f"{name}.jpg"] for name in images} == images
     assert {json.loads(found[f"{name}.json"])["frame_id"] for name in images} == set(images)
 
