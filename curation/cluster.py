@@ -18,6 +18,7 @@ from curation.block_pass import Map, run_pass
 from curation.curate_config import ClusterConfig
 from curation.kmeans import Level, assign, default_num_clusters, hierarchical_kmeans
 from curation.kmeans_parts import hierarchical_kmeans_parts
+from curation.splitting import max_cell_values
 from curation.vector_file import VectorFile
 from curation.vectors import gather_vectors
 from warehouse.records import ClusterTree, EmbeddingPart
@@ -26,14 +27,12 @@ from warehouse.store import atomic_file
 
 __all__ = ["CLUSTER_VERSION", "PLACE_VERSION", "Clustering", "cluster_frames", "place_frames"]
 
-CLUSTER_VERSION = 3
+CLUSTER_VERSION = 4
 """raise when the same settings would give another tree"""
 PLACE_VERSION = 1
 """raise when the same frames would be placed otherwise in the same tree"""
 
 _ROWS = 1 << 18
-_CELL_SHARE = 8
-"""a worker may hold this part of `max_memory_gb` in vectors of a cell, so that eight workers together hold no more than that"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,7 @@ def cluster_frames(
     work: Path,
     config: ClusterConfig,
     seed: int,
+    num_workers: int,
     run_map: Map,
     report: Callable[[str], None],
 ) -> Clustering:
@@ -69,6 +69,7 @@ def cluster_frames(
         work: folder of this clustering alone; what is found there is gone on with.
         config: levels, resampling steps and memory.
         seed: of the clustering.
+        num_workers: that share the memory.
         run_map: where blocks of vectors are worked on, if they do not fit in memory.
         report: is told in sentences how that goes.
     """
@@ -92,7 +93,7 @@ def cluster_frames(
             resample_sizes=config.resample_sizes,
             max_iterations=config.max_iterations,
             max_seed_points=max(num_clusters[0], int(config.max_memory_gb * 1e9 / (16 * vectors.dim))),  # float32 twice in half of it
-            max_cell_points=int(config.max_memory_gb * 1e9 / (_CELL_SHARE * 8 * vectors.dim)),
+            max_cell_points=max_cell_values(config.max_memory_gb, num_workers) // vectors.dim,
             seed=seed,
             work=work,
             run_map=run_map,

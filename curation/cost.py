@@ -12,6 +12,7 @@ from math import log
 
 from curation.dedup import default_dedup_clusters
 from curation.kmeans import default_num_clusters, default_resample_sizes
+from curation.splitting import choose_num_splits, max_cell_values
 
 __all__ = [
     "STAGE_S",
@@ -33,8 +34,8 @@ STAGE_S = 1.0
 """of every stage, whatever its size: plans are looked up, a transaction is committed"""
 PROCESS_BYTES = 400_000_000
 """of a process that has the libraries imported"""
-ENCODER_BYTES = 500_000_000
-"""of a worker's encoder and the activations of a batch, above that"""
+ENCODER_BYTES = 1_300_000_000
+"""of a worker's encoder, a batch's activations and the pictures of the next, above that: what EfficientNet-Lite0 takes (bench_growth)"""
 ROW_BYTES = 400
 """of a frame in a table in memory: its ids as text, times four"""
 LLOYD_PASSES = 8
@@ -169,17 +170,17 @@ def cluster_cost(
 ) -> Cost:
     """Per level of n points and k clusters: a fit, and per resampling step a fit to r k members and n k distances; see `_fit_distances`.
 
-    From 10,000 clusters on a first level is fitted in s = sqrt(k) cells: n s + n k / s in place of n k. Memory is the vectors
-    as float32 twice, or `max_memory_gb` where that is less, and three times the centroids (one is of float64 sums). By blocks a worker
-    holds a cell of up to an eighth of `max_memory_gb`, and the vectors lie on disk a second time, sorted by cell.
+    A first level of very many clusters is fitted in s cells (`choose_num_splits`): n s + n k / s in place of n k. Memory is the vectors
+    as float32 twice, or `max_memory_gb` where that is less, three times the centroids (one is of float64 sums), and 40 bytes a frame of
+    labels and their order. By blocks a worker holds a cell (`max_cell_values`), and the vectors lie on disk a second time, sorted by cell.
     """
     sizes = tuple(num_clusters or default_num_clusters(num_frames))
     members = tuple(resample_sizes or default_resample_sizes(num_frames, sizes))
     in_memory = 8 * num_frames * dim <= max_memory_gb * 1e9
-    by_cell = sizes[0] >= 10_000 and not in_memory
+    num_cells = (choose_num_splits(sizes[0], None, num_values=num_frames * dim), *[1] * (len(sizes) - 1))
+    by_cell = num_cells[0] > 1 and not in_memory
     distances = by_blocks = 0.0
-    for n, k, r in zip((num_frames, *sizes[:-1]), sizes, members, strict=True):
-        cells = round(k**0.5) if k >= 10_000 and n == num_frames else 1
+    for n, k, r, cells in zip((num_frames, *sizes[:-1]), sizes, members, num_cells, strict=True):
         coarse = _fit_distances(n, cells, max_iterations) if cells > 1 else 0.0
         points, centroids = n / cells, k / cells
         kept = min(points, r * centroids)
@@ -200,9 +201,9 @@ def cluster_cost(
         memory_bytes=PROCESS_BYTES
         + int(min(8 * num_frames * dim, max_memory_gb * 1e9))
         + 16 * dim * sum(sizes)
-        + num_frames * ROW_BYTES
+        + 40 * num_frames
         + (0 if in_memory else rates.num_workers * PROCESS_BYTES)
-        + (int(rates.num_workers * max_memory_gb * 1e9 / 8) if by_cell else 0),
+        + (8 * rates.num_workers * max_cell_values(max_memory_gb, rates.num_workers) if by_cell else 0),
         kept_bytes=4 * dim * sum(sizes) + num_frames * len(sizes) * 16,
         staged_bytes=2 * staged if by_cell else staged,
     )
@@ -221,11 +222,11 @@ def place_cost(num_new: int, *, dim: int, finest: int, max_memory_gb: float, rat
 
 
 def select_cost(num_frames: int, *, size: int, rates: Rates) -> Cost:
-    """All clustered frames are read with their videos, put in order, and the first `size` written; memory is that table twice."""
+    """Of all clustered frames the numbers are read and ordered, in 120 bytes each; then the first `size` are written with their ids."""
     return Cost(
         items=num_frames,
         seconds=STAGE_S + 2 * num_frames * rates.order_s,
-        memory_bytes=PROCESS_BYTES + 2 * num_frames * ROW_BYTES,
+        memory_bytes=PROCESS_BYTES + 120 * num_frames + min(size, num_frames) * ROW_BYTES,
         kept_bytes=min(size, num_frames) * ROW_BYTES // 4,
         staged_bytes=num_frames * ROW_BYTES // 2,
     )

@@ -90,7 +90,7 @@ def hierarchical_kmeans_parts(
         seed: of all random choices.
         max_iterations: most Lloyd iterations a fit.
         tolerance: a fit stops when an iteration lowers its inertia by less than this share of it.
-        num_splits: cells that the finest level is fitted in; as many as in memory where not given: sqrt(k) from 10,000 clusters on.
+        num_splits: cells that the finest level is fitted in; as many as in memory where not given, see `choose_num_splits`.
         max_seed_points: vectors, drawn evenly, that the seeds of a fit by blocks are chosen from where there are more.
         max_cell_points: vectors of a cell up to which one worker fits it in memory; a larger one goes by blocks.
         work: folder of these vectors and settings alone: what is found there is gone on with.
@@ -105,7 +105,7 @@ def hierarchical_kmeans_parts(
     """
     sizes = tuple(num_clusters)
     k, num_points = sizes[0], vectors.num_rows
-    split = choose_num_splits(k, num_splits)
+    split = choose_num_splits(k, num_splits, num_values=num_points * vectors.dim)
     if k > num_points or (k if split == 1 else split) > max_seed_points:
         raise ValueError(f"{k} clusters do not fit {num_points} vectors and seeds out of {max_seed_points}; give fewer, or more memory")
     members = tuple(resample_sizes) if resample_sizes is not None else default_resample_sizes(num_points, sizes)

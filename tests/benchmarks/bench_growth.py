@@ -1,10 +1,11 @@
 """How curation grows: time and memory of each stage over lakes of 10^4, 10^5 and 10^6 frames, and a forecast for 1.2 x 10^8.
 
-    python tests/benchmarks/bench_growth.py [--sizes 10000 100000 1000000] [--dim 384] [--out growth.html] [--keep FOLDER] [--videos 2 8]
+    python tests/benchmarks/bench_growth.py [--sizes 10000 100000 1000000] [--videos 8 80 800] [--out growth.html] [--keep FOLDER]
 
 The lakes are made up (tests/benchmarks/growth_lake.py); `endoforge curate` runs on each in a process of its own with two workers, and what
-it recorded of its runs, peak memory of all processes included, is what is shown. Ingest and embedding are linear by construction and are
-measured on that many real phantom videos of 60 frames; the rest starts from the embeddings. The limits, in the same run: `read` is one pass
+it recorded of its runs, peak memory of all processes included, is what is shown. Ingest and embedding are measured
+on that many phantom videos of 60 s, eight of them rendered and the others the same packets in files of other bytes; the rest starts from
+the embeddings. The limits, in the same run: `read` is one pass
 over the lake's vectors in their parts, `faiss` a bare assignment of all vectors to as many centroids as the tree has on its finest level
 or, where that is fitted in cells, to twice their square root. A stage's exponent is the slope of log time on log frames.
 
@@ -24,9 +25,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import faiss
 import numpy as np
 
+from curation.config import PhantomConfig
+from curation.phantom import render_video
 from curation.vectors import read_part
 from evaluation.growth import StageGrowth, growth_rows
 from evaluation.report import ReportData, render_report
@@ -35,6 +39,7 @@ from tests.benchmarks.growth_lake import ENCODER_ID, make_lake
 from warehouse.lake import open_lake
 from warehouse.queries import embedding_parts
 
+_RENDERED = 8
 FROM_EMBEDDINGS = ("similarity", "dedup", "cluster", "select", "shard")
 
 
@@ -55,16 +60,31 @@ def curated(lake: Path, num_frames: int, *, dim: int, workers: int, clusters: Se
         return stage_growth(opened)
 
 
-def ingested(folder: Path, num_videos: int, workers: int) -> tuple[StageGrowth, ...]:
-    """Real pictures, few: what ingest and embedding take."""
-    from curation.config import PhantomConfig
-    from curation.phantom import render_video
+def videos(folder: Path, number: int) -> Path:
+    """A folder of that many, none the same file as another."""
+    folder.mkdir(exist_ok=True)
+    phantom = PhantomConfig(num_train_videos=_RENDERED, seconds=60, fps=8, seed=1)
+    for video in range(number):
+        path = folder / f"{video:06d}.mp4"
+        if path.exists():
+            continue
+        if video < _RENDERED:
+            render_video(path, config=phantom, patient=video)
+            continue
+        with av.open(folder / f"{video % _RENDERED:06d}.mp4") as rendered, av.open(path, "w") as written:
+            written.metadata["comment"] = str(video)
+            stream = written.add_stream_from_template(rendered.streams.video[0])
+            for packet in rendered.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    written.mux(packet)
+    return folder
 
-    phantom = PhantomConfig(num_train_videos=num_videos, seconds=60, fps=8, seed=1)
-    for number in range(num_videos):
-        render_video(folder / f"{num_videos}-{number}.mp4", config=phantom, patient=number)
+
+def ingested(folder: Path, num_videos: int, workers: int) -> tuple[StageGrowth, ...]:
+    """Pictures as large as phantoms are: what ingest and embedding take."""
     lake = folder / f"ingested-{num_videos}"
-    endoforge("ingest", *sorted(folder.glob(f"{num_videos}-*.mp4")), "--lake", lake, "--workers", str(workers))
+    endoforge("ingest", videos(folder / f"videos-{num_videos}", num_videos), "--lake", lake, "--workers", str(workers))
     endoforge("embed", "--lake", lake, "--workers", str(workers))
     with open_lake(lake) as opened:
         return stage_growth(opened)
@@ -100,7 +120,7 @@ def together(grown: Sequence[tuple[StageGrowth, ...]]) -> tuple[StageGrowth, ...
             before = found.get(stage.stage)
             points = (*before.points, *stage.points) if before else stage.points
             line = (*(point for point in before.line if point.num_frames < stage.line[0].num_frames), *stage.line) if before else stage.line
-            note = stage.note.removeprefix("one size only: the line is the model through it").strip("; ") if before else stage.note
+            note = "; ".join(said for said in stage.note.split("; ") if not (before and said.startswith("one size only")))
             found[stage.stage] = replace(stage, points=points, line=line, note=note)
     return tuple(found.values())
 
@@ -146,7 +166,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--clusters", type=int, nargs="*", default=[], help="levels to fit instead of the default ones")
-    parser.add_argument("--videos", type=int, nargs="*", default=[2, 8], help="phantom videos to ingest and embed; none to leave that out")
+    parser.add_argument(
+        "--videos", type=int, nargs="*", default=[8, 80, 800], help="phantom videos to ingest and embed; none to leave that out"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, help="HTML page with the log-log charts")
     parser.add_argument("--keep", type=Path, help="folder for the lakes")

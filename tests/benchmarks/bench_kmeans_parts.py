@@ -119,7 +119,7 @@ def main() -> None:
         print(f"{options.points} x {options.dim} float16, {os.path.getsize(vectors.path) / 1e9:.2f} GB; k = {options.clusters}", flush=True)
         runner = ProcessRunner(options.workers)
 
-        num_cells = choose_num_splits(options.clusters[0], None)
+        num_cells = choose_num_splits(options.clusters[0], None, num_values=options.points * options.dim)
         in_cells = num_cells > 1
         bare, bare_cpu = bare_pass(runner, vectors.path, options.points, num_cells if in_cells else options.clusters[0])
         print(f"limit: one bare FAISS assignment {bare:.1f} s, {bare_cpu:.1f} processor seconds", flush=True)

@@ -22,7 +22,7 @@ from curation.kmeans import (
     reassign_and_sum,
     reseed_empty,
 )
-from curation.splitting import shares_of_cells
+from curation.splitting import choose_num_splits, max_cell_values, shares_of_cells
 
 Floats = npt.NDArray[np.float32]
 
@@ -199,6 +199,20 @@ def test_a_split_first_level_is_whole_and_nearest_within_its_cells() -> None:
     assert np.sum(split[0].distance ** 2) < 1.5 * np.sum(whole[0].distance ** 2)
     with pytest.raises(ValueError, match="num_splits 61 does not fit 60 clusters"):
         hierarchical_kmeans(points, num_clusters=(60, 6), num_splits=61, seed=0)
+
+
+def test_cells_are_as_many_as_cost_least_and_as_keep_one_small() -> None:
+    assert choose_num_splits(9_999, None, num_values=10**12) == 1
+    assert choose_num_splits(100_000, None, num_values=384 * 10**6) == 316
+    assert choose_num_splits(100_000, None, num_values=384 * 120 * 10**6) == 1374  # a mean cell is then 128 MiB of float32
+    assert choose_num_splits(10_000, None, num_values=10**12) == 10_000
+    assert choose_num_splits(100_000, 7, num_values=10**12) == 7
+
+
+def test_a_worker_may_hold_its_part_of_the_memory_and_always_twice_a_mean_cell() -> None:
+    assert max_cell_values(8, 2) == max_cell_values(8, 8) == 125_000_000
+    assert max_cell_values(32, 16) == 250_000_000
+    assert max_cell_values(8, 1000) == 1 << 26
 
 
 def test_rare_points_get_a_seed_though_few_points_judge() -> None:
