@@ -39,8 +39,6 @@ ROW_BYTES = 400
 """of a frame in a table in memory: its ids as text, times four"""
 SEARCHED_BYTES = 80
 """of a frame that is searched, in this process; its ids stay on disk"""
-SHARE_BYTES = 300_000_000
-"""of a worker: a block of vectors as float32, then a share of a table of hashes"""
 LLOYD_PASSES = 8
 """full passes over the points that Lloyd's iterations of a fit come to: late ones compare with the few centroids that moved"""
 UNEVEN = 1.5
@@ -149,7 +147,7 @@ def search_cost(
         + 4 * num_frames * rates.order_s,
         memory_bytes=PROCESS_BYTES * (1 + rates.num_workers)
         + max(8 * dim * fitted, num_frames * SEARCHED_BYTES + 2 * min(num_frames, 1 << 20) * ROW_BYTES)
-        + rates.num_workers * (4 * dim * k + SHARE_BYTES),
+        + rates.num_workers * (4 * dim * k + max(12 * dim * min(num_frames, 1 << 14), 60 * min(num_frames, 1 << 22))),
         kept_bytes=num_frames * ROW_BYTES // 4,
         staged_bytes=staged + num_frames * (100 + 12 * num_tables),
     )

@@ -37,7 +37,8 @@ _SEGMENT_ROWS = 1 << 14
 """members of one cluster that are looked up at once: a larger cluster is shared among workers"""
 _ITEM_PAIRS = 1 << 26
 """pairs that an item compares, about: seconds of work"""
-_PIECE_ROWS = 1 << 16
+_SCALED_ROWS = 1 << 14
+"""vectors that are brought to unit length at once: 12 bytes a value"""
 _READ_ROWS = 1 << 18
 _MOST_FRAMES = 2**31 - 1
 
@@ -112,7 +113,7 @@ def prepare_search(
 
 def assign_rows(block: Block, *, folder: str) -> str:
     """Assign a block of frames to the clusters; returns the file with cluster and distance of each. On one thread, for the same bits
-    whatever runs it; memory is the centroids and 300 MiB.
+    whatever runs it; memory is the centroids and, of 384 dimensions, 75 MB.
 
     Raises:
         ValueError: an embedding is zero or not finite.
@@ -122,8 +123,8 @@ def assign_rows(block: Block, *, folder: str) -> str:
         clusters = DedupClusters(stored["coarse"], stored["fine"], stored["first"])
     with threadpool_limits(1):
         pieces = [
-            assign_points(unit(vectors.stored(start, min(start + _PIECE_ROWS, block.stop))), clusters)
-            for start in range(block.start, block.stop, _PIECE_ROWS)
+            assign_points(unit(vectors.stored(start, min(start + _SCALED_ROWS, block.stop))), clusters)
+            for start in range(block.start, block.stop, _SCALED_ROWS)
         ]
     path = Path(folder, f"assigned-{block.number:06d}.npz")
     cluster_id, distance = zip(*pieces, strict=True)
@@ -164,8 +165,8 @@ def _clustered(vectors: VectorFile, num_clusters: int, *, seed: int, folder: Pat
     """Fit clusters here and assign all frames on the workers; cluster and distance of each, the clusters on disk too."""
     rng = np.random.default_rng(seed)
     points = vectors.take(sample_rows(vectors.num_rows, vectors.dim, num_clusters, rng=rng))
-    for start in range(0, len(points), _PIECE_ROWS):
-        points[start : start + _PIECE_ROWS] = unit(points[start : start + _PIECE_ROWS])
+    for start in range(0, len(points), _SCALED_ROWS):
+        points[start : start + _SCALED_ROWS] = unit(points[start : start + _SCALED_ROWS])
     clusters = fit_clusters(points, num_clusters, rng=rng)
     del points
     np.savez(folder / "clusters.npz", coarse=clusters.coarse, fine=clusters.fine, first=clusters.first)

@@ -64,9 +64,9 @@ def test_similarity_takes_numbers_of_each_frame_and_no_text() -> None:
     def memory(num_frames: int) -> int:
         return search_cost(num_frames, dim=384, num_clusters=None, num_tables=15, rates=NOTHING).memory_bytes
 
-    workers = 3 * 400_000_000 + 2 * 300_000_000
-    assert memory(1_000_000) == workers + (80 + 800) * 1_000_000 + 2 * 4 * 384 * 400
-    assert memory(120_000_000) == workers + 80 * 120_000_000 + 800 * 2**20 + 2 * 4 * 384 * 48_000
+    processes = 3 * 400_000_000
+    assert memory(1_000_000) == processes + (80 + 800) * 1_000_000 + 2 * (4 * 384 * 400 + 12 * 384 * 2**14)
+    assert memory(120_000_000) == processes + 80 * 120_000_000 + 800 * 2**20 + 2 * (4 * 384 * 48_000 + 60 * 2**22)
 
 
 def test_clustering_fits_and_refits_every_level() -> None:
