@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log
 
-from curation.dedup import default_dedup_clusters
+from curation.dedup_clusters import PROBED_CELLS, default_dedup_clusters, num_cells, num_fitted
 from curation.kmeans import default_num_clusters, default_resample_sizes
 from curation.splitting import choose_num_splits, max_cell_values
 
@@ -38,6 +38,8 @@ ENCODER_BYTES = 1_300_000_000
 """of a worker's encoder, a batch's activations and the pictures of the next, above that: what EfficientNet-Lite0 takes (bench_growth)"""
 ROW_BYTES = 400
 """of a frame in a table in memory: its ids as text, times four"""
+SEARCHED_BYTES = 80
+"""of a frame that is searched, in this process; its ids stay on disk"""
 LLOYD_PASSES = 8
 """full passes over the points that Lloyd's iterations of a fit come to: late ones compare with the few centroids that moved"""
 UNEVEN = 1.5
@@ -122,25 +124,31 @@ def holdout_cost(num_pictures: int, num_frames: int, *, dim: int, rates: Rates) 
 def search_cost(
     num_frames: int, *, dim: int, num_clusters: int | None, num_tables: int, rates: Rates, num_pairs: int | None = None
 ) -> Cost:
-    """Stage n vectors, fit k clusters to 256 n / k of them at most (1 GiB), assign all, compare within clusters, look hashes up.
+    """Stage n vectors, fit k clusters to a sample (1 GiB at most), assign all, compare within clusters, look hashes up.
 
-    Assignment: (one fit + n k) distances of 2 d operations; comparison: UNEVEN n^2 / 2k pairs of 2 d, or as many as are known.
+    Assignment, on the workers: n k distances of 2 d operations, in s cells n (s + p k / s), p of them probed; comparison: UNEVEN n^2 / 2k
+    pairs of 2 d, or as many as are known. Memory is of the fit or, later, of the frames and a million rows that are written at a time, and
+    of each worker a block of vectors or a share of a hash table. The export of the candidates takes what is free and spills the rest.
     """
     k = min(num_clusters or default_dedup_clusters(num_frames), num_frames)
-    fitted = min(num_frames, max(k, min(256 * k, (1 << 28) // dim)))
+    fitted, cells = num_fitted(num_frames, dim, k), num_cells(k)
+    fit = _fit_distances(fitted, k) if cells == 1 else _fit_distances(fitted, cells) + cells * _fit_distances(fitted / cells, k / cells)
+    assigned = num_frames * (k if cells == 1 else cells + min(cells, PROBED_CELLS) * k / cells)
+    worker_flops = rates.assign_flops / (rates.num_threads or rates.num_workers)
     pairs = UNEVEN * num_frames**2 / (2 * k) if num_pairs is None else num_pairs
-    assigned = 2.0 * dim * (_fit_distances(fitted, k) + num_frames * k)
     staged = 2 * dim * num_frames
-    shared = 2 * dim * pairs / rates.compare_flops + num_tables * num_frames * rates.hash_s
+    shared = 2 * dim * (assigned / worker_flops + pairs / rates.compare_flops) + num_tables * num_frames * rates.hash_s
     return Cost(
         items=num_frames,
         fixed_s=(fixed_s := STAGE_S + rates.start_s),
         seconds=fixed_s
         + staged / rates.copy_bytes
-        + assigned / rates.assign_flops
+        + 2 * dim * fit / rates.assign_flops
         + shared / rates.num_workers
         + 4 * num_frames * rates.order_s,
-        memory_bytes=PROCESS_BYTES * (1 + rates.num_workers) + 8 * dim * fitted + 2 * num_frames * ROW_BYTES,
+        memory_bytes=PROCESS_BYTES * (1 + rates.num_workers)
+        + max(8 * dim * fitted, num_frames * SEARCHED_BYTES + 2 * min(num_frames, 1 << 20) * ROW_BYTES)
+        + rates.num_workers * (4 * dim * k + max(12 * dim * min(num_frames, 1 << 14), 60 * min(num_frames, 1 << 22))),
         kept_bytes=num_frames * ROW_BYTES // 4,
         staged_bytes=staged + num_frames * (100 + 12 * num_tables),
     )

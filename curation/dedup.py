@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.curate_config import DedupKeep
-from curation.kmeans import assign, fit_kmeans
+from curation.dedup_clusters import assign_points, fit_clusters, sample_rows, unit
 
 __all__ = [
     "ClusteredPoints",
     "DedupResult",
     "cluster_points",
-    "default_dedup_clusters",
     "duplicates_at",
     "keep_order",
     "nearest_before",
@@ -30,10 +29,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_FIT_POINTS_PER_CLUSTER = 256
-_FIT_VALUES = 1 << 28
-"""float32 values of points that clusters are fitted to, at most: 1 GiB"""
-_NORMALISE_ROWS = 1 << 16
+_ASSIGNED_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +56,6 @@ class DedupResult:
     """(n,) similarity at or above the threshold"""
 
 
-def default_dedup_clusters(num_points: int) -> int:
-    """Clusters such that one holds about 2,500 points: each is compared with all others of its cluster, so cost grows with that number."""
-    return max(1, round(num_points / 2500))
-
-
 def keep_order(keep: DedupKeep, *, distance: Floats, blur: Floats | None = None) -> Ints:
     """(n,) indices of the points, those to keep first; of equals the earlier index.
 
@@ -83,28 +74,24 @@ def keep_order(keep: DedupKeep, *, distance: Floats, blur: Floats | None = None)
     return np.argsort(-np.nan_to_num(blur, nan=-np.inf), kind="stable")
 
 
-def cluster_points(embeddings: npt.NDArray[Any], *, num_clusters: int, seed: int, order: Ints | None = None) -> ClusteredPoints:
-    """Cluster by cosine; fitted to a seeded sample of 256 points a cluster (fewer where that exceeds 1 GiB), all assigned in blocks.
+def cluster_points(embeddings: npt.NDArray[Any], *, num_clusters: int, seed: int) -> ClusteredPoints:
+    """Cluster by cosine: fitted to a seeded sample, all assigned in blocks; see `fit_clusters`.
 
     Args:
         embeddings: (n, d) float32 or float16, an array or a memmap.
         num_clusters: clusters, at most n.
         seed: of sample and fit.
-        order: (n,) a fixed order of the points by which the sample is drawn, for a result that does not depend on the rows' order.
 
     Raises:
         ValueError: a point is zero or not finite.
     """
     num_points, dim = embeddings.shape
     rng = np.random.default_rng(seed)
-    most = max(num_clusters, min(_FIT_POINTS_PER_CLUSTER * num_clusters, _FIT_VALUES // dim))
-    sample = np.sort(rng.permutation(num_points)[:most])
-    drawn = sample if order is None else order[sample]
-    centroids = fit_kmeans(_unit(embeddings, drawn), num_clusters, rng=rng, max_iterations=20, spherical=True).centroids
+    clusters = fit_clusters(unit(embeddings[sample_rows(num_points, dim, num_clusters, rng=rng)]), num_clusters, rng=rng)
     cluster_id, distance = np.empty(num_points, np.int32), np.empty(num_points, np.float32)
-    for start in range(0, num_points, _NORMALISE_ROWS):
-        rows = slice(start, min(start + _NORMALISE_ROWS, num_points))
-        cluster_id[rows], distance[rows] = assign(_unit(embeddings, rows), centroids)
+    for start in range(0, num_points, _ASSIGNED_ROWS):
+        rows = slice(start, min(start + _ASSIGNED_ROWS, num_points))
+        cluster_id[rows], distance[rows] = assign_points(unit(embeddings[rows]), clusters)
     return ClusteredPoints(cluster_id, distance)
 
 
@@ -183,10 +170,10 @@ def nearest_before(
     for start in range(first, last, block_rows):
         stop = min(start + block_rows, last)
         best, cosine = nearest[start - first : stop - first], similarity[start - first : stop - first]  # views
-        own = _unit(vectors, members[start:stop])
+        own = unit(vectors[members[start:stop]])
         for column in (*range(0, start, block_rows), start):
             is_own = column == start
-            other = own if is_own else _unit(vectors, members[column : min(column + block_rows, start)])
+            other = own if is_own else unit(vectors[members[column : min(column + block_rows, start)]])
             product = own @ other.T
             if is_own:
                 product[np.triu_indices(len(product))] = -np.inf  # itself and those after it
@@ -196,12 +183,3 @@ def nearest_before(
             better = (value > cosine) | ((best < 0) & np.isfinite(value))
             best[better], cosine[better] = column + found[better], np.maximum(value[better], -1)
     return nearest, similarity
-
-
-def _unit(embeddings: npt.NDArray[Any], rows: slice | npt.NDArray[np.int64]) -> Floats:
-    points = np.array(embeddings[rows], dtype=np.float32, order="C")  # a copy, for the next lines write to it
-    norms = np.linalg.norm(points, axis=1, keepdims=True)
-    if not (np.isfinite(norms).all() and (norms > 0).all()):
-        raise ValueError("an embedding is zero or not finite, so it has no cosine similarity; embed its frame again or leave it out")
-    points /= norms
-    return points

@@ -19,7 +19,7 @@ from curation.lloyd import Level, fit_kmeans, reseed_empty
 from curation.nearest import Ints, assign, assign_and_sum, num_faiss_gpus, reassign_and_sum
 from curation.resampling import closest_members, fit_resampled
 from curation.seeding import greedy_kmeans_plus_plus
-from curation.splitting import cell_seeds, choose_num_splits, fit_cell, fit_in_cells
+from curation.splitting import cell_seeds, choose_num_splits, fit_cell, fit_in_cells, shares_of_cells
 
 __all__ = [
     "Level",
@@ -125,7 +125,8 @@ def hierarchical_kmeans(
         if not levels and split > 1:
             coarse, seeds = fit(points, split), cell_seeds(split, rng=rng)
             own = partial(fit_cell, steps=steps, r=r, max_iterations=max_iterations, tolerance=tolerance)
-            level = fit_in_cells(points, coarse, k, seeds=seeds, fit=own)
+            shares = shares_of_cells(np.bincount(coarse.assignment, minlength=split), k)
+            level = fit_in_cells(points, coarse, shares, seeds=seeds, fit=own)
         else:
             level = fit_resampled(points, k, steps=steps, r=r, fit=fit)
         levels.append(level)

@@ -8,11 +8,22 @@ tables whose keys are two of the bands, and only hashes with equal keys are comp
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["closest_before", "hash_tables", "merged", "unpacked"]
+__all__ = [
+    "HashShare",
+    "closest_before",
+    "closest_in_share",
+    "hash_shares",
+    "hash_tables",
+    "keep_best",
+    "nothing_found",
+    "unpacked",
+]
 
 Hashes = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -20,6 +31,21 @@ Ints = npt.NDArray[np.int64]
 NOT_FOUND = np.iinfo(np.int64).max
 _POSITION_BITS = 40
 _HASH_BITS = 64
+_SHARE_HASHES = 1 << 22
+_SCANNED_HASHES = 1 << 20
+_MIX = 0x9E3779B97F4A7C15
+"""2^64 over the golden ratio: a product with it spreads keys that differ in few bits"""
+
+
+@dataclass(frozen=True, slots=True)
+class HashShare:
+    """Those hashes of a table whose keys fall to one of several shares: hashes of equal keys are in the same."""
+
+    mask: int
+    """bits of the key"""
+    number: int
+    of: int
+    """shares that the table is cut into"""
 
 
 def hash_tables(radius: int) -> tuple[int, ...]:
@@ -43,27 +69,64 @@ def closest_before(hashes: Hashes, mask: int, *, radius: int) -> Ints:
     keys = hashes & np.uint64(mask)
     order = np.argsort(keys, kind="stable")  # inside a key by rank
     keys, ordered = keys[order], hashes[order]
-    ends = np.searchsorted(keys, keys, side="right")
-    best = np.full(len(hashes), NOT_FOUND, np.int64)
-    active = np.flatnonzero(ends - np.arange(len(keys)) > 1)
+    best = nothing_found(len(hashes))
+    active = np.flatnonzero(keys[1:] == keys[:-1])
     step = 1
     while len(active):  # each with the one `step` places after it; no row occurs twice among those after
-        bits = np.bitwise_count(ordered[active] ^ ordered[active + step]).astype(np.int64)
+        bits = np.bitwise_count(ordered[active] ^ ordered[active + step])
         near = bits <= radius
-        later, earlier = order[active[near] + step], order[active[near]]
-        best[later] = np.minimum(best[later], (bits[near] << _POSITION_BITS) | earlier)
+        keep_best(best, order[active[near] + step], (bits[near].astype(np.int64) << _POSITION_BITS) | order[active[near]])
         step += 1
-        active = active[ends[active] - active > step]
+        active = active[: np.searchsorted(active, len(keys) - step)]
+        active = active[keys[active + step] == keys[active]]
     return best
 
 
-def merged(results: list[Ints], num_hashes: int) -> Ints:
-    """The best over all tables, (n,)."""
-    return np.minimum.reduce(results) if results else np.full(num_hashes, NOT_FOUND, np.int64)
+def hash_shares(radius: int, num_hashes: int) -> tuple[HashShare, ...]:
+    """All tables, each cut such that a share has about four million hashes."""
+    num = max(1, -(-num_hashes // _SHARE_HASHES))
+    return tuple(HashShare(mask, number, num) for mask in hash_tables(radius) for number in range(num))
 
 
-def unpacked(best: Ints) -> tuple[npt.NDArray[np.int32], Ints]:
+def closest_in_share(hashes: Hashes, share: HashShare, *, radius: int) -> tuple[npt.NDArray[np.int32], Ints]:
+    """The hashes of a share that have a look-alike before them, and `closest_before` of each, by positions among all hashes.
+
+    Memory is about 50 bytes a hash of the share, 200 MB, however many hashes there are.
+
+    Args:
+        hashes: (n,) as for `closest_before`, an array or a memmap; read once.
+        share: of a table.
+        radius: most differing bits.
+    """
+    rows = _rows_of(hashes, share)
+    best = closest_before(np.array(hashes[rows]), share.mask, radius=radius)
+    found = np.flatnonzero(best != NOT_FOUND)
+    bits, place = unpacked(best[found])
+    return rows[found], (bits.astype(np.int64) << _POSITION_BITS) | rows[place]
+
+
+def nothing_found(num_hashes: int) -> Ints:
+    """(n,) before any table is searched."""
+    return np.full(num_hashes, NOT_FOUND, np.int64)
+
+
+def keep_best(best: Ints, rows: npt.NDArray[np.integer[Any]], found: Ints) -> None:
+    """Take what was found at some rows, each at most once, in place where it is closer."""
+    best[rows] = np.minimum(best[rows], found)
+
+
+def unpacked(best: Ints) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
     """Distance in bits and position of the closest one before; -1 and -1 where there is none."""
     found = best != NOT_FOUND
-    distance = np.where(found, best >> _POSITION_BITS, -1).astype(np.int32)
-    return distance, np.where(found, best & ((1 << _POSITION_BITS) - 1), -1)
+    distance = np.where(found, best >> _POSITION_BITS, -1).astype(np.int8)
+    return distance, np.where(found, best & ((1 << _POSITION_BITS) - 1), -1).astype(np.int32)
+
+
+def _rows_of(hashes: Hashes, share: HashShare) -> npt.NDArray[np.int32]:
+    """Ascending positions of a share's hashes."""
+    rows = []
+    for start in range(0, len(hashes), _SCANNED_HASHES):
+        keys = hashes[start : start + _SCANNED_HASHES] & np.uint64(share.mask)
+        number = (keys * np.uint64(_MIX) >> np.uint64(32)) % np.uint64(share.of)
+        rows.append((start + np.flatnonzero(number == share.number)).astype(np.int32))
+    return np.concatenate(rows) if rows else np.empty(0, np.int32)

@@ -10,7 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-__all__ = ["Floats", "Ints", "as_float32", "assign", "assign_and_sum", "blocks", "num_faiss_gpus", "reassign_and_sum", "rows_of"]
+__all__ = [
+    "Floats",
+    "Ints",
+    "as_float32",
+    "assign",
+    "assign_and_sum",
+    "assign_several",
+    "blocks",
+    "num_faiss_gpus",
+    "reassign_and_sum",
+    "rows_of",
+]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -26,6 +37,15 @@ def assign(points: npt.NDArray[Any], centroids: Floats) -> tuple[Ints, Floats]:
     for start, block in blocks(points):
         nearest[start : start + len(block)], distance[start : start + len(block)] = _search(index, block)
     return nearest, distance
+
+
+def assign_several(points: npt.NDArray[Any], centroids: Floats, num: int) -> Ints:
+    """The `num` nearest centroids of each point, (n, num), the nearest first."""
+    nearest = np.empty((points.shape[0], num), np.int32)
+    index = _index(centroids)
+    for start, block in blocks(points):
+        nearest[start : start + len(block)] = index.search(block, num)[1]
+    return nearest
 
 
 def assign_and_sum(points: npt.NDArray[Any], centroids: Floats) -> tuple[Ints, Floats, npt.NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from curation.lloyd import Level, fit_kmeans
 from curation.nearest import Floats, rows_of
 from curation.resampling import fit_resampled
 
-__all__ = ["cell_seeds", "choose_num_splits", "fit_cell", "fit_in_cells", "max_cell_values", "shares_of_cells"]
+__all__ = ["cell_seeds", "choose_num_splits", "fit_cell", "fit_in_cells", "max_cell_values", "shares_by_size", "shares_of_cells"]
 
 _SPLIT_FROM = 10_000
 """clusters of a first level from which it is fitted in cells where nothing else is asked for"""
@@ -70,6 +70,24 @@ def shares_of_cells(sizes: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int6
     return shares
 
 
+def shares_by_size(sizes: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
+    """(s,) clusters for each of s cells, k together, in proportion to its points: for clusters of equal size, where that is what counts.
+
+    A cell with a point has one cluster, and of the rest its share by largest remainder, of equal ones the first; none has more clusters
+    than points.
+
+    Raises:
+        ValueError: there are fewer points than clusters, or fewer clusters than cells with a point.
+    """
+    used = (sizes > 0).astype(np.int64)
+    spare, wanted = sizes - used, k - int(used.sum())
+    if not 0 <= wanted <= spare.sum():
+        raise ValueError(f"{k} clusters do not fit {used.sum()} cells of {sizes.sum()} points; give as many as cells to as many as points")
+    whole, rest = np.divmod(spare * wanted, max(1, int(spare.sum())))
+    whole[np.argsort(-rest, kind="stable")[: wanted - int(whole.sum())]] += 1
+    return used + whole
+
+
 class FitCell(Protocol):
     """Fits a cell's points alone."""
 
@@ -89,23 +107,24 @@ def fit_cell(
     return fit_resampled(points, k, steps=steps, r=r, fit=fit)
 
 
-def fit_in_cells(points: npt.NDArray[Any], coarse: Level, k: int, *, seeds: npt.NDArray[np.int64], fit: FitCell) -> Level:
-    """Share k clusters out among the cells of a coarse fit and fit each cell's points alone: n * (s + k / s) distances instead of n * k.
+def fit_in_cells(
+    points: npt.NDArray[Any], coarse: Level, shares: npt.NDArray[np.int64], *, seeds: npt.NDArray[np.int64], fit: FitCell
+) -> Level:
+    """Fit the points of each cell of a coarse fit alone to its share of k clusters: n * (s + k / s) distances instead of n * k.
 
     A point gets the nearest centroid of its own cell; close to a cell's border one of the next cell can be nearer.
 
     Args:
         points: (n, d) that the coarse fit assigned.
         coarse: fit of s cells.
-        k: clusters together.
+        shares: (s,) clusters of each cell, k together.
         seeds: (s,) of the cells' fits.
         fit: of one cell.
     """
     sizes = np.bincount(coarse.assignment, minlength=len(coarse.centroids))
-    shares = shares_of_cells(sizes, k)
     first = np.cumsum(shares) - shares
     members = np.split(np.argsort(coarse.assignment, kind="stable"), np.cumsum(sizes)[:-1])
-    centroids = np.empty((k, points.shape[1]), np.float32)
+    centroids = np.empty((int(shares.sum()), points.shape[1]), np.float32)
     assignment, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
     for cell in np.flatnonzero(sizes):
         level = fit(rows_of(points, members[cell]), int(shares[cell]), seed=int(seeds[cell]))

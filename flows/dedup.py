@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from curation.block_pass import Map
 from curation.curate_config import DedupConfig
 from curation.deduplicate import DEDUP_VERSION, decide_duplicates
-from curation.similarity import SIMILARITY_VERSION, collect_similarities, prepare_search, search_clusters, search_hashes
+from curation.similarity import SIMILARITY_VERSION, prepare_search, search_clusters, search_hashes
+from curation.similarity_rows import collect_similarities
 from flows.job import Job
 from flows.progress import say, track
 from flows.runners import successes
@@ -61,16 +64,23 @@ def run_similarity(
         )
         if not num_frames:
             raise ValueError("every candidate is held out, so there is nothing to curate; the view holdout_matches says by what")
-        search = prepare_search(candidates, parts, lake_root=job.lake.root, folder=folder, config=config, seed=seed)
-        say(
-            f"similarity: {search.num_frames} frames in {search.num_clusters} clusters, the largest of {search.largest_cluster}: "
-            f"{search.num_pairs:,} pairs to compare"
-        )
         with job.runner.reuse_workers():
-            found = job.runner.map(search_clusters, search.segments, folder=str(folder))
-            cosines = list(track(successes(found, stage="similarity"), description="compare clusters", total=len(search.segments)))
-            tables = job.runner.map(search_hashes, search.tables, folder=str(folder), radius=config.dedup_hash_radius)
-            hashes = list(track(successes(tables, stage="similarity"), description="compare hashes", total=len(search.tables)))
+            search = prepare_search(
+                candidates,
+                parts,
+                lake_root=job.lake.root,
+                folder=folder,
+                config=config,
+                seed=seed,
+                run_map=_on_workers(job, "assign to clusters"),
+            )
+            say(
+                f"similarity: {search.num_frames} frames in {search.num_clusters} clusters, the largest of {search.largest_cluster}: "
+                f"{search.num_pairs:,} pairs to compare"
+            )
+            cosines = list(_on_workers(job, "compare clusters")(search_clusters, search.segments, folder=str(folder)))
+            compare_hashes = _on_workers(job, "compare hashes")
+            hashes = list(compare_hashes(search_hashes, search.hash_shares, folder=str(folder), radius=config.dedup_hash_radius))
         similarity_id = collect_similarities(candidates, folder=folder, cosines=[name for _, name in cosines], tables=hashes, out=out)
         if not queries.is_recorded(job.lake, "similarities", "similarity_id", similarity_id):
             run.parts("similarities", [out])
@@ -117,6 +127,16 @@ def searched(job: Job, *, encoder_id: str, config: DedupConfig, seed: int) -> Ar
     """The scores of the candidates, searched where they are not recorded yet."""
     with _own_folder(job) as work:
         return run_similarity(job, parts=queries.embedding_parts(job.lake, encoder_id), work=work, config=config, seed=seed)
+
+
+def _on_workers(job: Job, description: str) -> Map:
+    """The runner for items of which none may fail."""
+
+    def run_map(function: Any, items: Sequence[Any], **shared: Any) -> Iterable[Any]:
+        found = job.runner.map(function, items, **shared)
+        return track(successes(found, stage="similarity"), description=description, total=len(items))
+
+    return run_map
 
 
 @contextmanager

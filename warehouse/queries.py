@@ -115,13 +115,22 @@ def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:
 
 
 def export_candidates(lake: Lake, encoder_id: str, path: Path, *, holdout_id: str | None = None) -> int:
-    """Write the kept, embedded frames of the current videos as Parquet, ordered by video and time; returns how many.
+    """Write the kept, embedded frames of the current videos as Parquet, ordered by frame id; returns how many.
 
-    What a hold-out leaves out is no candidate.
+    With frame_id, pack_id and blur come phash as a number, and content, a number that frames of equal SHA-256 share, null for all others:
+    so whoever reads them needs no text but ids, and what is about text is done here, on disk where memory is short. What a hold-out
+    leaves out is no candidate.
     """
     return lake.copy_to_parquet(
-        """SELECT c.* FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1
-           WHERE c.frame_id NOT IN (SELECT frame_id FROM holdout WHERE holdout_id = $2) ORDER BY c.video_id, c.pts_us""",
+        """WITH chosen AS NOT MATERIALIZED (
+               SELECT c.frame_id, c.pack_id, c.blur, c.sha256, c.phash
+               FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1
+               WHERE c.frame_id NOT IN (SELECT frame_id FROM holdout WHERE holdout_id = $2)),
+           shared AS (
+               SELECT sha256, row_number() OVER ()::INTEGER AS content
+               FROM (SELECT sha256 FROM chosen GROUP BY sha256 HAVING count(*) > 1))
+           SELECT frame_id, pack_id, blur, s.content, ('0x' || phash)::UBIGINT AS phash
+           FROM chosen LEFT JOIN shared s USING (sha256) ORDER BY frame_id""",
         path,
         [encoder_id, holdout_id],
     )

@@ -29,7 +29,8 @@ import torch
 from curation.config import EmbedConfig, PhantomConfig
 from curation.curate_config import DedupConfig
 from curation.dataset_folder import finish_dataset
-from curation.dedup import default_dedup_clusters, semantic_dedup
+from curation.dedup import semantic_dedup
+from curation.dedup_clusters import default_dedup_clusters
 from curation.embed import embed_images
 from curation.encoder import load_encoder
 from curation.kmeans import default_num_clusters, fit_kmeans, frame_paths, hierarchical_kmeans

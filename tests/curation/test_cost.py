@@ -48,6 +48,25 @@ def test_similarity_compares_pairs_within_clusters() -> None:
 def test_similarity_assigns_all_to_clusters_fitted_to_a_sample() -> None:
     cost = search_cost(10_000, dim=1, num_clusters=1, num_tables=0, rates=replace(NOTHING, assign_flops=2.0))
     assert cost.seconds == pytest.approx(1 + 2 * 256 + 10_000)
+    more = search_cost(10_000, dim=1, num_clusters=1, num_tables=0, rates=replace(NOTHING, assign_flops=2.0, num_workers=8, num_threads=2))
+    assert more.seconds == pytest.approx(1 + 2 * 256 + 10_000 / 4)  # the fit stays in one process
+
+
+def test_similarity_fits_and_assigns_very_many_clusters_in_cells() -> None:
+    cost = search_cost(120_000_000, dim=384, num_clusters=48_000, num_tables=0, num_pairs=0, rates=replace(NOTHING, assign_flops=768.0))
+    sample, share = 2**28 // 384, 48_000 / 219
+    coarse = 9 * sample * 219 + 16 * 219 * (2 + log(219)) * 219
+    own = 9 * sample / 219 * share + min(sample / 219, 16 * share) * (2 + log(share)) * share
+    assert cost.seconds == pytest.approx(1 + coarse + 219 * own + 120_000_000 * (219 + 8 * share))
+
+
+def test_similarity_takes_numbers_of_each_frame_and_no_text() -> None:
+    def memory(num_frames: int) -> int:
+        return search_cost(num_frames, dim=384, num_clusters=None, num_tables=15, rates=NOTHING).memory_bytes
+
+    processes = 3 * 400_000_000
+    assert memory(1_000_000) == processes + (80 + 800) * 1_000_000 + 2 * (4 * 384 * 400 + 12 * 384 * 2**14)
+    assert memory(120_000_000) == processes + 80 * 120_000_000 + 800 * 2**20 + 2 * (4 * 384 * 48_000 + 60 * 2**22)
 
 
 def test_clustering_fits_and_refits_every_level() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.dedup import default_dedup_clusters, duplicates_at, nearest_before, semantic_dedup
+from curation.dedup import duplicates_at, nearest_before, semantic_dedup
 
 Signs = npt.NDArray[np.float32]
 
@@ -101,10 +101,6 @@ def test_bad_vectors_and_settings_are_refused() -> None:
         semantic_dedup(np.ones((3, 4)), num_clusters=1, threshold=1.5, seed=0)
     with pytest.raises(ValueError, match="give 1 to 3"):
         semantic_dedup(np.ones((3, 4)), num_clusters=4, threshold=0.9, seed=0)
-
-
-def test_the_default_grows_with_the_frames() -> None:
-    assert [default_dedup_clusters(n) for n in (1, 5000, 1_000_000)] == [1, 2, 400]
 
 
 def test_the_callers_vectors_stay_as_they_were() -> None:

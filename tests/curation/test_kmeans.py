@@ -22,7 +22,7 @@ from curation.kmeans import (
     reassign_and_sum,
     reseed_empty,
 )
-from curation.splitting import choose_num_splits, max_cell_values, shares_of_cells
+from curation.splitting import choose_num_splits, max_cell_values, shares_by_size, shares_of_cells
 
 Floats = npt.NDArray[np.float32]
 
@@ -186,6 +186,25 @@ def test_cells_share_clusters_equally_as_far_as_their_points_go() -> None:
     assert shares_of_cells(np.array([3, 1]), 4).tolist() == [3, 1]
     with pytest.raises(ValueError, match="4 points cannot make 5 clusters"):
         shares_of_cells(np.array([3, 1]), 5)
+
+
+def test_shares_by_size_are_in_proportion_and_every_cell_with_a_point_has_one() -> None:
+    assert shares_by_size(np.array([600, 300, 100]), 100).tolist() == [59, 30, 11]
+    assert shares_by_size(np.array([600, 300, 100]), 10).tolist() == [5, 3, 2]
+    assert shares_by_size(np.array([1000, 0, 1, 1]), 5).tolist() == [3, 0, 1, 1]
+    assert shares_by_size(np.array([3, 1]), 4).tolist() == [3, 1]
+    with pytest.raises(ValueError, match="do not fit 2 cells of 4 points"):
+        shares_by_size(np.array([3, 1]), 5)
+    with pytest.raises(ValueError, match="do not fit 2 cells of 4 points"):
+        shares_by_size(np.array([3, 1]), 1)
+
+
+@given(sizes=st.lists(st.integers(0, 50), min_size=1, max_size=20).filter(any), data=st.data())
+def test_shares_by_size_come_to_k_and_none_is_above_its_cells_points(sizes: list[int], data: st.DataObject) -> None:
+    k = data.draw(st.integers(sum(size > 0 for size in sizes), sum(sizes)))
+    shares = shares_by_size(np.array(sizes), k)
+    assert shares.sum() == k
+    assert all(min(1, size) <= share <= size for share, size in zip(shares.tolist(), sizes, strict=True))
 
 
 def test_a_split_first_level_is_whole_and_nearest_within_its_cells() -> None:

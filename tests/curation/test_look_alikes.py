@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.look_alikes import closest_before, hash_tables, merged, unpacked
+from curation.look_alikes import HashShare, closest_in_share, hash_shares, hash_tables, keep_best, nothing_found, unpacked
 
 
 @given(
@@ -10,11 +10,16 @@ from curation.look_alikes import closest_before, hash_tables, merged, unpacked
     flips=st.lists(st.lists(st.integers(0, 63), max_size=7), min_size=1, max_size=40),
     others=st.lists(st.integers(0, 2**64 - 1), max_size=20),
     radius=st.integers(0, 6),
+    num_shares=st.integers(1, 5),
 )
-def test_nothing_within_the_radius_is_missed(base: int, flips: list[list[int]], others: list[int], radius: int) -> None:
+def test_nothing_within_the_radius_is_missed(base: int, flips: list[list[int]], others: list[int], radius: int, num_shares: int) -> None:
     values = list(dict.fromkeys([base ^ sum(1 << bit for bit in set(places)) for places in flips] + others))
     hashes = np.array(values, np.uint64)
-    bits, place = unpacked(merged([closest_before(hashes, mask, radius=radius) for mask in hash_tables(radius)], len(hashes)))
+    best = nothing_found(len(hashes))
+    for mask in hash_tables(radius):
+        for number in range(num_shares):
+            keep_best(best, *closest_in_share(hashes, HashShare(mask, number, num_shares), radius=radius))
+    bits, place = unpacked(best)
     for later, value in enumerate(values):
         near = [((value ^ other).bit_count(), earlier) for earlier, other in enumerate(values[:later])]
         assert (bits[later], place[later]) == min((pair for pair in near if pair[0] <= radius), default=(-1, -1))
@@ -25,3 +30,9 @@ def test_every_bit_is_in_a_key_and_keys_are_two_bands() -> None:
     tables = hash_tables(4)
     assert len(tables) == 15
     assert np.bitwise_or.reduce(np.array(tables, np.uint64)) == 2**64 - 1
+
+
+def test_a_large_table_is_cut_and_a_small_one_is_not() -> None:
+    assert [share.of for share in hash_shares(0, 0)] == [1]
+    assert [(share.number, share.of) for share in hash_shares(0, 5_000_000)] == [(0, 2), (1, 2)]
+    assert len(hash_shares(4, 120_000_000)) == 15 * 29

@@ -165,3 +165,13 @@ def test_several_processes_commit_to_one_lake(lake: Lake) -> None:
     with open_lake(lake.root) as again:
         assert again.rows("SELECT count(*) AS n, count(DISTINCT uri || reason) AS d FROM rejects") == [{"n": 15, "d": 15}]
         assert again.rows("SELECT count(*) AS n FROM runs WHERE status = 'complete'") == [{"n": 15}]
+
+
+def test_what_does_not_fit_in_memory_goes_into_the_lakes_folder_and_is_gone_after(tmp_path: Path) -> None:
+    with open_lake(tmp_path, create=True) as lake:
+        lake.query("SET memory_limit = '60MB'")
+        lake.query("CREATE TEMP TABLE texts AS SELECT md5(i::VARCHAR) AS text FROM range(3000000) t(i)")
+        spilled = [path for path in tmp_path.iterdir() if path.name.startswith(".spilled-")]
+        assert len(spilled) == 1
+        assert list(spilled[0].iterdir())
+    assert not spilled[0].exists()
