@@ -59,8 +59,7 @@ def balanced_order(
         if array is not None and array.shape != (num_points,):
             raise ValueError(f"{name} has shape {array.shape}; {num_points} paths need ({num_points},)")
     leaf = paths[:, 0]
-    order = np.lexsort((priority, leaf))
-    turn = _positions(order, leaf)
+    turn = _positions(np.lexsort((priority, leaf)), leaf)
     cluster_weights: Floats | None = None
     if weights is not None:
         if not (np.isfinite(weights).all() and (weights > 0).all()):

@@ -1,15 +1,19 @@
-"""Select the frames of a dataset from the clustered ones: Parquet in, the `selections` table's rows out."""
+"""Select the frames of a dataset from the clustered ones: Parquet in, the `selections` table's rows out.
+
+Of a hundred million frames the numbers alone fit in memory. Their ids and what is known of their videos stay in the file: they are read a
+batch at a time, for each frame's draw, for the caps and weights there are, and at the end for the chosen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.curate_config import SampleConfig
@@ -18,7 +22,7 @@ from curation.leaf_vectors import vectors_by_leaf
 from curation.sample import balanced_sample
 from curation.weight_spec import parse_weights
 from curation.weights import frame_weights
-from warehouse.identified import write_with_id
+from warehouse.identified import write_batches_with_id
 from warehouse.records import EmbeddingPart, Selection
 
 __all__ = ["SELECT_VERSION", "select_frames"]
@@ -26,8 +30,10 @@ __all__ = ["SELECT_VERSION", "select_frames"]
 SELECT_VERSION = 2
 """raise when the same settings would give another selection"""
 
-_COLUMNS = ("frame_id", "cluster_path", "distance")
-_METADATA = ("video_id", "patient_id", "site", "device", "procedure")
+_CAPPED = ("patient", "video", "site", "device")
+_ROWS = 1 << 18
+
+Ints = npt.NDArray[np.int64]
 
 
 def select_frames(
@@ -61,15 +67,12 @@ def select_frames(
     Raises:
         ValueError: a weight names what no frame has.
     """
-    table = pq.read_table(clustered, columns=[*_COLUMNS, *_METADATA], read_dictionary=list(_METADATA))
-    paths = table["cluster_path"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-    metadata = {name.removesuffix("_id"): table[name] for name in _METADATA}
-    caps = {kind: cap for kind in ("patient", "video", "site", "device") if (cap := getattr(config, f"max_per_{kind}")) is not None}
-    patients = (
-        {"patient": pc.coalesce(*(table[name].cast(pa.string()) for name in ("patient_id", "video_id")))} if "patient" in caps else {}
-    )
-    groups = {kind: _codes({**metadata, **patients}[kind]) for kind in caps}
+    num_rows = pq.read_metadata(clustered).num_rows
+    paths, distance, draws = _numbers(clustered, num_rows, seed=seed, with_distance=config.within_leaf != "random")
+    caps = {kind: cap for kind in _CAPPED if (cap := getattr(config, f"max_per_{kind}")) is not None}
+    groups = {kind: _patients(clustered) if kind == "patient" else _codes(clustered, kind) for kind in caps}
     weights = parse_weights(config.weights)
+    weighed = {weight.kind for weight in weights} - {"cluster"}
     with ExitStack() as stack:
         vectors = None
         if config.within_leaf == "diverse":
@@ -78,20 +81,14 @@ def select_frames(
             paths,
             size,
             within_leaf=config.within_leaf,
-            draws=draws_of_ids(table["frame_id"], seed=seed),
+            draws=draws,
             seed=seed,
-            distance=table["distance"].to_numpy(),
+            distance=distance,
             vectors=vectors,
-            weights=frame_weights(weights, paths, metadata) if weights else None,
+            weights=frame_weights(weights, paths, {kind: _metadata(clustered, kind) for kind in weighed}) if weights else None,
             caps=[(groups[kind], cap) for kind, cap in caps.items()],
         )
-    rows = {
-        # Arrow's plain strings end at 2 GiB together, which is 28 million frame ids
-        "frame_id": table["frame_id"].cast(pa.large_string()).combine_chunks().take(pa.array(indices)).cast(pa.string()),
-        "rank": pa.array(np.arange(len(indices)), pa.int64()),
-        "cluster_id": pa.array(paths[indices, 0], pa.int32()),
-    }
-    selection_id = write_with_id(out, "selections", "selection_id", rows)
+    selection_id = write_batches_with_id(out, "selections", "selection_id", _rows(clustered, indices, paths[:, 0]))
     unknown = {f"num_unknown_{kind}": int((groups[kind] < 0).sum()) for kind in caps}
     return Selection(selection_id=selection_id, tree_id=tree_id, num_frames=len(indices), seed=seed), {
         "num_allowed": num_allowed,
@@ -99,7 +96,73 @@ def select_frames(
     }
 
 
-def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """A number for each distinct value, -1 for null."""
-    encoded = values.cast(pa.large_string()).combine_chunks().dictionary_encode()
-    return np.asarray(encoded.indices.fill_null(-1).to_numpy(), np.int64)
+def _numbers(
+    clustered: Path, num_rows: int, *, seed: int, with_distance: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32] | None, npt.NDArray[np.uint64]]:
+    """Paths (n, levels), distances (n,) and draws (n,)."""
+    paths = np.empty((num_rows, 0), np.int32)
+    distance = np.empty(num_rows, np.float32) if with_distance else None
+    draws = np.empty(num_rows, np.uint64)
+    for rows, batch in _batches(clustered, ["frame_id", "cluster_path", *(["distance"] if with_distance else [])]):
+        found = batch["cluster_path"].flatten().to_numpy().reshape(len(batch), -1)
+        if rows.start == 0:
+            paths = np.empty((num_rows, found.shape[1]), np.int32)
+        paths[rows] = found
+        draws[rows] = draws_of_ids(batch["frame_id"], seed=seed)
+        if distance is not None:
+            distance[rows] = batch["distance"].to_numpy()
+    return paths, distance, draws
+
+
+def _codes(clustered: Path, kind: str) -> npt.NDArray[np.int32]:
+    """A number (n,) for each distinct value of a kind of metadata, -1 for unknown."""
+    column = _metadata(clustered, kind).unify_dictionaries()
+    codes = np.full(len(column), -1, np.int32)
+    start = 0
+    for chunk in column.chunks:
+        codes[start : start + len(chunk)] = chunk.indices.fill_null(-1).to_numpy()
+        start += len(chunk)
+    return codes
+
+
+def _patients(clustered: Path) -> npt.NDArray[np.int32]:
+    """The same of patients, where a video whose patient is unknown is of a patient of its own."""
+    patients = _codes(clustered, "patient")
+    alone = patients < 0
+    patients[alone] = patients.max(initial=-1) + 1 + _codes(clustered, "video")[alone]
+    return patients
+
+
+def _metadata(clustered: Path, kind: str) -> pa.ChunkedArray:
+    """A column as a dictionary: four bytes a frame."""
+    name = f"{kind}_id" if kind in ("patient", "video") else kind
+    return pq.read_table(clustered, columns=[name], read_dictionary=[name])[name]
+
+
+def _rows(clustered: Path, indices: Ints, leaf: npt.NDArray[np.integer]) -> Iterator[dict[str, pa.Array]]:
+    """The rows of the chosen frames, ranked in the order they were chosen in."""
+    by_row = np.argsort(indices)
+    ascending = indices[by_row]
+    found = []
+    for rows, batch in _batches(clustered, ["frame_id"]):
+        first, last = np.searchsorted(ascending, (rows.start, rows.stop))
+        # Arrow's plain strings end at 2 GiB together, which is 28 million frame ids
+        found.append(batch["frame_id"].take(pa.array(ascending[first:last] - rows.start)).cast(pa.large_string()))
+    ids = pa.chunked_array(found, pa.large_string()).combine_chunks()
+    place = np.empty_like(by_row)
+    place[by_row] = np.arange(len(by_row))
+    for start in range(0, max(1, len(indices)), _ROWS):
+        chosen = indices[start : start + _ROWS]
+        yield {
+            "frame_id": ids.take(pa.array(place[start : start + _ROWS])).cast(pa.string()),
+            "rank": pa.array(np.arange(start, start + len(chosen)), pa.int64()),
+            "cluster_id": pa.array(leaf[chosen], pa.int32()),
+        }
+
+
+def _batches(clustered: Path, columns: list[str]) -> Iterator[tuple[slice, Any]]:
+    """Some rows of these columns at a time, and which rows they are."""
+    start = 0
+    for batch in pq.ParquetFile(clustered).iter_batches(batch_size=_ROWS, columns=columns):
+        yield slice(start, start + len(batch)), batch
+        start += len(batch)

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,8 @@ from tests.benchmarks.growth_lake import ENCODER_ID, make_lake
 from warehouse.lake import open_lake
 
 
-def test_stages_that_have_run_are_forecast_from_their_runs(tmp_path: Path) -> None:
+def test_stages_that_have_run_are_forecast_from_their_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=5 * 10**9))
     with make_lake(tmp_path / "lake", num_frames=300, dim=16) as lake:
         run_curate(Job(lake=lake, runner=SerialRunner()), name="set", encoder_id=ENCODER_ID, config=CurateConfig(size=30))
         grown = {stage.stage: stage for stage in stage_growth(lake)}
@@ -32,8 +34,8 @@ def test_stages_that_have_run_are_forecast_from_their_runs(tmp_path: Path) -> No
             assert all(later >= earlier * (1 - 1e-9) for earlier, later in itertools.pairwise(seconds))
         assert [name for name, _ in stage.elsewhere] == ["32 cores", "1000 cores"]
         assert stage.line[-1].seconds >= stage.elsewhere[0][1] >= stage.elsewhere[1][1]
-    assert "does not fit in this machine" in grown["select"].note
-    assert "does not fit" not in grown["similarity"].note
+    assert "does not fit in this machine's 5 GB" in grown["similarity"].note
+    assert "does not fit" not in grown["dedup"].note
 
 
 def test_a_lake_without_embeddings_has_no_growth(tmp_path: Path) -> None:
