@@ -30,7 +30,7 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
         with job.lake.transaction():
             job.lake.remove("embeddings", pa.Table.from_pylist(outdated))
         say(f"embed: the vectors of {len(outdated)} packs are of an earlier version and are made anew")
-    packs = packs_without_embeddings(job.lake, encoder_id)
+    packs = packs_without_embeddings(job.lake, encoder_id, EMBED_VERSION)
     if not packs:
         say("embed: every kept frame has its embedding already")
         return encoder_id

@@ -28,6 +28,7 @@ from curation.cost import (
     started,
 )
 from curation.curate_config import CurateConfig
+from curation.embed import EMBED_VERSION
 from curation.encoder import load_encoder
 from curation.kmeans import default_num_clusters
 from curation.look_alikes import hash_tables
@@ -93,7 +94,7 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
     except LakeError:  # nothing is embedded yet
         found = load_encoder(embedding)
         encoder_id, dim, parts = found.encoder_id, found.dim, ()
-    to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id))
+    to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id, EMBED_VERSION))
     former = former_runs(lake, longer_than_s=LEAST_RUN_S)
     embedded = former.get("embed")
     if embedded and embedded.config.get("encoder_id") != encoder_id:

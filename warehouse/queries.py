@@ -71,15 +71,21 @@ def given_up_files(lake: Lake, ingest_key: str) -> dict[tuple[str, str | None], 
     return {(row["uri"], row["video_id"]): row["place"] for row in rows}
 
 
-def packs_without_embeddings(lake: Lake, encoder_id: str) -> tuple[FramePack, ...]:
-    """The frame packs that hold a candidate and that this encoder has not seen, in a fixed order."""
+_MADE_BY_VERSION = """EXISTS (SELECT 1 FROM edges o JOIN runs r ON r.run_id = o.run_id AND r.stage = 'embed' AND r.status = 'complete'
+                          WHERE o.artifact_id = e.part_id AND o.direction = 'output' AND r.stage_version >= $2)"""
+
+
+def packs_without_embeddings(lake: Lake, encoder_id: str, version: int) -> tuple[FramePack, ...]:
+    """The frame packs that hold a candidate and that no run of this encoder in that version of embedding, or a later one, has seen; in a
+    fixed order.
+    """
     rows = lake.rows(
-        """SELECT p.pack_id, p.video_id, p.path, p.num_bytes, p.num_frames
-           FROM packs p JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
-           WHERE NOT EXISTS (SELECT 1 FROM embeddings e WHERE e.pack_id = p.pack_id AND e.encoder_id = $1)
-             AND p.pack_id IN (SELECT pack_id FROM candidates)
-           ORDER BY p.video_id, p.path""",
-        [encoder_id],
+        f"""SELECT p.pack_id, p.video_id, p.path, p.num_bytes, p.num_frames
+            FROM packs p JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
+            WHERE NOT EXISTS (SELECT 1 FROM embeddings e WHERE e.pack_id = p.pack_id AND e.encoder_id = $1 AND {_MADE_BY_VERSION})
+              AND p.pack_id IN (SELECT pack_id FROM candidates)
+            ORDER BY p.video_id, p.path""",
+        [encoder_id, version],
     )
     return tuple(FramePack(**row) for row in rows)
 
@@ -87,11 +93,8 @@ def packs_without_embeddings(lake: Lake, encoder_id: str) -> tuple[FramePack, ..
 def outdated_embeddings(lake: Lake, encoder_id: str, version: int) -> list[dict[str, str]]:
     """The parts of an encoder that no run of that version of embedding, or of a later one, made: part, pack and encoder."""
     return lake.rows(
-        """SELECT DISTINCT e.part_id, e.pack_id, e.encoder_id FROM embeddings e
-           WHERE e.encoder_id = $1 AND NOT EXISTS (
-               SELECT 1 FROM edges o JOIN runs r ON r.run_id = o.run_id AND r.stage = 'embed' AND r.status = 'complete'
-               WHERE o.artifact_id = e.part_id AND o.direction = 'output' AND r.stage_version >= $2)
-           ORDER BY e.pack_id""",
+        f"""SELECT DISTINCT e.part_id, e.pack_id, e.encoder_id FROM embeddings e
+            WHERE e.encoder_id = $1 AND NOT {_MADE_BY_VERSION} ORDER BY e.pack_id""",
         [encoder_id, version],
     )
 

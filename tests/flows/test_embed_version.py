@@ -15,6 +15,7 @@ from flows.curate import run_curate
 from flows.embed import run_embed
 from flows.ingest import run_ingest
 from flows.job import Job
+from flows.plan import plan_curate
 from flows.runners import make_runner
 from tests.flows.conftest import make_archive
 from warehouse.lake import open_lake
@@ -37,6 +38,10 @@ def vectors(job: Job, encoder_id: str) -> dict[str, tuple[float, ...]]:
         ids, values = read_part(job.lake.root / part.path, part.dim)
         found |= {frame_id: tuple(value.tolist()) for frame_id, value in zip(ids, values, strict=True)}
     return found
+
+
+def planned(job: Job) -> str:
+    return plan_curate(job, name="x", encoder=None, config=CURATE)
 
 
 def make_old(job: Job, encoder_id: str) -> None:
@@ -64,7 +69,9 @@ def test_old_vectors_are_made_anew_and_their_tree_is_left(tmp_path: Path) -> Non
         old = vectors(job, encoder_id)
         run_curate(job, name="old", encoder_id=encoder_id, config=CURATE)  # nothing but old vectors: they may be used
 
+        assert planned(job).splitlines()[1].split()[:2] == ["embed", "16"]
         assert ingest(job, archive) == encoder_id
+        assert planned(job).splitlines()[1].split() == ["embed", "done"]
         found = vectors(job, encoder_id)
         assert found == expected
         assert all(old[frame_id] != found[frame_id] for frame_id in old)
