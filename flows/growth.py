@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 
 import psutil
 
 from curation.calibrate import calibrate
-from curation.cost import (
-    STAGE_S,
-    Cost,
-    Rates,
-    cluster_cost,
-    dedup_cost,
-    embed_cost,
-    holdout_cost,
-    search_cost,
-    select_cost,
-    shard_cost,
-)
+from curation.cost import STAGE_S, Cost, Rates
 from curation.curate_config import CurateConfig
-from curation.look_alikes import hash_tables
 from evaluation.growth import GrowthPoint, StageGrowth
-from flows.former_cost import corrected_by, cost_of_run, frames_of_run
+from flows.stage_cost import LEAST_RUN_S, corrected_by, cost_of_run, frames_of_run, stage_cost
 from warehouse import queries
 from warehouse.lake import Lake, LakeError
 from warehouse.plan_sizes import FormerRun, finished_runs, pool_sizes, unique_share
@@ -39,8 +26,6 @@ _LARGER = (("32 cores", 32), ("1000 cores", 1000))
 _STEPS_A_DECADE = 4
 _START_S = 2.0
 """until workers have started; taken, not measured, for it is nothing beside a forecast"""
-_WARM_S = 1.0
-"""a run that took less says little about a rate"""
 
 
 def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
@@ -79,11 +64,15 @@ def _growth(
         return cost_of_run(largest, dim=dim, jpeg_bytes=jpeg_bytes, max_memory_gb=config.cluster.max_memory_gb, rates=rates)
 
     here = taken(rates)
-    trusted = largest if largest.seconds > _WARM_S else None
+    trusted = largest if largest.seconds > LEAST_RUN_S else None
+
+    def modelled(num_frames: int, machine: Rates) -> Cost:
+        num_pictures = int(largest.metrics.get("num_held_out_pictures", 0))
+        cost = stage_cost(stage, num_frames, config=config, dim=dim, jpeg_bytes=jpeg_bytes, rates=machine, num_pictures=num_pictures)
+        return cost or _linear(largest, num_frames, jpeg_bytes=jpeg_bytes, rates=machine)
 
     def expected(num_frames: int, machine: Rates) -> Cost:
-        cost = _cost(stage, num_frames, largest, config, dim=dim, jpeg_bytes=jpeg_bytes, rates=rates)
-        there = _cost(stage, num_frames, largest, config, dim=dim, jpeg_bytes=jpeg_bytes, rates=machine)
+        cost, there = modelled(num_frames, rates), modelled(num_frames, machine)
         told = corrected_by(trusted, cost, here)
         return replace(there, seconds=told.seconds * there.seconds / cost.seconds)
 
@@ -102,35 +91,6 @@ def _growth(
         disk_bytes=forecast.kept_bytes + forecast.staged_bytes,
         note=_note(stage, forecast, is_one_size=len({frames_of_run(run) for run in runs}) == 1, is_scaled=trusted is not None),
     )
-
-
-def _cost(stage: str, num_frames: int, largest: FormerRun, config: CurateConfig, *, dim: int, jpeg_bytes: float, rates: Rates) -> Cost:
-    costs: dict[str, Callable[[], Cost]] = {
-        "ingest": lambda: _linear(largest, num_frames, jpeg_bytes=jpeg_bytes, rates=rates),
-        "embed": lambda: embed_cost(num_frames, dim=dim, rates=rates),
-        "holdout": lambda: holdout_cost(int(largest.metrics["num_held_out_pictures"]), num_frames, dim=dim, rates=rates),
-        "similarity": lambda: search_cost(
-            num_frames,
-            dim=dim,
-            num_clusters=config.dedup.num_dedup_clusters,
-            num_tables=len(hash_tables(config.dedup.dedup_hash_radius)),
-            rates=rates,
-        ),
-        "dedup": lambda: dedup_cost(num_frames, rates=rates),
-        "cluster": lambda: cluster_cost(
-            num_frames,
-            dim=dim,
-            num_clusters=None,
-            num_resamples=config.cluster.num_resamples,
-            resample_sizes=None,
-            max_iterations=config.cluster.max_iterations,
-            max_memory_gb=config.cluster.max_memory_gb,
-            rates=rates,
-        ),
-        "select": lambda: select_cost(num_frames, size=config.size, rates=rates),
-        "shard": lambda: shard_cost(num_frames, jpeg_bytes=jpeg_bytes, rates=rates),
-    }
-    return costs[stage]()
 
 
 def _linear(largest: FormerRun, num_frames: int, *, jpeg_bytes: float, rates: Rates) -> Cost:
@@ -163,7 +123,7 @@ def _point(num_frames: int, cost: Cost) -> GrowthPoint:
 def _note(stage: str, forecast: Cost, *, is_one_size: bool, is_scaled: bool) -> str:
     said = []
     if not is_scaled:
-        said.append(f"no run of over {_WARM_S:g} s yet: the line is the model alone")
+        said.append(f"no run of over {LEAST_RUN_S:g} s yet: the line is the model alone")
     elif is_one_size:
         said.append(
             "one size only: taken to be linear in frames" if stage == "ingest" else "one size only: the line is the model through it"

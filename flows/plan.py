@@ -13,45 +13,29 @@ import psutil
 from curation.calibrate import calibrate, loaded
 from curation.cluster import CLUSTER_VERSION
 from curation.config import EmbedConfig
-from curation.cost import (
-    STAGE_S,
-    Cost,
-    Rates,
-    cluster_cost,
-    dedup_cost,
-    embed_cost,
-    holdout_cost,
-    place_cost,
-    search_cost,
-    select_cost,
-    shard_cost,
-    started,
-)
+from curation.cost import STAGE_S, Cost, Rates, embed_cost, place_cost, started
 from curation.curate_config import CurateConfig
 from curation.embed import EMBED_VERSION
 from curation.encoder import load_encoder
 from curation.kmeans import default_num_clusters
-from curation.look_alikes import hash_tables
 from flows.cluster import plan_cluster
 from flows.curate import dataset_name
 from flows.dedup import plan_dedup, plan_similarity
-from flows.former_cost import corrected_by, cost_of_run
 from flows.holdout import plan_holdout
 from flows.job import Job
 from flows.place import placed
 from flows.runners import successes
 from flows.select import plan_select
 from flows.shard import plan_shard, shard_settings
+from flows.stage_cost import LEAST_RUN_S, corrected_by, cost_of_run, stage_cost
 from warehouse import queries, trees
 from warehouse.lake import LakeError
 from warehouse.lineage import completed_run_id
-from warehouse.plan_sizes import FormerRun, former_runs, num_not_in_tree, pool_sizes, sample_jpegs, unique_share
+from warehouse.plan_sizes import former_runs, num_not_in_tree, pool_sizes, sample_jpegs, unique_share
 from warehouse.records import Artifact
 
 __all__ = ["plan_curate"]
 
-LEAST_RUN_S = 2.0
-"""a former run that took less says little about a rate"""
 _UNKNOWN = Artifact(artifact_id="", kind="", uri="")
 """stands for what is not made yet, where only a plan's settings are looked at"""
 
@@ -127,59 +111,52 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
     ]
     num_frames, is_done = pool.num_candidates, not to_embed
 
-    def priced(stage: str, label: str, cost: Cost) -> _Line:
+    def line(stage: str, num_frames: int, *, done: object, label: str = "", size: int = config.size, num_pictures: int = 0) -> _Line:
+        if done:
+            return _Line(stage=label or stage, cost=None)
+        sizes: dict[str, Any] = {"dim": dim, "jpeg_bytes": pool.jpeg_bytes, "rates": rates}
+        sized = replace(config, size=size, nested=())
+        cost = stage_cost(stage, num_frames, config=sized, num_pictures=num_pictures, **sizes)
+        assert cost is not None
         run = former.get(stage)
-        if run is None:
-            return _Line(stage=label, cost=cost, source="calibration")
-        took = cost_of_run(run, dim=dim, jpeg_bytes=pool.jpeg_bytes, max_memory_gb=config.cluster.max_memory_gb, rates=rates)
-        return _Line(stage=label, cost=corrected_by(run, cost, took), source="former run" if took else "calibration")
+        took = cost_of_run(run, max_memory_gb=config.cluster.max_memory_gb, **sizes) if run else None
+        return _Line(stage=label or stage, cost=corrected_by(run, cost, took), source="former run" if took else "calibration")
 
     holdout: Artifact | None = None
     if held_out_plan and held_out:
         holdout = job.done(held_out_plan, "holdout") if is_done else None
         is_done = holdout is not None
-        cost = holdout_cost(len(held_out.files), num_frames, dim=dim, rates=rates)
-        line = priced("holdout", "holdout", cost)
-        lines.append(_Line(stage="holdout", cost=None) if is_done else line)
+        lines.append(line("holdout", num_frames, done=is_done, num_pictures=len(held_out.files)))
         if holdout:
             num_frames -= holdout.num_rows or 0
 
     scores = (
         job.done(plan_similarity(lake, parts=parts, config=config.dedup, seed=seed, holdout=holdout), "similarity") if is_done else None
     )
-    num_tables = len(hash_tables(config.dedup.dedup_hash_radius))
-    line = priced(
-        "similarity",
-        "similarity",
-        search_cost(num_frames, dim=dim, num_clusters=config.dedup.num_dedup_clusters, num_tables=num_tables, rates=rates),
-    )
-    lines.append(_Line(stage="similarity", cost=None) if scores else line)
+    lines.append(line("similarity", num_frames, done=scores))
 
     dedup = job.done(plan_dedup(scores=scores, config=config.dedup, holdout=holdout), "dedup") if scores else None
-    line = priced("dedup", "dedup", dedup_cost(num_frames, rates=rates))
-    lines.append(_Line(stage="dedup", cost=None) if dedup else line)
+    lines.append(line("dedup", num_frames, done=dedup))
     if dedup:
         num_unique = trees.num_unique(lake, dedup.artifact_id)
     else:
         share = unique_share(lake)
         num_unique = max(1, round(num_frames * (1.0 if share is None else share)))
 
-    tree, placement, line = _tree(job, encoder_id, dedup, num_unique, dim=dim, config=config, rates=rates, former=former.get("cluster"))
-    lines.append(line)
+    tree, placement, placing = _tree(job, encoder_id, dedup, num_unique, dim=dim, config=config, rates=rates)
+    lines.append(placing or line("cluster", num_unique, done=tree))
     for size in (config.size, *sorted(config.nested, reverse=True)):
         selection = None
         if tree and dedup:
             plan = plan_select(lake, tree=tree, placement=placement, dedup=dedup, size=size, config=config.sample, seed=seed)
             selection = job.done(plan, "selection")
-        line = priced("select", f"select {size}", select_cost(num_unique, size=size, rates=rates))
-        lines.append(replace(line, cost=None) if selection else line)
+        lines.append(line("select", num_unique, done=selection, label=f"select {size}", size=size))
         num_images = int(selection.num_rows or 0) if selection else min(size, num_unique)
         is_written = False
         if selection:
             settings = shard_settings(dataset_name(name, size, config, selection), config.shard, seed)
             is_written = completed_run_id(lake, plan_shard(selection=selection, settings=settings, seed=seed)) is not None
-        line = priced("shard", f"shard {size}", shard_cost(num_images, jpeg_bytes=pool.jpeg_bytes, rates=rates))
-        lines.append(replace(line, cost=None) if is_written else line)
+        lines.append(line("shard", num_images, done=is_written, label=f"shard {size}"))
     return lines
 
 
@@ -198,36 +175,24 @@ def _tree(
     dim: int,
     config: CurateConfig,
     rates: Rates,
-    former: FormerRun | None,
-) -> tuple[Artifact | None, Artifact | None, _Line]:
-    """The tree and the placement that are there, and the line of a new tree, or of placing new frames in one."""
+) -> tuple[Artifact | None, Artifact | None, _Line | None]:
+    """The tree and the placement that are there, and the line of placing new frames in a tree where that is to be done."""
     settings = config.cluster
     plan = plan_cluster(encoder_id=encoder_id, dedup=dedup or _UNKNOWN, config=settings, seed=config.seed)
     if dedup and (done := job.done(plan, "cluster_tree")):
-        return done, None, _Line(stage="cluster", cost=None)
+        return done, None, None
     known = trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION) if settings.refit != "always" else None
     if known:
         placement = placed(job, tree=known, dedup=dedup, config=settings) if dedup else None
         if placement:
-            return known.artifact, placement, _Line(stage="cluster", cost=None)
+            return known.artifact, placement, None
         num_before = known.artifact.num_rows or 1
         if settings.refit == "never" or 1 / settings.max_growth <= num_unique / num_before <= settings.max_growth:
             num_new = num_not_in_tree(job.lake, dedup.artifact_id, known.artifact.artifact_id) if dedup else abs(num_unique - num_before)
             finest = (settings.num_clusters or default_num_clusters(num_before))[0]
             cost = place_cost(num_new, dim=dim, finest=finest, max_memory_gb=settings.max_memory_gb, rates=rates)
             return None, None, _Line(stage="cluster (place)", cost=cost, source="calibration")
-    cost = cluster_cost(
-        num_unique,
-        dim=dim,
-        num_clusters=settings.num_clusters,
-        num_resamples=settings.num_resamples,
-        resample_sizes=settings.resample_sizes,
-        max_iterations=settings.max_iterations,
-        max_memory_gb=settings.max_memory_gb,
-        rates=rates,
-    )
-    took = cost_of_run(former, dim=dim, jpeg_bytes=0, max_memory_gb=settings.max_memory_gb, rates=rates) if former else None
-    return None, None, _Line(stage="cluster", cost=corrected_by(former, cost, took), source="former run" if took else "calibration")
+    return None, None, None
 
 
 def _table(lines: list[_Line]) -> list[str]:
