@@ -160,7 +160,10 @@ def videos() -> None:
                         crop = letters[row["crop_y"] : row["crop_y"] + stored.shape[0], row["crop_x"] : row["crop_x"] + stored.shape[1]]
                         left.append(float((stored[crop] > 40).mean()))
         hidden = f"{1 - np.mean(left):.4f} of the letters' pixels hidden in {len(left)} frames, " if left else ""
-        print(f"video, overlay {name}: {hidden}{np.mean(shares):.4f} of the picture hidden")
+        print(
+            f"video, overlay {name}: {hidden}{np.mean(shares):.4f} of the picture hidden, some of it in {np.mean(np.array(shares) > 0):.3f} "
+            f"of {len(shares)} frames (worst {max(shares):.3f})"
+        )
 
 
 def _sequences() -> list[list[Path]]:
