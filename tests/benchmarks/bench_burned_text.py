@@ -161,7 +161,7 @@ def videos() -> None:
                         left.append(float((stored[crop] > 40).mean()))
         hidden = f"{1 - np.mean(left):.4f} of the letters' pixels hidden in {len(left)} frames, " if left else ""
         print(
-            f"video, overlay {name}: {hidden}{np.mean(shares):.4f} of the picture hidden, some of it in {np.mean(np.array(shares) > 0):.3f} "
+            f"video, overlay {name}: {hidden}{np.mean(shares):.4f} of the picture hidden, some in {np.mean(np.array(shares) > 0):.3f} "
             f"of {len(shares)} frames (worst {max(shares):.3f})"
         )
 
