@@ -54,7 +54,8 @@ class FrameScores:
     motion: Floats
     """NaN for the first"""
     out_of_body: Floats
-    phash: Sequence[int]
+    phash: Sequence[int | None]
+    """None where there is none: then a sample is like no other"""
     settled: Sequence[str | None]
     """why a sample is dropped whatever the thresholds: it is corrupt, or was dropped for privacy and has no pixels any more"""
     is_stored: npt.NDArray[np.bool_]
@@ -102,7 +103,12 @@ def quality_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[st
 def frozen_samples(scores: FrameScores, thresholds: FrameThresholds) -> list[int]:
     """Positions of the samples that repeat the one before: as good as no motion, and the same perceptual hash but for coding noise."""
     still = np.flatnonzero(scores.motion < thresholds.freeze_motion).tolist()
-    return [each for each in still if each and hamming(scores.phash[each], scores.phash[each - 1]) <= _FREEZE_HASH_DISTANCE]
+    hashes = [(scores.phash[each - 1], scores.phash[each]) for each in still]
+    return [
+        each
+        for each, (before, now) in zip(still, hashes, strict=True)
+        if each and before is not None and now is not None and hamming(before, now) <= _FREEZE_HASH_DISTANCE
+    ]
 
 
 def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str | None]:
@@ -115,8 +121,11 @@ def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str |
     for position in frozen_samples(scores, thresholds):
         reasons[position] = reasons[position] or "frozen"
     usable = [position for position, reason in enumerate(reasons) if reason is None]
-    for run in near_duplicate_runs([scores.phash[position] for position in usable], thresholds.max_hash_distance):
-        members = [usable[place] for place in run]
+    hashed = {position: value for position in usable if (value := scores.phash[position]) is not None}
+    runs = near_duplicate_runs(list(hashed.values()), thresholds.max_hash_distance)
+    positions = list(hashed)
+    alike = [[positions[place] for place in run] for run in runs]
+    for members in [*alike, *([position] for position in usable if position not in hashed)]:
         stored = [position for position in members if scores.is_stored[position]]
         best = max(stored or members, key=lambda position: (scores.blur[position], -position))
         for position in members:

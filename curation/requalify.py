@@ -137,7 +137,7 @@ def _videos(part: Path) -> Iterator[tuple[str, pa.Table, FrameScores]]:
         settled = [reason if reason is not None and reason not in SPARE_REASONS else None for reason in rows["drop_reason"].to_pylist()]
         scores = FrameScores(
             **{name: rows[name].to_numpy().astype(np.float32) for name in _NUMBERS},
-            phash=[int(digits, 16) for digits in rows["phash"].to_pylist()],
+            phash=[None if digits is None else int(digits, 16) for digits in rows["phash"].to_pylist()],
             settled=settled,
             is_stored=rows["is_stored"].to_numpy(),
         )

@@ -154,6 +154,23 @@ def test_a_devices_percentile_drops_its_blurriest_frames_and_no_others(lake: Pat
         assert verdicts(job) == before
 
 
+def test_frames_without_a_hash_are_like_no_other(lake: Path) -> None:
+    with job_in(lake) as job:
+        run_requalify(job, config=requalify_config(dataclasses.replace(LOOSER, max_hash_distance=64, freeze_motion=1)))
+        assert {"near_duplicate", "frozen"} <= set(verdicts(job).values())
+        job.lake.query("UPDATE frames SET phash = NULL WHERE frame_index % 3 = 0")
+        run_requalify(job, config=requalify_config(dataclasses.replace(LOOSER, max_hash_distance=63, freeze_motion=1)))
+        unhashed = {
+            row["reason"]
+            for row in job.lake.rows(
+                """SELECT DISTINCT c.drop_reason AS reason FROM current_frames c JOIN frames f USING (frame_id) WHERE f.phash IS NULL"""
+            )
+        }
+        assert None in unhashed
+        assert not unhashed & {"near_duplicate", "frozen"}
+        assert "near_duplicate" in verdicts(job).values()
+
+
 def test_devices_only_tighten_what_ingest_was_given() -> None:
     assert by_device(DeviceConfig(min_device_frames=5), IngestConfig(min_blur=20)) is None
     found = by_device(DeviceConfig(blur_percentile=5), IngestConfig(min_blur=20, max_luma=150, fps=4))
