@@ -176,8 +176,10 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     if create:
         (root / "tables").mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
-    if not read_only:  # what does not fit in memory goes beside what it comes from, under a name that no other process uses
-        connection.execute(f"SET temp_directory = {quote(str(root / f'.spilled-{uuid.uuid4().hex}'))}")
+    if not read_only:
+        (root / "staging").mkdir(parents=True, exist_ok=True)
+        # for what goes beyond DuckDB's own limit, 80% of memory; else it would make a folder wherever one happens to be
+        connection.execute("SET temp_directory = " + quote(str(root / "staging" / f"duckdb-{uuid.uuid4().hex}")))
     # DuckDB 1.5.5 fails, or answers wrongly, where it shares subplans between uses that need different columns (duckdb/duckdb#25819)
     connection.execute("SET disabled_optimizers = 'common_subplan'")
     backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"

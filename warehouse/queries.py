@@ -247,15 +247,19 @@ def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int
     (finest first) and its distance to the finest centroid; ordered by frame id. Frames of the tree that are duplicates or no candidates
     by now are left out. Videos of one study are of one patient, whoever that is.
     """
+    (row,) = lake.rows("SELECT coalesce(max(level), 1)::INT AS num_levels FROM clusters WHERE tree_id = $1", [tree_id])
+    levels = range(1, row["num_levels"] + 1)
+    # a number for each level and not list(): DuckDB can write those to disk where memory ends, and lists and strings it is gathering not
+    gathered = ", ".join(f"any_value(cluster_id) FILTER (level = {level}) AS level_{level}" for level in levels)
     return lake.copy_to_parquet(
-        """WITH clustered AS (
-               SELECT k.frame_id, any_value(c.video_id) AS video_id, any_value(c.pack_id) AS pack_id,
-                      list(k.cluster_id ORDER BY k.level) AS cluster_path,
-                      min(k.distance) FILTER (k.level = 1) AS distance
-               FROM clusters k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
-               JOIN candidates c ON c.frame_id = k.frame_id WHERE k.tree_id = $1 GROUP BY k.frame_id)
-           SELECT k.*, coalesce(i.patient_id, i.study_id) AS patient_id, i.site, i.device, i.procedure
-           FROM clustered k LEFT JOIN video_info i ON i.video_id = k.video_id ORDER BY k.frame_id""",
+        f"""WITH placed AS (
+               SELECT frame_id, {gathered}, any_value(distance) FILTER (level = 1) AS distance
+               FROM clusters WHERE tree_id = $1 GROUP BY frame_id)
+           SELECT k.frame_id, c.video_id, c.pack_id, [{", ".join(f"k.level_{level}" for level in levels)}] AS cluster_path, k.distance,
+                  coalesce(i.patient_id, i.study_id) AS patient_id, i.site, i.device, i.procedure
+           FROM placed k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
+           JOIN candidates c ON c.frame_id = k.frame_id
+           LEFT JOIN video_info i ON i.video_id = c.video_id ORDER BY k.frame_id""",
         path,
         [tree_id, dedup_id],
     )

@@ -167,11 +167,16 @@ def test_several_processes_commit_to_one_lake(lake: Lake) -> None:
         assert again.rows("SELECT count(*) AS n FROM runs WHERE status = 'complete'") == [{"n": 15}]
 
 
-def test_what_does_not_fit_in_memory_goes_into_the_lakes_folder_and_is_gone_after(tmp_path: Path) -> None:
-    with open_lake(tmp_path, create=True) as lake:
-        lake.query("SET memory_limit = '60MB'")
-        lake.query("CREATE TEMP TABLE texts AS SELECT md5(i::VARCHAR) AS text FROM range(3000000) t(i)")
-        spilled = [path for path in tmp_path.iterdir() if path.name.startswith(".spilled-")]
-        assert len(spilled) == 1
-        assert list(spilled[0].iterdir())
-    assert not spilled[0].exists()
+def test_what_does_not_fit_into_memory_lies_in_the_lake_until_it_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with open_lake(tmp_path / "lake", create=True) as lake:
+        assert not list((tmp_path / "lake").glob("staging/*"))
+        lake.query("SET memory_limit = '120MB'")
+        sql = (
+            "SELECT range || 'a rather long text that no compression can hide ' || md5(range::VARCHAR) AS t FROM range(1500000) ORDER BY t"
+        )
+        assert lake.copy_to_parquet(sql, tmp_path / "sorted.parquet") == 1_500_000
+        assert list((tmp_path / "lake").glob("staging/duckdb-*"))
+    assert not list((tmp_path / "lake").glob("staging/*"))
+    assert not list((tmp_path / "elsewhere").iterdir())
