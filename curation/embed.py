@@ -13,10 +13,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import tarfile
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -37,9 +38,12 @@ from warehouse.records import EmbeddingPart, FramePack
 from warehouse.schema import embedding_schema
 from warehouse.store import file_sha256, read_json, write_json, write_parquet
 
-__all__ = ["EMBED_VERSION", "batch_size_on", "embed_images", "embed_packs", "join_slices", "whole_parts"]
+__all__ = ["EMBED_VERSION", "batch_size_on", "embed_images", "embed_packs", "join_slices", "remove_unused_pieces", "whole_parts"]
 
 EMBED_VERSION = 2
+
+_PIECES = ("embeddings/*/v*/pieces/*.parquet", "embeddings/*/pieces/*.parquet")
+"""of all encoders and versions; those of earlier lakes lie in no folder of a version"""
 
 _BAD_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, tarfile.TarError)
 
@@ -52,9 +56,9 @@ def batch_size_on(device: torch.device, config: EmbedConfig) -> int:
 def embed_packs(group: PackGroup, *, lake_root: str, config: EmbedConfig) -> tuple[EmbeddingPart, ...]:
     """Embed a group's frames; returns the parts of the packs that lie wholly in it, in their order.
 
-    Writes a Parquet part of `embedding_schema` for each whole pack, embeddings/<first 16 digits of the encoder's id>/<pack_id>.parquet and,
-    last, .json beside it, as soon as the pack's last vector is there. A slice of a pack goes to the folder `pieces` beside them, for
-    `join_slices`. What is there already is not embedded again.
+    Writes a Parquet part of `embedding_schema` for each whole pack, embeddings/<first 16 digits of the encoder's id>/v<EMBED_VERSION>/
+    <pack_id>.parquet and, last, .json beside it, as soon as the pack's last vector is there. A slice of a pack goes to the folder `pieces`
+    beside them, for `join_slices`. What is there already is not embedded again.
 
     Raises:
         ValueError: a member of a pack is not a readable JPEG, a pack holds other than its record's number of frames, or the encoder cannot
@@ -133,6 +137,26 @@ def join_slices(slices: Sequence[PackSlice], *, lake_root: str, config: EmbedCon
     return part
 
 
+def remove_unused_pieces(groups: Sequence[PackGroup], *, lake_root: str, config: EmbedConfig, older_than_s: float) -> int:
+    """Delete the pieces that killed runs left and embedding these groups does not use, be they of another encoder, version or batch size.
+
+    Younger ones stay, for they may be of a run that is at work beside this one.
+
+    Returns:
+        how many there were.
+    """
+    root, num_removed, oldest = Path(lake_root), 0, time.time() - older_than_s
+    if left := [path for pattern in _PIECES for path in root.glob(pattern)]:
+        encoder = load_encoder(config)
+        used = {_piece(piece, root, encoder) for group in groups for piece in group.slices if piece.is_partial}
+        for path in left:
+            with suppress(FileNotFoundError):
+                if path not in used and path.stat().st_mtime < oldest:
+                    path.unlink()
+                    num_removed += 1
+    return num_removed
+
+
 def _images(piece: PackSlice, root: Path, preprocessing: Preprocessing) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
     """Each frame's id and pixels."""
     pack, num_read = piece.pack, 0
@@ -152,16 +176,21 @@ def _images(piece: PackSlice, root: Path, preprocessing: Preprocessing) -> Itera
         )
 
 
+def _folder(encoder: Encoder) -> str:
+    """Of one version: what a part's id was taken of is never overwritten by another version of it."""
+    return f"embeddings/{encoder.encoder_id[:16]}/v{EMBED_VERSION}"
+
+
 def _staged(pack: FramePack, encoder: Encoder) -> str:
-    return f"embeddings/{encoder.encoder_id[:16]}/{pack.pack_id}"
+    return f"{_folder(encoder)}/{pack.pack_id}"
 
 
 def _pieces(root: Path, encoder: Encoder) -> Path:
-    return root / f"embeddings/{encoder.encoder_id[:16]}/pieces"
+    return root / _folder(encoder) / "pieces"
 
 
 def _piece(piece: PackSlice, root: Path, encoder: Encoder) -> Path:
-    return _pieces(root, encoder) / f"{piece.pack.pack_id}.v{EMBED_VERSION}.{piece.start}-{piece.stop}.parquet"
+    return _pieces(root, encoder) / f"{piece.pack.pack_id}.{piece.start}-{piece.stop}.parquet"
 
 
 def _finished(pack: FramePack, root: Path, encoder: Encoder) -> EmbeddingPart | None:
@@ -169,8 +198,7 @@ def _finished(pack: FramePack, root: Path, encoder: Encoder) -> EmbeddingPart | 
     evidence_path = staged.with_suffix(".json")
     if not (evidence_path.exists() and staged.with_suffix(".parquet").exists()):
         return None
-    evidence = read_json(evidence_path)
-    return EmbeddingPart(**evidence["part"]) if evidence["embed_version"] == EMBED_VERSION else None
+    return EmbeddingPart(**read_json(evidence_path)["part"])
 
 
 def _write_part(pack: FramePack, frame_ids: list[str], vectors: npt.NDArray[np.float16], root: Path, encoder: Encoder) -> EmbeddingPart:
@@ -184,7 +212,7 @@ def _write_part(pack: FramePack, frame_ids: list[str], vectors: npt.NDArray[np.f
         num_frames=len(frame_ids),
         dim=encoder.dim,
     )
-    write_json((root / path).with_suffix(".json"), {"embed_version": EMBED_VERSION, "part": asdict(part)})
+    write_json((root / path).with_suffix(".json"), {"part": asdict(part)})
     return part
 
 

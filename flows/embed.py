@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from curation.config import EmbedConfig
-from curation.embed import EMBED_VERSION, batch_size_on, embed_packs, whole_parts
+from curation.embed import EMBED_VERSION, batch_size_on, embed_packs, remove_unused_pieces, whole_parts
 from curation.encoder import load_encoder
 from curation.pack_groups import group_packs
 from flows.job import Job
@@ -14,6 +14,7 @@ from flows.runners import successes
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import plan_run
 from warehouse.queries import outdated_embeddings, packs_without_embeddings
+from warehouse.store import ABANDONED_AFTER_S
 
 __all__ = ["run_embed"]
 
@@ -22,7 +23,8 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
     """Embed every kept frame that this encoder has not seen yet; returns the encoder's id.
 
     Vectors of an earlier version of embedding are forgotten first and made anew: later stages compare vectors with each other, and those of
-    two versions may differ. Forgetting is a transaction of its own, because the new files take the place of the old ones.
+    two versions may differ. Forgetting is a transaction of its own, so that no stage takes up old vectors while new ones are made; their
+    files stay what they were.
     """
     encoder = load_encoder(config)
     encoder_id = encoder.encoder_id
@@ -31,6 +33,8 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
             job.lake.remove("embeddings", pa.Table.from_pylist(outdated))
         say(f"embed: the vectors of {len(outdated)} packs are of an earlier version and are made anew")
     packs = packs_without_embeddings(job.lake, encoder_id, EMBED_VERSION)
+    groups = group_packs(packs, batch_size=batch_size_on(encoder.device, config))
+    remove_unused_pieces(groups, lake_root=str(job.lake.root), config=config, older_than_s=ABANDONED_AFTER_S)
     if not packs:
         say("embed: every kept frame has its embedding already")
         return encoder_id
@@ -41,7 +45,6 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
         inputs=[artifact_of(pack) for pack in packs],
     )
     with job.record(plan) as run:
-        groups = group_packs(packs, batch_size=batch_size_on(encoder.device, config))
         results = successes(job.runner.map(embed_packs, groups, lake_root=str(job.lake.root), config=config), stage="embed")
         embedded = whole_parts(groups, results, lake_root=str(job.lake.root), config=config)
         num_frames = sum(pack.num_frames for pack in packs)

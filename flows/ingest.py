@@ -28,15 +28,13 @@ from warehouse.files import remember_gone
 from warehouse.lineage import RunPlan, RunRecorder, completed_run_id, plan_run
 from warehouse.queries import accounted_files, given_up_files
 from warehouse.records import Artifact, IngestedVideo, Reject, VideoInfo, VideoRef
-from warehouse.store import content_id, remove_abandoned
+from warehouse.store import ABANDONED_AFTER_S, content_id, remove_abandoned
 
 __all__ = ["IngestSummary", "run_ingest"]
 
 MANIFEST_VERSION = 1
 VIDEOS_PER_COMMIT = 256
 SHOWN_LEFT = 10
-ABANDONED_AFTER_S = 24 * 3600.0
-"""a temporary file that nobody has written to for this long belongs to a killed worker"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

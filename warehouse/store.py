@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 __all__ = [
+    "ABANDONED_AFTER_S",
     "MACHINE_ERRORS",
     "atomic_file",
     "canonical_json",
@@ -34,6 +35,8 @@ __all__ = [
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """of the operating system, for which the machine and no input is at fault: disk full or over quota, read-only, too many open files"""
 
+ABANDONED_AFTER_S = 24 * 3600.0
+"""until a temporary file that nobody has written to since is taken to be a killed process's"""
 _CHUNK_BYTES = 1 << 20
 
 
@@ -63,7 +66,7 @@ def atomic_file(path: Path, mode: str = "wb", *, durable: bool = True) -> Iterat
 
 
 def remove_abandoned(folder: Path, *, older_than_s: float) -> int:
-    """Delete the temporary files under `folder` that killed writers left; younger ones may belong to a living writer.
+    """Delete the temporary files under `folder` that killed writers, DuckDB among them, left; younger ones may belong to a living writer.
 
     Returns:
         how many there were.
@@ -72,7 +75,7 @@ def remove_abandoned(folder: Path, *, older_than_s: float) -> int:
     oldest = time.time() - older_than_s
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(".") and name.endswith(".tmp"):
+            if name.startswith((".", "duckdb_temp_")) and name.endswith(".tmp"):
                 path = Path(parent, name)
                 with contextlib.suppress(FileNotFoundError):
                     if path.stat().st_mtime < oldest:

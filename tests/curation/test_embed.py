@@ -1,5 +1,9 @@
 import io
+import pickle
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +21,7 @@ from PIL import Image
 from timm.data.transforms_factory import create_transform
 
 from curation.config import EmbedConfig
-from curation.embed import embed_images, embed_packs, join_slices, whole_parts
+from curation.embed import EMBED_VERSION, embed_images, embed_packs, join_slices, remove_unused_pieces, whole_parts
 from curation.encoder import Preprocessing, _load, load_encoder
 from curation.encoder_input import decode_image, normalise
 from curation.pack import write_pack as write_tar
@@ -67,7 +71,7 @@ def test_a_pack_becomes_one_row_of_a_unit_vector_a_frame(tmp_path: Path) -> None
     pack = write_pack(tmp_path, {f"frame{i}": jpeg(smooth_image(i)) for i in range(5)})
     part = embed_pack(pack, lake_root=str(tmp_path), config=CONFIG)
     encoder = load_encoder(CONFIG)
-    assert part.path == f"embeddings/{encoder.encoder_id[:16]}/{pack.pack_id}.parquet"
+    assert part.path == f"embeddings/{encoder.encoder_id[:16]}/v{EMBED_VERSION}/{pack.pack_id}.parquet"
     assert (part.num_frames, part.dim, part.encoder_id) == (5, 1280, encoder.encoder_id)
     table = pq.read_table(tmp_path / part.path)
     assert table.schema.equals(embedding_schema(1280))
@@ -203,7 +207,7 @@ def test_packs_before_a_damaged_one_are_kept(tmp_path: Path) -> None:
     last = write_pack(tmp_path, {"b": jpeg(smooth_image(8))}, "last")
     with pytest.raises(ValueError, match=r"bad\.tar holds a damaged image"):
         embed_packs(whole_packs([first, bad, last]), lake_root=str(tmp_path), config=CONFIG)
-    (kept,) = tmp_path.glob("embeddings/*/*.parquet")
+    (kept,) = tmp_path.glob("embeddings/*/*/*.parquet")
     assert (kept.stem, kept.with_suffix(".json").exists()) == (first.pack_id, True)
     before = kept.stat().st_mtime_ns
     (tmp_path / first.path).unlink()  # so reading it again would fail
@@ -262,7 +266,7 @@ def test_a_pack_cut_between_groups_gets_the_part_it_gets_whole(tmp_path: Path) -
     embedded = [run(group) for group in (first, second, third)]
     assert list(join([first, second, third], embedded)) == [(), whole[:3], whole[3:]]
     assert {path: (tmp_path / path).read_bytes() for path in written} == written
-    assert list(tmp_path.glob("embeddings/*/pieces/*")) == []
+    assert list(tmp_path.glob("embeddings/**/pieces/*")) == []
     (tmp_path / packs[0].path).unlink()
     assert (run(first), run(second)) == ((), whole[1:3])  # what is finished is not read again
 
@@ -276,6 +280,28 @@ def test_a_piece_left_by_a_killed_run_is_used(tmp_path: Path) -> None:
     for half in halves:
         assert embed_packs(PackGroup(slices=(half,)), lake_root=str(tmp_path), config=CONFIG) == ()
     assert join_slices(halves, lake_root=str(tmp_path), config=CONFIG).num_frames == 5
+
+
+def test_pieces_that_no_run_will_use_go_once_they_are_old(tmp_path: Path) -> None:
+    pack = short_packs(tmp_path)[3]
+    piece, other = PackGroup(slices=(PackSlice(pack=pack, start=0, stop=2),)), PackGroup(slices=(PackSlice(pack=pack, start=0, stop=3),))
+    killed = """if 1:
+        import os, pickle, signal, sys
+        from curation.embed import embed_packs
+        groups, root, config = pickle.load(sys.stdin.buffer)
+        for group in groups:
+            embed_packs(group, lake_root=root, config=config)
+        os.kill(os.getpid(), signal.SIGKILL)"""
+    run = subprocess.run([sys.executable, "-c", killed], input=pickle.dumps(([piece, other], str(tmp_path), CONFIG)), check=False)
+    assert run.returncode == -signal.SIGKILL
+    unused, used = sorted(tmp_path.glob("embeddings/*/*/pieces/*"), reverse=True)
+    earlier = tmp_path / "embeddings" / "another encoder" / "pieces" / "pack.v1.0-2.parquet"
+    earlier.parent.mkdir(parents=True)
+    shutil.copy(used, earlier)
+    remove = partial(remove_unused_pieces, [piece], lake_root=str(tmp_path), config=CONFIG)
+    assert remove(older_than_s=3600) == 0  # they may be of a living run
+    assert remove(older_than_s=-1) == 2
+    assert [path.exists() for path in (used, unused, earlier)] == [True, False, False]
 
 
 @pytest.mark.parametrize("recorded", [2, 4])

@@ -1,6 +1,5 @@
 """Vectors of an earlier version of embedding: never compared with those of the present one, by no stage."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from tests.flows.conftest import make_archive
 from warehouse.lake import open_lake
 from warehouse.queries import embedding_parts
 from warehouse.schema import embedding_schema
+from warehouse.store import file_sha256
 
 CONFIG = EmbedConfig(image_size=64)
 CURATE = CurateConfig(size=8, cluster=ClusterConfig(num_clusters=(4, 2), refit="never"))
@@ -49,11 +49,14 @@ def make_old(job: Job, encoder_id: str) -> None:
     for part in embedding_parts(job.lake, encoder_id):
         ids, values = read_part(job.lake.root / part.path, part.dim)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values[:, ::-1]).reshape(-1)), part.dim)
-        pq.write_table(pa.table({"frame_id": ids, "embedding": lists}, schema=embedding_schema(part.dim)), job.lake.root / part.path)
-        evidence = (job.lake.root / part.path).with_suffix(".json")
-        evidence.write_text(json.dumps(json.loads(evidence.read_text()) | {"embed_version": EMBED_VERSION - 1}))
-        for table, column in (("embeddings", "part_id"), ("edges", "artifact_id"), ("artifacts", "artifact_id")):
-            job.lake.query(f"UPDATE {table} SET {column} = 'old ' || {column} WHERE {column} = $1", [part.part_id])
+        path = part.path.replace(f"/v{EMBED_VERSION}/", "/")  # the first versions had no folders of their own
+        pq.write_table(pa.table({"frame_id": ids, "embedding": lists}, schema=embedding_schema(part.dim)), job.lake.root / path)
+        for kept in (job.lake.root / part.path, (job.lake.root / part.path).with_suffix(".json")):
+            kept.unlink()
+        old_id = file_sha256(job.lake.root / path)
+        for table, column, place in (("embeddings", "part_id", "path"), ("artifacts", "artifact_id", "uri")):
+            job.lake.query(f"UPDATE {table} SET {column} = $1, {place} = $2 WHERE {column} = $3", [old_id, path, part.part_id])
+        job.lake.query("UPDATE edges SET artifact_id = $1 WHERE artifact_id = $2", [old_id, part.part_id])
     job.lake.query("UPDATE runs SET stage_version = $1, stage_key = 'old ' || stage_key WHERE stage = 'embed'", [EMBED_VERSION - 1])
 
 
@@ -77,6 +80,9 @@ def test_old_vectors_are_made_anew_and_their_tree_is_left(tmp_path: Path) -> Non
         assert all(old[frame_id] != found[frame_id] for frame_id in old)
         assert lake.rows("SELECT count(*) AS n, count(DISTINCT pack_id) AS packs FROM embeddings") == [{"n": 2, "packs": 2}]
         run_curate(job, name="new", encoder_id=encoder_id, config=CURATE)
+        parts = lake.rows("SELECT DISTINCT artifact_id, uri FROM artifacts WHERE kind = 'embedding_part'")
+        assert len(parts) == 3
+        assert all(file_sha256(lake.root / part["uri"]) == part["artifact_id"] for part in parts)  # the old one's file is what it was
         trees = {row["name"]: row["tree_id"] for row in lake.rows("SELECT name, tree_id FROM datasets")}
         assert trees["old"] != trees["new"]
         assert run_embed(job, config=CONFIG) == encoder_id

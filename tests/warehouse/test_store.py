@@ -27,11 +27,12 @@ def test_a_file_appears_whole_under_its_name(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     old, young, other = tmp_path / "a" / ".x.tar.abc.tmp", tmp_path / "a" / ".y.tar.def.tmp", tmp_path / "a" / "notes.tmp"
-    for path in (old, young, other):
+    spilled = tmp_path / "a" / "duckdb_temp_storage_S32K-0.tmp"
+    for path in (old, young, other, spilled):
         path.touch()
-    for path in (old, other):
+    for path in (old, other, spilled):
         os.utime(path, (1e9, 1e9))
-    assert remove_abandoned(tmp_path, older_than_s=3600) == 1
+    assert remove_abandoned(tmp_path, older_than_s=3600) == 2
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".y.tar.def.tmp", "notes.tmp"]
     assert remove_abandoned(tmp_path / "nowhere", older_than_s=0) == 0
 
