@@ -18,7 +18,7 @@ from curation.block_pass import Map, run_pass
 from curation.curate_config import ClusterConfig
 from curation.kmeans import Level, assign, default_num_clusters, hierarchical_kmeans
 from curation.kmeans_parts import hierarchical_kmeans_parts
-from curation.splitting import max_cell_values
+from curation.splitting import MAX_CELL_VALUES
 from curation.vector_file import VectorFile
 from curation.vectors import gather_vectors
 from warehouse.records import ClusterTree, EmbeddingPart
@@ -54,7 +54,6 @@ def cluster_frames(
     work: Path,
     config: ClusterConfig,
     seed: int,
-    num_workers: int,
     run_map: Map,
     report: Callable[[str], None],
 ) -> Clustering:
@@ -69,7 +68,6 @@ def cluster_frames(
         work: folder of this clustering alone; what is found there is gone on with.
         config: levels, resampling steps and memory.
         seed: of the clustering.
-        num_workers: that share the memory.
         run_map: where blocks of vectors are worked on, if they do not fit in memory.
         report: is told in sentences how that goes.
     """
@@ -93,7 +91,7 @@ def cluster_frames(
             resample_sizes=config.resample_sizes,
             max_iterations=config.max_iterations,
             max_seed_points=max(num_clusters[0], int(config.max_memory_gb * 1e9 / (16 * vectors.dim))),  # float32 twice in half of it
-            max_cell_points=max_cell_values(config.max_memory_gb, num_workers) // vectors.dim,
+            max_cell_points=MAX_CELL_VALUES // vectors.dim,
             seed=seed,
             work=work,
             run_map=run_map,

@@ -1,7 +1,8 @@
 """What each stage of curation costs: sizes and rates in, seconds and bytes out. Nothing is measured or read here.
 
 Times are of work that a machine does at a known rate (`Rates`), so that a former run corrects them: what that run took, over what these
-formulas give for its sizes, is a factor on what they give for others. Memory and disk are upper bounds to plan by, not what is used.
+formulas give for its sizes, is a factor on what they give for others. Memory and disk are upper bounds to plan by, not what is used; beside
+that memory DuckDB takes up to 80% of what there is while it gathers what a stage reads, and spills the rest to the disk.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from math import log
 
 from curation.dedup_clusters import PROBED_CELLS, default_dedup_clusters, num_cells, num_fitted
 from curation.kmeans import default_num_clusters, default_resample_sizes
-from curation.splitting import choose_num_splits, max_cell_values
+from curation.look_alikes import SHARE_HASHES
+from curation.splitting import MAX_CELL_VALUES, choose_num_splits
 
 __all__ = [
     "STAGE_S",
@@ -42,6 +44,10 @@ SEARCHED_BYTES = 80
 """of a frame that is searched, in this process; its ids stay on disk"""
 LLOYD_PASSES = 8
 """full passes over the points that Lloyd's iterations of a fit come to: late ones compare with the few centroids that moved"""
+SPILLED_BYTES = 300
+"""of a frame that is sorted where DuckDB's memory ends: ids and hashes as text"""
+SEARCH_OVER_SCAN = 20
+"""time of a hash that is searched in a table, over that of one that is passed over"""
 UNEVEN = 1.5
 """pairs of one cluster in those of clusters of equal size: the mean square of the clusters' sizes over the squared mean"""
 VIEWS = 11
@@ -124,11 +130,11 @@ def holdout_cost(num_pictures: int, num_frames: int, *, dim: int, rates: Rates) 
 def search_cost(
     num_frames: int, *, dim: int, num_clusters: int | None, num_tables: int, rates: Rates, num_pairs: int | None = None
 ) -> Cost:
-    """Stage n vectors, fit k clusters to a sample (1 GiB at most), assign all, compare within clusters, look hashes up.
+    """Stage n vectors, fit k clusters to a sample (`num_fitted`), assign all, compare within clusters, look hashes up.
 
     Assignment, on the workers: n k distances of 2 d operations, in s cells n (s + p k / s), p of them probed; comparison: UNEVEN n^2 / 2k
     pairs of 2 d, or as many as are known. Memory is of the fit or, later, of the frames and a million rows that are written at a time, and
-    of each worker a block of vectors or a share of a hash table. The export of the candidates takes what is free and spills the rest.
+    of each worker a block of vectors or a share of a hash table.
     """
     k = min(num_clusters or default_dedup_clusters(num_frames), num_frames)
     fitted, cells = num_fitted(num_frames, dim, k), num_cells(k)
@@ -137,7 +143,8 @@ def search_cost(
     worker_flops = rates.assign_flops / (rates.num_threads or rates.num_workers)
     pairs = UNEVEN * num_frames**2 / (2 * k) if num_pairs is None else num_pairs
     staged = 2 * dim * num_frames
-    shared = 2 * dim * (assigned / worker_flops + pairs / rates.compare_flops) + num_tables * num_frames * rates.hash_s
+    scans = -(-num_frames // SHARE_HASHES) / SEARCH_OVER_SCAN  # each share of a table is picked out of all hashes
+    shared = 2 * dim * (assigned / worker_flops + pairs / rates.compare_flops) + num_tables * num_frames * (1 + scans) * rates.hash_s
     return Cost(
         items=num_frames,
         fixed_s=(fixed_s := STAGE_S + rates.start_s),
@@ -148,9 +155,9 @@ def search_cost(
         + 4 * num_frames * rates.order_s,
         memory_bytes=PROCESS_BYTES * (1 + rates.num_workers)
         + max(8 * dim * fitted, num_frames * SEARCHED_BYTES + 2 * min(num_frames, 1 << 20) * ROW_BYTES)
-        + rates.num_workers * (4 * dim * k + max(12 * dim * min(num_frames, 1 << 14), 60 * min(num_frames, 1 << 22))),
+        + rates.num_workers * (4 * dim * k + max(12 * dim * min(num_frames, 1 << 14), 60 * min(num_frames, SHARE_HASHES))),
         kept_bytes=num_frames * ROW_BYTES // 4,
-        staged_bytes=staged + num_frames * (100 + 12 * num_tables),
+        staged_bytes=staged + num_frames * (100 + 12 * num_tables + SPILLED_BYTES),
     )
 
 
@@ -180,7 +187,7 @@ def cluster_cost(
 
     A first level of very many clusters is fitted in s cells (`choose_num_splits`): n s + n k / s in place of n k. Memory is the vectors
     as float32 twice, or `max_memory_gb` where that is less, three times the centroids (one is of float64 sums), and 40 bytes a frame of
-    labels and their order. By blocks a worker holds a cell (`max_cell_values`), and the vectors lie on disk a second time, sorted by cell.
+    labels and their order. By blocks a worker holds a cell (`MAX_CELL_VALUES`), and the vectors lie on disk a second time, sorted by cell.
     """
     sizes = tuple(num_clusters or default_num_clusters(num_frames))
     members = tuple(resample_sizes or default_resample_sizes(num_frames, sizes))
@@ -211,7 +218,7 @@ def cluster_cost(
         + 16 * dim * sum(sizes)
         + 40 * num_frames
         + (0 if in_memory else rates.num_workers * PROCESS_BYTES)
-        + (8 * rates.num_workers * max_cell_values(max_memory_gb, rates.num_workers) if by_cell else 0),
+        + (8 * rates.num_workers * min(MAX_CELL_VALUES, num_frames * dim) if by_cell else 0),
         kept_bytes=4 * dim * sum(sizes) + num_frames * len(sizes) * 16,
         staged_bytes=2 * staged if by_cell else staged,
     )
@@ -229,14 +236,16 @@ def place_cost(num_new: int, *, dim: int, finest: int, max_memory_gb: float, rat
     )
 
 
-def select_cost(num_frames: int, *, size: int, rates: Rates) -> Cost:
-    """Of all clustered frames the numbers are read and ordered, in 120 bytes each; then the first `size` are written with their ids."""
+def select_cost(num_frames: int, *, size: int, rates: Rates, spread_dim: int = 0) -> Cost:
+    """Of all clustered frames the numbers are read and ordered, in 120 bytes each; then the first `size` are written with their ids. Leaves
+    that are spread by vectors of `spread_dim` values take 280 and 512 MiB, and the vectors once more on disk.
+    """
     return Cost(
         items=num_frames,
         seconds=STAGE_S + 2 * num_frames * rates.order_s,
-        memory_bytes=PROCESS_BYTES + 120 * num_frames + min(size, num_frames) * ROW_BYTES,
+        memory_bytes=PROCESS_BYTES + (280 * num_frames + (1 << 29) if spread_dim else 120 * num_frames) + min(size, num_frames) * ROW_BYTES,
         kept_bytes=min(size, num_frames) * ROW_BYTES // 4,
-        staged_bytes=num_frames * ROW_BYTES // 2,
+        staged_bytes=num_frames * (ROW_BYTES // 2 + SPILLED_BYTES + 2 * spread_dim),
     )
 
 

@@ -97,8 +97,8 @@ class ClusterConfig:
     """auto makes a new tree when there are more than this times as many frames as it was made of, or as few"""
     max_memory_gb: float = 8.0
     """gigabytes of vectors (float32, twice) up to which clustering is done in memory; above, by blocks of rows from disk on all workers,
-    with seeds from a sample that fits in half of it. From 10,000 clusters on each worker may hold a cell besides, of up to its part of it
-    (an eighth at most, 0.5 GB always); larger cells are fitted one after another, each by all workers"""
+    with seeds from a sample that fits in half of it. From 10,000 clusters on each worker may hold a cell besides, of 1 GiB at most and
+    a quarter of that on average; larger cells are fitted one after another, each by all workers"""
 
     def __post_init__(self) -> None:
         if self.num_clusters is not None and (

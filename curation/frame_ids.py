@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 __all__ = ["FrameIds", "read_frame_ids"]
 
 _OWN_LENGTH = 13
-"""characters at the end of an id that are kept for each frame: a hyphen and the time in microseconds. Any ids are kept right, however
-they are made; those of which the rest is shared by many are kept small"""
+"""characters at the end of an id that are kept for each frame: a hyphen and the time in microseconds. Any ids of ASCII are kept right,
+however they are made; those of which the rest is shared by many are kept small"""
 _READ_ROWS = 1 << 18
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "SHARE_HASHES",
     "HashShare",
     "closest_before",
     "closest_in_share",
@@ -22,6 +23,7 @@ __all__ = [
     "hash_tables",
     "keep_best",
     "nothing_found",
+    "share_rows",
     "unpacked",
 ]
 
@@ -31,7 +33,8 @@ Ints = npt.NDArray[np.int64]
 NOT_FOUND = np.iinfo(np.int64).max
 _POSITION_BITS = 40
 _HASH_BITS = 64
-_SHARE_HASHES = 1 << 22
+SHARE_HASHES = 1 << 22
+"""that a share of a table has, about"""
 _SCANNED_HASHES = 1 << 20
 _MIX = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio: a product with it spreads keys that differ in few bits"""
@@ -84,7 +87,7 @@ def closest_before(hashes: Hashes, mask: int, *, radius: int) -> Ints:
 
 def hash_shares(radius: int, num_hashes: int) -> tuple[HashShare, ...]:
     """All tables, each cut such that a share has about four million hashes."""
-    num = max(1, -(-num_hashes // _SHARE_HASHES))
+    num = max(1, -(-num_hashes // SHARE_HASHES))
     return tuple(HashShare(mask, number, num) for mask in hash_tables(radius) for number in range(num))
 
 
@@ -98,7 +101,7 @@ def closest_in_share(hashes: Hashes, share: HashShare, *, radius: int) -> tuple[
         share: of a table.
         radius: most differing bits.
     """
-    rows = _rows_of(hashes, share)
+    rows = share_rows(hashes, share)
     best = closest_before(np.array(hashes[rows]), share.mask, radius=radius)
     found = np.flatnonzero(best != NOT_FOUND)
     bits, place = unpacked(best[found])
@@ -122,11 +125,12 @@ def unpacked(best: Ints) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
     return distance, np.where(found, best & ((1 << _POSITION_BITS) - 1), -1).astype(np.int32)
 
 
-def _rows_of(hashes: Hashes, share: HashShare) -> npt.NDArray[np.int32]:
+def share_rows(hashes: Hashes, share: HashShare) -> npt.NDArray[np.int32]:
     """Ascending positions of a share's hashes."""
     rows = []
     for start in range(0, len(hashes), _SCANNED_HASHES):
         keys = hashes[start : start + _SCANNED_HASHES] & np.uint64(share.mask)
-        number = (keys * np.uint64(_MIX) >> np.uint64(32)) % np.uint64(share.of)
+        # from the product's top bits: the others are 0 where a key has high bits alone
+        number = ((keys * np.uint64(_MIX)) >> np.uint64(32)) * np.uint64(share.of) >> np.uint64(32)
         rows.append((start + np.flatnonzero(number == share.number)).astype(np.int32))
     return np.concatenate(rows) if rows else np.empty(0, np.int32)

@@ -67,7 +67,7 @@ def prepare_search(
 ) -> Search:
     """Stage vectors, clusters and hashes in `folder`, ranked by who is to stay.
 
-    Memory is about 80 bytes a frame, or 2 GiB at most of vectors that clusters are fitted to.
+    Memory is about 80 bytes a frame, or of the vectors that clusters are fitted to, 2 GiB unless there are more clusters than make that.
 
     Args:
         candidates: Parquet with the columns frame_id, pack_id, content (a number that the copies of one JPEG share; null for a frame that
@@ -83,10 +83,10 @@ def prepare_search(
         ValueError: there are over two thousand million candidates, more than a row's number can say.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    vectors = gather_vectors(candidates, parts, lake_root=lake_root, out=folder / "vectors.npy")
-    num_frames = vectors.num_rows
+    num_frames = pq.read_metadata(candidates).num_rows
     if num_frames > _MOST_FRAMES:
         raise ValueError(f"{num_frames} candidates are more than are compared at once, {_MOST_FRAMES}; ingest into several lakes")
+    vectors = gather_vectors(candidates, parts, lake_root=lake_root, out=folder / "vectors.npy")
     num_clusters = min(config.num_dedup_clusters or default_dedup_clusters(num_frames), num_frames)
     cluster_id, distance = _clustered(vectors, num_clusters, seed=seed, folder=folder, run_map=run_map)
     blur = None

@@ -12,15 +12,16 @@ from curation.lloyd import Level, fit_kmeans
 from curation.nearest import Floats, rows_of
 from curation.resampling import fit_resampled
 
-__all__ = ["cell_seeds", "choose_num_splits", "fit_cell", "fit_in_cells", "max_cell_values", "shares_by_size", "shares_of_cells"]
+__all__ = ["MAX_CELL_VALUES", "cell_seeds", "choose_num_splits", "fit_cell", "fit_in_cells", "shares_by_size", "shares_of_cells"]
 
 _SPLIT_FROM = 10_000
 """clusters of a first level from which it is fitted in cells where nothing else is asked for"""
 _CELL_VALUES = 1 << 25
 """of the points of a mean cell, at most: with the copy that seeding makes a worker then holds 256 MiB of float32, however many there are"""
 
-_MOST_SHARE = 8
-"""part of the memory that a worker gets where there are few"""
+MAX_CELL_VALUES = 4 * _CELL_VALUES
+"""of the points of a cell that a worker fits in memory, in 8 bytes each: 1 GiB. Larger ones go by blocks, one after the other. No setting
+changes it, for a cell is the same either way only up to rounding"""
 
 
 def choose_num_splits(k: int, asked: int | None, *, num_values: int) -> int:
@@ -35,13 +36,6 @@ def choose_num_splits(k: int, asked: int | None, *, num_values: int) -> int:
     if not 1 <= num_splits <= k:
         raise ValueError(f"num_splits {asked} does not fit {k} clusters; give 1 to {k}, or none to have it chosen")
     return num_splits
-
-
-def max_cell_values(max_memory_gb: float, num_workers: int) -> int:
-    """Values of a cell that one of so many workers beside each other may fit in memory, in 8 bytes each: its part of the memory, at most
-    an eighth, and always twice a mean cell, since a larger one has to go by blocks, one such cell after the other.
-    """
-    return max(2 * _CELL_VALUES, int(max_memory_gb * 1e9 / (8 * max(_MOST_SHARE, num_workers))))
 
 
 def cell_seeds(num_cells: int, *, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,7 +81,6 @@ def _fit_tree(
             work=work,
             config=config,
             seed=seed,
-            num_workers=min(getattr(job.runner, "num_workers", 1), os.cpu_count() or 1),  # those of other machines take none of this one's
             run_map=run_map,
             report=say,
         )

@@ -94,7 +94,7 @@ def stage_cost(
                 rates=rates,
             )
         case "select":
-            return select_cost(num_frames, size=config.size, rates=rates)
+            return select_cost(num_frames, size=config.size, rates=rates, spread_dim=dim if config.sample.within_leaf == "diverse" else 0)
         case "shard":
             return shard_cost(num_frames, jpeg_bytes=jpeg_bytes, rates=rates)
     return None
@@ -135,7 +135,10 @@ def _config_of(run: FormerRun, max_memory_gb: float) -> CurateConfig:
             )
             return CurateConfig(size=1, dedup=searched)
         case "cluster":
-            levels = sorted(name for name in metrics if name.startswith("num_clusters_level_"))
+            levels = sorted(
+                (name for name in metrics if name.startswith("num_clusters_level_")),
+                key=lambda name: int(name.removeprefix("num_clusters_level_")),
+            )
             clustered = ClusterConfig(
                 num_clusters=tuple(int(metrics[level]) for level in levels),
                 num_resamples=int(config["num_resamples"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -176,10 +177,11 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     if create:
         (root / "tables").mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
-    if not read_only:
-        (root / "staging").mkdir(parents=True, exist_ok=True)
-        # for what goes beyond DuckDB's own limit, 80% of memory; else it would make a folder wherever one happens to be
-        connection.execute("SET temp_directory = " + quote(str(root / "staging" / f"duckdb-{uuid.uuid4().hex}")))
+    # For what goes beyond DuckDB's own limit, 80% of memory; else it would make a folder wherever one happens to be. A lake that is only
+    # read may be one that cannot be written to.
+    spills = Path(tempfile.gettempdir()) if read_only else root / "staging"
+    spills.mkdir(parents=True, exist_ok=True)
+    connection.execute("SET temp_directory = " + quote(str(spills / f"duckdb-{uuid.uuid4().hex}")))
     # DuckDB 1.5.5 fails, or answers wrongly, where it shares subplans between uses that need different columns (duckdb/duckdb#25819)
     connection.execute("SET disabled_optimizers = 'common_subplan'")
     backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"

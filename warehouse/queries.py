@@ -127,8 +127,8 @@ def export_candidates(lake: Lake, encoder_id: str, path: Path, *, holdout_id: st
     return lake.copy_to_parquet(
         """WITH chosen AS NOT MATERIALIZED (
                SELECT c.frame_id, c.pack_id, c.blur, c.sha256, c.phash
-               FROM candidates c JOIN embeddings e ON e.pack_id = c.pack_id AND e.encoder_id = $1
-               WHERE c.frame_id NOT IN (SELECT frame_id FROM holdout WHERE holdout_id = $2)),
+               FROM candidates c WHERE c.pack_id IN (SELECT pack_id FROM embeddings WHERE encoder_id = $1)
+                 AND c.frame_id NOT IN (SELECT frame_id FROM holdout WHERE holdout_id = $2)),
            shared AS (
                SELECT sha256, row_number() OVER ()::INTEGER AS content
                FROM (SELECT sha256 FROM chosen GROUP BY sha256 HAVING count(*) > 1))

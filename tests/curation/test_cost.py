@@ -40,9 +40,9 @@ def test_similarity_compares_pairs_within_clusters() -> None:
     cost = search_cost(1000, dim=3, num_clusters=10, num_tables=15, rates=rates)
     assert cost.seconds == pytest.approx(1 + 2 * 3 * 75_000 / 2)  # 1.5 * 1000**2 / 20 pairs
     assert search_cost(1000, dim=3, num_clusters=10, num_tables=15, num_pairs=8, rates=rates).seconds == pytest.approx(1 + 24)
-    assert cost.staged_bytes == 6 * 1000 + 1000 * (100 + 180)
+    assert cost.staged_bytes == 6 * 1000 + 1000 * (100 + 180 + 300)
     hashed = search_cost(1000, dim=3, num_clusters=10, num_tables=15, rates=replace(NOTHING, hash_s=1e-3))
-    assert hashed.seconds == pytest.approx(1 + 7.5)
+    assert hashed.seconds == pytest.approx(1 + 7.5 * 1.05)  # one share a table, and a pass over all hashes for it
 
 
 def test_similarity_assigns_all_to_clusters_fitted_to_a_sample() -> None:
@@ -134,6 +134,9 @@ def test_tables_cost_by_the_row_and_shards_by_the_byte() -> None:
     selected = select_cost(1000, size=10, rates=rates)
     assert selected.seconds == pytest.approx(3)
     assert selected.memory_bytes == 400_124_000
+    spread = select_cost(1000, size=10, rates=rates, spread_dim=384)
+    assert spread.staged_bytes - selected.staged_bytes == 768_000
+    assert spread.memory_bytes > selected.memory_bytes + 500_000_000
     sharded = shard_cost(1000, jpeg_bytes=48_900, rates=rates)
     assert sharded.kept_bytes == 50_000_000
     assert sharded.seconds == pytest.approx(1 + 25 + 2)

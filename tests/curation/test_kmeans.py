@@ -22,7 +22,7 @@ from curation.kmeans import (
     reassign_and_sum,
     reseed_empty,
 )
-from curation.splitting import choose_num_splits, max_cell_values, shares_by_size, shares_of_cells
+from curation.splitting import choose_num_splits, shares_by_size, shares_of_cells
 
 Floats = npt.NDArray[np.float32]
 
@@ -226,12 +226,6 @@ def test_cells_are_as_many_as_cost_least_and_as_keep_one_small() -> None:
     assert choose_num_splits(100_000, None, num_values=384 * 120 * 10**6) == 1374  # a mean cell is then 128 MiB of float32
     assert choose_num_splits(10_000, None, num_values=10**12) == 10_000
     assert choose_num_splits(100_000, 7, num_values=10**12) == 7
-
-
-def test_a_worker_may_hold_its_part_of_the_memory_and_always_twice_a_mean_cell() -> None:
-    assert max_cell_values(8, 2) == max_cell_values(8, 8) == 125_000_000
-    assert max_cell_values(32, 16) == 250_000_000
-    assert max_cell_values(8, 1000) == 1 << 26
 
 
 def test_rare_points_get_a_seed_though_few_points_judge() -> None:

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.look_alikes import HashShare, closest_in_share, hash_shares, hash_tables, keep_best, nothing_found, unpacked
+from curation.look_alikes import HashShare, closest_in_share, hash_shares, hash_tables, keep_best, nothing_found, share_rows, unpacked
 
 
 @given(
@@ -36,3 +37,12 @@ def test_a_large_table_is_cut_and_a_small_one_is_not() -> None:
     assert [share.of for share in hash_shares(0, 0)] == [1]
     assert [(share.number, share.of) for share in hash_shares(0, 5_000_000)] == [(0, 2), (1, 2)]
     assert len(hash_shares(4, 120_000_000)) == 15 * 29
+
+
+@pytest.mark.parametrize("num", [2, 16, 29, 32])
+def test_the_shares_of_every_table_are_about_equal(num: int) -> None:
+    hashes = np.random.default_rng(0).integers(0, 1 << 64, 20_000, dtype=np.uint64)
+    for mask in hash_tables(4):
+        sizes = [len(share_rows(hashes, HashShare(mask, number, num))) for number in range(num)]
+        assert sum(sizes) == len(hashes)
+        assert max(sizes) < 1.5 * len(hashes) / num

@@ -179,4 +179,11 @@ def test_what_does_not_fit_into_memory_lies_in_the_lake_until_it_is_closed(tmp_p
         assert lake.copy_to_parquet(sql, tmp_path / "sorted.parquet") == 1_500_000
         assert list((tmp_path / "lake").glob("staging/duckdb-*"))
     assert not list((tmp_path / "lake").glob("staging/*"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with open_lake(tmp_path / "lake", read_only=True) as lake:
+        lake.query("SET memory_limit = '120MB'")
+        lake.copy_to_parquet(sql, tmp_path / "again.parquet")
+        assert list((tmp_path / "temporary").glob("duckdb-*"))
+        assert not list((tmp_path / "lake").glob("staging/*"))
+    assert not list((tmp_path / "temporary").iterdir())
     assert not list((tmp_path / "elsewhere").iterdir())
