@@ -9,7 +9,7 @@ import pyarrow as pa
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "embedding_schema"]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
 

@@ -40,11 +40,14 @@ VIEWS: dict[str, str] = {
     # the one after, however long it is: so all repetitions there are covered, where no span of time would reach the end of a long freeze.
     # A copy to the byte in any other video goes too, and of what an audit found what has the same perceptual hash, such as the same film in
     # another container: deduplication would else keep it instead; but for the hash that every flat picture has. A re-encoded film whose
-    # hashes differ by some bits is not found so.
+    # hashes differ by some bits is not found so. DuckDB takes the few removed frames to be as many as all frames, and would hold all frames
+    # for each join; so only those that have a match come to one, which a semi join finds out without holding them.
     "removed_frames": """
-        WITH marks AS (
-            SELECT r.frame_id, r.video_id, r.ingest_key, r.pts_us, x.reason FROM removals x JOIN frames r ON r.frame_id = x.frame_id
-            WHERE x.reason <> 'video_removed_in_audit'),
+        WITH removed AS MATERIALIZED (
+            SELECT r.frame_id, r.video_id, r.ingest_key, r.pts_us, r.sha256, nullif(r.phash, '8000000000000000') AS phash, x.reason
+            FROM removals x JOIN (FROM frames SEMI JOIN removals USING (frame_id)) r ON r.frame_id = x.frame_id),
+        marks AS (
+            SELECT frame_id, video_id, ingest_key, pts_us, reason FROM removed WHERE reason <> 'video_removed_in_audit'),
         numbered AS (
             SELECT f.frame_id, f.video_id, f.ingest_key, f.keep, f.drop_reason,
                    count(*) FILTER (f.keep) OVER (PARTITION BY f.video_id, f.ingest_key ORDER BY f.pts_us) AS num_kept
@@ -56,16 +59,19 @@ VIEWS: dict[str, str] = {
         found AS (
             SELECT frame_id, reason FROM removals
             UNION ALL
-            SELECT f.frame_id, x.reason FROM removals x JOIN frames r ON r.frame_id = x.frame_id JOIN frames f ON f.sha256 = r.sha256
+            SELECT f.frame_id, x.reason
+            FROM removed x JOIN (FROM frames SEMI JOIN removed USING (sha256)) f ON f.sha256 = x.sha256
             UNION ALL
-            SELECT f.frame_id, x.reason FROM removals x JOIN frames r ON r.frame_id = x.frame_id AND r.sha256 IS NOT NULL
-            JOIN frames f ON f.phash = r.phash AND f.phash <> '8000000000000000'
-            WHERE x.reason IN ('identified_in_audit', 'video_removed_in_audit')
+            SELECT f.frame_id, x.reason
+            FROM removed x JOIN (FROM frames SEMI JOIN removed USING (phash)) f ON f.phash = x.phash
+            WHERE x.sha256 IS NOT NULL AND x.reason IN ('identified_in_audit', 'video_removed_in_audit')
             UNION ALL
             SELECT f.frame_id, 'video_removed_in_audit' FROM frames f WHERE f.video_id IN (
-                SELECT r.video_id FROM removals x JOIN frames r ON r.frame_id = x.frame_id WHERE x.reason = 'video_removed_in_audit')
+                SELECT x.video_id FROM removed x WHERE x.reason = 'video_removed_in_audit')
             UNION ALL
-            SELECT f.frame_id, m.reason FROM moments m JOIN frames f ON f.video_id = m.video_id AND f.pts_us // 500000 = m.half_second
+            SELECT f.frame_id, m.reason
+            FROM moments m JOIN (FROM frames SEMI JOIN marks USING (video_id)) f
+            ON f.video_id = m.video_id AND f.pts_us // 500000 = m.half_second
             WHERE f.ingest_key <> m.ingest_key AND abs(f.pts_us - m.pts_us) <= 500000
             UNION ALL
             SELECT n.frame_id, g.reason
