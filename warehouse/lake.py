@@ -182,6 +182,9 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     spills = Path(tempfile.gettempdir()) if read_only else root / "staging"
     spills.mkdir(parents=True, exist_ok=True)
     connection.execute("SET temp_directory = " + quote(str(spills / f"duckdb-{uuid.uuid4().hex}")))
+    # DuckDB would keep what it has read of Parquet files, up to that limit: 0.3 MB a video ingested, 40 GB for an archive of 130,000. The
+    # system keeps it anyway, and gives it up to workers.
+    connection.execute("SET enable_external_file_cache = false")
     # DuckDB 1.5.5 fails, or answers wrongly, where it shares subplans between uses that need different columns (duckdb/duckdb#25819)
     connection.execute("SET disabled_optimizers = 'common_subplan'")
     backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"

@@ -187,3 +187,10 @@ def test_what_does_not_fit_into_memory_lies_in_the_lake_until_it_is_closed(tmp_p
         assert not list((tmp_path / "lake").glob("staging/*"))
     assert not list((tmp_path / "temporary").iterdir())
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_what_has_been_read_is_not_kept_in_memory(tmp_path: Path) -> None:
+    with open_lake(tmp_path / "lake", create=True) as lake:
+        lake.copy_to_parquet("SELECT md5(range::VARCHAR) AS t FROM range(300000)", tmp_path / "texts.parquet")
+        lake.query(f"SELECT max(t) FROM read_parquet('{tmp_path / 'texts.parquet'}')")
+        assert sum(row["memory_usage_bytes"] for row in lake.rows("FROM duckdb_memory()")) < 1_000_000
