@@ -47,7 +47,7 @@ def signalled(targets: dict[Path, signal.Signals], lake: Path) -> Iterator[dict[
 
     def watch() -> None:
         while not done.wait(0.005) and len(hit) < len(targets):
-            if not (lake / "staging").exists():
+            if not any((lake / "staging").glob("*")):
                 continue  # files are still being hashed
             for process in psutil.Process().children(recursive=True):
                 try:
