@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curation.curate_config import HoldoutConfig
 from curation.holdout_prepare import ViewsPart
-from curation.holdout_search import Nearest, hash_bytes, nearest_by_embedding, nearest_by_hash, nothing_near
+from curation.holdout_search import Nearest, hash_bytes, in_turns, nearest_by_embedding, nearest_by_hash, nothing_near
 from curation.holdout_views import views_of
 from curation.pack import read_frame
 from curation.verify_copy import CopyEvidence, Features, compare, features_of
@@ -25,7 +25,7 @@ from warehouse.store import content_id, read_json, write_json, write_parquet
 
 __all__ = ["COPIES", "HOLDOUT_VERSION", "CopiesPart", "find_copies"]
 
-HOLDOUT_VERSION = 1
+HOLDOUT_VERSION = 2
 """raise when the same settings would give other matches"""
 
 _NUM_VIEWS_NEAR = 24  # views of at most as many pictures; a sequence's neighbouring frames fill several places
@@ -141,11 +141,14 @@ def _copies(
     jpeg = read_frame(lake_root / str(row["pack_path"]), int(str(row["byte_offset"])), int(str(row["byte_size"])))
     candidate = features_of(np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)))
     pictures: dict[tuple[str, int | None], list[int]] = defaultdict(list)
-    for view in sorted(wanted, key=lambda view: (np.isnan(wanted[view][1]), -np.nan_to_num(wanted[view][0], nan=1.0), view)):
+    for view in sorted(wanted):
         place = _reference(work, views, view)
         pictures[place["picture"], place["flip"]].append(view)
+    owner = {view: key for key, members in pictures.items() for view in members}
+    by_embedding = sorted((view for view in wanted if wanted[view][0] == wanted[view][0]), key=lambda view: (-wanted[view][0], view))
+    by_hash = sorted((view for view in wanted if wanted[view][1] == wanted[view][1]), key=lambda view: (wanted[view][1], view))
     best: tuple[CopyEvidence, int] | None = None
-    for key in list(pictures)[:_MOST_COMPARED]:
+    for key in in_turns((owner[view] for view in by_embedding), (owner[view] for view in by_hash))[:_MOST_COMPARED]:
         place = _reference(work, views, pictures[key][0])
         evidence = compare(candidate, _reference_features(work / place["pack"], place["byte_offset"], place["byte_size"], place["flip"]))
         if best is None or evidence.correlation > best[0].correlation:

@@ -16,7 +16,7 @@ from curation.discover import alone, look_at
 from curation.embed import batch_size_on, embed_images
 from curation.encoder import load_encoder
 from curation.holdout_list import HeldOutFile
-from curation.holdout_views import probes_of, stored_picture, view_hash, views_of
+from curation.holdout_views import probes_of, shared_areas, stored_picture, view_hash, views_of
 from curation.identify import LeftForLater
 from curation.pack import write_pack
 from curation.scan import Scan, spooled
@@ -98,9 +98,10 @@ def prepare_views(batch: HeldOutBatch, *, work: str, encoder: EmbedConfig, seed:
     jpegs: list[bytes] = []
     probes: list[bytes] = []
     probed: list[int] = []
+    areas = shared_areas([rgb for _, rgb in pictures])
     rng = np.random.default_rng([seed, batch.number])
     for number, ((file, rgb), entry) in enumerate(zip(pictures, written.entries, strict=True)):
-        views = views_of(rgb)
+        views = views_of(rgb, areas[rgb.shape])
         for view in views:
             place = {"pack": pack, "byte_offset": entry.byte_offset, "byte_size": entry.byte_size}
             rows.append(

@@ -5,14 +5,16 @@ The held-out side streams by in blocks, so memory is that of one block and one p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TypeVar
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Nearest", "hash_bytes", "nearest_by_embedding", "nearest_by_hash", "nothing_near", "retrieval_similarity"]
+__all__ = ["Nearest", "hash_bytes", "in_turns", "nearest_by_embedding", "nearest_by_hash", "nothing_near", "retrieval_similarity"]
 
 _QUANTILE = 0.02
 """of the probes' similarities: one copy in fifty may lie farther from every view of its original than is looked at"""
@@ -63,6 +65,18 @@ def retrieval_similarity(probes: Sequence[float]) -> float:
         probes: each probe's cosine to the nearest view of its own picture.
     """
     return float(np.quantile(probes, _QUANTILE))
+
+
+Found = TypeVar("Found", bound=Hashable)
+
+
+def in_turns(one: Iterable[Found], other: Iterable[Found]) -> list[Found]:
+    """What two searches found, each in its own order, taken from one and the other by turns and each only once.
+
+    Dull pictures have the hash of many, and would push out of those that are compared the one that the embedding knows; or the other way.
+    """
+    pairs = zip_longest(dict.fromkeys(one), dict.fromkeys(other))
+    return list(dict.fromkeys(found for pair in pairs for found in pair if found is not None))
 
 
 def _merged(one: Nearest, view: npt.NDArray[np.int64], value: npt.NDArray[np.float32]) -> Nearest:

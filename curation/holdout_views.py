@@ -6,16 +6,19 @@ themselves (curation/verify_copy.py), so a view may find too much.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from curation.content_area import content_mask, find_content_area
+from curation.content_area import ContentArea, content_mask, find_content_area
 from curation.phash import perceptual_hash
 from curation.quality import FILTER_WIDTH, inner_mask, shrink
+from curation.survey import NUM_PICTURES
 
-__all__ = ["View", "probes_of", "stored_picture", "view_hash", "views_of"]
+__all__ = ["View", "cut_out", "probes_of", "shared_areas", "stored_picture", "view_hash", "views_of"]
 
 STORED_SIDE = 512
 """longest side in which a held-out picture is kept for comparison; copies are verified at half of it"""
@@ -29,7 +32,7 @@ class View:
     """One form of a held-out picture."""
 
     name: str
-    """content, mirrored, upside down, turned, whole or crop"""
+    """content, mirrored, upside down, turned, crop, shared or whole"""
     rgb: np.ndarray
     """[height, width, 3] uint8, black outside the content area"""
     mask: np.ndarray
@@ -49,22 +52,47 @@ def stored_picture(rgb: np.ndarray) -> np.ndarray:
     return shrink(rgb, max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
 
 
-def views_of(rgb: np.ndarray) -> list[View]:
-    """The content area as ingest cuts it out, three flips of it, six parts of it, and the whole picture where that is more."""
+def shared_areas(pictures: Sequence[np.ndarray]) -> dict[tuple[int, ...], ContentArea]:
+    """By shape, the content area that ingest would find for the pictures as one folder, or as the frames of one video.
+
+    A dull picture alone seems to have a smaller one, and a copy cut otherwise has another hash and another embedding.
+    """
+    by_shape: dict[tuple[int, ...], list[np.ndarray]] = defaultdict(list)
+    for rgb in pictures:
+        by_shape[rgb.shape].append(rgb)
+    return {shape: find_content_area(alike[:: -(-len(alike) // NUM_PICTURES)]) for shape, alike in by_shape.items()}
+
+
+def views_of(rgb: np.ndarray, shared: ContentArea | None = None) -> list[View]:
+    """The content area as found in the picture alone, three flips of it, six parts of it, and where they differ the shared and the whole.
+
+    Args:
+        rgb: [height, width, 3] uint8.
+        shared: the content area of the pictures that it belongs to.
+    """
     height, width = rgb.shape[:2]
     area = find_content_area([rgb])
-    crop = rgb[area.y : area.y + area.height, area.x : area.x + area.width]
-    mask = content_mask(area, crop.shape[:2])
-    crop = np.asarray(cv2.bitwise_and(crop, crop, mask=mask))
-    views = [View("content", crop, mask)]
-    views += [View(name, np.asarray(cv2.flip(crop, code)), np.asarray(cv2.flip(mask, code))) for name, code in _FLIPS.items()]
+    content = cut_out(rgb, area)
+    views = [content]
+    views += [
+        View(name, np.asarray(cv2.flip(content.rgb, code)), np.asarray(cv2.flip(content.mask, code))) for name, code in _FLIPS.items()
+    ]
     for left, top, side in _CROPS:
         rows = slice(round(top * area.height), max(round(top * area.height) + 1, round((top + side) * area.height)))
         columns = slice(round(left * area.width), max(round(left * area.width) + 1, round((left + side) * area.width)))
-        views.append(View("crop", np.ascontiguousarray(crop[rows, columns]), np.ascontiguousarray(mask[rows, columns])))
+        views.append(View("crop", np.ascontiguousarray(content.rgb[rows, columns]), np.ascontiguousarray(content.mask[rows, columns])))
+    if shared is not None and shared != area and shared.shape != "full":
+        views.append(cut_out(rgb, shared, "shared"))
     if (area.width, area.height) != (width, height):
         views.append(View("whole", rgb, np.full((height, width), 255, np.uint8)))
     return views
+
+
+def cut_out(rgb: np.ndarray, area: ContentArea, name: str = "content") -> View:
+    """The content area of a [height, width, 3] picture as ingest stores it."""
+    crop = rgb[area.y : area.y + area.height, area.x : area.x + area.width]
+    mask = content_mask(area, crop.shape[:2])
+    return View(name, np.asarray(cv2.bitwise_and(crop, crop, mask=mask)), mask)
 
 
 def view_hash(view: View) -> int:

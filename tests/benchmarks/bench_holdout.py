@@ -3,12 +3,12 @@
 Usage: ENDOFORGE_REAL_DATA=... python tests/benchmarks/bench_holdout.py [share of the pictures, 1 unless given]
 
 Held out are the frames of every other sequence of CVC-ClinicDB. The pool is copies of them, each changed in one of the ways below, with the
-other sequences, Kvasir-SEG and a laparoscopy as what must stay. Pool pictures go through ingest's own steps (content area, crop, mask,
-hash, JPEG) and the lake's default encoder. The held-out sequences are halved: thresholds are chosen on one half, recall is published of the
-other. Another frame of a held-out sequence shows the same polyp, so a match with it is a find, and only pictures of nothing held out count
-as false. Shares are given by kind of match: retrieved by hash or by embedding, then verified; and held-out clips are looked for by name, by
-content and by patient. Then the published train and test lists of Endo-FM's "CVC-12k" are compared as if the test list were held out
-(`bench_split_leaks.py` does that, and other splits, through the command line).
+other sequences, Kvasir-SEG and a laparoscopy as what must stay. Pool pictures go through ingest's own steps (the content area that the
+pictures of a folder share, crop, mask, hash, JPEG) and the lake's default encoder. The held-out sequences are halved: thresholds are chosen
+on one half, recall is published of the other. Another frame of a held-out sequence shows the same polyp, so a match with it is a find, and
+only pictures of nothing held out count as false. Shares are given by kind of match: retrieved by hash or by embedding, then verified; and
+held-out clips are looked for by name, by content and by patient. Then the published train and test lists of Endo-FM's "CVC-12k" are
+compared as if the test list were held out (`bench_split_leaks.py` does that, and other splits, through the command line).
 
 Limits named beside the figures: what hash alone (10 bits) and embedding alone (cosine at no false find on the first half) reach.
 """
@@ -34,13 +34,13 @@ from curation.embed import embed_images
 from curation.encoder import load_encoder
 from curation.holdout_list import read_holdout
 from curation.holdout_names import KnownVideo, named_videos
-from curation.holdout_search import retrieval_similarity
-from curation.holdout_views import View, probes_of, stored_picture, view_hash, views_of
+from curation.holdout_search import in_turns, retrieval_similarity
+from curation.holdout_views import View, cut_out, probes_of, shared_areas, stored_picture, view_hash, views_of
 from curation.verify_copy import Features, compare, features_of
 from warehouse.store import file_sha256
 
 DATA = Path(os.environ.get("ENDOFORGE_REAL_DATA", "."))
-CORRELATION, HASH_BITS, NUM_VIEWS_NEAR, MOST_COMPARED = 0.4, 10, 24, 10  # as curation/holdout_find.py has them
+CORRELATION, HASH_BITS, NUM_VIEWS_NEAR, MOST_COMPARED, FILES_PER_BATCH = 0.4, 10, 24, 10, 64  # as curation/holdout_*.py have them
 Floats = npt.NDArray[np.float32]
 
 
@@ -138,8 +138,10 @@ class HeldOut:
         all_views: list[View] = []
         owners, probes, probed = [], [], []
         self.features: dict[tuple[int, int | None], Features] = {}
-        for number, rgb in enumerate(pictures):
-            views = views_of(stored_picture(rgb))
+        stored = [stored_picture(rgb) for rgb in pictures]
+        areas = [shared_areas(stored[start : start + FILES_PER_BATCH]) for start in range(0, len(stored), FILES_PER_BATCH)]
+        for number, rgb in enumerate(stored):
+            views = views_of(rgb, areas[number // FILES_PER_BATCH][rgb.shape])
             owners += [number] * len(views)
             all_views += views
             if number % 8 == 0:
@@ -154,14 +156,14 @@ class HeldOut:
         near = embedder.vectors(iter(probes)) @ self.vectors.T
         self.similarity = retrieval_similarity([float(row[self.owner == own].max()) for row, own in zip(near, probed, strict=True)])
 
-    def search(self, rgb: np.ndarray, vector: Floats) -> tuple[float, int, float, int, bool]:
+    def search(self, content: View, vector: Floats) -> tuple[float, int, float, int, bool]:
         """Correlation, bits, cosine, the held-out picture it is likest, and whether pictures were compared."""
-        content = views_of(rgb)[0]
         cosine = self.vectors @ vector
         bits = np.bitwise_count(self.hashes ^ np.uint64(view_hash(content)))
         alike = [int(view) for view in np.argsort(bits, kind="stable")[:NUM_VIEWS_NEAR] if bits[view] <= HASH_BITS]
         near = [int(view) for view in np.argsort(-cosine)[:NUM_VIEWS_NEAR] if cosine[view] >= self.similarity]
-        keys = list(dict.fromkeys((int(self.owner[view]), self.flips[view]) for view in [*alike, *near]))[:MOST_COMPARED]
+        by_embedding, by_hash = ([(int(self.owner[view]), self.flips[view]) for view in views] for views in (near, alike))
+        keys = in_turns(by_embedding, by_hash)[:MOST_COMPARED]
         best, found = 0.0, -1
         own = features_of(content.rgb) if keys else None
         for key in keys:
@@ -175,8 +177,10 @@ class HeldOut:
 
 
 def rows_of(held: HeldOut, pictures: Sequence[np.ndarray], embedder: Embedder) -> npt.NDArray[np.float64]:
-    vectors = embedder.vectors(views_of(rgb)[0].rgb for rgb in pictures)
-    return np.array([held.search(rgb, vector) for rgb, vector in zip(pictures, vectors, strict=True)], np.float64)
+    areas = shared_areas(pictures)
+    stored = [cut_out(rgb, areas[rgb.shape]) for rgb in pictures]
+    vectors = embedder.vectors(view.rgb for view in stored)
+    return np.array([held.search(view, vector) for view, vector in zip(stored, vectors, strict=True)], np.float64)
 
 
 COLUMNS = f"{'found':>9}{'by hash':>10}{'by embedding':>14}{'hash only':>11}{'emb. only':>11}{'retrieved':>11}{'verified':>10}"

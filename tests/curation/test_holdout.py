@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from curation.holdout_list import HoldoutError, HoldoutList, read_holdout
 from curation.holdout_names import KnownVideo, NamedVideo, named_videos
 from curation.holdout_rows import reasons_by_video
-from curation.holdout_search import hash_bytes, nearest_by_embedding, nearest_by_hash, nothing_near, retrieval_similarity
-from curation.holdout_views import view_hash, views_of
+from curation.holdout_search import hash_bytes, in_turns, nearest_by_embedding, nearest_by_hash, nothing_near, retrieval_similarity
+from curation.holdout_views import shared_areas, view_hash, views_of
 from curation.manifest import pseudonym
 from curation.phash import hamming
 from curation.verify_copy import compare, features_of
@@ -146,6 +146,11 @@ def test_searching_in_blocks_finds_what_searching_at_once_finds(seed: int, block
     assert np.array_equal(-bits.value, np.sort(distances, axis=1)[:, :3])
 
 
+def test_two_searches_are_heard_by_turns() -> None:
+    assert in_turns(["a", "b", "a", "c"], ["x", "b", "y", "z"]) == ["a", "x", "b", "c", "y", "z"]
+    assert in_turns([], [3, 1, 3]) == [3, 1]
+
+
 def test_the_similarity_is_what_98_percent_of_the_probes_reach() -> None:
     assert retrieval_similarity([0.0, 1.0]) == pytest.approx(0.02)
 
@@ -186,6 +191,19 @@ def test_views_hash_as_the_copies_do_that_they_stand_for() -> None:
     bordered = views_of(changed("bordered", rgb))
     assert hamming(view_hash(bordered[0]), view_hash(views["content"])) <= 4  # the border was found and cut off
     assert bordered[-1].name == "whole"
+
+
+def test_a_dull_picture_is_also_seen_in_the_area_that_its_folder_shares() -> None:
+    bright = np.zeros((120, 160, 3), np.uint8)
+    bright[10:110, 20:140] = texture(1)[:100, :120] // 2 + 60
+    dull = bright.copy()
+    dull[:, 100:] = 0  # one side of the scene is as black as the border
+    areas = shared_areas([bright, dull, bright])
+    assert [(view.name, view.rgb.shape) for view in views_of(dull, areas[dull.shape])[-2:]] == [
+        ("shared", (100, 120, 3)),
+        ("whole", (120, 160, 3)),
+    ]
+    assert "shared" not in {view.name for view in views_of(bright, areas[bright.shape])}
 
 
 def test_pictures_that_show_nothing_match_nothing() -> None:

@@ -1,5 +1,6 @@
 """A hold-out through the command line: a frame of a phantom video, encoded anew, takes its video out of the dataset and is on record."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,24 @@ def test_an_interrupted_search_goes_on_with_the_parts_that_are_missing(
     assert "1 pictures held out; 0 frames are copies" in capsys.readouterr().err
     assert len(searched) == 3
     assert not list((lake / "staging" / "holdout").iterdir())
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.skipif("ENDOFORGE_REAL_DATA" not in os.environ, reason="ENDOFORGE_REAL_DATA is not set")
+def test_every_real_picture_is_found_that_lies_in_the_pool_itself(tmp_path: Path) -> None:
+    """Of these sequences many frames are dull and have the hash of a dozen others, and still the right one must be compared."""
+    real_data = Path(os.environ["ENDOFORGE_REAL_DATA"])
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    for number in range(26, 104):
+        shutil.copy(real_data / "cvc_clinicdb" / "images" / f"{number:03d}.jpg", pool)
+    lake = tmp_path / "lake"
+    assert main(["ingest", str(pool), "--lake", str(lake), "--runner", "serial"]) == 0
+    assert main(["embed", "--lake", str(lake), "--runner", "serial"]) == 0
+    assert curate(lake, "none", "--holdout", pool) == 1  # nothing is left
+    with open_lake(lake, read_only=True) as opened:
+        kept = opened.rows("SELECT frame_id, format('pool/{:03d}.jpg', 26 + pts_us // 1000000) AS name FROM candidates")
+        matches = {row["frame_id"]: row["reference"] for row in opened.rows("FROM holdout_matches")}
+    assert len(kept) > 60
+    assert [row["name"] for row in kept if row["frame_id"] not in matches] == []
