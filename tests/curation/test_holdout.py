@@ -151,8 +151,8 @@ def test_two_searches_are_heard_by_turns() -> None:
     assert in_turns([], [3, 1, 3]) == [3, 1]
 
 
-def test_the_similarity_is_what_98_percent_of_the_probes_reach() -> None:
-    assert retrieval_similarity([0.0, 1.0]) == pytest.approx(0.02)
+def test_the_similarity_is_what_nearly_all_probes_reach() -> None:
+    assert retrieval_similarity([0.0, 1.0]) == pytest.approx(0.005)
 
 
 def changed(name: str, rgb: np.ndarray) -> np.ndarray:
