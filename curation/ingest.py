@@ -30,7 +30,7 @@ from warehouse.store import content_id, is_whole_parquet, read_json, write_json,
 
 __all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
 
-INGEST_VERSION = 4
+INGEST_VERSION = 5
 SCRATCH = "staging/scratch"
 """where, below the lake's root, fetched and unwrapped files lie while they are decoded"""
 

@@ -2,13 +2,15 @@
 
 Only detection: nothing is read, so no name ever exists outside the pixels. Its output is a map of text probability, from which boxes are
 made as in Liao et al. 2020, "Real-time Scene Text Detection with Differentiable Binarization", section 3.5; at lower thresholds than for
-reading, since a black spot on tissue costs little and a name that is left costs much.
+reading, since a black spot on tissue costs little and a name that is left costs much. Two things tell tissue from text all the same: the
+network is sure of some pixel of nearly every line, and a region higher than a line is only taken for text where sure cores are in it.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +26,25 @@ _TALLEST = 288  # rows run at once
 _OVERLAP = 32  # rows; a line of text is not as high
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
-_PIXEL_PROBABILITY = 0.2
-_BOX_PROBABILITY = 0.35
 _UNCLIP_RATIO = 1.6  # the network marks the core of a line
 _GROWTH = 0.3  # of a line's height, on each side: letters that are cut off by the border of the picture are seen as less than they are
-_LARGEST_SHARE = 0.1  # of the picture; what is larger is a fold or a polyp
+_LARGEST_SHARE = 0.1  # of the picture
+_TALLEST_LINE = 0.16  # of the picture's height; what is higher is a fold, a polyp, or several lines that the network sees as one
+_SURE_OF_TALL = 0.6  # mean probability from which what is higher is text throughout
+_CORE_GROWTH = 1.4  # times that of a line, of which a core is less
+
+
+class _Demand(NamedTuple):
+    """What the network must say of a region for it to be text (tests/benchmarks/bench_burned_text.py)."""
+
+    pixel: float
+    """probability of every pixel"""
+    mean: float
+    highest: float
+
+
+_LINE = _Demand(0.2, 0.4, 0.75)
+_CORE = _Demand(0.5, 0.7, 0.95)
 
 
 class Box(NamedTuple):
@@ -129,24 +145,57 @@ def _strips(lines: slice) -> list[slice]:
     return [slice(lines.start, lines.start + half), slice(lines.stop - half, lines.stop)]
 
 
+class _Region(NamedTuple):
+    """Connected pixels of the network's map."""
+
+    box: Box
+    mean: float
+    probability: np.ndarray
+    """[box.height, box.width], 0 outside the region"""
+
+
 def _boxes(probability: np.ndarray, size: tuple[int, int]) -> tuple[Box, ...]:
     """Boxes in pixels of a picture of `size` from the network's map."""
     rows, columns = probability.shape
-    width, height = size
-    found: list[Box] = []
-    outlines, _ = cv2.findContours((probability > _PIXEL_PROBABILITY).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    found: list[tuple[Box, float]] = []
+    for region in _regions(probability, _LINE):
+        grow = _growth(region.box)
+        is_tall = region.box.height + 2 * grow > _TALLEST_LINE * rows
+        if _is_large(region.box, grow, probability.shape) or (is_tall and region.mean < _SURE_OF_TALL):
+            for core in _regions(region.probability, _CORE):
+                box, more = Box(region.box.x + core.box.x, region.box.y + core.box.y, *core.box[2:]), _CORE_GROWTH * _growth(core.box)
+                if core.mean >= _CORE.mean and not _is_large(box, more, probability.shape):
+                    found.append((box, more))
+        elif region.mean >= _LINE.mean:
+            found.append((region.box, grow))
+    return tuple(sorted((_grown(box, grow, (columns, rows), size) for box, grow in found), key=lambda box: (box.y, box.x)))
+
+
+def _is_large(box: Box, grow: float, shape: tuple[int, ...]) -> bool:
+    return (box.width + 2 * grow) * (box.height + 2 * grow) > _LARGEST_SHARE * shape[0] * shape[1]
+
+
+def _regions(probability: np.ndarray, demand: _Demand) -> Iterator[_Region]:
+    """What is connected at the demanded probability, where the network is as sure as demanded of one pixel at least."""
+    outlines, _ = cv2.findContours((probability > demand.pixel).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     for outline in outlines:
-        x, y, w, h = cv2.boundingRect(outline)
-        inside = np.zeros((h, w), np.uint8)
+        x, y, width, height = cv2.boundingRect(outline)
+        inside = np.zeros((height, width), np.uint8)
         cv2.drawContours(inside, [outline - np.array([x, y])], -1, 1, cv2.FILLED)
-        if min(w, h) < 2 or probability[y : y + h, x : x + w][inside > 0].mean() < _BOX_PROBABILITY:
-            continue
-        grow = w * h * _UNCLIP_RATIO / (2 * (w + h)) + _GROWTH * min(w, h)
-        if (w + 2 * grow) * (h + 2 * grow) > _LARGEST_SHARE * rows * columns:
-            continue
-        left = max(0.0, (x - grow) * width / columns)
-        top = max(0.0, (y - grow) * height / rows)
-        right = min(float(width), (x + w + grow) * width / columns)
-        bottom = min(float(height), (y + h + grow) * height / rows)
-        found.append(Box(int(left), int(top), int(np.ceil(right)) - int(left), int(np.ceil(bottom)) - int(top)))
-    return tuple(sorted(found, key=lambda box: (box.y, box.x)))
+        part = probability[y : y + height, x : x + width] * inside
+        if min(width, height) >= 2 and part.max() >= demand.highest:
+            yield _Region(Box(x, y, width, height), float(part.sum() / inside.sum()), part)
+
+
+def _growth(box: Box) -> float:
+    """Pixels by which a line is larger on each side than what the network marks of it."""
+    return box.width * box.height * _UNCLIP_RATIO / (2 * (box.width + box.height)) + _GROWTH * min(box.width, box.height)
+
+
+def _grown(box: Box, grow: float, work: tuple[int, int], size: tuple[int, int]) -> Box:
+    """In pixels of a picture of `size`, from one of the size `work`."""
+    scale_x, scale_y = size[0] / work[0], size[1] / work[1]
+    left, top = max(0, int((box.x - grow) * scale_x)), max(0, int((box.y - grow) * scale_y))
+    right = min(size[0], int(np.ceil((box.x + box.width + grow) * scale_x)))
+    bottom = min(size[1], int(np.ceil((box.y + box.height + grow) * scale_y)))
+    return Box(left, top, right - left, bottom - top)

@@ -16,6 +16,7 @@ from curation.config import IngestConfig
 from curation.discover import hash_video
 from curation.ingest import ingest_video
 from curation.text_detector import Box, TextCheckFailed, find_text, load_text_detector
+from curation.text_detector import _boxes as boxes_of
 from warehouse.records import IngestedVideo
 
 WIDTH, HEIGHT = 384, 288
@@ -73,6 +74,19 @@ def test_a_picture_of_any_size_is_looked_at(size: tuple[int, int]) -> None:
     for box in find_text(np.zeros((*size, 3), np.uint8), load_text_detector()):
         assert 0 <= box.x < box.x + box.width <= size[1]
         assert 0 <= box.y < box.y + box.height <= size[0]
+
+
+def test_a_line_is_what_the_network_is_sure_of_somewhere_and_a_tall_region_is_its_sure_cores() -> None:
+    answer = np.zeros((200, 400), np.float32)
+    answer[10:16, 20:60] = 0.5
+    assert boxes_of(answer, (400, 200)) == ()  # nowhere sure
+    answer[12, 30] = 0.8
+    assert boxes_of(answer, (800, 400)) == (Box(28, 8, 104, 36),)  # in pixels of the picture, and larger than the mark
+    answer[80:110, 20:60] = 0.3
+    answer[85:90, 25:55] = answer[100:105, 25:55] = 0.97
+    assert boxes_of(answer, (400, 200))[1:] == (Box(18, 78, 44, 19), Box(18, 93, 44, 19))
+    answer[80:110, 20:60] = 0.8
+    assert boxes_of(answer, (400, 200))[1:] == (Box(0, 57, 83, 76),)  # high, and sure throughout
 
 
 def test_a_look_at_a_part_finds_what_is_in_it() -> None:
