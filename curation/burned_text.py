@@ -2,8 +2,9 @@
 
 The network's answer for every sample would cost half as much as decoding, and an overlay stands still. So the network looks at pictures
 spread over the video, then at a sample every twenty seconds, and at once where a picture freezes, where something sharp has come to stand
-still while the camera moves, or appears while it does not. Text that two looks find at one place is taken to be there throughout; text that
-one look finds, from the look before to the look after. A sample whose neighbouring looks failed was never checked, and must not pass.
+still while the camera moves, or appears while it does not. Text that two looks find at one place of different pictures is taken to be there
+throughout; text that one look finds, from the look before to the look after, which follows as soon as the camera has moved: a highlight
+is gone by then, and what still stands there stays hidden. A sample whose neighbouring looks failed was never checked, and must not pass.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["OVERVIEW", "Look", "TextWatch", "blacked_out", "cropped_away", "not_
 
 OVERVIEW = -1
 """position of a look at a picture from before the first sample"""
-_EDGE = 100  # of a Sobel gradient, which is 4 times the step in luma
+_EDGE = 60  # of a Sobel gradient, which is 4 times the step in luma: letters a little brighter than what is behind them
 _BLOCK = (32, 16)  # a few letters, at 512 pixels
 _STATIC_SHARE = 0.15  # of a block's pixels
 _MOVING = 2.0  # mean luma difference to the previous sample, under which everything stands still
@@ -32,6 +33,10 @@ _SHORTEST_US = 1_000_000  # between two looks at the whole picture, however ofte
 _PADDING = 3  # pixels of the stored frame
 _SAME_PLACE = 0.5  # of the smaller box
 _GROWN = 3.0  # times the first box of a place
+_THUMBNAIL = (32, 24)
+_SAME_PICTURE = 1.0  # mean luma difference of thumbnails: the first sample is a picture of the overview once more
+_STANDS = 0.5  # of a box's edges, from which what it holds stood still
+_MOST_PROOFS = 3  # looks in a row that each follow the last because it found something new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,8 @@ class _Place(NamedTuple):
     box: Box
     num_looks: int
     first_area: int
+    thumbnail: np.ndarray
+    """of the picture that was counted last"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +74,10 @@ class TextWatch:
     _answered: np.ndarray | None = None
     _is_still: bool = True
     _owes_look: bool = False
+    _doubts: dict[Box, np.ndarray] = field(default_factory=dict)
+    """what single looks have found, with the edges that were in it"""
+    _owes_proof: bool = False
+    _num_proofs: int = 0
     _last_us: int | None = None
 
     def restarted(self) -> TextWatch:
@@ -85,9 +96,28 @@ class TextWatch:
         except TextCheckFailed as failure:
             self.looks.append(Look(position=position, boxes=(), failure=str(failure)))
             return ()
+        _remember(self._places, boxes, _thumbnail(rgb))
+        if within is None:
+            boxes = tuple(dict.fromkeys((*boxes, *self._standing())))
         self.looks.append(Look(position=position, boxes=boxes, is_whole=within is None))
-        _remember(self._places, boxes)
+        self._doubt(boxes, replace=within is None)
         return boxes
+
+    def _standing(self) -> list[Box]:
+        """The doubted boxes in which most edges are where they were, though the network may not see text in them now."""
+        if self._edges is None:
+            return []
+        edges = self._edges
+        return [box for box, before in self._doubts.items() if np.any(before) and _kept(before, _inside(edges, box)) >= _STANDS]
+
+    def _doubt(self, boxes: Sequence[Box], *, replace: bool) -> None:
+        """Note what only one look has found: a look follows as soon as the camera has moved."""
+        if self._edges is None:
+            return
+        edges, known = self._edges, {} if replace else self._doubts
+        new = {box: _inside(edges, box).copy() for box in boxes if not any(_around(box, other) == other for other in self.lasting)}
+        self._owes_proof = bool(new.keys() - self._doubts.keys()) or (self._owes_proof and not replace)
+        self._doubts = known | new
 
     def see(self, rgb: np.ndarray, position: int, pts_us: int) -> tuple[Box, ...]:
         """Take the next sample, [height, width, 3] uint8 at the stored size; returns what is known by now to be text in it."""
@@ -95,7 +125,10 @@ class TextWatch:
         since_us = None if self._last_us is None else pts_us - self._last_us
         part = _around_blocks(hints)
         is_large = part is not None and part.width * part.height > _LARGE_SHARE * rgb.shape[0] * rgb.shape[1]
-        if since_us is None or since_us >= self.interval_us or is_large or (self._owes_look and since_us >= _SHORTEST_US):
+        is_due = since_us is None or since_us >= self.interval_us or is_large or (self._owes_look and since_us >= _SHORTEST_US)
+        is_proof = self._owes_proof and not self._is_still and self._num_proofs < _MOST_PROOFS
+        if is_due or (is_proof and since_us is not None and since_us >= _SHORTEST_US):
+            self._num_proofs = 0 if is_due else self._num_proofs + 1
             self.look(rgb, position)
             self._last_us, self._owes_look = pts_us, False
         elif part is not None:
@@ -176,16 +209,37 @@ def _directed_edges(gray: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _remember(places: list[_Place], boxes: Sequence[Box]) -> None:
-    """Count one look's boxes towards the places at which they lie; a place grows with them, for a clock's digits are not equally wide."""
+def _inside(values: np.ndarray, box: Box) -> np.ndarray:
+    return values[box.y : box.y + box.height, box.x : box.x + box.width]
+
+
+def _kept(before: np.ndarray, now: np.ndarray) -> float:
+    """Share of the edges that are there still, in the same direction."""
+    return float(np.count_nonzero(before & now) / np.count_nonzero(before))
+
+
+def _thumbnail(rgb: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(cv2.resize(rgb, _THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+
+
+def _remember(places: list[_Place], boxes: Sequence[Box], thumbnail: np.ndarray) -> None:
+    """Count one look's boxes towards the places at which they lie; a place grows with them, for a clock's digits are not equally wide.
+
+    A second look at the same picture proves nothing and is not counted.
+    """
     seen: set[int] = set()
     for box in boxes:
         number = next((n for n, place in enumerate(places) if _belongs(box, place)), len(places))
         if number == len(places):
-            places.append(_Place(box, 1, box.width * box.height))
+            places.append(_Place(box, 1, box.width * box.height, thumbnail))
         else:
             place = places[number]
-            places[number] = place._replace(box=_around(box, place.box), num_looks=place.num_looks + (number not in seen))
+            counts = number not in seen and cv2.mean(cv2.absdiff(thumbnail, place.thumbnail))[0] >= _SAME_PICTURE
+            places[number] = place._replace(
+                box=_around(box, place.box),
+                num_looks=place.num_looks + counts,
+                thumbnail=thumbnail if counts else place.thumbnail,
+            )
         seen.add(number)
 
 

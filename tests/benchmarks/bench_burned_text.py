@@ -8,8 +8,8 @@ network nor the eye sees are in neither count. A line is found where at least 70
 Drawn: every image of CVC-ClinicDB, which has no text of its own, as it is (whatever is hidden is hidden for nothing), and with one to four
 lines drawn into it (numpy seed 1), 2.8 to 7% of its height, from hardly visible (15 of 255 brighter or darker) to clear (100), sharp or
 blurred, and compressed. The peer, on the same pictures, is RapidOCR: the same network with the settings that are for reading.
-Video: the clips of CVC-ClinicDB with text drawn into their frames in white, grey and yellow, through the whole of ingest; letters are found
-where the stored picture no longer shows them.
+Video: the clips of CVC-ClinicDB with text drawn into their frames in white, grey and yellow, and softly, 60 or 40 of 255 brighter, from the
+middle on, through the whole of ingest; letters are found where the stored picture no longer shows them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import cv2
@@ -222,25 +223,43 @@ def _written(picture: np.ndarray, contrast: int, rng: np.random.Generator) -> tu
     return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB)), lines
 
 
+class Overlay(NamedTuple):
+    color: tuple[int, int, int] = (0, 0, 0)
+    step: int = 0
+    """by which the letters are brighter than what is behind them, and blurred as if enlarged; in place of a colour"""
+    start: float = 0.0
+    """share of the clip before it appears"""
+
+
+OVERLAYS = {
+    "white": Overlay((255, 255, 255)),
+    "grey": Overlay((170, 170, 170)),
+    "yellow": Overlay((90, 230, 230)),
+    "soft, 60 brighter, from the middle on": Overlay(step=60, start=0.5),
+    "soft, 40 brighter, from the middle on": Overlay(step=40, start=0.5),
+    "none": Overlay(start=1.0),
+}
+
+
 def videos() -> None:
     """Letters left in the stored frames of clips with an overlay, and what is hidden in clips without one."""
-    for name, color in {"white": (255, 255, 255), "grey": (170, 170, 170), "yellow": (90, 230, 230), "none": None}.items():
+    for name, overlay in OVERLAYS.items():
         left: list[float] = []
         shares: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             for number, frames in enumerate(_sequences()):
                 path = Path(folder, f"{number}.mp4")
-                letters = _film(path, frames, color)
+                letters, first = _film(path, frames, overlay)
                 config = IngestConfig(fps=5, max_hash_distance=0, freeze_motion=0, min_blur=0)
                 result = ingest_video(hash_video(str(path)), lake_root=folder, config=config)
                 assert result.video is not None
                 rows = pq.read_table(Path(folder, str(result.frames_part))).to_pylist()
                 shares += [row["text_share"] for row in rows if row["text_share"] is not None]
-                if result.pack is None or color is None:
+                if result.pack is None:
                     continue
                 content = Path(folder, result.pack.path).read_bytes()
                 for row in rows:
-                    if row["keep"]:
+                    if row["keep"] and row["frame_index"] >= first:
                         jpeg = np.frombuffer(content[row["byte_offset"] : row["byte_offset"] + row["byte_size"]], np.uint8)
                         stored = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE))
                         crop = letters[row["crop_y"] : row["crop_y"] + stored.shape[0], row["crop_x"] : row["crop_x"] + stored.shape[1]]
@@ -260,21 +279,23 @@ def _sequences() -> list[list[Path]]:
     return list(groups.values())
 
 
-def _film(path: Path, frames: list[Path], color: tuple[int, int, int] | None) -> np.ndarray:
-    """Write the frames with the overlay; returns where the letters are, [height, width] bool."""
-    letters = np.zeros((288, 384, 3), np.uint8)
+def _film(path: Path, frames: list[Path], overlay: Overlay) -> tuple[np.ndarray, int]:
+    """Write the frames with the overlay; returns where the letters are, [height, width] bool, and the first frame with them."""
+    letters = np.zeros((288, 384), np.uint8)
+    for number, line in enumerate(OVERLAY):
+        cv2.putText(letters, line, (70, 60 + 22 * number), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1, cv2.LINE_AA)
+    soft = cv2.GaussianBlur(letters, (0, 0), 0.8) if overlay.step else letters
+    opacity, first = soft[..., None].astype(np.float32) / 255, round(overlay.start * len(frames))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=5)
         stream.width, stream.height, stream.pix_fmt, stream.options = 384, 288, "yuv420p", {"crf": "18"}
-        for frame in frames:
-            picture = np.asarray(cv2.imread(str(frame)), np.uint8)
-            for number, line in enumerate(OVERLAY if color else ()):
-                place = (70, 60 + 22 * number)
-                cv2.putText(picture, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color or (0, 0, 0), 1, cv2.LINE_AA)
-                cv2.putText(letters, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        for position, frame in enumerate(frames):
+            picture = np.asarray(cv2.imread(str(frame)), np.float32)
+            if position >= first:
+                picture += opacity * (overlay.step or np.array(overlay.color) - picture)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.clip(picture, 0, 255).astype(np.uint8), format="bgr24")))
         container.mux(stream.encode())
-    return np.asarray(letters[:, :, 0] > 128)
+    return np.asarray(letters > 128), first
 
 
 if __name__ == "__main__":

@@ -127,6 +127,35 @@ def test_text_that_comes_and_goes_between_two_looks_is_found_because_it_stands_s
         assert (stored[position][letters(y=150)] > 150).mean() < 0.02, position
 
 
+def test_what_one_look_finds_hides_only_what_lies_before_the_camera_moves_on(tmp_path: Path) -> None:
+    """The first sample is in the overview too; that a picture is looked at twice must not make it last."""
+    pictures = [written(tissue(0)), *(tissue(seed) for seed in range(1, 12))]
+    _, rows, stored = ingested(film(tmp_path / "film.mp4", pictures), tmp_path, IngestConfig(max_hash_distance=0, text_interval_s=1000))
+    assert len(stored) == 12
+    assert (stored[0][letters()] > 150).mean() < 0.02
+    for position in range(2, 12):
+        assert rows[position]["text_share"] == 0, position
+        assert np.median(stored[position][letters()]) > 60, position
+
+
+def test_soft_text_that_appears_between_two_looks_is_found(tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(written(np.zeros((HEIGHT, WIDTH, 3), np.uint8)), (0, 0), 0.8).astype(np.float32) * 50 / 255
+    pictures = [tissue(seed) for seed in range(6)]
+    pictures += [np.clip(tissue(seed) + soft, 0, 255).astype(np.uint8) for seed in range(6, 16)]
+    _, _, stored = ingested(film(tmp_path / "film.mp4", pictures), tmp_path, IngestConfig(max_hash_distance=0, text_interval_s=1000))
+    for position in range(6, 16):
+        assert (stored[position][letters()] > 20).mean() < 0.02, position
+
+
+def test_what_stands_still_while_the_camera_moves_stays_hidden_though_the_network_sees_it_once() -> None:
+    box = Box(24, 40, 130, 24)
+    watch = TextWatch(interval_us=1_000_000_000, _doubts={box: np.ones((24, 130), np.uint8)}, _edges=np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert box not in watch.look(tissue(0), position=1)
+    watch = TextWatch(interval_us=1_000_000_000, _doubts={box: np.ones((24, 130), np.uint8)}, _edges=np.full((HEIGHT, WIDTH), 3, np.uint8))
+    assert box in watch.look(tissue(0), position=1)
+    assert watch.by_sample(3) == [(box,), (box,), (box,)]
+
+
 def fine_tissue(seed: int) -> np.ndarray:
     """With speckles as sharp as letters."""
     picture = tissue(seed).astype(np.int16)
