@@ -26,6 +26,7 @@ OVERVIEW = -1
 """position of a look at a picture from before the first sample"""
 _EDGE = 60  # of a Sobel gradient, which is 4 times the step in luma: letters a little brighter than what is behind them
 _BLOCK = (32, 16)  # a few letters, at 512 pixels
+_NEARBY = np.ones((5, 5), np.uint8)  # blocks within two of each other
 _STATIC_SHARE = 0.15  # of a block's pixels
 _MOVING = 2.0  # mean luma difference to the previous sample, under which everything stands still
 _LARGE_SHARE = 0.4  # of the picture, from which a look at all of it is as well
@@ -89,18 +90,17 @@ class TextWatch:
         """Where two looks so far have found text."""
         return tuple(place.box for place in self._places if place.num_looks > 1)
 
-    def look(self, rgb: np.ndarray, position: int = OVERVIEW, within: Box | None = None) -> tuple[Box, ...]:
-        """Run the network on a picture of the stored size, or a part of it, and note what it says."""
+    def look(self, rgb: np.ndarray, position: int = OVERVIEW, parts: Sequence[Box] = ()) -> tuple[Box, ...]:
+        """Run the network on a picture of the stored size, or on parts of it, and note what it says."""
         try:
-            boxes = find_text(rgb, load_text_detector(), within)
+            found = [box for part in parts or (None,) for box in find_text(rgb, load_text_detector(), part)]
         except TextCheckFailed as failure:
             self.looks.append(Look(position=position, boxes=(), failure=str(failure)))
             return ()
-        _remember(self._places, boxes, _thumbnail(rgb))
-        if within is None:
-            boxes = tuple(dict.fromkeys((*boxes, *self._standing())))
-        self.looks.append(Look(position=position, boxes=boxes, is_whole=within is None))
-        self._doubt(boxes, replace=within is None)
+        _remember(self._places, found, _thumbnail(rgb))
+        boxes = tuple(dict.fromkeys([*found, *([] if parts else self._standing())]))
+        self.looks.append(Look(position=position, boxes=boxes, is_whole=not parts))
+        self._doubt(boxes, replace=not parts)
         return boxes
 
     def _standing(self) -> list[Box]:
@@ -123,16 +123,16 @@ class TextWatch:
         """Take the next sample, [height, width, 3] uint8 at the stored size; returns what is known by now to be text in it."""
         hints = self._hints(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
         since_us = None if self._last_us is None else pts_us - self._last_us
-        part = _around_blocks(hints)
-        is_large = part is not None and part.width * part.height > _LARGE_SHARE * rgb.shape[0] * rgb.shape[1]
+        parts = _around_blocks(hints)
+        is_large = sum(part.width * part.height for part in parts) > _LARGE_SHARE * rgb.shape[0] * rgb.shape[1]
         is_due = since_us is None or since_us >= self.interval_us or is_large or (self._owes_look and since_us >= _SHORTEST_US)
         is_proof = self._owes_proof and not self._is_still and self._num_proofs < _MOST_PROOFS
         if is_due or (is_proof and since_us is not None and since_us >= _SHORTEST_US):
             self._num_proofs = 0 if is_due else self._num_proofs + 1
             self.look(rgb, position)
             self._last_us, self._owes_look = pts_us, False
-        elif part is not None:
-            self.look(rgb, position, part)
+        elif parts:
+            self.look(rgb, position, parts)
         return tuple(dict.fromkeys(_padded(box) for box in (*self.lasting, *self._latest())))
 
     def _latest(self) -> Iterator[Box]:
@@ -186,13 +186,15 @@ def _nearest(looks: Sequence[Look], position: int) -> list[Look]:
     return list(looks[first:last]) or list(looks[max(0, first - 1) : first + 1])
 
 
-def _around_blocks(blocks: np.ndarray) -> Box | None:
-    """The part of the picture that holds the marked blocks, with room for the rest of a line."""
-    rows, columns = np.nonzero(blocks)
-    if not len(rows):
-        return None
-    x, y = max(0, (int(columns.min()) - 1) * _BLOCK[0]), max(0, (int(rows.min()) - 2) * _BLOCK[1])
-    return Box(x, y, (int(columns.max()) + 2) * _BLOCK[0] - x, (int(rows.max()) + 3) * _BLOCK[1] - y)
+def _around_blocks(blocks: np.ndarray) -> list[Box]:
+    """The parts of the picture that hold the marked blocks, each with room for the rest of a line; what is near belongs together."""
+    count, labels = cv2.connectedComponents(cv2.dilate(blocks.astype(np.uint8), _NEARBY))
+    parts = []
+    for number in range(1, count):
+        rows, columns = np.nonzero(blocks & (labels == number))
+        x, y = max(0, (int(columns.min()) - 1) * _BLOCK[0]), max(0, (int(rows.min()) - 2) * _BLOCK[1])
+        parts.append(Box(x, y, (int(columns.max()) + 2) * _BLOCK[0] - x, (int(rows.max()) + 3) * _BLOCK[1] - y))
+    return parts
 
 
 def _directed_edges(gray: np.ndarray) -> np.ndarray:
