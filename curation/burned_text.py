@@ -37,7 +37,6 @@ _GROWN = 3.0  # times the first box of a place
 _THUMBNAIL = (32, 24)
 _SAME_PICTURE = 1.0  # mean luma difference of thumbnails: the first sample is a picture of the overview once more
 _STANDS = 0.5  # of a box's edges, from which what it holds stood still
-_MOST_PROOFS = 3  # looks in a row that each follow the last because it found something new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,6 @@ class TextWatch:
     _doubts: dict[Box, np.ndarray] = field(default_factory=dict)
     """what single looks have found, with the edges that were in it"""
     _owes_proof: bool = False
-    _num_proofs: int = 0
     _last_us: int | None = None
 
     def restarted(self) -> TextWatch:
@@ -126,10 +124,10 @@ class TextWatch:
         parts = _around_blocks(hints)
         is_large = sum(part.width * part.height for part in parts) > _LARGE_SHARE * rgb.shape[0] * rgb.shape[1]
         is_due = since_us is None or since_us >= self.interval_us or is_large or (self._owes_look and since_us >= _SHORTEST_US)
-        is_proof = self._owes_proof and not self._is_still and self._num_proofs < _MOST_PROOFS
+        is_proof = self._owes_proof and not self._is_still
         if is_due or (is_proof and since_us is not None and since_us >= _SHORTEST_US):
-            self._num_proofs = 0 if is_due else self._num_proofs + 1
             self.look(rgb, position)
+            self._owes_proof &= is_due  # what a proof finds waits for the next look: among highlights there would be no end
             self._last_us, self._owes_look = pts_us, False
         elif parts:
             self.look(rgb, position, parts)
