@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["GrowthPoint", "StageGrowth", "growth_figures", "growth_rows", "time_exponent"]
+__all__ = ["LEAST_VARIABLE_S", "GrowthPoint", "StageGrowth", "growth_figures", "growth_rows", "time_exponent"]
+
+LEAST_VARIABLE_S = 60.0
+"""Seconds beyond its fixed cost that a run must take before a rate or an exponent is drawn from it.
+
+In runs of seconds, start-up decides: a clustering of 161 frames in 2.1 s, multiplied, gave 340 days for 1.2e8 frames.
+"""
 
 # distinct in both themes, and to most who see colours otherwise (Okabe and Ito's palette without its yellow and black)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6bb1", "#7f7f7f")
@@ -22,6 +28,13 @@ class GrowthPoint:
     seconds: float
     memory_bytes: int | None
     """most of all processes together; None where it was not recorded"""
+    fixed_s: float = 0.0
+    """seconds of it that any number of frames takes: starting workers, the transaction"""
+
+    @property
+    def variable_s(self) -> float:
+        """Seconds that depend on the number of frames."""
+        return self.seconds - self.fixed_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +45,25 @@ class StageGrowth:
     points: tuple[GrowthPoint, ...]
     """measured"""
     line: tuple[GrowthPoint, ...] = ()
-    """expected, by rising number of frames; the last is the forecast. Empty where nothing is known of the stage's costs"""
+    """expected, by rising number of frames; the last is the forecast. Empty if no run allows a forecast; `note` then says why"""
     elsewhere: tuple[tuple[str, float], ...] = ()
     """a larger machine, and the forecast's seconds there"""
     disk_bytes: int = 0
     """of the forecast, what is kept and what is staged together"""
     note: str = ""
-    """what the line is, and what will not do"""
+    """what the line is, what does not fit, or which run a forecast needs"""
 
 
 def time_exponent(points: Sequence[GrowthPoint]) -> float | None:
-    """Slope of log seconds on log frames by least squares: 1 is linear; None where there are no two sizes."""
-    usable = [(math.log(point.num_frames), math.log(point.seconds)) for point in points if point.num_frames > 0 and point.seconds > 0]
+    """Slope of log variable seconds on log frames by least squares: 1 is linear.
+
+    Runs with less than `LEAST_VARIABLE_S` are left out. None if fewer than two sizes are left.
+    """
+    usable = [
+        (math.log(point.num_frames), math.log(point.variable_s))
+        for point in points
+        if point.num_frames > 0 and point.variable_s >= LEAST_VARIABLE_S
+    ]
     if len({x for x, _ in usable}) < 2:
         return None
     mean_x, mean_y = (sum(values) / len(usable) for values in zip(*usable, strict=True))
@@ -60,7 +80,8 @@ def growth_figures(stages: Sequence[StageGrowth]) -> dict[str, dict[str, Any]]:
 
 
 def growth_rows(stages: Sequence[StageGrowth]) -> list[dict[str, Any]]:
-    """A row of the table for each stage: the largest run, the exponent and the forecast."""
+    """A row of the table for each stage: the largest run, the exponent and the forecast, with a figure for every larger machine."""
+    machines = list(dict.fromkeys(name for stage in stages for name, _ in stage.elsewhere))
     rows = []
     for stage in stages:
         largest = max(stage.points, key=lambda point: point.num_frames)
@@ -68,10 +89,9 @@ def growth_rows(stages: Sequence[StageGrowth]) -> list[dict[str, Any]]:
             {
                 "stage": stage.stage,
                 "largest": largest,
-                "num_sizes": len({point.num_frames for point in stage.points}),
                 "exponent": time_exponent(stage.points),
                 "forecast": stage.line[-1] if stage.line else None,
-                "elsewhere": dict(stage.elsewhere),
+                "elsewhere": {name: dict(stage.elsewhere).get(name) for name in machines} if stage.line else {},
                 "disk_bytes": stage.disk_bytes,
                 "note": stage.note,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 import psutil
@@ -10,8 +11,8 @@ import psutil
 from curation.calibrate import calibrate
 from curation.cost import STAGE_S, Cost, Rates
 from curation.curate_config import CurateConfig
-from evaluation.growth import GrowthPoint, StageGrowth
-from flows.stage_cost import LEAST_RUN_S, corrected_by, cost_of_run, frames_of_run, stage_cost
+from evaluation.growth import LEAST_VARIABLE_S, GrowthPoint, StageGrowth
+from flows.stage_cost import FARTHEST, corrected_by, cost_of_run, frames_of_run, stage_cost, tells_rate
 from warehouse import queries
 from warehouse.lake import Lake, LakeError
 from warehouse.plan_sizes import FormerRun, finished_runs, pool_sizes, unique_share
@@ -25,13 +26,16 @@ _ONE_MACHINE_CORES = 32
 _LARGER = (("32 cores", 32), ("1000 cores", 1000))
 _STEPS_A_DECADE = 4
 _START_S = 2.0
-"""until workers have started; taken, not measured, for it is nothing beside a forecast"""
+"""Seconds until workers have started; assumed, not measured."""
+_IN_THIS_PROCESS = ("dedup", "cluster", "select")
+"""Stages that start no workers."""
 
 
 def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
-    """Each stage that has run on this machine, with its runs and its forecast for `FORECAST_FRAMES`; empty where nothing is embedded.
+    """Each stage that has run on this machine, with its runs and its forecast for `FORECAST_FRAMES`; empty if nothing is embedded.
 
     Expected times are those of the cost formulas, scaled to the stage's largest run; ingest, which has none, is taken as linear.
+    A forecast is made only from a run that `tells_rate`; without one, the stage's note says which run would be needed.
     Calibrating takes about a second.
     """
     runs = [run for run in finished_runs(lake) if run.stage in _STAGES and frames_of_run(run)]
@@ -56,48 +60,52 @@ def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
 def _growth(
     stage: str, runs: list[FormerRun], config: CurateConfig, *, dim: int, jpeg_bytes: float, unique: float, rates: Rates
 ) -> StageGrowth:
-    largest = max(reversed(runs), key=frames_of_run)  # of several the latest
+    target = {"cluster": round(FORECAST_FRAMES * unique), "select": round(FORECAST_FRAMES * unique), "shard": FORECAST_IMAGES}.get(
+        stage, FORECAST_FRAMES
+    )
+    fixed_s = STAGE_S + (0.0 if stage in _IN_THIS_PROCESS else _START_S)
+    points = tuple(
+        GrowthPoint(num_frames=frames_of_run(run), seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes, fixed_s=fixed_s)
+        for run in runs
+    )
+    telling = [run for run in runs if tells_rate(run, target, fixed_s=fixed_s)]
+    if not telling:
+        return StageGrowth(stage=stage, points=points, note=_missing(stage, points, target))
+    largest = max(reversed(telling), key=frames_of_run)  # of several the latest
     if stage == "embed":  # not calibrated here, for loading an encoder takes longer than all else
-        rates = replace(rates, encode_s=max(largest.seconds - STAGE_S, 1e-3) * rates.num_workers / frames_of_run(largest))
-
-    def taken(rates: Rates) -> Cost | None:
-        return cost_of_run(largest, dim=dim, jpeg_bytes=jpeg_bytes, max_memory_gb=config.cluster.max_memory_gb, rates=rates)
-
-    here = taken(rates)
-    trusted = largest if largest.seconds > LEAST_RUN_S else None
+        rates = replace(rates, encode_s=(largest.seconds - fixed_s) * rates.num_workers / frames_of_run(largest))
+    here = cost_of_run(largest, dim=dim, jpeg_bytes=jpeg_bytes, max_memory_gb=config.cluster.max_memory_gb, rates=rates)
 
     def modelled(num_frames: int, machine: Rates) -> Cost:
         num_pictures = int(largest.metrics.get("num_held_out_pictures", 0))
         cost = stage_cost(stage, num_frames, config=config, dim=dim, jpeg_bytes=jpeg_bytes, rates=machine, num_pictures=num_pictures)
-        return cost or _linear(largest, num_frames, jpeg_bytes=jpeg_bytes, rates=machine)
+        return cost or _linear(largest, num_frames, fixed_s=fixed_s, jpeg_bytes=jpeg_bytes, rates=machine)
 
     def expected(num_frames: int, machine: Rates) -> Cost:
         cost, there = modelled(num_frames, rates), modelled(num_frames, machine)
-        told = corrected_by(trusted, cost, here)
+        told = corrected_by(largest, cost, here)
         return replace(there, seconds=told.seconds * there.seconds / cost.seconds)
 
-    target = {"cluster": round(FORECAST_FRAMES * unique), "select": round(FORECAST_FRAMES * unique), "shard": FORECAST_IMAGES}.get(
-        stage, FORECAST_FRAMES
-    )
-    smallest = min(map(frames_of_run, runs))
     forecast = expected(target, rates)
     return StageGrowth(
         stage=stage,
-        points=tuple(
-            GrowthPoint(num_frames=frames_of_run(run), seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes) for run in runs
-        ),
-        line=tuple(_point(num_frames, expected(num_frames, rates)) for num_frames in _steps(smallest, target)),
+        points=points,
+        line=tuple(_point(num_frames, expected(num_frames, rates)) for num_frames in _steps(min(map(frames_of_run, runs)), target)),
         elsewhere=tuple((label, expected(target, _with_cores(rates, cores)).seconds) for label, cores in _LARGER),
         disk_bytes=forecast.kept_bytes + forecast.staged_bytes,
-        note=_note(stage, forecast, is_one_size=len({frames_of_run(run) for run in runs}) == 1, is_scaled=trusted is not None),
+        note=_note(stage, forecast, is_one_size=len({frames_of_run(run) for run in runs}) == 1),
     )
 
 
-def _linear(largest: FormerRun, num_frames: int, *, jpeg_bytes: float, rates: Rates) -> Cost:
-    """Videos one by one on all workers: time in proportion, memory that of the workers."""
-    seconds = largest.seconds * num_frames / frames_of_run(largest) * len(os.sched_getaffinity(0)) / rates.num_workers
+def _linear(largest: FormerRun, num_frames: int, *, fixed_s: float, jpeg_bytes: float, rates: Rates) -> Cost:
+    """Videos one by one on all workers: beyond the fixed cost time in proportion, memory that of the workers."""
+    each_s = (largest.seconds - fixed_s) / frames_of_run(largest) * len(os.sched_getaffinity(0)) / rates.num_workers
     return Cost(
-        items=num_frames, seconds=seconds, memory_bytes=largest.peak_memory_bytes or 0, kept_bytes=round(num_frames * (jpeg_bytes + 1024))
+        items=num_frames,
+        seconds=fixed_s + each_s * num_frames,
+        memory_bytes=largest.peak_memory_bytes or 0,
+        kept_bytes=round(num_frames * (jpeg_bytes + 1024)),
+        fixed_s=fixed_s,
     )
 
 
@@ -120,11 +128,19 @@ def _point(num_frames: int, cost: Cost) -> GrowthPoint:
     return GrowthPoint(num_frames=num_frames, seconds=cost.seconds, memory_bytes=cost.memory_bytes)
 
 
-def _note(stage: str, forecast: Cost, *, is_one_size: bool, is_scaled: bool) -> str:
+def _missing(stage: str, points: Sequence[GrowthPoint], target: int) -> str:
+    """Why there is no forecast, and which run would allow one."""
+    longest = max(points, key=lambda point: point.variable_s)
+    command = stage if stage in ("ingest", "embed") else "curate"
+    return (
+        f"no forecast: the longest run spent {max(longest.variable_s, 0):.1f} s beyond start-up, on {longest.num_frames:,} frames; "
+        f"run `endoforge {command}` on at least {-(-target // FARTHEST):,} frames and {LEAST_VARIABLE_S:.0f} s of work"
+    )
+
+
+def _note(stage: str, forecast: Cost, *, is_one_size: bool) -> str:
     said = []
-    if not is_scaled:
-        said.append(f"no run of over {LEAST_RUN_S:g} s yet: the line is the model alone")
-    elif is_one_size:
+    if is_one_size:
         said.append(
             "one size only: taken to be linear in frames" if stage == "ingest" else "one size only: the line is the model through it"
         )

@@ -18,6 +18,7 @@ from curation.curate_config import CurateConfig
 from curation.embed import EMBED_VERSION
 from curation.encoder import load_encoder
 from curation.kmeans import default_num_clusters
+from evaluation.growth import LEAST_VARIABLE_S
 from flows.cluster import plan_cluster
 from flows.curate import dataset_name
 from flows.dedup import plan_dedup, plan_similarity
@@ -27,7 +28,7 @@ from flows.place import placed
 from flows.runners import successes
 from flows.select import plan_select
 from flows.shard import plan_shard, shard_settings
-from flows.stage_cost import LEAST_RUN_S, corrected_by, cost_of_run, stage_cost
+from flows.stage_cost import corrected_by, cost_of_run, stage_cost, tells_rate
 from warehouse import queries, trees
 from warehouse.lake import LakeError
 from warehouse.lineage import completed_run_id
@@ -79,16 +80,18 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
         found = load_encoder(embedding)
         encoder_id, dim, parts = found.encoder_id, found.dim, ()
     to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id, EMBED_VERSION))
-    former = former_runs(lake, longer_than_s=LEAST_RUN_S)
-    embedded = former.get("embed")
-    if embedded and embedded.config.get("encoder_id") != encoder_id:
-        embedded = None
+    former = former_runs(lake, longer_than_s=LEAST_VARIABLE_S)
     held_out_plan, held_out = (
         plan_holdout(lake, encoder_id=encoder_id, config=config.holdout, seed=seed) if config.holdout.holdout else (None, None)
     )
     workers = getattr(job.runner, "num_workers", 1)
     start_s = _elapsed_s(job, started, workers)
     load_s = max(_elapsed_s(job, loaded, workers, encoder=embedding) - start_s, 0) if to_embed or held_out else 0.0
+    embedded = former.get("embed")
+    if embedded and (
+        embedded.config.get("encoder_id") != encoder_id or not tells_rate(embedded, to_embed, fixed_s=STAGE_S + start_s + load_s)
+    ):
+        embedded = None
     rates = calibrate(
         num_workers=workers,
         start_s=start_s,
@@ -120,6 +123,8 @@ def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) ->
         assert cost is not None
         run = former.get(stage)
         took = cost_of_run(run, max_memory_gb=config.cluster.max_memory_gb, **sizes) if run else None
+        if run and took and not tells_rate(run, num_frames, fixed_s=took.fixed_s):
+            took = None
         return _Line(stage=label or stage, cost=corrected_by(run, cost, took), source="former run" if took else "calibration")
 
     holdout: Artifact | None = None

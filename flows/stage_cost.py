@@ -18,12 +18,13 @@ from curation.cost import (
 )
 from curation.curate_config import ClusterConfig, CurateConfig, DedupConfig
 from curation.look_alikes import hash_tables
+from evaluation.growth import LEAST_VARIABLE_S
 from warehouse.plan_sizes import FormerRun
 
-__all__ = ["LEAST_RUN_S", "corrected_by", "cost_of_run", "frames_of_run", "stage_cost"]
+__all__ = ["FARTHEST", "corrected_by", "cost_of_run", "frames_of_run", "stage_cost", "tells_rate"]
 
-LEAST_RUN_S = 2.0
-"""a run that took less says little about a rate"""
+FARTHEST = 1000
+"""How many times as many frames as it worked on a run may be scaled to."""
 _FRAMES = {
     "ingest": "num_frames_kept",
     "embed": "num_frames",
@@ -148,6 +149,19 @@ def _config_of(run: FormerRun, max_memory_gb: float) -> CurateConfig:
             )
             return CurateConfig(size=1, cluster=clustered)
     return CurateConfig(size=max(1, int(metrics.get("num_selected", 1))))
+
+
+def tells_rate(run: FormerRun, num_frames: int, *, fixed_s: float) -> bool:
+    """Whether a run says what `num_frames` would take.
+
+    Beyond its fixed cost it must have taken `LEAST_VARIABLE_S`, and worked on a `FARTHEST`-th of the frames.
+
+    Args:
+        run: of any stage.
+        num_frames: to scale it to.
+        fixed_s: seconds of it that any number of frames takes.
+    """
+    return run.seconds - fixed_s >= LEAST_VARIABLE_S and num_frames <= FARTHEST * frames_of_run(run)
 
 
 def corrected_by(run: FormerRun | None, cost: Cost, former: Cost | None) -> Cost:

@@ -51,8 +51,8 @@ def _point(num_frames: int, seconds: float, memory_bytes: int | None = 10**9) ->
 
 GROWTH = StageGrowth(
     stage="similarity",
-    points=(_point(1000, 2.0, None), _point(10_000, 20.0)),
-    line=(_point(1000, 2.0), _point(10_000, 20.0), _point(120_000_000, 360_000.0)),
+    points=(_point(1000, 200.0, None), _point(10_000, 2000.0)),
+    line=(_point(1000, 200.0), _point(10_000, 2000.0), _point(120_000_000, 360_000.0)),
     elsewhere=(("32 cores", 7200.0),),
     disk_bytes=5 * 10**9,
 )
@@ -142,23 +142,30 @@ def test_the_chosen_checkpoint_is_marked_where_it_is() -> None:
 
 
 def test_the_exponent_is_the_slope_on_logarithmic_axes() -> None:
-    assert time_exponent([_point(1000, 3.0), _point(10_000, 300.0), _point(100_000, 30_000.0)]) == pytest.approx(2.0)
-    assert time_exponent([_point(1000, 3.0), _point(1000, 5.0)]) is None
+    assert time_exponent([_point(1000, 100.0), _point(10_000, 10_000.0), _point(100_000, 1_000_000.0)]) == pytest.approx(2.0)
+    assert time_exponent([_point(1000, 300.0), _point(1000, 500.0)]) is None
+
+
+def test_the_exponent_is_of_what_depends_on_the_frames() -> None:
+    # 100 s of start-up hide that ten times as many frames take ten times as long; of 1 frame nothing is measured
+    points = [replace(_point(n, 100.0 + n), fixed_s=100.0) for n in (1, 1000, 10_000)]
+    assert time_exponent(points) == pytest.approx(1.0)
+    assert time_exponent(points[:2]) is None
 
 
 def test_growth_is_drawn_as_points_a_line_and_a_forecast(tmp_path: Path) -> None:
     figures = growth_figures([GROWTH])
     measured, line, forecast = figures["growth_time"]["data"]
-    assert (measured["x"], measured["y"]) == ([1000, 10_000], [2.0, 20.0])
+    assert (measured["x"], measured["y"]) == ([1000, 10_000], [200.0, 2000.0])
     assert (line["x"][-1], forecast["x"], forecast["y"]) == (120_000_000, [120_000_000], [360_000.0])
     assert figures["growth_memory"]["data"][0]["x"] == [10_000]  # of the other run it was not recorded
-    render_report(
-        ReportData(title="growth", growth=(GROWTH, replace(GROWTH, stage="place", points=GROWTH.points[:1], line=()))), tmp_path / "g"
-    )
+    place = replace(GROWTH, stage="place", points=GROWTH.points[:1], line=(), elsewhere=(), note="no forecast: too short")
+    render_report(ReportData(title="growth", growth=(place, GROWTH)), tmp_path / "g")
     page = (tmp_path / "g").read_text()
-    for said in ("1.00", "one size", "4 days", ">2 h<", "not recorded", "5.0 GB"):
+    for said in ("1.00", "not measured", "4 days", ">2 h<", "not recorded", "5.0 GB", "place: no forecast: too short."):
         assert said in page
-    assert _machine_block(page)["growth"][0]["measured"] == [[1000, 2.0, None], [10_000, 20.0, 10**9]]
+    assert page.count("data-forecast=") == 1
+    assert _machine_block(page)["growth"][1]["measured"] == [[1000, 200.0, None], [10_000, 2000.0, 10**9]]
 
 
 def _chromium() -> str:
@@ -184,6 +191,71 @@ def _hostile() -> ReportData:
         timings=(StageTiming(stage=HOSTILE, seconds=1.0, num_items=1, unit=HOSTILE, runner=HOSTILE),),
         growth=(replace(GROWTH, stage=HOSTILE, note=HOSTILE, elsewhere=((HOSTILE, 1.0),)),),
     )
+
+
+def _with_wide_tables() -> ReportData:
+    """Tables as wide as a large lake makes them: every stage with a forecast or a long note, long names, six metrics."""
+    data = report_data()
+    note = "no forecast: the longest run spent 1.1 s beyond start-up, on 161 frames; run `endoforge curate` on at least 120,000 frames"
+    stages = ("ingest", "embed", "holdout", "similarity", "dedup", "cluster", "select", "shard")
+    grown = [
+        replace(
+            GROWTH,
+            stage=stage,
+            points=(_point(12_345_678, 400_000.0, 10**12), _point(123_456_789, 9_000_000.0, 10**12)),
+            elsewhere=(("32 cores", 7_000_000.0), ("1000 cores", 7200.0)),
+            disk_bytes=10**14,
+            note=note,
+        )
+        for stage in stages
+    ]
+    metrics = ("accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "macro_auroc", "expected_calibration_error")
+    return replace(
+        data,
+        growth=(*grown, replace(GROWTH, stage="place", points=GROWTH.points[:1], line=(), elsewhere=(), note=note)),
+        scores=tuple(_score("a", "3f2a9c51d0e84b77 step 125000", metric, 0.5) for metric in metrics),
+        funnel=(
+            *data.funnel,
+            FunnelStep(name="kept", num_frames=120_000_000, note="dropped: " + ", ".join(["out of body 12,345,678"] * 8)),
+        ),
+        timings=tuple(
+            StageTiming(stage=stage, seconds=400_000.0, num_items=120_000_000, unit="frames kept", runner="processes") for stage in stages
+        ),
+    )
+
+
+_BOXES = """() => [...document.querySelectorAll('table')].flatMap(table => {
+    const card = table.closest('section').getBoundingClientRect();
+    const cells = [...table.querySelectorAll('th, td')].filter(cell => cell.getClientRects().length);
+    const outside = cells.filter(cell => {
+        const box = cell.getBoundingClientRect();
+        return box.left < card.left - 1 || box.right > card.right + 1 || cell.scrollWidth > cell.clientWidth + 1;
+    });
+    const heights = [...table.querySelectorAll('tr')].map(row => row.getBoundingClientRect().height);
+    return [{section: table.closest('section').id, outside: outside.map(cell => cell.textContent.trim()), tallest: Math.max(...heights),
+             shown: cells.length}];
+})"""
+
+
+# at 390 px a row is a block, with a line or two for each cell
+@pytest.mark.parametrize(("width", "tallest"), [(390, 360), (1440, 100), (1920, 100)])
+def test_every_cell_lies_in_its_card_and_rows_are_low(tmp_path: Path, width: int, tallest: int) -> None:
+    executable = _chromium()
+    from playwright.sync_api import sync_playwright
+
+    render_report(_with_wide_tables(), tmp_path / "report.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto((tmp_path / "report.html").as_uri())
+        page.wait_for_selector("html[data-charts=drawn]", state="attached")
+        tables = page.evaluate(_BOXES)
+        scrolled = page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert {table["section"] for table in tables} == {"scores", "funnel", "timings", "growth"}
+    assert [table["outside"] for table in tables if table["outside"]] == []
+    assert all(table["shown"] > 0 and table["tallest"] <= tallest for table in tables), tables
+    assert scrolled <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
