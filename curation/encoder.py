@@ -177,7 +177,8 @@ def _hub_module(name: str, image_size: int | None, allow_download: bool) -> Any:
         return _timm_module(name, image_size)
     refused = (
         f"the weights of encoder {name!r} are not on this machine; "
-        f"allow the download with --allow-download, or use {OFFLINE_ENCODER} or a local folder"
+        "add --allow-download to `endoforge embed`, `endoforge evaluate` or `endoforge remove-out-of-body` "
+        f"(to `endoforge run` --embed.allow-download), or use {OFFLINE_ENCODER} or a local folder"
     )
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.hf_hub_id:  # timm would fetch it by URL, which the hub's offline switch does not stop

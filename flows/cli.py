@@ -239,7 +239,11 @@ def _remove_out_of_body(command: commands.RemoveOutOfBody) -> int:
         command.lake,
         command.execution,
         lambda job: run_remove_out_of_body(
-            job, labels=command.labels, encoder=EmbedConfig(encoder=command.encoder), config=command.config, dry_run=command.dry_run
+            job,
+            labels=command.labels,
+            encoder=EmbedConfig(encoder=command.encoder, allow_download=command.allow_download),
+            config=command.config,
+            dry_run=command.dry_run,
         ),
     )
 
@@ -265,7 +269,7 @@ def _evaluate(command: commands.Evaluate) -> int:
             checkpoint=command.checkpoint,
             task=command.task,
             data=command.data,
-            encoder=EmbedConfig(encoder=command.encoder),
+            encoder=EmbedConfig(encoder=command.encoder, allow_download=command.allow_download),
             config=command.config,
         )
 

@@ -281,6 +281,8 @@ class RemoveOutOfBody:
     """folder with the folders inside/ and outside/ of images; images of one procedure in a subfolder of their own are kept together"""
     encoder: str = "efficientnet-lite0"
     """whose embeddings to use, by the name given to `embed`"""
+    allow_download: bool = False
+    """let timm fetch weights of a named encoder from the Hugging Face hub"""
     dry_run: bool = False
     """only say what would be removed"""
     config: Annotated[OutOfBodyConfig, arg(name="")] = field(default_factory=OutOfBodyConfig)
@@ -321,6 +323,8 @@ class Evaluate:
     """where the task's images are"""
     encoder: str = "efficientnet-lite0"
     """the baseline encoder"""
+    allow_download: bool = False
+    """let timm fetch weights of a named encoder from the Hugging Face hub"""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
     execution: Flat = field(default_factory=Execution)
 

@@ -76,7 +76,9 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
     data.mkdir(parents=True)
     folder = lake.root / dataset.path
     if not all((folder / sidecar_name(shard.name)).is_file() for shard in dataset.shards):
-        raise LakeError(f"dataset {name!r} has no sidecars; `endoforge verify` tells more, and another --name makes it anew with them")
+        raise LakeError(
+            f"dataset {name!r} has no sidecars; `endoforge verify` tells more, and `endoforge curate --name OTHER` makes it anew with them"
+        )
     exports = [
         ShardExport(
             shard=shard.name,
