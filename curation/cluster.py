@@ -27,7 +27,7 @@ from warehouse.store import atomic_file
 
 __all__ = ["CLUSTER_VERSION", "PLACE_VERSION", "Clustering", "cluster_frames", "place_frames"]
 
-CLUSTER_VERSION = 4
+CLUSTER_VERSION = 5
 """raise when the same settings would give another tree"""
 PLACE_VERSION = 1
 """raise when the same frames would be placed otherwise in the same tree"""

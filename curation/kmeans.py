@@ -38,14 +38,18 @@ __all__ = [
 ]
 
 _MOST_FINEST, _MOST_COARSEST = 100_000, 10_000
+_LEAST_COARSER = 80
+"""Clusters that a level above the finest has at least, by default."""
 
 
 def default_num_clusters(num_points: int) -> tuple[int, ...]:
     """Clusters per level, finest first: from six points in a finest cluster, by equal ratios, to 48 points in one of the coarsest.
 
-    At most 100,000 of the finest and 10,000 of the coarsest, in four levels: 100,000 points give (16667, 8333, 4166, 2083); small numbers
-    give fewer levels. Steps of two and not of ten, because a coarsest cluster that holds many kinds of picture gives them all one share:
-    over groups of known size (tests/benchmarks/bench_curation.py) samples were the less even the fewer coarsest clusters there were.
+    At most 100,000 of the finest and 10,000 of the coarsest, in four levels: 100,000 points give (16667, 8333, 4166, 2083).
+    No level above the finest has fewer than 80 clusters, so fewer than some 3,800 points give fewer levels: k-means of a few dozen
+    centroids puts single outliers apart and 70 to 90% of the frames into one cluster (tests/benchmarks/bench_few_vectors.py).
+    Steps of two and not of ten, because a coarsest cluster that holds many kinds of picture gives them all one share: over groups of
+    known size (tests/benchmarks/bench_curation.py) samples were the less even the fewer coarsest clusters there were.
     """
     if num_points < 1:
         raise ValueError(f"{num_points} points cannot be clustered; give at least one")
@@ -54,7 +58,7 @@ def default_num_clusters(num_points: int) -> tuple[int, ...]:
     ratio = (finest / coarsest) ** (1 / 3)
     levels = [finest]
     for step in (1, 2, 3):
-        if 2 <= (num_clusters := round(finest / ratio**step)) < levels[-1]:
+        if _LEAST_COARSER <= (num_clusters := round(finest / ratio**step)) < levels[-1]:
             levels.append(num_clusters)
     return tuple(levels)
 

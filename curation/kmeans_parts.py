@@ -29,6 +29,7 @@ from curation.kmeans import (
     reseed_empty,
 )
 from curation.nearest import Floats
+from curation.resampling import is_enough
 from curation.splitting import choose_num_splits
 from curation.splitting_parts import fit_in_cells_on_disk
 from curation.vector_file import VectorFile, open_vectors, write_vectors
@@ -182,7 +183,7 @@ def _fit_by_blocks(
             kept_file = work / f"members-{step}.npy"
             if found is not None:
                 kept = _closest_on_disk(found, r)
-                if len(kept) < k:  # too few distinct points left to place k centroids on
+                if not is_enough(len(kept), k):
                     break
                 write_vectors(kept_file, vectors.pieces(kept), num_rows=len(kept), dim=vectors.dim, dtype=vectors.dtype)
             points = open_vectors(kept_file)

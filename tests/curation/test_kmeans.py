@@ -84,6 +84,25 @@ def test_levels_cluster_the_centroids_below() -> None:
         assert [str(array.dtype) for array in (level.assignment, level.distance, level.centroids)] == ["int32", "float32", "float32"]
 
 
+def test_a_level_of_few_points_is_not_resampled() -> None:
+    # Of 40 centroids in 8 clusters resampling would keep some 12; each centroid of level 2 is the mean of all its members instead.
+    levels = hierarchical_kmeans(blobs(415, dim=64, num_blobs=30), num_clusters=(40, 8), seed=0)
+    for cluster in range(8):
+        members = levels[0].centroids[levels[1].assignment == cluster]
+        np.testing.assert_allclose(levels[1].centroids[cluster], members.mean(axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_default_cluster_of_few_points_holds_most_of_them(seed: int) -> None:
+    # Groups of 60, 30, 20, ... points and 100 points far from all others: levels of a few dozen clusters would be spent on those.
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(40), [max(1, 60 // rank) for rank in range(1, 41)])
+    grouped = rng.standard_normal((40, 64))[group] + 0.4 * rng.standard_normal((len(group), 64))
+    points = np.concatenate([grouped, 3 * rng.standard_normal((100, 64))]).astype(np.float32)
+    levels = hierarchical_kmeans(points, num_clusters=default_num_clusters(len(points)), seed=seed)
+    assert np.bincount(frame_paths(levels)[:, -1]).max() < len(points) / 4
+
+
 def test_paths_follow_each_point_up_the_tree() -> None:
     levels = hierarchical_kmeans(blobs(200), num_clusters=(20, 5), num_resamples=0, seed=0)
     paths = frame_paths(levels)
@@ -326,8 +345,12 @@ def test_spherical_centroids_have_unit_length_and_follow_cosine() -> None:
 
 
 def test_defaults_follow_the_number_of_points() -> None:
-    assert default_num_clusters(1000) == (167, 84, 42, 21)
-    assert default_num_clusters(100) == (17, 8, 4, 2)
+    assert default_num_clusters(100_000) == (16_667, 8333, 4166, 2083)
+    assert default_num_clusters(4800) == (800, 400, 200, 100)
+    assert default_num_clusters(2304) == (384, 192, 96)
+    assert default_num_clusters(1200) == (200, 100)
+    assert default_num_clusters(415) == (69,)
+    assert default_num_clusters(100) == (17,)
     assert default_num_clusters(10) == (2,)
     assert default_num_clusters(1) == (1,)
     assert default_num_clusters(120_000_000) == (100_000, 46_416, 21_544, 10_000)
