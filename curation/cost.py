@@ -50,7 +50,7 @@ SEARCH_OVER_SCAN = 20
 """time of a hash that is searched in a table, over that of one that is passed over"""
 UNEVEN = 1.5
 """pairs of one cluster in those of clusters of equal size: the mean square of the clusters' sizes over the squared mean"""
-VIEWS = 11
+VIEWS = 20
 """forms of a held-out picture that are embedded"""
 TAR_BYTES = 1100
 """of an image in a tar beside its JPEG: a header, padding, and its row in the sidecar"""

@@ -25,7 +25,7 @@ from warehouse.store import content_id, read_json, write_json, write_parquet
 
 __all__ = ["COPIES", "HOLDOUT_VERSION", "CopiesPart", "find_copies"]
 
-HOLDOUT_VERSION = 2
+HOLDOUT_VERSION = 3
 """raise when the same settings would give other matches"""
 
 _NUM_VIEWS_NEAR = 24  # views of at most as many pictures; a sequence's neighbouring frames fill several places

@@ -23,7 +23,8 @@ __all__ = ["View", "cut_out", "probes_of", "shared_areas", "stored_picture", "vi
 STORED_SIDE = 512
 """longest side in which a held-out picture is kept for comparison; copies are verified at half of it"""
 _CROPS = ((0.125, 0.125, 0.75), (0.0, 0.0, 0.75), (0.25, 0.0, 0.75), (0.0, 0.25, 0.75), (0.25, 0.25, 0.75), (0.22, 0.22, 0.56))
-"""left, top and side, as shares of the content area's box"""
+_SMALL_CROPS = tuple((left, top, 0.5) for top in (0.0, 0.25, 0.5) for left in (0.0, 0.25, 0.5))
+"""left, top and side, as shares of the content area's box; the small ones are for crops to half of each side and less"""
 _FLIPS = {"mirrored": 1, "upside down": 0, "turned": -1}
 
 
@@ -64,7 +65,7 @@ def shared_areas(pictures: Sequence[np.ndarray]) -> dict[tuple[int, ...], Conten
 
 
 def views_of(rgb: np.ndarray, shared: ContentArea | None = None) -> list[View]:
-    """The content area as found in the picture alone, three flips of it, six parts of it, and where they differ the shared and the whole.
+    """The content area as found in the picture alone, three flips and fifteen parts of it, and if they differ the shared and the whole.
 
     Args:
         rgb: [height, width, 3] uint8.
@@ -77,7 +78,7 @@ def views_of(rgb: np.ndarray, shared: ContentArea | None = None) -> list[View]:
     views += [
         View(name, np.asarray(cv2.flip(content.rgb, code)), np.asarray(cv2.flip(content.mask, code))) for name, code in _FLIPS.items()
     ]
-    for left, top, side in _CROPS:
+    for left, top, side in (*_CROPS, *_SMALL_CROPS):
         rows = slice(round(top * area.height), max(round(top * area.height) + 1, round((top + side) * area.height)))
         columns = slice(round(left * area.width), max(round(left * area.width) + 1, round((left + side) * area.width)))
         views.append(View("crop", np.ascontiguousarray(content.rgb[rows, columns]), np.ascontiguousarray(content.mask[rows, columns])))

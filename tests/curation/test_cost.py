@@ -30,9 +30,9 @@ def test_embedding_is_shared_out_and_keeps_two_bytes_a_number() -> None:
     assert cost.memory_bytes == 3_800_000_000
 
 
-def test_held_out_pictures_are_embedded_in_eleven_forms() -> None:
+def test_held_out_pictures_are_embedded_in_twenty_forms() -> None:
     cost = holdout_cost(100, 1000, dim=10, rates=replace(GPU_LESS, compare_flops=22e6))
-    assert cost.seconds == pytest.approx(1 + (1100 * 0.02 + 1) / 2)
+    assert cost.seconds == pytest.approx(1 + (2000 * 0.02 + 20e6 * 2 / 22e6) / 2)
 
 
 def test_similarity_compares_pairs_within_clusters() -> None:

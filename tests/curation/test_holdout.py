@@ -180,6 +180,24 @@ def test_a_changed_copy_is_told_from_another_scene(name: str) -> None:
     assert compare(features_of(changed(name, texture(2))), reference).correlation < 0.3
 
 
+def test_each_crop_to_half_of_the_sides_and_less_has_a_view_like_it() -> None:
+    # Red tells the column and green the row, so a view's corner says what it shows.
+    side = 200
+    ramp = np.arange(50, 50 + side, dtype=np.uint8)
+    rgb = np.stack(np.broadcast_arrays(ramp[None, :], ramp[:, None], np.uint8(128)), axis=2)
+    crops = [(int(view.rgb[0, 0, 0]) - 50, int(view.rgb[0, 0, 1]) - 50, len(view.rgb)) for view in views_of(rgb) if view.name == "crop"]
+
+    def overlap(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+        """Intersection over union of two squares, each its left, top and side."""
+        common = [min(a + one[2], b + other[2]) - max(a, b) for a, b in zip(one[:2], other[:2], strict=True)]
+        both = max(0, common[0]) * max(0, common[1])
+        return both / (one[2] ** 2 + other[2] ** 2 - both)
+
+    for cut in (80, 100):
+        places = range(0, side - cut + 1, 10)
+        assert min(max(overlap((left, top, cut), crop) for crop in crops) for left in places for top in places) > 0.34
+
+
 def test_views_hash_as_the_copies_do_that_they_stand_for() -> None:
     rgb = texture(1)
     views = {view.name: view for view in views_of(rgb)}
