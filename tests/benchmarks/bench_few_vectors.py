@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def real(data: Path, num_frames: int, num_seeds: int) -> None:
     most = float(np.log(group.max() + 1))
     sizes = [len(vectors) // part for part in (16, 8, 4, 2)]
     default, former = default_num_clusters(len(vectors)), by_fours(len(vectors))
-    trees = {
+    trees: dict[str, Callable[..., Sequence[Level]]] = {
         "40, 8: all resampled, as before": partial(always_resampled, vectors, (40, 8)),
         "40, 8: plain": lambda seed: hierarchical_kmeans(vectors, num_clusters=(40, 8), num_resamples=0, seed=seed),
         "40, 8: now": lambda seed: hierarchical_kmeans(vectors, num_clusters=(40, 8), seed=seed),
