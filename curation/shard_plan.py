@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from curation.dataset_name import check_dataset_name
 from warehouse.store import content_id, is_whole_parquet, read_json, write_parquet
 
 __all__ = ["MEMBER_SCHEMA", "SHARD_VERSION", "Reencode", "Remainder", "ShardPlan", "check_name_is_free", "dataset_plan_id", "plan_shards"]
@@ -109,7 +109,7 @@ def plan_shards(
     Raises:
         ValueError: there are no frames, one comes twice or cannot be a file name, the name is not one, or is taken by other content.
     """
-    _check_name(name)
+    check_dataset_name(name)
     table = members.select(MEMBER_SCHEMA.names).cast(MEMBER_SCHEMA).combine_chunks().sort_by("frame_id")
     if table.num_rows == 0:
         raise ValueError(f"dataset {name!r} would hold no frame; choose at least one")
@@ -159,15 +159,6 @@ def _deal(order: NDArray[np.int64], num_shards: int, remainder: Remainder) -> li
         return [hand[:least] for hand in hands]
     # the first of the tar before: each repeated once, none beside itself; the first tar is never short
     return [hand if len(hand) == most else np.append(hand, hands[index - 1][0]) for index, hand in enumerate(hands)]
-
-
-def _check_name(name: str) -> None:
-    """Refuse a dataset name that cannot be part of every file name on every system."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", name):
-        raise ValueError(
-            f"dataset name {name!r} cannot be part of a file name; use up to 80 letters, digits, dots, hyphens and underscores, "
-            "a letter or digit first"
-        )
 
 
 def _check_frame_ids(frame_ids: pa.ChunkedArray) -> None:

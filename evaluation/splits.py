@@ -6,7 +6,6 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from evaluation.items import Item, TaskError
 
@@ -81,6 +80,8 @@ def _carve(items: list[Item], split: str, *, share: float, seed: int) -> list[It
         )
     num_folds = min(num_groups, max(2, round(1 / share)))
     one_each = num_groups == len(train)
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds, for what most sets name themselves
+
     folds = (StratifiedKFold if one_each else StratifiedGroupKFold)(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds; validate() names it where that matters

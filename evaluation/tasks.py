@@ -14,7 +14,7 @@ from evaluation.items import Item, Task, TaskError, fingerprint
 from evaluation.readers import classes_of, image_files, kind_of, read_class_folders, read_label_csv, read_mask_folders, read_rows
 from evaluation.splits import complete_splits
 
-__all__ = ["KNOWN_TASKS", "Item", "Task", "TaskError", "fingerprint", "read_task", "resolve_task"]
+__all__ = ["KNOWN_TASKS", "Item", "Task", "TaskError", "check_task_name", "fingerprint", "read_task", "resolve_task"]
 
 _NO_PATIENTS = "the publication names no patients: frames of one examination may stand in several splits"
 
@@ -58,6 +58,16 @@ def read_task(
     return _task(name or data.name or "task", items, kind=kind, val_share=val_share, seed=seed)
 
 
+def check_task_name(name: str) -> None:
+    """Refuse a name that is neither auto nor a known task.
+
+    Raises:
+        TaskError: the name is not known.
+    """
+    if name != "auto" and name not in KNOWN_TASKS:
+        raise TaskError(f"unknown task {name!r}; use auto for your own data, or one of {', '.join(sorted(KNOWN_TASKS))}")
+
+
 def resolve_task(name: str, data: Path, *, kind: Literal["auto"] | TaskKind | None = None, val_share: float = 0.2, seed: int = 0) -> Task:
     """The evaluation set called `name` under `data`; auto reads `data` by its layout.
 
@@ -67,8 +77,7 @@ def resolve_task(name: str, data: Path, *, kind: Literal["auto"] | TaskKind | No
     data = Path(data).absolute()
     if name == "auto":
         return read_task(data, kind=kind, val_share=val_share, seed=seed)
-    if name not in KNOWN_TASKS:
-        raise TaskError(f"unknown task {name!r}; use auto for your own data, or one of {', '.join(sorted(KNOWN_TASKS))}")
+    check_task_name(name)
     if not data.is_dir():
         raise TaskError(f"task {name}: data folder {data} does not exist; give the folder that holds it")
     reader, default_kind = KNOWN_TASKS[name]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
 
 from curation.curate_config import CurateConfig
+from curation.dataset_name import SELECTION_PLACEHOLDER
+from curation.scratch import scratch_folder
 from flows.audit import audit_sentence
+from flows.checks import check_dataset_names, nested_name, refuse_taken_names
 from flows.cluster import run_cluster
 from flows.dedup import run_dedup
 from flows.job import Job
@@ -17,8 +20,6 @@ from warehouse.records import Artifact, Dataset
 
 __all__ = ["dataset_name", "run_curate"]
 
-SELECTION_PLACEHOLDER = "{selection}"
-
 
 def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) -> Dataset:
     """Make the dataset `name` of `config.size` balanced, deduplicated images; one that exists with the same content is returned as it is.
@@ -27,13 +28,22 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     the selection's id, so that a schedule makes a new name only for new content.
 
     Raises:
-        ValueError: the name is taken by other content.
+        ValueError: the name is not allowed, or is taken by other content; said before the work where it can be known.
         LakeError: no frame is embedded.
     """
+    check_dataset_names(name, config)
+    refuse_taken_names(job.lake, name, config)
+    with scratch_folder(job.lake.root / "staging" / "curate") as work:  # several may run at a time, of one name too
+        datasets = _made(job, work, name=name, encoder_id=encoder_id, config=config)
+    for dataset in datasets:
+        say(f"curate: {dataset.name}: {audit_sentence(job.lake, dataset.dataset_id)}")
+    return datasets[0]
+
+
+def _made(job: Job, work: Path, *, name: str, encoder_id: str, config: CurateConfig) -> list[Dataset]:
+    """The dataset of `config.size` and those of `config.nested`, the largest first."""
     seed = config.seed
     parts = queries.embedding_parts(job.lake, encoder_id)
-    work = job.lake.root / "staging" / "curate" / name
-    work.mkdir(parents=True, exist_ok=True)
     holdout = None
     if config.holdout.holdout:
         from flows.holdout import run_holdout  # with an encoder, which the other stages would carry along: 0.7 GB of memory and seconds
@@ -50,13 +60,9 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
         datasets.append(
             run_shard(job, name=named, encoder_id=encoder_id, dedup=dedup, tree=tree, selection=selection, config=config.shard, seed=seed)
         )
-    shutil.rmtree(work)
-    for dataset in datasets:
-        say(f"curate: {dataset.name}: {audit_sentence(job.lake, dataset.dataset_id)}")
-    return datasets[0]
+    return datasets
 
 
 def dataset_name(name: str, size: int, config: CurateConfig, selection: Artifact) -> str:
-    """What the dataset of one of the sizes is called."""
-    nested = name if size == config.size else f"{name}-{size}"
-    return nested.replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])
+    """The name of the dataset of one of the sizes."""
+    return nested_name(name, size, config).replace(SELECTION_PLACEHOLDER, selection.artifact_id[:8])

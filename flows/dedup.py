@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from curation.block_pass import Map
 from curation.curate_config import DedupConfig
 from curation.deduplicate import DEDUP_VERSION, decide_duplicates
+from curation.scratch import scratch_folder
 from curation.similarity import SIMILARITY_VERSION, prepare_search, search_clusters, search_hashes
 from curation.similarity_rows import collect_similarities
 from flows.job import Job
@@ -139,11 +139,5 @@ def _on_workers(job: Job, description: str) -> Map:
     return run_map
 
 
-@contextmanager
-def _own_folder(job: Job) -> Iterator[Path]:
-    work = job.lake.root / "staging" / "dedup" / uuid.uuid4().hex  # two may run at a time
-    work.mkdir(parents=True)
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work)
+def _own_folder(job: Job) -> AbstractContextManager[Path]:
+    return scratch_folder(job.lake.root / "staging" / "dedup")  # two may run at a time

@@ -22,6 +22,7 @@ from curation.text_detector import load_text_detector
 from flows.inventory import Inventory, take_inventory
 from flows.job import Job
 from flows.progress import say, track
+from flows.reject_reasons import refuse_all_rejected, rejects_in_words
 from flows.runners import Failure, raise_if_machine_failed
 from warehouse.artifacts import artifact_of
 from warehouse.files import remember_gone
@@ -59,6 +60,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     Raises:
         FileNotFoundError: nothing was found at an input.
         TextCheckFailed: text is to be looked for, and the detector does not work here.
+        NothingIngestedError: all files were rejected, now or before; what was decided is recorded.
     """
     if config.text != "off":
         load_text_detector()  # without it every frame would end in quarantine
@@ -85,6 +87,7 @@ def _one_at_a_time(root: Path) -> Iterator[None]:
 def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: bytes | None) -> IngestSummary:
     key = ingest_key(config)
     known_videos, known_rejects = accounted_files(job.lake, key)
+    ingested_before = frozenset(known_videos)
     given_up = given_up_files(job.lake, key)
     inventory = take_inventory(job, inputs, config=config, patient_key=patient_key)
     ids = {video.uri: video.video_id for video in inventory.videos if video.video_id}
@@ -135,6 +138,10 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
     )
     for uri, why in sorted(left.items())[:SHOWN_LEFT]:
         say(f"left for the next run: {uri} ({why})")
+    if num_rejected == len(done) and not left and not any(video.video_id in ingested_before for video in inventory.videos):
+        refuse_all_rejected(job.lake, [video.uri for video in inventory.videos], key)
+    if num_rejected:
+        say("rejected: " + rejects_in_words((item.reject.uri, item.reject.reason, item.reject.detail) for item in done if item.reject))
     return IngestSummary(
         num_files=inventory.num_files,
         num_known=num_known + len(moved),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -16,22 +16,34 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from curation.config import EmbedConfig, IngestConfig
-from curation.curate_config import CurateConfig, HoldoutConfig
+from curation.curate_config import ClusterConfig, CurateConfig, DedupConfig, HoldoutConfig, SampleConfig, ShardConfig
 from curation.device_config import DeviceConfig, requalify_config
 from evaluation.config import EvaluateConfig
+from flows.checks import (
+    check_count,
+    check_dataset_names,
+    check_encoder,
+    check_held_out,
+    check_inputs,
+    check_new_folder,
+    check_task,
+    check_training,
+)
 from flows.curate import run_curate
 from flows.embed import run_embed
 from flows.evaluate import run_evaluate
 from flows.ingest import run_ingest
 from flows.job import Job
+from flows.parameters import changed_recipe
 from flows.pretrain import run_pretrain
+from flows.progress import say
+from flows.reject_reasons import NothingIngestedError
 from flows.report import run_report
 from flows.requalify import run_requalify
 from flows.runners import RunnerName, make_runner
 from pretrain.config import PretrainConfig
-from pretrain.recipes import recipe as recipe_named
 from warehouse.lake import open_lake
-from warehouse.queries import funnel_rows, latest_dataset
+from warehouse.queries import funnel_rows, has_kept_frames, latest_dataset
 from warehouse.summary import scores_of_pretraining
 
 P = ParamSpec("P")
@@ -64,9 +76,18 @@ def _job(lake: str, runner: RunnerName, workers: int | None) -> Iterator[Job]:
 
 @_stage("ingest")
 def ingest_task(videos: list[str], lake: str, config: IngestConfig, devices: DeviceConfig, runner: RunnerName, workers: int | None) -> None:
-    """Videos to frames, by their devices' percentiles where these are asked for; the funnel becomes an artifact."""
+    """Videos to frames, by their devices' percentiles where these are asked for; the funnel becomes an artifact.
+
+    Raises:
+        NothingIngestedError: all files were rejected, and the lake holds no frame from before to go on with.
+    """
     with _job(lake, runner, workers) as job:
-        run_ingest(job, videos, config=config)
+        try:
+            run_ingest(job, videos, config=config)
+        except NothingIngestedError as error:
+            if not has_kept_frames(job.lake):
+                raise
+            say(f"{error}; going on with the frames from before")
         if by_device := requalify_config(devices, config):
             run_requalify(job, config=by_device)
         rows = funnel_rows(job.lake)
@@ -99,12 +120,18 @@ def pretrain_task(
 
 @_stage("evaluate")
 def evaluate_task(
-    lake: str, checkpoint: str, tasks: list[tuple[str, str]], encoder: EmbedConfig, runner: RunnerName, workers: int | None
+    lake: str,
+    checkpoint: str,
+    tasks: list[tuple[str, str]],
+    encoder: EmbedConfig,
+    config: EvaluateConfig,
+    runner: RunnerName,
+    workers: int | None,
 ) -> None:
     """A checkpoint to scores on (task, data folder) pairs."""
     with _job(lake, runner, workers) as job, job.runner.reuse_workers():
         for name, data in tasks:
-            run_evaluate(job, checkpoint=checkpoint, task=name, data=Path(data), encoder=encoder, config=EvaluateConfig())
+            run_evaluate(job, checkpoint=checkpoint, task=name, data=Path(data), encoder=encoder, config=config)
 
 
 @_stage("report")
@@ -143,15 +170,17 @@ def run_flow(
     `evaluations` are (task, data folder) pairs; the validation data is scored on its test split where none are given.
     """
     embed = embed or EmbedConfig()
-    config = recipe_named(recipe)  # an unknown recipe must fail before the first video is decoded
+    config = changed_recipe(recipe, None)
+    curate = CurateConfig(size=size, holdout=holdout or HoldoutConfig())
+    _check_curation(videos, lake, name, embed, curate, workers)
+    tasks = _check_evaluations(validation_task, validation, evaluations)
+    check_training(runner=runner, train_workers=train_workers, batch_size=config.train.batch_size)
     ingest_task(videos, lake, ingest or IngestConfig(), devices or DeviceConfig(), runner, workers)
     encoder_id = embed_task(lake, embed, runner, workers)
-    dataset = curate_task(lake, name, encoder_id, CurateConfig(size=size, holdout=holdout or HoldoutConfig()), runner, workers)
+    dataset = curate_task(lake, name, encoder_id, curate, runner, workers)
     run_id = pretrain_task(lake, dataset, config, validation, validation_task, train_workers, runner)
-    if evaluations is None and validation is not None:
-        evaluations = [(validation_task, validation)]
-    if evaluations:
-        evaluate_task(lake, run_id, evaluations, embed, runner, workers)
+    if tasks:
+        evaluate_task(lake, run_id, tasks, embed, EvaluateConfig(), runner, workers)
     return report_task(lake, run_id)
 
 
@@ -161,19 +190,55 @@ def nightly_flow(
     lake: str,
     size: int,
     name: str = "nightly",
-    holdout: list[str] | None = None,
+    ingest: IngestConfig | None = None,
     devices: DeviceConfig | None = None,
+    embed: EmbedConfig | None = None,
+    nested: list[int] | None = None,
+    holdout: list[str] | HoldoutConfig | None = None,
+    dedup: DedupConfig | None = None,
+    cluster: ClusterConfig | None = None,
+    sample: SampleConfig | None = None,
+    shard: ShardConfig | None = None,
+    seed: int = 0,
     runner: RunnerName = "processes",
     workers: int | None = None,
 ) -> str:
-    """Take in what is new and curate again, without what `holdout` names (see `HoldoutConfig`) and what `devices` drop (`DeviceConfig`).
+    """Take in what is new and curate again; returns the dataset's name, `name` with the start of the selection's id.
 
-    Returns the dataset's name, `name` with the start of the selection's id.
+    Args:
+        videos: files, folders, globs, URIs or manifests.
+        lake: folder of the lake; made if missing.
+        size: images to curate; all candidates where there are fewer.
+        name: start of the dataset's name.
+        ingest: settings of `endoforge ingest`; on a schedule set `settle_s` to a minute.
+        devices: percentiles of each device by which filters are tightened.
+        embed: settings of `endoforge embed`.
+        nested: sizes of further datasets within this one.
+        holdout: paths that are never learned from, alone or with the settings of the search for copies.
+        dedup: settings of deduplication.
+        cluster: settings of clustering.
+        sample: caps, weights and the order within clusters.
+        shard: settings of the tars.
+        seed: every random draw follows from it.
+        runner: serial, processes or ray.
+        workers: worker processes; as many as there are cores unless given.
     """
-    config = CurateConfig(size=size, holdout=HoldoutConfig(holdout=tuple(holdout or ())))
-    ingest_task(videos, lake, IngestConfig(), devices or DeviceConfig(), runner, workers)
-    encoder_id = embed_task(lake, EmbedConfig(), runner, workers)
-    return curate_task(lake, f"{name}-{{selection}}", encoder_id, config, runner, workers)
+    config = CurateConfig(
+        size=size,
+        nested=tuple(nested or ()),
+        holdout=HoldoutConfig(holdout=tuple(holdout)) if isinstance(holdout, list) else holdout or HoldoutConfig(),
+        dedup=dedup or DedupConfig(),
+        cluster=cluster or ClusterConfig(),
+        sample=sample or SampleConfig(),
+        shard=shard or ShardConfig(),
+        seed=seed,
+    )
+    embed = embed or EmbedConfig()
+    name = f"{name}-{{selection}}"
+    _check_curation(videos, lake, name, embed, config, workers)
+    ingest_task(videos, lake, ingest or IngestConfig(), devices or DeviceConfig(), runner, workers)
+    encoder_id = embed_task(lake, embed, runner, workers)
+    return curate_task(lake, name, encoder_id, config, runner, workers)
 
 
 @flow(name="endoforge-weekly", log_prints=False)
@@ -181,16 +246,70 @@ def weekly_flow(
     lake: str,
     recipe: str,
     name: str = "nightly",
+    pretrain: dict[str, Any] | None = None,
     validation: str | None = None,
     validation_task: str = "auto",
+    evaluations: list[tuple[str, str]] | None = None,
+    evaluate: EvaluateConfig | None = None,
+    embed: EmbedConfig | None = None,
     runner: RunnerName = "processes",
     workers: int | None = None,
     train_workers: int = 1,
 ) -> str:
-    """Pretrain on the newest dataset whose name starts with `name`, score it and report; returns the report's path."""
+    """Pretrain on the newest dataset whose name starts with `name`, score it and report; returns the report's path.
+
+    Args:
+        lake: folder of the lake.
+        recipe: demo, smoke, vits14, vitb14, vitl14 or vitg14.
+        name: start of the datasets' names.
+        pretrain: values that replace the recipe's, such as `{"train": {"num_steps": 1000}}`.
+        validation: labelled folder by which checkpoints are chosen.
+        validation_task: task that `validation` is for.
+        evaluations: (task, data folder) pairs to score on; the validation data's test split where none are given.
+        evaluate: settings of `endoforge evaluate`.
+        embed: the encoder to compare with.
+        runner: serial, processes or ray.
+        workers: worker processes; as many as there are cores unless given.
+        train_workers: training processes, one a GPU or one on a CPU.
+    """
+    config = changed_recipe(recipe, pretrain)
+    embed = embed or EmbedConfig()
+    check_count("workers", workers)
+    check_training(runner=runner, train_workers=train_workers, batch_size=config.train.batch_size)
+    check_encoder(embed)
+    tasks = _check_evaluations(validation_task, validation, evaluations)
     with open_lake(lake) as opened:
         dataset = latest_dataset(opened, name)
-    run_id = pretrain_task(lake, dataset, recipe_named(recipe), validation, validation_task, train_workers, runner)
-    if validation is not None:
-        evaluate_task(lake, run_id, [(validation_task, validation)], EmbedConfig(), runner, workers)
+    run_id = pretrain_task(lake, dataset, config, validation, validation_task, train_workers, runner)
+    if tasks:
+        evaluate_task(lake, run_id, tasks, embed, evaluate or EvaluateConfig(), runner, workers)
     return report_task(lake, run_id)
+
+
+def _check_curation(videos: Sequence[str], lake: str, name: str, embed: EmbedConfig, config: CurateConfig, workers: int | None) -> None:
+    """Refuse parameters with which ingest, embedding or curation would fail, before the first video is decoded.
+
+    Raises:
+        ValueError: a name, number or table is wrong.
+        OSError: a file or folder is missing or cannot be used.
+    """
+    check_count("workers", workers)
+    check_dataset_names(name, config)
+    check_new_folder(Path(lake), "lake")
+    check_inputs(videos)
+    check_held_out(config.holdout)
+    check_encoder(embed)
+
+
+def _check_evaluations(validation_task: str, validation: str | None, evaluations: list[tuple[str, str]] | None) -> list[tuple[str, str]]:
+    """The (task, data folder) pairs to score on: the validation data where none are given.
+
+    Raises:
+        ValueError: a task is not known, or its data is missing or unusable.
+    """
+    check_task(validation_task, Path(validation) if validation is not None else None)
+    if evaluations is None:
+        return [] if validation is None else [(validation_task, validation)]
+    for name, data in evaluations:
+        check_task(name, Path(data))
+    return evaluations

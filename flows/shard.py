@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+
+from filelock import FileLock, Timeout
 
 from curation.curate_config import ShardConfig
 from curation.dataset_folder import finish_dataset
@@ -41,6 +45,28 @@ def run_shard(
     Raises:
         LakeError: the name is taken by other content.
     """
+    with _one_at_a_time(job, name):
+        return _shard(job, name, encoder_id, dedup, tree, selection, config, seed)
+
+
+@contextmanager
+def _one_at_a_time(job: Job, name: str) -> Iterator[None]:
+    """Two that wrote one dataset at once would mix their tars in its folder."""
+    lock = FileLock(job.lake.root / "staging" / f"dataset-{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another process writes the dataset {name!r}; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _shard(
+    job: Job, name: str, encoder_id: str, dedup: Artifact, tree: Artifact, selection: Artifact, config: ShardConfig, seed: int
+) -> Dataset:
     settings = shard_settings(name, config, seed)
     plan = plan_shard(selection=selection, settings=settings, seed=seed)
     if completed_run_id(job.lake, plan):

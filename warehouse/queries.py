@@ -26,10 +26,12 @@ __all__ = [
     "export_shard_rows",
     "export_unique",
     "given_up_files",
+    "has_kept_frames",
     "is_recorded",
     "metadata_state",
     "outdated_embeddings",
     "packs_without_embeddings",
+    "refuse_name_of_others",
     "refuse_taken_name",
     "run_metrics",
     "scores_of",
@@ -270,6 +272,31 @@ def metadata_state(lake: Lake) -> str:
     return content_id(lake.rows("SELECT * EXCLUDE (date) FROM video_info ORDER BY video_id"))
 
 
+def refuse_name_of_others(lake: Lake, name: str, *, size: int, seed: int) -> None:
+    """Stop before any work where a dataset of that name cannot have the content that is asked for.
+
+    A dataset that took all candidates there were may be right for another size too, so it is not refused unless it is larger.
+
+    Raises:
+        LakeError: a dataset of that name is larger than `size`, or was drawn by another size or seed.
+    """
+    drawn = lake.rows(
+        """SELECT d.dataset_id, d.num_images, a.num_rows AS num_selected, (r.config ->> 'size')::BIGINT AS size, r.seed
+           FROM datasets d JOIN edges e ON e.artifact_id = d.selection_id AND e.direction = 'output'
+           JOIN runs r ON r.run_id = e.run_id AND r.stage = 'select' AND r.status = 'complete'
+           JOIN artifacts a ON a.artifact_id = d.selection_id WHERE d.name = $1""",
+        [name],
+    )
+    is_larger = any(row["num_selected"] > size for row in drawn)
+    took_all = any(row["num_selected"] < row["size"] for row in drawn)
+    is_same = any((row["size"], row["seed"]) == (size, seed) for row in drawn)
+    if is_larger or (drawn and not took_all and not is_same):
+        raise LakeError(
+            f"the name {name!r} is taken by dataset {drawn[0]['dataset_id'][:16]} of {drawn[0]['num_images']} images with other content "
+            f"(size {drawn[0]['size']}, seed {drawn[0]['seed']}), and a dataset never changes; choose another --name"
+        )
+
+
 def refuse_taken_name(lake: Lake, name: str, selection_id: str) -> None:
     """Stop before work is done under a dataset name that means something else.
 
@@ -282,6 +309,11 @@ def refuse_taken_name(lake: Lake, name: str, selection_id: str) -> None:
             f"the name {name!r} is taken by dataset {taken[0]['dataset_id'][:16]} with other content, and a dataset never changes; "
             "choose another --name"
         )
+
+
+def has_kept_frames(lake: Lake) -> bool:
+    """Whether any frame is a candidate for a dataset."""
+    return bool(lake.rows("SELECT 1 AS one FROM current_frames WHERE keep LIMIT 1"))
 
 
 def encoder_named(lake: Lake, name: str | None) -> str:
