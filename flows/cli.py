@@ -14,6 +14,8 @@ import tyro
 from tyro.conf import AvoidSubcommands
 
 from flows import cli_datasets, commands
+from flows.check_command import check_command
+from flows.supervise import begin_supervised, is_supervised, run_supervised
 from pretrain.recipes import recipe
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"endoforge: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    if inner := is_supervised():
+        begin_supervised()
     debug = "--debug" in rest
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")  # its tracebacks are for --debug
     command, run = COMMANDS[name]
@@ -44,6 +48,10 @@ def main(argv: list[str] | None = None) -> int:
             default=_default(name, rest),
             config=(AvoidSubcommands,),
         )
+        if not inner:
+            check_command(parsed)
+            if name in SUPERVISED and argv is None:
+                return run_supervised()
         return run(parsed)
     except KeyboardInterrupt:
         print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
@@ -95,7 +103,6 @@ def _overview() -> str:
 
 
 def _demo(command: commands.Demo) -> int:
-    recipe(command.recipe)  # an unknown name must fail before anything starts
     _prefect_in(command.out / "lake")
     from flows.demo import run_demo
 
@@ -113,7 +120,6 @@ def _demo(command: commands.Demo) -> int:
 
 
 def _run(command: commands.Run) -> int:
-    recipe(command.recipe)
     _prefect_in(command.lake)
     from flows.pipeline import run_flow
 
@@ -157,9 +163,12 @@ def _requalify(command: commands.Requalify) -> int:
 
 
 def _embed(command: commands.Embed) -> int:
-    from flows.embed import run_embed
+    def embed(job: Job) -> None:
+        from flows.embed import run_embed
 
-    return _in_job(command.lake, command.execution, lambda job: run_embed(job, config=command.config))
+        run_embed(job, config=command.config)
+
+    return _in_job(command.lake, command.execution, embed)
 
 
 def _curate(command: commands.Curate) -> int:
@@ -232,26 +241,23 @@ def _privacy_audit(command: commands.PrivacyAudit) -> int:
 
 
 def _remove_out_of_body(command: commands.RemoveOutOfBody) -> int:
-    from curation.config import EmbedConfig
-    from flows.out_of_body import run_remove_out_of_body
+    def remove(job: Job) -> None:
+        from curation.config import EmbedConfig
+        from flows.out_of_body import run_remove_out_of_body
 
-    return _in_job(
-        command.lake,
-        command.execution,
-        lambda job: run_remove_out_of_body(
-            job,
-            labels=command.labels,
-            encoder=EmbedConfig(encoder=command.encoder, allow_download=command.allow_download),
-            config=command.config,
-            dry_run=command.dry_run,
-        ),
-    )
+        encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
+        run_remove_out_of_body(job, labels=command.labels, encoder=encoder, config=command.config, dry_run=command.dry_run)
+
+    return _in_job(command.lake, command.execution, remove)
 
 
 def _pretrain(command: commands.Pretrain) -> int:
-    from flows.pretrain import run_pretrain
-
     def train(job: Job) -> None:
+        from warehouse.queries import dataset_named
+
+        dataset_named(job.lake, command.dataset)  # before torch is loaded
+        from flows.pretrain import run_pretrain
+
         chosen_by = (command.task, command.validation) if command.validation else None
         best = run_pretrain(job, dataset=command.dataset, config=command.config, validation=chosen_by, num_workers=command.train_workers)
         print(best.run_id)
@@ -260,10 +266,10 @@ def _pretrain(command: commands.Pretrain) -> int:
 
 
 def _evaluate(command: commands.Evaluate) -> int:
-    from curation.config import EmbedConfig
-    from flows.evaluate import run_evaluate
-
     def evaluate(job: Job) -> None:
+        from curation.config import EmbedConfig
+        from flows.evaluate import run_evaluate
+
         run_evaluate(
             job,
             checkpoint=command.checkpoint,
@@ -277,14 +283,13 @@ def _evaluate(command: commands.Evaluate) -> int:
 
 
 def _report(command: commands.Report) -> int:
-    from flows.report import run_report
-    from warehouse.queries import latest_pretraining
+    def report(job: Job) -> None:
+        from flows.report import run_report
+        from warehouse.queries import latest_pretraining
 
-    return _in_job(
-        command.lake,
-        command.execution,
-        lambda job: print(run_report(job, run_id=command.run or latest_pretraining(job.lake), out=command.out)),
-    )
+        print(run_report(job, run_id=command.run or latest_pretraining(job.lake), out=command.out))
+
+    return _in_job(command.lake, command.execution, report)
 
 
 def _in_job(lake: Path, execution: commands.Execution, work: Callable[[Job], object], *, create: bool = False) -> int:
@@ -365,6 +370,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "lineage": (commands.Lineage, _lineage),
     "doctor": (commands.Doctor, _doctor),
 }
+
+SUPERVISED = ("demo", "run")
+"""Commands that start servers and clusters of other makers, which do not end by themselves when they are interrupted."""
 
 
 if __name__ == "__main__":

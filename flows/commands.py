@@ -151,7 +151,7 @@ class Curate:
     lake: Path
     """folder of the lake"""
     name: str
-    """of the dataset: letters, digits, dash and underscore"""
+    """name of the dataset: letters, digits, dot, dash and underscore; {selection} stands for eight digits of its content's id"""
     encoder: str | None = None
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
     plan: bool = False

@@ -261,6 +261,8 @@ def _own_process() -> ProcessRunner:
 
 def make_runner(name: RunnerName, num_workers: int | None = None) -> Runner:
     """The runner of that name with as many workers as there are cores to use, unless told otherwise."""
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"workers is {num_workers}; give 1 or more")
     workers = num_workers or len(os.sched_getaffinity(0))
     match name:
         case "serial":

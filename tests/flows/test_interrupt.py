@@ -1,0 +1,105 @@
+"""Ctrl-C and SIGTERM in `endoforge run`, at every stage: one sentence, an exit code, and no process left."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.flows.conftest import make_archive
+
+pytestmark = pytest.mark.slow
+SENTENCE = "endoforge: interrupted; the same command goes on from here"
+PROGRESS = "(ingest|embed|cluster|compare|write|similarity|dedup|select|shard|pretrain|curate)"
+"""What stages say meanwhile."""
+WITHIN_S = 5.0
+
+
+class Running:
+    """`endoforge run` in a process group of its own, as a shell starts it in a terminal."""
+
+    def __init__(self, archive: Path, lake: Path, log: Path) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "flows.cli", "run", str(archive), "--lake", str(lake), "--size", "20", "--recipe", "smoke"]
+        options = ["--ingest.fps", "4", "--ingest.text", "off", "--workers", "2"]
+        self.process = subprocess.Popen(
+            [*command, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=log.open("w"),
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever started the tests
+        )
+
+    def wait_for(self, said: str) -> None:
+        deadline = time.monotonic() + 500
+        while not re.search(said, self.log.read_text()):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+    def end(self, number: signal.Signals) -> tuple[int, float, str, list[psutil.Process]]:
+        """Exit code, seconds, what was said after the signal, and the processes that still live."""
+        descendants = psutil.Process(self.process.pid).children(recursive=True)
+        before = len(self.log.read_text())
+        sent = time.monotonic()
+        if number is signal.SIGINT:
+            os.killpg(self.process.pid, number)  # a terminal sends it to the whole group
+        else:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=60)
+        seconds = time.monotonic() - sent
+        time.sleep(0.2)
+        return code, seconds, self.log.read_text()[before:], [process for process in descendants if is_alive(process)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted")
+    make_archive(folder / "archive", names=("a.mp4", "b.mp4", "c.mp4"))
+    return folder
+
+
+@pytest.fixture
+def run(place: Path, tmp_path: Path) -> Iterator[Running]:
+    running = Running(place / "archive", place / "lake", tmp_path / "log")
+    yield running
+    if running.process.poll() is None:
+        os.killpg(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+
+
+# in this order: each run goes on from what the one before it has finished
+@pytest.mark.parametrize(
+    ("said", "number", "code"),
+    [
+        ("hash videos: 3/3", signal.SIGINT, 130),  # ingest
+        ("ingest: 3 files", signal.SIGINT, 130),  # embed
+        ("embed: (\\d+ frames|every kept)", signal.SIGINT, 130),  # curate
+        ("shard: ", signal.SIGTERM, 143),  # pretrain
+        ("pretrain: step 0", signal.SIGINT, 130),
+    ],
+)
+def test_an_interrupted_run_says_one_sentence_and_leaves_no_process(run: Running, said: str, number: signal.Signals, code: int) -> None:
+    run.wait_for(said)
+    ended, seconds, text, left = run.end(number)
+    assert (ended, left) == (code, [])
+    lines = [line for line in text.splitlines() if not re.match(PROGRESS, line)]
+    assert lines == [SENTENCE]
+    assert seconds < WITHIN_S
+
+
+def test_the_run_after_it_goes_on_to_the_end(run: Running) -> None:
+    assert run.process.wait(timeout=400) == 0, run.log.read_text()
