@@ -11,6 +11,7 @@ from curation.block_pass import Map
 from curation.cluster import CLUSTER_VERSION, cluster_frames
 from curation.curate_config import ClusterConfig
 from flows.job import Job
+from flows.one_at_a_time import one_at_a_time
 from flows.place import Fit, run_place
 from flows.progress import say, track
 from flows.runners import Runner, successes
@@ -55,7 +56,10 @@ def run_cluster(
             placement, replaced = run_place(job, tree=tree, parts=parts, dedup=dedup, config=config, run_map=run_map)
             if placement:
                 return tree.artifact, placement
-        return _fit_tree(job, plan, parts, dedup, config, seed, run_map, replaced), None
+        with one_at_a_time(job.lake.root, plan.run_id):  # a fit goes on from what a killed one left in its folder
+            if done := job.done(plan, "cluster_tree"):
+                return done, None
+            return _fit_tree(job, plan, parts, dedup, config, seed, run_map, replaced), None
 
 
 def _fit_tree(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-
-from filelock import FileLock, Timeout
 
 from curation.curate_config import ShardConfig
 from curation.dataset_folder import finish_dataset
@@ -14,6 +10,7 @@ from curation.shard_plan import SHARD_VERSION, Reencode, plan_shards
 from curation.shards import write_shard
 from flows.cards import make_cards
 from flows.job import Job
+from flows.one_at_a_time import one_at_a_time
 from flows.progress import say, track
 from flows.runners import successes
 from warehouse import queries
@@ -45,23 +42,8 @@ def run_shard(
     Raises:
         LakeError: the name is taken by other content.
     """
-    with _one_at_a_time(job, name):
+    with one_at_a_time(job.lake.root, f"dataset-{name}"):  # two that wrote one at once would mix their tars
         return _shard(job, name, encoder_id, dedup, tree, selection, config, seed)
-
-
-@contextmanager
-def _one_at_a_time(job: Job, name: str) -> Iterator[None]:
-    """Two that wrote one dataset at once would mix their tars in its folder."""
-    lock = FileLock(job.lake.root / "staging" / f"dataset-{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another process writes the dataset {name!r}; waiting")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _shard(

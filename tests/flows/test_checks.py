@@ -1,9 +1,11 @@
 """Mistakes in what a person types: named at once, before Prefect or torch is loaded, and before anything is made."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,11 +130,19 @@ def test_no_runner_has_no_workers() -> None:
         make_runner("processes", 0)
 
 
-def curated(lake: Path, name: str, **config: int) -> str:
+def curated(lake: Path, name: str, *, size: int, seed: int = 0) -> str:
     with open_lake(lake) as opened:
         return run_curate(
-            Job(lake=opened, runner=SerialRunner()), name=name, encoder_id=ENCODER_ID, config=CurateConfig(**config)
+            Job(lake=opened, runner=SerialRunner()), name=name, encoder_id=ENCODER_ID, config=CurateConfig(size=size, seed=seed)
         ).dataset_id
+
+
+def attempt(lake: Path, size: int) -> str:
+    """The dataset's id, or why there is none."""
+    try:
+        return curated(lake, "set", size=size)
+    except (LakeError, ValueError) as error:
+        return str(error)
 
 
 def test_a_taken_name_is_refused_before_the_work_where_the_content_must_differ(tmp_path: Path) -> None:
@@ -141,9 +151,9 @@ def test_a_taken_name_is_refused_before_the_work_where_the_content_must_differ(t
     first = curated(lake, "set", size=30)
     with open_lake(lake) as opened:
         runs = opened.rows("SELECT count(*) AS n FROM runs")
-    for config in ({"size": 20}, {"size": 40}, {"size": 30, "seed": 1}):
+    for size, seed in ((20, 0), (40, 0), (30, 1)):
         with pytest.raises(LakeError, match=r"the name 'set' is taken by dataset \w+ of 30 images"):
-            curated(lake, "set", **config)
+            curated(lake, "set", size=size, seed=seed)
     with pytest.raises(LakeError, match="the name 'set' is taken"):
         curated(lake, "set", size=20)
     with open_lake(lake) as opened:
@@ -158,17 +168,14 @@ def test_two_curations_of_one_name_do_not_touch_each_others_files(tmp_path: Path
     make_lake(lake, num_frames=60, dim=16).close()
     (lake / "staging").mkdir(exist_ok=True)
 
-    def attempt(size: int) -> str:
-        try:
-            return curated(lake, "set", size=size)
-        except (LakeError, ValueError) as error:
-            return str(error)
-
-    with ThreadPoolExecutor(2) as pool:
-        with FileLock(lake / "staging" / "dataset-set.lock"):  # both come as far as the tars
-            waiting = [pool.submit(attempt, size) for size in (30, 20)]
-            with pytest.raises(TimeoutError):
-                waiting[0].result(timeout=3)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with FileLock(lake / "staging" / "dataset-set.lock"):  # both are at work, and neither comes farther than the tars
+            waiting = [pool.submit(attempt, lake, size) for size in (30, 20)]
+            deadline = time.monotonic() + 300
+            while sum(path.is_dir() for path in (lake / "staging" / "curate").glob("*")) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert not any(future.done() for future in waiting)
         ended = [future.result() for future in waiting]
     (refused,) = [text for text in ended if "is taken" in text]
     (made,) = [text for text in ended if text != refused]

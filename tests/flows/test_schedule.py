@@ -146,7 +146,7 @@ def test_the_nightly_schedule_starts_runs_by_itself_and_a_second_night_takes_in_
             wait_until(lambda: len(runs_of_schedule(weekly.id, "SCHEDULED")) > 0, seconds=120)
             assert {run["next_scheduled_start_time"][11:16] for run in runs_of_schedule(nightly.id, "SCHEDULED")} == {"01:00"}
 
-            settings = {
+            settings: dict[str, Any] = {
                 "ingest": {"settle_s": 3, "fps": 2, "retry_failed": True, "text": "off"},
                 "sample": {"max_per_video": 3, "within_leaf": "closest"},
                 "shard": {"min_shards": 1},
@@ -154,13 +154,15 @@ def test_the_nightly_schedule_starts_runs_by_itself_and_a_second_night_takes_in_
             parameters = {"videos": [str(archive)], "lake": str(lake), "size": 4, "nested": [2], "runner": "serial"}
             for deployment in (nightly, weekly):  # it may be one in the morning
                 for cron in deployment.schedules:
-                    client.request("PATCH", f"/deployments/{deployment.id}/schedules/{cron.id}", json={"active": False})
+                    here = {"id": str(deployment.id), "schedule_id": str(cron.id)}
+                    client.request("PATCH", "/deployments/{id}/schedules/{schedule_id}", path_params=here, json={"active": False})
             often = {"interval": 30.0, "anchor_date": "2020-01-01T00:00:00Z"}
             made = [{"schedule": often, "active": True, "slug": "often", "parameters": {**parameters, **settings}}]
-            (schedule,) = client.request("POST", f"/deployments/{nightly.id}/schedules", json=made).json()
+            (schedule,) = client.request("POST", "/deployments/{id}/schedules", path_params={"id": str(nightly.id)}, json=made).json()
             begun = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CRASHED")
             wait_until(lambda: runs_of_schedule(nightly.id, *begun) != [], seconds=200)
-            client.request("DELETE", f"/deployments/{nightly.id}/schedules/{schedule['id']}")
+            here = {"id": str(nightly.id), "schedule_id": schedule["id"]}
+            client.request("DELETE", "/deployments/{id}/schedules/{schedule_id}", path_params=here)
             by_schedule = {ended(UUID(run["id"])) for run in runs_of_schedule(nightly.id, *begun)}
 
             make_archive(tmp_path / "more", names=("a.mp4", "b.mp4", "c.mp4"))
