@@ -70,12 +70,13 @@ def test_a_recipe_is_changed_where_a_deployment_says_so() -> None:
     assert (changed.train.num_steps, changed.train.batch_size) == (7, recipe("smoke").train.batch_size)
     assert changed.augment.global_scale == (0.2, 1.0)
     assert changed_recipe("smoke", None) == recipe("smoke")
-    for wrong, message in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"train": {"steps": 7}}, "train.steps"),
         ({"train": {"num_steps": 0}}, "num_steps is 0"),
         ({"training": {}}, "training"),
         ({"train": 3}, "train"),
-    ]:
+    ]
+    for wrong, message in cases:
         with pytest.raises(ValueError, match=message):
             changed_recipe("smoke", wrong)
 
@@ -85,7 +86,7 @@ def test_flows_refuse_what_cannot_work_before_their_first_task(tmp_path: Path) -
     (tmp_path / "videos" / "a.mp4").touch()
     night: dict[str, Any] = {"videos": [str(tmp_path / "videos")], "lake": str(tmp_path / "lake"), "size": 10}
     week: dict[str, Any] = {"lake": str(tmp_path / "lake"), "recipe": "smoke"}
-    for flow, wrong, message in [
+    cases: list[tuple[Any, dict[str, Any], str]] = [
         (nightly_flow, {**night, "videos": [str(tmp_path / "nowhere")]}, "is no file"),
         (nightly_flow, {**night, "size": 0}, "size 0"),
         (nightly_flow, {**night, "nested": [10]}, "nested"),
@@ -100,7 +101,8 @@ def test_flows_refuse_what_cannot_work_before_their_first_task(tmp_path: Path) -
         (weekly_flow, {**week, "evaluations": [("colons", str(tmp_path))]}, "unknown task"),
         (weekly_flow, {**week, "train_workers": 0}, "train_workers is 0"),
         (weekly_flow, week, "there is no lake"),
-    ]:
+    ]
+    for flow, wrong, message in cases:
         with pytest.raises((ValueError, OSError), match=message):
             flow.fn(**wrong)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["videos"]
