@@ -74,7 +74,7 @@ def sample_with_decord(path: str, fps: Fraction, report: DecodeReport, index: Pa
         del reader  # joins its thread, which may log until then
     if log:
         raise DecoderDisagreement(f"decord's FFmpeg logged an error: {log[0]}", is_damage=True)
-    report.num_frames_decoded = len(pts)
+    report.num_frames_decoded = len(pts)  # the last frame of every group was asked for, and decord decodes all before it
 
 
 def _frames_to_touch(wanted: set[int], index: PacketIndex) -> list[int]:

@@ -30,7 +30,7 @@ from warehouse.store import content_id, is_whole_parquet, read_json, write_json,
 
 __all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
 
-INGEST_VERSION = 5
+INGEST_VERSION = 6
 SCRATCH = "staging/scratch"
 """where, below the lake's root, fetched and unwrapped files lie while they are decoded"""
 
@@ -165,6 +165,7 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
         duration_s=header.duration_s,
         num_frames_declared=header.num_frames_declared,
         num_frames_decoded=report.num_frames_decoded,
+        num_frames_skipped=report.num_frames_skipped,
         num_frames_sampled=len(samples),
         num_frames_kept=len(kept),
         content_area=scan.area.shape,

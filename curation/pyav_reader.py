@@ -114,8 +114,9 @@ def sample_with_pyav(
             num_seen += 1
         num_keys = int(index.is_key.sum())
         expected, what = (num_keys, "keyframes") if keyframes else (expected_frames(container, stream, index), "declared frames")
-    if wanted is not None:  # frames left out on purpose count as passed
-        num_seen = report.num_frames_decoded = (num_keys if keyframes else len(in_order)) - len(missing)
+    if wanted is not None:
+        num_seen = (num_keys if keyframes else len(in_order)) - len(missing)
+        report.num_frames_skipped = num_seen - report.num_frames_decoded
     if index.error:
         report.problems.append(f"the file could not be read to its end: {index.error}")
     if num_seen < expected:

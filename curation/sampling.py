@@ -80,7 +80,9 @@ class DecodeReport:
     decoder: str = ""
     decoder_version: str = ""
     num_frames_decoded: int = 0
-    """frames passed, whether decoded or skipped on the way to a later sample's keyframe"""
+    """frames that the decoder gave, sampled or not"""
+    num_frames_skipped: int = 0
+    """frames left out of decoding on purpose, because no sample needs them"""
     num_frames_corrupt: int = 0
     is_incomplete: bool = False
     """some frames were left out, and something is wrong, so that in them more may be, or they are neighbours of interlaced samples: decode

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.runners import Runner
+from pretrain.ray_cluster import ray_job_id
 from warehouse.lake import Lake
 from warehouse.lineage import RunContext, RunPlan, RunRecorder, completed_run_id, record_run, run_outputs
 from warehouse.records import Artifact
@@ -21,9 +23,16 @@ class Job:
     runner: Runner
     prefect_flow_run_id: str | None = None
 
-    def record(self, plan: RunPlan) -> AbstractContextManager[RunRecorder]:
-        """Record a run of this job; see `record_run`."""
-        return record_run(self.lake, plan, RunContext(runner=self.runner.name, prefect_flow_run_id=self.prefect_flow_run_id))
+    @contextmanager
+    def record(self, plan: RunPlan) -> Iterator[RunRecorder]:
+        """Record a run of this job, with Ray's job id if it ran there; see `record_run`."""
+        context = RunContext(runner=self.runner.name, prefect_flow_run_id=self.prefect_flow_run_id)
+        with record_run(self.lake, plan, context) as run:
+            try:
+                yield run
+            finally:
+                if self.runner.name == "ray":
+                    run.ray_job_id = ray_job_id()
 
     def done(self, plan: RunPlan, kind: str) -> Artifact | None:
         """What a committed run of that plan made, or None where there is none."""

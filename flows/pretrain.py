@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,6 +17,7 @@ from flows.progress import say, track_steps
 from pretrain.config import PretrainConfig
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
+from pretrain.ray_cluster import ray_job_id
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import best_checkpoint, dataset_named
@@ -57,20 +59,24 @@ def run_pretrain(
     if validation is None:
         say("pretrain: no --validation given: checkpoints are chosen by how well frames of one video find each other")
     run_dir = job.lake.root / "runs" / plan.run_id
+    backend: Literal["local", "ray"] = "local" if job.runner.name == "serial" else "ray"
     with job.record(plan) as run:
-        with track_steps("pretrain") as progress:
-            result = pretrain(
-                config,
-                dataset_dir=job.lake.root / found.path,
-                run_dir=run_dir,
-                run_id=plan.run_id,
-                validate=_validator(job, found, validation),
-                num_workers=num_workers,
-                use_gpu=torch.cuda.is_available(),
-                backend="local" if job.runner.name == "serial" else "ray",
-                lake_root=job.lake.root,
-                progress=progress,
-            )
+        try:
+            with track_steps("pretrain") as progress:
+                result = pretrain(
+                    config,
+                    dataset_dir=job.lake.root / found.path,
+                    run_dir=run_dir,
+                    run_id=plan.run_id,
+                    validate=_validator(job, found, validation),
+                    num_workers=num_workers,
+                    use_gpu=torch.cuda.is_available(),
+                    backend=backend,
+                    lake_root=job.lake.root,
+                    progress=progress,
+                )
+        finally:
+            run.ray_job_id = ray_job_id() if backend == "ray" else None
         run.rows("checkpoints", result.checkpoints)
         run.rows("train_metrics", [{"step": step, "name": name, "value": value} for step, name, value in read_metrics(result.metrics_path)])
         run.output(*(artifact_of(item) for item in result.checkpoints))

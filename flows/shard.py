@@ -16,7 +16,7 @@ from flows.runners import successes
 from warehouse import queries
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
-from warehouse.records import Artifact, Dataset
+from warehouse.records import Artifact, Dataset, Shard
 
 __all__ = ["plan_shard", "run_shard", "shard_settings"]
 
@@ -94,7 +94,7 @@ def _shard(
                 }
             ],
         )
-        run.rows("shards", [{**asdict(shard), "shard": shard.name, "dataset_id": dataset.dataset_id} for shard in shards])
+        run.rows("shards", [_shard_row(dataset.dataset_id, shard) for shard in shards])
         run.parts("shard_frames", [job.lake.root / dataset.path / "samples.parquet"], dataset_id=dataset.dataset_id)
         run.output(artifact_of(dataset))
         num_more = dataset.num_images - members.num_rows
@@ -106,3 +106,9 @@ def _shard(
         say(f"shard: {abs(num_more)} of the {members.num_rows} selected frames {what}, so that all tars hold the same number")
     say(f"shard: {dataset.num_images} images in {len(shards)} tars in {job.lake.root / dataset.path}")
     return dataset
+
+
+def _shard_row(dataset_id: str, shard: Shard) -> dict[str, object]:
+    """A row of the `shards` table, which calls a shard's name `shard`."""
+    row = asdict(shard)
+    return {"dataset_id": dataset_id, "shard": row.pop("name"), **row}

@@ -12,7 +12,7 @@ from warehouse.store import content_id
 __all__ = ["encoder_name", "export_frames_of", "export_pool", "known_videos", "known_videos_state"]
 
 _KNOWN = """SELECT v.video_id, coalesce(p.uris, [v.uri]) AS uris, i.patient_id, v.container = 'stills' AS is_stills
-            FROM current_videos v LEFT JOIN places p ON p.video_id = v.video_id LEFT JOIN video_info i ON i.video_id = v.video_id"""
+            FROM latest_videos v LEFT JOIN places p ON p.video_id = v.video_id LEFT JOIN video_info i ON i.video_id = v.video_id"""
 
 
 def known_videos(lake: Lake) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +35,6 @@ class RunContext:
 
     runner: str
     prefect_flow_run_id: str | None = None
-    ray_job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +95,8 @@ class RunRecorder:
     """set where the work came to nothing that is worth a record"""
     is_superfluous: bool = False
     """set on leaving where the same work was committed before: nothing of this run is in the lake"""
+    ray_job_id: str | None = None
+    """Ray's id of the job that did the work; set by whoever used Ray"""
     metrics: dict[str, float] = field(default_factory=dict)
     outputs: list[Artifact] = field(default_factory=list)
     _tables: list[tuple[str, pa.Table]] = field(default_factory=list)
@@ -112,12 +113,23 @@ class RunRecorder:
         self.outputs.extend(artifacts)
 
     def rows(self, table: str, rows: Sequence[object]) -> None:
-        """Add rows: dicts or records whose attributes are the table's columns; missing columns are null, and `run_id` is filled in."""
-        columns = {name: [self.run_id if name == "run_id" else _cell(row, name) for row in rows] for name in TABLES[table].names}
+        """Add rows: dicts or records that name every column of the table; `run_id` is filled in and may be left out.
+
+        Raises:
+            ValueError: a row has a column that the table lacks, or lacks one that the table has. None is a value.
+        """
+        cells = [_cells(table, row) | ({"run_id": self.run_id} if "run_id" in TABLES[table].names else {}) for row in rows]
+        columns = {name: [row[name] for row in cells] for name in TABLES[table].names}
         self._tables.append((table, pa.table(columns, schema=TABLES[table])))
 
     def parts(self, table: str, paths: Sequence[Path], **constants: str) -> None:
-        """Add the rows of Parquet files that workers wrote; `constants` are columns that the files lack."""
+        """Add the rows of Parquet files that workers wrote; `constants` are columns that the files lack.
+
+        Raises:
+            ValueError: a constant is no column of the table.
+        """
+        if unknown := constants.keys() - set(TABLES[table].names):
+            raise ValueError(f"constants of table {table} are {', '.join(sorted(unknown))}; give columns that the table has")
         self._parts.append((table, list(paths), constants))
 
     def supersede(self, table: str, rows: Sequence[dict[str, object]]) -> None:
@@ -137,9 +149,24 @@ class RunRecorder:
             lake.append_parquet(table, paths, constants)
 
 
-def _cell(row: object, name: str) -> object:
-    value = row.get(name) if isinstance(row, dict) else getattr(row, name, None)
-    return canonical_json(value) if isinstance(value, dict) else value
+def _cells(table: str, row: object) -> dict[str, object]:
+    """The values of a row by column; dicts as JSON.
+
+    Raises:
+        ValueError: the columns are not the table's, with or without `run_id`.
+    """
+    if isinstance(row, dict):
+        values = row
+    elif is_dataclass(row):
+        values = {column.name: getattr(row, column.name) for column in fields(row)}
+    else:
+        raise ValueError(f"a row of table {table} is {type(row).__name__}; give a dict or a record")
+    columns = set(TABLES[table].names)
+    missing, unknown = sorted(columns - values.keys() - {"run_id"}), sorted(values.keys() - columns)
+    if missing or unknown:
+        faults = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(unknown)
+        raise ValueError(f"a row of table {table} {' and '.join(faults)}; name every column, with None for a value that is not known")
+    return {name: canonical_json(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
 @contextlib.contextmanager
@@ -208,6 +235,6 @@ def _run_row(
         "host": provenance.host,
         "runner": context.runner,
         "prefect_flow_run_id": context.prefect_flow_run_id,
-        "ray_job_id": context.ray_job_id,
+        "ray_job_id": recorder.ray_job_id,
     }
     return pa.table({name: [row[name]] for name in TABLES["runs"].names}, schema=TABLES["runs"])

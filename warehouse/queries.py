@@ -83,7 +83,7 @@ def packs_without_embeddings(lake: Lake, encoder_id: str, version: int) -> tuple
     """
     rows = lake.rows(
         f"""SELECT p.pack_id, p.video_id, p.path, p.num_bytes, p.num_frames
-            FROM packs p JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
+            FROM packs p JOIN latest_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
             WHERE NOT EXISTS (SELECT 1 FROM embeddings e WHERE e.pack_id = p.pack_id AND e.encoder_id = $1 AND {_MADE_BY_VERSION})
               AND p.pack_id IN (SELECT pack_id FROM candidates)
             ORDER BY p.video_id, p.path""",
@@ -110,7 +110,7 @@ def embedding_parts(lake: Lake, encoder_id: str) -> tuple[EmbeddingPart, ...]:
     rows = lake.rows(
         """SELECT e.part_id, e.pack_id, e.encoder_id, e.path, e.num_frames, e.dim
            FROM embeddings e JOIN packs p ON p.pack_id = e.pack_id
-           JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
+           JOIN latest_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key
            WHERE e.encoder_id = $1 AND e.pack_id IN (SELECT pack_id FROM candidates) ORDER BY p.video_id, p.path""",
         [encoder_id],
     )

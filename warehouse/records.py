@@ -107,6 +107,8 @@ class VideoRow:
     num_frames_declared: int
     """0 where the container does not say"""
     num_frames_decoded: int
+    num_frames_skipped: int
+    """left out of decoding on purpose, because no sample needs them"""
     num_frames_sampled: int
     num_frames_kept: int
     content_area: str

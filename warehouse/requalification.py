@@ -38,7 +38,7 @@ def scored_frames(lake: Lake) -> dict[str, Any]:
     (row,) = lake.rows(
         """SELECT count(*) AS num_videos,
                   coalesce(bit_xor(md5_number(v.video_id || v.ingest_key || coalesce(i.device, ''))), 0)::VARCHAR AS digest
-           FROM current_videos v LEFT JOIN video_info i ON i.video_id = v.video_id"""
+           FROM latest_videos v LEFT JOIN video_info i ON i.video_id = v.video_id"""
     )
     return row
 
@@ -47,7 +47,7 @@ def current_packs(lake: Lake) -> tuple[FramePack, ...]:
     """The frame packs of the current videos, spare ones too, in a fixed order."""
     rows = lake.rows(
         """SELECT p.pack_id, p.video_id, p.path, p.num_bytes, p.num_frames
-           FROM packs p JOIN current_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key ORDER BY p.video_id, p.path"""
+           FROM packs p JOIN latest_videos v ON v.video_id = p.video_id AND v.ingest_key = p.ingest_key ORDER BY p.video_id, p.path"""
     )
     return tuple(FramePack(**row) for row in rows)
 
@@ -61,14 +61,14 @@ def export_scores(lake: Lake, folder: Path, *, frames_per_part: int) -> tuple[Pa
         frames_per_part: about how many frames a folder should hold.
     """
     (row,) = lake.rows(
-        "SELECT count(*) AS num FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key"
+        "SELECT count(*) AS num FROM frames f JOIN latest_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key"
     )
     num_parts = max(1, -(-int(row["num"]) // frames_per_part))
     return lake.copy_to_partitions(
         f"""SELECT md5_number_lower(f.video_id) % {num_parts} AS part, f.video_id, f.frame_id, f.frame_index, f.blur, f.luma, f.dark_share,
                    f.bright_share, f.specular_share, f.bubble_share, f.stool_share, f.motion, f.out_of_body, f.phash, f.keep, f.drop_reason,
                    f.pack_id IS NOT NULL AS is_stored, {_DEVICE} AS device
-            FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
+            FROM frames f JOIN latest_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
             LEFT JOIN video_info i ON i.video_id = f.video_id""",
         folder,
         "part",

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "embedding_schema"]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _s, _i64, _i32, _f32, _f64, _b = pa.string(), pa.int64(), pa.int32(), pa.float32(), pa.float64(), pa.bool_()
 
@@ -29,6 +29,7 @@ TABLES: dict[str, pa.Schema] = {
             "duration_s": _f64,
             "num_frames_declared": _i64,
             "num_frames_decoded": _i64,
+            "num_frames_skipped": _i64,  # left out of decoding on purpose; null before schema 7, when they counted as decoded
             "num_frames_sampled": _i64,
             "num_frames_kept": _i64,
             "content_area": _s,

@@ -99,7 +99,7 @@ def border_pairs(
                    a.pack_path, a.byte_offset, a.byte_size, b.pack_path AS other_pack_path,
                    b.byte_offset AS other_byte_offset, b.byte_size AS other_byte_size
             FROM similarities s JOIN candidates a ON a.frame_id = s.frame_id JOIN candidates b ON b.frame_id = s.{kind}
-            JOIN current_videos v ON v.video_id = a.video_id
+            JOIN latest_videos v ON v.video_id = a.video_id
             WHERE s.similarity_id = $1 AND {wanted}
             ORDER BY {order} LIMIT $3""",
         [similarity_id, border, limit],

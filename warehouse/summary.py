@@ -69,7 +69,7 @@ def run_summary(lake: Lake, run_id: str) -> RunSummary:
     if not found:
         raise LakeError(f"{run_id!r} is no finished pretraining run of {lake.root}; `endoforge sql` on runs lists them")
     row = found[0]
-    videos = lake.rows("SELECT count(*) AS num, count(*) FILTER (status = 'partial') AS num_partial FROM current_videos")[0]
+    videos = lake.rows("SELECT count(*) AS num, count(*) FILTER (status = 'partial') AS num_partial FROM latest_videos")[0]
     rejects = lake.rows("SELECT reason, count(DISTINCT uri) AS num FROM rejects GROUP BY reason ORDER BY num DESC, reason")
     funnel = lake.rows("SELECT step, coalesce(reason, '') AS reason, num_frames FROM funnel ORDER BY position, num_frames DESC")
     dataset_funnel = lake.rows(

@@ -118,6 +118,7 @@ def _video(video_id: str, pack: FramePack) -> VideoRow:
         duration_s=float(pack.num_frames),
         num_frames_declared=25 * pack.num_frames,
         num_frames_decoded=25 * pack.num_frames,
+        num_frames_skipped=0,
         num_frames_sampled=pack.num_frames,
         num_frames_kept=pack.num_frames,
         content_area="full",

@@ -74,6 +74,20 @@ def test_a_picture_from_which_a_decoder_only_recovers_is_no_entry(tmp_path: Path
         assert np.flatnonzero(usual.is_entry).tolist() == np.flatnonzero(usual.is_key).tolist() == [0, 10, 20]
 
 
+def test_frames_that_are_left_out_count_as_skipped_and_not_as_decoded(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", FILM, FORMATS["h264-mp4"])  # three groups of ten frames
+    counts = {}
+    for thorough in (False, True):
+        report = DecodeReport()
+        samples = list(sample_frames(str(path), fps=1, decoder="pyav", report=report, thorough=thorough))
+        assert [sample.frame_index for sample in samples] == [0, 10, 20]
+        counts[thorough] = (report.num_frames_decoded, report.num_frames_skipped)
+    assert counts == {False: (3, 27), True: (30, 0)}
+    video = ingest_video(hash_video(str(path)), lake_root=str(tmp_path / "lake"), config=IngestConfig(decoder="pyav", fps=1)).video
+    assert video is not None
+    assert (video.num_frames_decoded, video.num_frames_skipped, video.num_frames_declared) == (3, 27, 30)
+
+
 @pytest.mark.parametrize("fps", [1, 3])
 @pytest.mark.parametrize(
     "wanted",
@@ -94,7 +108,10 @@ def test_samples_are_the_same_to_the_pixel(wanted: Format, fps: int, tmp_path: P
     thorough = list(sample_frames(path, fps=fps, decoder="pyav", report=reports[1], thorough=True))
     assert [(frame.frame_index, frame.pts_us) for frame in quick] == [(frame.frame_index, frame.pts_us) for frame in thorough]
     assert all((one.rgb == other.rgb).all() for one, other in zip(quick, thorough, strict=True))
-    assert reports[0] == reports[1]
+    passed = [report.num_frames_decoded + report.num_frames_skipped for report in reports]
+    assert passed[0] == passed[1] == reports[1].num_frames_decoded
+    alike = [dataclasses.replace(report, num_frames_decoded=0, num_frames_skipped=0) for report in reports]
+    assert alike[0] == alike[1]
 
 
 def test_damage_where_no_sample_needs_it_is_found_when_asked_for(tmp_path: Path) -> None:

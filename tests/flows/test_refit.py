@@ -18,6 +18,7 @@ from flows.job import Job
 from flows.place import Fit
 from flows.runners import RunnerName, SerialRunner, make_runner
 from flows.select import run_select
+from tests.rows import sparse_row
 from warehouse import queries
 from warehouse.ancestry import LineageNode, lineage
 from warehouse.lake import Lake, open_lake
@@ -62,9 +63,9 @@ class Archive:
         )
         keys = {"video_id": name, "ingest_key": "key", "pack_id": part.pack_id}
         with record_run(self.lake, plan, RunContext(runner="serial")) as run:
-            run.rows("videos", [{**keys, "run_id": plan.run_id, "uri": f"file:///{name}.mp4", "status": "ok"}])
-            run.rows("packs", [{**keys, "path": f"{name}.tar", "num_frames": len(ids)}])
-            run.rows("frames", [{**keys, "frame_id": frame_id, "pts_us": n, "keep": True} for n, frame_id in enumerate(ids)])
+            run.rows("videos", [sparse_row("videos", **keys, uri=f"file:///{name}.mp4", status="ok")])
+            run.rows("packs", [sparse_row("packs", **keys, path=f"{name}.tar", num_frames=len(ids))])
+            run.rows("frames", [sparse_row("frames", **keys, frame_id=frame_id, pts_us=n, keep=True) for n, frame_id in enumerate(ids)])
             run.rows("embeddings", [part])
             run.output(Artifact(artifact_id=part.pack_id, kind="frame_pack", uri=f"{name}.tar"))
         return Artifact(artifact_id=part.part_id, kind="embedding_part", uri=part.path)
@@ -76,7 +77,7 @@ class Archive:
         plan = plan_run(stage="dedup", version=1, config={"name": name}, inputs=inputs)
         frames = [row["frame_id"] for row in self.lake.rows("SELECT frame_id FROM candidates ORDER BY frame_id")]
         made = Artifact(artifact_id=name, kind="dedup", uri="tables/main/dedup", num_rows=len(frames))
-        rows = [{"dedup_id": name, "frame_id": frame, "cluster_id": 0, "is_duplicate": frame in duplicates} for frame in frames]
+        rows = [sparse_row("dedup", dedup_id=name, frame_id=frame, cluster_id=0, is_duplicate=frame in duplicates) for frame in frames]
         with record_run(self.lake, plan, RunContext(runner="serial")) as run:
             run.rows("dedup", rows)
             run.output(made)

@@ -152,13 +152,14 @@ def test_several_processes_commit_to_one_lake(lake: Lake) -> None:
     lake.close()
     program = (
         "import sys, pyarrow as pa\n"
+        "from tests.rows import sparse_row\n"
         "from warehouse.lake import open_lake\n"
         "from warehouse.lineage import RunContext, plan_run, record_run\n"
         "with open_lake(sys.argv[1]) as lake:\n"
         "    for number in range(5):\n"
         "        plan = plan_run(stage='s', version=1, config={'writer': sys.argv[2], 'number': number}, inputs=[])\n"
         "        with record_run(lake, plan, RunContext(runner='serial')) as run:\n"
-        "            run.rows('rejects', [{'uri': sys.argv[2], 'reason': str(number)}])\n"
+        "            run.rows('rejects', [sparse_row('rejects', uri=sys.argv[2], reason=str(number))])\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", program, str(lake.root), name]) for name in ("one", "two", "three")]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]

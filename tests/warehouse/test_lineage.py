@@ -1,14 +1,16 @@
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from tests.rows import sparse_row
 from warehouse.ancestry import lineage
 from warehouse.answers import answer
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.lineage import RunContext, completed_run_id, plan_run, record_run, run_outputs
-from warehouse.records import Artifact
+from warehouse.records import Artifact, Reject
 
 VIDEO = Artifact(artifact_id="a" * 64, kind="video", uri="file:///v.mp4")
 DEDUP = Artifact(artifact_id="b" * 64, kind="dedup", uri="tables/main/dedup", num_rows=3)
@@ -36,7 +38,7 @@ def test_a_run_is_named_by_what_determines_its_result() -> None:
 def test_rows_artifacts_and_run_record_are_committed_together(lake: Lake) -> None:
     plan = plan_run(stage="dedup", version=1, config={}, inputs=[VIDEO], seed=7)
     with record_run(lake, plan, SERIAL) as run:
-        run.rows("rejects", [{"uri": "file:///x", "reason": "empty"}])
+        run.rows("rejects", [sparse_row("rejects", uri="file:///x", reason="empty")])
         run.output(DEDUP)
         run.metrics["num_frames"] = 3
         assert lake.rows("FROM rejects") == []
@@ -57,10 +59,38 @@ def test_a_run_says_how_much_memory_it_took_with_its_children_unless_ray_had_the
     assert by_stage["ray"] is None
 
 
+REJECT = Reject(uri="file:///x", video_id=None, ingest_key="k", num_bytes=1, reason="empty", detail="no byte")
+
+
+@pytest.mark.parametrize("misspelt", [{"reson": "empty"}, {"reason": "empty", "colour": "red"}])
+def test_a_misspelt_or_unknown_column_is_refused(lake: Lake, misspelt: dict[str, object]) -> None:
+    row = {name: value for name, value in asdict(REJECT).items() if name != "reason"} | misspelt
+    plan = plan_run(stage="s", version=1, config={}, inputs=[])
+    with pytest.raises(ValueError, match=r"a row of table rejects .*has unknown (reson|colour); name every column"):
+        with record_run(lake, plan, SERIAL) as run:
+            run.rows("rejects", [row])
+    assert lake.rows("FROM rejects") == []
+    assert [row["status"] for row in lake.rows("SELECT status FROM runs")] == ["failed"]
+
+
+def test_a_missing_column_is_refused_and_none_is_a_value(lake: Lake) -> None:
+    with record_run(lake, plan_run(stage="s", version=1, config={}, inputs=[]), SERIAL) as run:
+        run.rows("rejects", [REJECT, {**asdict(REJECT), "detail": None}])
+        short = {name: value for name, value in asdict(REJECT).items() if name not in ("detail", "num_bytes")}
+        with pytest.raises(ValueError, match="a row of table rejects lacks detail, num_bytes; name every column, with None"):
+            run.rows("rejects", [REJECT, short])
+        with pytest.raises(ValueError, match="constants of table frames are ingest_kee; give columns"):
+            run.parts("frames", [], ingest_kee="k")
+    assert lake.rows("SELECT detail, run_id FROM rejects ORDER BY ALL") == [
+        {"detail": "no byte", "run_id": run.run_id},
+        {"detail": None, "run_id": run.run_id},
+    ]
+
+
 def test_a_failed_run_is_recorded_without_its_rows(lake: Lake) -> None:
     plan = plan_run(stage="dedup", version=1, config={}, inputs=[])
     with pytest.raises(RuntimeError, match="boom"), record_run(lake, plan, SERIAL) as run:
-        run.rows("rejects", [{"uri": "file:///x"}])
+        run.rows("rejects", [sparse_row("rejects", uri="file:///x")])
         raise RuntimeError("boom")
     assert lake.rows("FROM rejects") == []
     assert lake.rows("SELECT status, error FROM runs") == [{"status": "failed", "error": "RuntimeError: boom"}]
@@ -71,7 +101,7 @@ def test_the_same_work_twice_is_committed_once_and_said(lake: Lake, caplog: pyte
     plan = plan_run(stage="dedup", version=1, config={}, inputs=[])
     for _ in range(2):
         with record_run(lake, plan, SERIAL) as run:
-            run.rows("rejects", [{"uri": "file:///x"}])
+            run.rows("rejects", [sparse_row("rejects", uri="file:///x")])
         assert run.is_superfluous == bool(caplog.messages)
     assert caplog.messages == [f"{plan.run_id} was committed before, by another process or an earlier run; this one's rows are left out"]
     assert len(lake.rows("FROM rejects")) == 1
@@ -85,7 +115,7 @@ def test_a_run_is_recorded_by_what_it_turned_out_to_be_or_not_at_all(lake: Lake)
     assert lake.rows("FROM runs") == []
     with record_run(lake, wanted, SERIAL) as run:
         run.plan = done
-        run.rows("rejects", [{"uri": "file:///x"}])
+        run.rows("rejects", [sparse_row("rejects", uri="file:///x")])
     assert lake.rows("SELECT run_id FROM rejects") == [{"run_id": done.run_id}]
     assert lake.rows("SELECT artifact_id FROM edges") == [{"artifact_id": VIDEO.artifact_id}]
     assert (completed_run_id(lake, wanted), completed_run_id(lake, done)) == (None, done.run_id)
