@@ -9,6 +9,7 @@ from dataclasses import asdict
 from curation.audit_sheet import AUDIT_VERSION, AuditSheet, SheetPicture, render_sheet, upper_bound
 from curation.config import AuditConfig
 from curation.pack import read_frame
+from flows.audit_words import audit_state
 from flows.job import Job
 from flows.progress import say
 from warehouse import audits
@@ -19,11 +20,7 @@ from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import candidates_state, dataset_named
 from warehouse.records import Artifact
 
-__all__ = ["RESERVATION", "audit_sentence", "run_audit", "run_sign_off", "say_datasets_with_removed"]
-
-
-RESERVATION = "; but "
-"""what stands before each thing that an audit did not cover, in `audit_sentence`"""
+__all__ = ["run_audit", "run_sign_off", "say_datasets_with_removed"]
 
 
 def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
@@ -58,7 +55,8 @@ def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
             )
             render_sheet(page, path)
             row = {"audit_id": audit_id, "dataset_id": dataset_id, "status": "open", "num_frames": len(drawn), "seed": config.seed}
-            run.rows("audits", [{**row, "sheet": sheet, "recorded_at": _now()}])
+            unsigned = {"reviewer": None, "note": None, "num_findings": None}
+            run.rows("audits", [{**row, **unsigned, "sheet": sheet, "recorded_at": _now()}])
             run.rows(
                 "audit_frames",
                 [
@@ -70,14 +68,15 @@ def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
             run.metrics.update(num_frames=len(drawn), num_random=num_random, num_in_scope=num_in_scope)
     audit = audits.audit_with_id(job.lake, audit_id)
     say(f"privacy-audit: {audit.num_frames} frames in {path}")
-    say(f"privacy-audit: {_state(audit)}")
+    say(f"privacy-audit: {audit_state(audit)}")
     return audit
 
 
 def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int], note: str, remove_videos: bool) -> Audit:
     """Record what a person found on a sheet; found frames are removed for good, with `remove_videos` all frames of their videos.
 
-    Typed again it changes nothing; another outcome is a further row, and the latest counts. No removal is ever taken back.
+    Sign-offs of one audit add up: each is a further row, no finding is taken back, and every reviewer is named. The same one typed again
+    changes nothing.
 
     Raises:
         LakeError: there is no such audit, or no such position on its sheet.
@@ -91,13 +90,12 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
         "found": [frame.frame_id for frame in identifying],
         "remove_videos": remove_videos,
     }
-    if before.status != "open" and audits.recorded_outcome(job.lake, before) == outcome:
-        say(f"privacy-audit: {_state(before)}; that is recorded already")
-        return before
-    # what it follows is a part of its identity: clean, corrected to findings and clean again are three decisions
-    settings = {**outcome, "follows": before.run_id}
     artifact = _artifact(before.audit_id, before.sheet, before.num_frames)
-    with job.record(plan_run(stage="sign_off", version=AUDIT_VERSION, config=settings, inputs=[artifact])) as run:
+    plan = plan_run(stage="sign_off", version=AUDIT_VERSION, config=outcome, inputs=[artifact])
+    if completed_run_id(job.lake, plan):
+        say(f"privacy-audit: {audit_state(before)}; that is recorded already")
+        return before
+    with job.record(plan) as run:
         removals = [{"frame_id": frame.frame_id, "reason": "identified_in_audit", "source": before.audit_id} for frame in identifying]
         if remove_videos:
             video_ids = sorted({frame.video_id for frame in identifying})
@@ -110,7 +108,7 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
         signed = {"status": status, "reviewer": reviewer, "note": note or None, "num_findings": len(identifying), "recorded_at": _now()}
         run.rows("audits", [kept | signed])
         run.rows("removals", removals)
-        num_found_random = sum(frame.stratum == "random" for frame in identifying)
+        num_found_random = audits.num_found_at_random(job.lake, before.audit_id, [frame.frame_id for frame in identifying])
         run.metrics.update(
             num_findings=len(identifying),
             num_findings_random=num_found_random,
@@ -118,7 +116,7 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
             upper_bound_95=upper_bound(num_found_random, before.num_random),
         )
     audit = audits.audit_with_id(job.lake, before.audit_id)
-    say(f"privacy-audit: {_state(audit)}")
+    say(f"privacy-audit: {audit_state(audit)}")
     for frame in identifying:
         rest = "removed with it" if remove_videos else "--remove-videos removes them too"
         say(
@@ -131,38 +129,10 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
     return audit
 
 
-def audit_sentence(lake: Lake, dataset_id: str) -> str:
-    """Whether a person has looked at a sample of what a dataset is made of, and what that look did not cover, in one line."""
-    audit = audits.audit_of_dataset(lake, dataset_id)
-    if audit is None:
-        parts = [f"not audited: run `endoforge privacy-audit --lake {lake.root}` before shards leave the hospital"]
-    else:
-        parts = [_state(audit)]
-        if num_videos := audits.later_videos(lake, dataset_id, audit.audit_id):
-            parts.append(f"{num_videos} of its videos came in after the sample was drawn")
-        if num_frames := audits.later_frames(lake, dataset_id, audit.audit_id):
-            parts.append(f"{num_frames} of its frames were brought back after the sample was drawn, draw another")
-    if num_frames := audits.num_unchecked_for_text(lake, dataset_id):
-        parts.append(f"{num_frames} of its frames were never looked at for text")
-    if removed := audits.datasets_with_removed(lake, dataset_id=dataset_id):
-        parts.append(f"it holds {max(removed.values())} frames that were removed later, curate another")
-    return RESERVATION.join(parts)
-
-
 def say_datasets_with_removed(lake: Lake) -> None:
     """Name the datasets that were made before frames of theirs were removed."""
     for name, num_frames in audits.datasets_with_removed(lake).items():
         say(f"dataset {name!r} was made before: it holds {num_frames} removed frames; curate another and delete its shards")
-
-
-def _state(audit: Audit) -> str:
-    if audit.status == "open":
-        return f"audit {audit.audit_id} waits for a person: look at its sheet, then add --sign-off {audit.audit_id} --reviewer NAME"
-    share = f"{100 * (audit.upper_bound_95 or 0):.1f}% of the frames identify someone (95% confidence, videos counted alike)"
-    signed = f"in {audit.num_frames} frames (audit {audit.audit_id}, {audit.reviewer}, {audit.day})"
-    if audit.status == "clean":
-        return f"audited: nothing found {signed}; at most {share}"
-    return f"audited: {audit.num_findings} found {signed} and removed; before that at most {share}; draw another sample of what is left"
 
 
 def _packs(drawn: Sequence[AuditedFrame]) -> list[Artifact]:

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from warehouse.croissant import croissant
+from warehouse.croissant import DataFile, croissant
 from warehouse.dataset_card import DataForm, dataset_card
 from warehouse.dataset_facts import dataset_facts
 from warehouse.lake import Lake
 from warehouse.records import Dataset
 from warehouse.store import file_sha256
 
-__all__ = ["make_cards"]
+__all__ = ["data_file", "make_cards"]
 
 
 def make_cards(
-    lake: Lake, dataset: Dataset, *, made_from: Mapping[str, str], settings: Mapping[str, Any], form: DataForm = "shards"
+    lake: Lake,
+    dataset: Dataset,
+    *,
+    made_from: Mapping[str, str],
+    settings: Mapping[str, Any],
+    form: DataForm = "shards",
+    files: Sequence[DataFile] | None = None,
 ) -> dict[str, str]:
-    """README.md and croissant.json of a dataset whose samples.parquet is written."""
+    """README.md and croissant.json of a dataset whose samples.parquet is written.
+
+    Args:
+        lake: where the dataset is.
+        dataset: what they are about.
+        made_from: dedup_id, tree_id and encoder_id.
+        settings: of the sharding.
+        form: of the data beside them.
+        files: those that croissant.json names beside the tars (see `croissant`); the dataset's own samples.parquet if not given.
+    """
     samples = lake.root / dataset.path / "samples.parquet"
     facts = dataset_facts(lake, samples, dataset_id=dataset.dataset_id, selection_id=dataset.selection_id, made_from=made_from)
+    named = [data_file(samples, samples.parent)] if files is None else files
     return {
         "README.md": dataset_card(dataset, facts, settings=settings, form=form),
-        "croissant.json": croissant(
-            dataset, facts, samples=(samples.stat().st_size, file_sha256(samples)), folder="" if form == "shards" else "data/"
-        ),
+        "croissant.json": croissant(dataset, facts, form=form, files=named),
     }
+
+
+def data_file(path: Path, folder: Path) -> DataFile:
+    """A file as croissant.json in `folder` names it."""
+    return DataFile(path=path.relative_to(folder).as_posix(), num_bytes=path.stat().st_size, sha256=file_sha256(path))

@@ -7,7 +7,7 @@ from pathlib import Path
 from curation.curate_config import CurateConfig
 from curation.dataset_name import SELECTION_PLACEHOLDER
 from curation.scratch import scratch_folder
-from flows.audit import audit_sentence
+from flows.audit_words import dataset_sentence
 from flows.checks import check_dataset_names, nested_name, refuse_taken_names
 from flows.cluster import run_cluster
 from flows.dedup import run_dedup
@@ -16,6 +16,7 @@ from flows.progress import say
 from flows.select import run_select
 from flows.shard import run_shard
 from warehouse import queries
+from warehouse.dataset_audit import dataset_audit
 from warehouse.records import Artifact, Dataset
 
 __all__ = ["dataset_name", "run_curate"]
@@ -36,7 +37,7 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
     with scratch_folder(job.lake.root / "staging" / "curate") as work:  # several may run at a time, of one name too
         datasets = _made(job, work, name=name, encoder_id=encoder_id, config=config)
     for dataset in datasets:
-        say(f"curate: {dataset.name}: {audit_sentence(job.lake, dataset.dataset_id)}")
+        say(f"curate: {dataset.name}: {dataset_sentence(dataset_audit(job.lake, dataset.dataset_id), job.lake.root)}")
     return datasets[0]
 
 

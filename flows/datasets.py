@@ -12,11 +12,11 @@ from curation.export_shard import ExportFormat, ShardExport, export_shard
 from curation.shards import sidecar_name
 from curation.verify_folder import folder_problems
 from curation.verify_shard import ShardCheck, verify_shard
-from flows.audit import audit_sentence
-from flows.cards import make_cards
+from flows.audit_words import dataset_sentence
+from flows.cards import data_file, make_cards
 from flows.progress import say, track
 from flows.runners import Runner, successes
-from warehouse.audits import datasets_with_removed
+from warehouse.dataset_audit import dataset_audit
 from warehouse.dataset_list import dataset_row, shard_settings
 from warehouse.lake import Lake, LakeError
 from warehouse.queries import dataset_named, export_shard_rows
@@ -26,7 +26,9 @@ __all__ = ["export_dataset", "verify_dataset"]
 
 
 def verify_dataset(lake: Lake, runner: Runner, name: str) -> tuple[str, ...]:
-    """Read all of a dataset again; what differs from its hashes or from the lake's rows, in sentences, and nothing where it is whole.
+    """Read all of a dataset again; problems in sentences, and none if it is whole.
+
+    A problem is what differs from its hashes or from the lake's rows, and any removed frame that it holds.
 
     Raises:
         LakeError: there is no such dataset.
@@ -53,7 +55,11 @@ def verify_dataset(lake: Lake, runner: Runner, name: str) -> tuple[str, ...]:
         results = successes(runner.map(verify_shard, checks), stage="verify")
         for found_in_shard in track(results, description="verify shards", total=len(checks)):
             problems += found_in_shard
+    verdict = dataset_audit(lake, dataset.dataset_id)
+    if verdict.num_removed:
+        problems.append(f"{dataset.path} holds {verdict.num_removed} frames that were removed later; curate another and delete its shards")
     say(f"verify: {len(dataset.shards)} shards, {dataset.num_images} images: {f'{len(problems)} problems' if problems else 'whole'}")
+    say(f"verify: {dataset_sentence(verdict, lake.root)}")
     return tuple(problems)
 
 
@@ -65,8 +71,9 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
         ValueError: `out` is there already.
     """
     dataset = dataset_named(lake, name)
-    if removed := datasets_with_removed(lake, dataset_id=dataset.dataset_id):
-        raise LakeError(f"dataset {name!r} holds {max(removed.values())} frames that were removed later; curate another and export that")
+    verdict = dataset_audit(lake, dataset.dataset_id)
+    if verdict.num_removed:
+        raise LakeError(f"dataset {name!r} holds {verdict.num_removed} frames that were removed later; curate another and export that")
     if out.exists():
         raise ValueError(f"{out} is there already, and an export is never mixed with other files; give a new folder as --out")
     partial = out.with_name(f".{out.name}.partial")
@@ -92,16 +99,26 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
     ]
     results = successes(runner.map(export_shard, exports), stage="export")
     num_images = sum(track(results, description="export shards", total=len(exports)))
-    row = dataset_row(lake, name)
-    cards = make_cards(lake, dataset, made_from=row, settings=shard_settings(lake, name), form=format)
-    (partial / "README.md").write_text(cards["README.md"])
     if format == "imagefolder":
         num_images = write_metadata(folder, [shard.name for shard in dataset.shards], partial / "metadata.csv")
-    if format == "hf":
-        (partial / "croissant.json").write_text(cards["croissant.json"])
-        shutil.copyfile(folder / "samples.parquet", data / "samples.parquet")
+        named = [partial / "metadata.csv"]
+    elif format == "hf":
+        named = [data / "samples.parquet"]
+        shutil.copyfile(folder / "samples.parquet", named[0])
+    else:
+        named = [data / export.target for export in exports]
+    cards = make_cards(
+        lake,
+        dataset,
+        made_from=dataset_row(lake, name),
+        settings=shard_settings(lake, name),
+        form=format,
+        files=[data_file(path, partial) for path in named],
+    )
+    for file, text in cards.items():
+        (partial / file).write_text(text)
     names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
     (partial / SUMS).write_text("".join(f"{file_sha256(partial / file)}  {file}\n" for file in names))
     partial.rename(out)
     say(f"export: {num_images} images of dataset {name!r} in {out}")
-    say(f"export: {audit_sentence(lake, dataset.dataset_id)}")
+    say(f"export: {dataset_sentence(verdict, lake.root)}")

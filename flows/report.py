@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from curation.pack import read_frame
@@ -18,12 +19,13 @@ from evaluation.report import (
     TrainingCurve,
     render_report,
 )
-from flows.audit import RESERVATION, audit_sentence
+from flows.audit_words import dataset_sentence
 from flows.growth import stage_growth
 from flows.job import Job
 from flows.progress import say
 from warehouse import summary
 from warehouse.artifacts import artifact_of
+from warehouse.dataset_audit import DatasetAudit, dataset_audit
 from warehouse.lake import Lake
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import best_checkpoint
@@ -56,20 +58,20 @@ def run_report(job: Job, *, run_id: str, out: Path | None) -> Path:
     path = (out or job.lake.root / "runs" / run_id / "report.html").absolute()
     inputs = [artifact_of(best), *(artifact_of(score) for score in scores)]
     facts = summary.run_summary(job.lake, run_id)
-    audited = audit_sentence(job.lake, facts.dataset_id)
-    plan = plan_run(stage="report", version=REPORT_VERSION, config={"path": str(path), "audit": audited}, inputs=inputs)
+    verdict = dataset_audit(job.lake, facts.dataset_id)
+    plan = plan_run(stage="report", version=REPORT_VERSION, config={"path": str(path), "audit": asdict(verdict)}, inputs=inputs)
     if completed_run_id(job.lake, plan) and path.exists():
         say(f"report: {path} is up to date")
         return path
     with job.record(plan) as run:
-        render_report(_data(job.lake, facts, audited, best, scores), path)
+        render_report(_data(job.lake, facts, verdict, best, scores), path)
         digest = file_sha256(path)
         run.output(Artifact(artifact_id=digest, kind="report", uri=path.as_uri(), sha256=digest, num_bytes=path.stat().st_size))
     say(f"report: {path}")
     return path
 
 
-def _data(lake: Lake, facts: summary.RunSummary, audited: str, best: Checkpoint, scores: tuple[Score, ...]) -> ReportData:
+def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Checkpoint, scores: tuple[Score, ...]) -> ReportData:
     before, after = summary.cluster_sizes(lake, facts.dataset)
     return ReportData(
         title=f"EndoForge: {facts.dataset}",
@@ -97,7 +99,7 @@ def _data(lake: Lake, facts: summary.RunSummary, audited: str, best: Checkpoint,
         training=_training(lake, best),
         scores=scores,
         own_models=(best.checkpoint_id,),
-        notes=_notes(facts, audited),
+        notes=_notes(facts, verdict, lake.root),
         timings=tuple(
             StageTiming(
                 stage=row["stage"],
@@ -167,7 +169,7 @@ def _training(lake: Lake, best: Checkpoint) -> TrainingCurve:
     )
 
 
-def _notes(facts: summary.RunSummary, audited: str) -> tuple[Note, ...]:
+def _notes(facts: summary.RunSummary, verdict: DatasetAudit, lake: Path) -> tuple[Note, ...]:
     notes = []
     if facts.rejects:
         reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in facts.rejects)
@@ -181,8 +183,7 @@ def _notes(facts: summary.RunSummary, audited: str) -> tuple[Note, ...]:
             "dropped. No detector finds everything: have a person check a sample before the shards leave the hospital.",
         )
     )
-    is_clear = audited.startswith("audited: nothing found") and RESERVATION not in audited
-    notes.append(Note(level="info" if is_clear else "warning", text=f"Privacy: {audited}."))
+    notes.append(Note(level="info" if verdict.is_clear else "warning", text=f"Privacy: {dataset_sentence(verdict, lake)}."))
     notes.append(
         Note(level="info", text="Checkpoints are chosen on the validation split and scored on the test split; intervals resample patients.")
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +12,19 @@ import pyarrow as pa
 from warehouse.lake import Lake, LakeError
 
 __all__ = [
+    "AUDIT_COLUMNS",
     "Audit",
     "AuditedFrame",
     "FoundFrame",
-    "audit_of_dataset",
     "audit_with_id",
     "datasets_with_removed",
     "draw_sample",
     "export_scored",
     "found_frames",
     "frames_of_videos",
-    "later_frames",
-    "later_videos",
     "num_candidates",
     "num_candidates_among",
-    "num_unchecked_for_text",
-    "recorded_outcome",
+    "num_found_at_random",
 ]
 
 Stratum = Literal["random", "doubtful"]
@@ -59,17 +55,19 @@ class AuditedFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The latest state of an audit: a row of the view audit_status."""
+    """The state of an audit after all of its sign-offs, which add up: a row of the view audit_status."""
 
     audit_id: str
     dataset_id: str | None
     status: Literal["open", "clean", "findings"]
     reviewer: str | None
+    """everybody who signed it, in order, separated by commas"""
     note: str | None
     num_frames: int
     num_random: int
     """of them drawn at random"""
     num_findings: int | None
+    """different frames that any of them found; None for an open audit"""
     seed: int
     sheet: str
     run_id: str
@@ -77,6 +75,7 @@ class Audit:
     """of the latest state, as YYYY-MM-DD"""
     upper_bound_95: float | None
     """share of identifying frames that is not exceeded with 95% confidence"""
+    num_sign_offs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +156,7 @@ def audit_with_id(lake: Lake, audit_id: str) -> Audit:
     Raises:
         LakeError: there is none, or there are several.
     """
-    found = lake.rows(f"SELECT {_AUDIT_COLUMNS} FROM audit_status WHERE starts_with(audit_id, $1)", [audit_id])
+    found = lake.rows(f"SELECT {AUDIT_COLUMNS} FROM audit_status WHERE starts_with(audit_id, $1)", [audit_id])
     if len(found) == 1:
         return Audit(**found[0])
     known = [row["audit_id"] for row in lake.rows("SELECT audit_id FROM audit_status ORDER BY drawn_at DESC")]
@@ -167,64 +166,8 @@ def audit_with_id(lake: Lake, audit_id: str) -> Audit:
     )
 
 
-_AUDIT_COLUMNS = """audit_id, dataset_id, status, reviewer, note, num_frames, num_random, num_findings, seed, sheet, run_id,
-                    strftime(recorded_at, '%Y-%m-%d') AS day, upper_bound_95"""
-
-
-def recorded_outcome(lake: Lake, audit: Audit) -> dict[str, object]:
-    """What a person decided when the audit came to its latest state, as it was recorded."""
-    (row,) = lake.rows("SELECT config FROM runs WHERE run_id = $1 AND status = 'complete'", [audit.run_id])
-    return {name: value for name, value in json.loads(row["config"]).items() if name != "follows"}
-
-
-def audit_of_dataset(lake: Lake, dataset_id: str) -> Audit | None:
-    """The audit drawn last from the dataset or from the candidates, one that is signed off before one that is not; or None."""
-    rows = lake.rows(
-        f"""SELECT {_AUDIT_COLUMNS} FROM audit_status WHERE dataset_id IS NULL OR dataset_id = $1
-            ORDER BY status = 'open', drawn_at DESC LIMIT 1""",
-        [dataset_id],
-    )
-    return Audit(**rows[0]) if rows else None
-
-
-def later_videos(lake: Lake, dataset_id: str, audit_id: str) -> int:
-    """How many of the dataset's videos were ingested after the audit's sample had been drawn."""
-    (row,) = lake.rows(
-        """SELECT count(*) AS num
-           FROM (SELECT DISTINCT f.video_id, f.ingest_key FROM shard_frames s JOIN frames f USING (frame_id) WHERE s.dataset_id = $1)
-           JOIN videos v USING (video_id, ingest_key) JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete'
-           WHERE r.ended_at > (SELECT drawn_at FROM audit_status WHERE audit_id = $2)""",
-        [dataset_id, audit_id],
-    )
-    return int(row["num"])
-
-
-def later_frames(lake: Lake, dataset_id: str, audit_id: str) -> int:
-    """How many of the dataset's frames were no candidates when the audit's sample was drawn, by ingest or the requalification before it.
-
-    None where the sample is of the dataset itself: then they were there to be drawn.
-    """
-    (row,) = lake.rows(
-        """WITH audit AS (SELECT drawn_at FROM audit_status WHERE audit_id = $2 AND dataset_id IS NULL),
-           before AS (
-               SELECT r.run_id FROM runs r, audit a WHERE r.stage = 'requalify' AND r.status = 'complete' AND r.ended_at <= a.drawn_at
-               ORDER BY r.ended_at DESC, r.run_id LIMIT 1)
-           SELECT count(DISTINCT f.frame_id) AS num FROM audit, shard_frames s JOIN frames f USING (frame_id)
-           LEFT JOIN (FROM requalified SEMI JOIN before USING (run_id)) q ON q.frame_id = f.frame_id
-           WHERE s.dataset_id = $1 AND NOT coalesce(q.keep, f.keep)""",
-        [dataset_id, audit_id],
-    )
-    return int(row["num"])
-
-
-def num_unchecked_for_text(lake: Lake, dataset_id: str) -> int:
-    """How many of the dataset's frames were never looked at for text: by an ingest without it, or before there was such a thing."""
-    (row,) = lake.rows(
-        """SELECT count(DISTINCT f.frame_id) AS num FROM shard_frames s JOIN frames f USING (frame_id)
-           WHERE s.dataset_id = $1 AND f.text_share IS NULL""",
-        [dataset_id],
-    )
-    return int(row["num"])
+AUDIT_COLUMNS = """audit_id, dataset_id, status, reviewer, note, num_frames, num_random, num_findings, seed, sheet, run_id,
+                    strftime(recorded_at, '%Y-%m-%d') AS day, upper_bound_95, num_sign_offs"""
 
 
 def found_frames(lake: Lake, audit: Audit, positions: Sequence[int]) -> tuple[FoundFrame, ...]:
@@ -251,6 +194,17 @@ def found_frames(lake: Lake, audit: Audit, positions: Sequence[int]) -> tuple[Fo
             "give the numbers that stand under the pictures"
         )
     return tuple(FoundFrame(**row) for row in rows)
+
+
+def num_found_at_random(lake: Lake, audit_id: str, frame_ids: Sequence[str]) -> int:
+    """How many frames of the random half these are, together with those that earlier sign-offs of the audit found."""
+    (row,) = lake.rows(
+        """SELECT count(*) AS num FROM audit_frames WHERE audit_id = $1 AND stratum = 'random' AND (
+               list_contains($2::VARCHAR[], frame_id)
+               OR frame_id IN (SELECT frame_id FROM removals WHERE source = $1 AND reason = 'identified_in_audit'))""",
+        [audit_id, list(frame_ids)],
+    )
+    return int(row["num"])
 
 
 def frames_of_videos(lake: Lake, video_ids: Sequence[str]) -> tuple[str, ...]:

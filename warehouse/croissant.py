@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from warehouse.dataset_card import privacy_statement
+from warehouse.dataset_card import DataForm, privacy_statement
 from warehouse.dataset_facts import DatasetFacts
 from warehouse.records import Dataset
 
-__all__ = ["croissant"]
+__all__ = ["DataFile", "croissant"]
 
 _CONTEXT = {
     "@language": "en",
@@ -65,33 +66,43 @@ _COLUMNS = {
 }
 
 
-def croissant(dataset: Dataset, facts: DatasetFacts, *, samples: tuple[int, str], folder: str = "") -> str:
+_CSV_COLUMNS = {
+    "file_name": ("sc:Text", "path of the JPEG"),
+    "frame_id": ("sc:Text", "content id of the frame"),
+    "video_id": ("sc:Text", "SHA-256 of the video file"),
+    "pts_us": ("sc:Integer", "presentation time in the video, in microseconds"),
+}
+
+_PARQUET_COLUMNS = {name: _COLUMNS[name] for name in ("position", "frame_id", "video_id")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A file beside croissant.json."""
+
+    path: str
+    """relative to croissant.json"""
+    num_bytes: int
+    sha256: str
+
+
+def croissant(dataset: Dataset, facts: DatasetFacts, *, form: DataForm, files: Sequence[DataFile]) -> str:
     """The text of croissant.json.
 
     Args:
         dataset: with its tars.
         facts: what the lake knows of it.
-        samples: bytes and SHA-256 of samples.parquet.
-        folder: of the tars beside croissant.json, with a slash at its end.
+        form: of the data beside croissant.json.
+        files: samples.parquet of shards and hf; the Parquet files of parquet; metadata.csv of imagefolder.
     """
-    tars = [_file(shard.name, folder + shard.name, shard.num_bytes, shard.sha256, "application/x-tar") for shard in dataset.shards]
-    table = _file("samples.parquet", folder + "samples.parquet", *samples, "application/x-parquet")
-    images = {
-        "@type": "cr:FileSet",
-        "@id": "images",
-        "name": "images",
-        "description": "The JPEG members of the tars.",
-        "containedIn": [{"@id": shard.name} for shard in dataset.shards],
-        "encodingFormat": "image/jpeg",
-        "includes": "*.jpg",
-    }
+    distribution, record_sets = _DATA[form](dataset, files)
     settings = "; ".join(f"{stage} {json.dumps(config, sort_keys=True)}" for stage, _, _, config in facts.stages)
     value: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": dataset.name,
-        "description": f"{dataset.num_images} images of gastrointestinal endoscopy from {facts.num_videos} videos, as WebDataset tars.",
+        "description": f"{dataset.num_images} images of gastrointestinal endoscopy from {facts.num_videos} videos, as {_FORMS[form]}.",
         "identifier": dataset.dataset_id,
         "version": "1.0.0",
         "license": "The terms of the institution that holds the recordings",
@@ -104,10 +115,66 @@ def croissant(dataset: Dataset, facts: DatasetFacts, *, samples: tuple[int, str]
         "rai:dataLimitations": "Without labels; for self-supervised pretraining. No diagnosis may be drawn from it.",
         "prov:wasDerivedFrom": [{"@id": f"urn:endoforge:selection:{dataset.selection_id}"}],
         "prov:wasGeneratedBy": [{"@id": f"urn:endoforge:run:{run_id}"} for _, run_id, _, _ in facts.stages],
-        "distribution": [*tars, table, images],
-        "recordSet": [_images(), _frames()],
+        "distribution": distribution,
+        "recordSet": record_sets,
     }
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+_FORMS: dict[DataForm, str] = {
+    "shards": "WebDataset tars",
+    "hf": "WebDataset tars",
+    "parquet": "Parquet files",
+    "imagefolder": "JPEG files",
+}
+
+_Parts = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+"""distribution and record sets"""
+
+
+def _in_tars(dataset: Dataset, files: Sequence[DataFile]) -> _Parts:
+    (table,) = files
+    folder = table.path.removesuffix("samples.parquet")
+    tars = [_file(shard.name, folder + shard.name, shard.num_bytes, shard.sha256, "application/x-tar") for shard in dataset.shards]
+    images = _file_set("images", "The JPEG members of the tars.", "image/jpeg", "*.jpg")
+    images["containedIn"] = [{"@id": shard.name} for shard in dataset.shards]
+    samples = _file("samples.parquet", table.path, table.num_bytes, table.sha256, "application/x-parquet")
+    return [*tars, samples, images], [_images(), _frames({"fileObject": {"@id": "samples.parquet"}}, _COLUMNS, "position")]
+
+
+def _in_parquet(dataset: Dataset, files: Sequence[DataFile]) -> _Parts:
+    parts = [_file(file.path, file.path, file.num_bytes, file.sha256, "application/x-parquet") for file in files]
+    table = _file_set("parquet-files", "The Parquet files.", "application/x-parquet", "data/*.parquet")
+    frames = _frames({"fileSet": {"@id": "parquet-files"}}, _PARQUET_COLUMNS, "position")
+    pixels = {"fileSet": {"@id": "parquet-files"}, "extract": {"column": "image"}, "transform": {"jsonPath": "bytes"}}
+    frames["field"].append(_field("frames", "image", "sc:ImageObject", "the JPEG", pixels))
+    return [*parts, table], [frames]
+
+
+def _in_folders(dataset: Dataset, files: Sequence[DataFile]) -> _Parts:
+    (table,) = files
+    metadata = _file("metadata.csv", table.path, table.num_bytes, table.sha256, "text/csv")
+    images = _file_set("images", "The JPEG files, in a folder for each cluster.", "image/jpeg", "cluster-*/*.jpg")
+    return [metadata, images], [_images(), _frames({"fileObject": {"@id": "metadata.csv"}}, _CSV_COLUMNS, "frame_id")]
+
+
+_DATA: dict[DataForm, Callable[[Dataset, Sequence[DataFile]], _Parts]] = {
+    "shards": _in_tars,
+    "hf": _in_tars,
+    "parquet": _in_parquet,
+    "imagefolder": _in_folders,
+}
+
+
+def _file_set(identity: str, description: str, kind: str, includes: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": identity,
+        "name": identity,
+        "description": description,
+        "encodingFormat": kind,
+        "includes": includes,
+    }
 
 
 def _file(identity: str, url: str, num_bytes: int, sha256: str, kind: str) -> dict[str, Any]:
@@ -144,12 +211,11 @@ def _images() -> dict[str, Any]:
     }
 
 
-def _frames() -> dict[str, Any]:
+def _frames(source: Mapping[str, Any], columns: Mapping[str, tuple[str, str]], key: str) -> dict[str, Any]:
     fields = [
-        _field("frames", name, kind, description, {"fileObject": {"@id": "samples.parquet"}, "extract": {"column": name}})
-        for name, (kind, description) in _COLUMNS.items()
+        _field("frames", name, kind, description, {**source, "extract": {"column": name}}) for name, (kind, description) in columns.items()
     ]
-    return {"@type": "cr:RecordSet", "@id": "frames", "name": "frames", "key": {"@id": "frames/position"}, "field": fields}
+    return {"@type": "cr:RecordSet", "@id": "frames", "name": "frames", "key": {"@id": f"frames/{key}"}, "field": fields}
 
 
 def _biases(facts: DatasetFacts) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from warehouse.audits import Audit
 from warehouse.dataset_facts import DatasetFacts, MixRow
 from warehouse.records import Dataset
 
@@ -13,12 +14,13 @@ __all__ = ["DataForm", "dataset_card", "privacy_statement"]
 
 DataForm = Literal["shards", "hf", "parquet", "imagefolder"]
 
-_DATA_FILES: dict[DataForm, str] = {
+_DATA_FILES: dict[DataForm, str | list[str]] = {
     "shards": "*.tar",
     "hf": "data/*.tar",
     "parquet": "data/train-*.parquet",
-    "imagefolder": "**/*.jpg",
+    "imagefolder": ["cluster-*/*.jpg", "metadata.csv"],
 }
+"""patterns by which the library `datasets` finds the data; it reads metadata.csv only if it is named here"""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 _PRIVATE_SETTINGS = ("after", "frames", "previous")
@@ -112,27 +114,31 @@ def privacy_statement(facts: DatasetFacts) -> str:
         "Frames outside the body and frames with burned-in text are dropped or masked, with the settings above; filters miss some.",
         "The files hold ids and pixels: no path, name, date or patient id.",
     ]
-    if facts.num_unchecked_for_text:
-        said.append(f"{facts.num_unchecked_for_text:,} of its frames were never looked at for text.")
-    audit = facts.audit
+    verdict, audit = facts.audit, facts.audit.audit
+    if verdict.num_unchecked_for_text:
+        said.append(f"{verdict.num_unchecked_for_text:,} of its frames were never looked at for text.")
+    if verdict.num_removed:
+        said.append(f"It holds {verdict.num_removed:,} frames that were removed since: do not use it.")
     if audit is None:
         said.append("No person has looked through a sample of it: not audited.")
-    elif audit["status"] == "open":
-        said.append(
-            f"A sample of {audit['num_frames']:,} frames was drawn (audit {audit['audit_id']}) and no person has signed it off yet."
-        )
+    elif audit.status == "open":
+        said.append(f"A sample of {audit.num_frames:,} frames was drawn (audit {audit.audit_id}) and no person has signed it off yet.")
     else:
-        scope = "this dataset" if audit["of_dataset"] else "all candidates of the lake"
-        found = (
-            "nothing was found" if audit["status"] == "clean" else f"{audit['num_findings']:,} were found to identify someone and removed"
-        )
-        bound = (
-            "" if audit["upper_bound_95"] is None else f"; at most {100 * audit['upper_bound_95']:.1f}% identify someone (95% confidence)"
-        )
-        said.append(f"A person looked through {audit['num_frames']:,} frames of {scope} (audit {audit['audit_id']}): {found}{bound}.")
-    if audit is not None and audit["num_later_videos"]:
-        said.append(f"{audit['num_later_videos']:,} of its videos came in after that sample was drawn.")
+        said.append(_audit_statement(audit))
+    if verdict.num_later_videos:
+        said.append(f"{verdict.num_later_videos:,} of its videos came in after that sample was drawn.")
+    if verdict.num_later_frames:
+        said.append(f"{verdict.num_later_frames:,} of its frames were brought back after that sample was drawn.")
     return " ".join([*said, "This is the state when the card was written."])
+
+
+def _audit_statement(audit: Audit) -> str:
+    """The outcome of a signed audit. It names nobody, since a card leaves the hospital."""
+    signed = "A person looked" if audit.num_sign_offs == 1 else f"People looked ({audit.num_sign_offs} sign-offs)"
+    scope = "this dataset" if audit.dataset_id else "all candidates of the lake"
+    found = "nothing was found" if audit.status == "clean" else f"{audit.num_findings:,} were found to identify someone and removed"
+    bound = "" if audit.upper_bound_95 is None else f"; at most {100 * audit.upper_bound_95:.1f}% identify someone (95% confidence)"
+    return f"{signed} through {audit.num_frames:,} frames of {scope} (audit {audit.audit_id}): {found}{bound}."
 
 
 def _front_matter(dataset: Dataset, form: DataForm) -> list[str]:

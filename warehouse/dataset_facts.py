@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warehouse.dataset_audit import DatasetAudit, dataset_audit
 from warehouse.lake import Lake
 
 __all__ = ["DatasetFacts", "MixRow", "dataset_facts"]
@@ -45,9 +46,7 @@ class DatasetFacts:
     entropy: float
     """of the images over the finest clusters, as a share of the most there can be"""
     entropy_of_candidates: float
-    num_unchecked_for_text: int
-    audit: dict[str, Any] | None
-    """the latest audit of it or of the candidates: status, frames, findings, bound, videos that came later"""
+    audit: DatasetAudit
     stages: tuple[tuple[str, str, str, dict[str, Any]], ...]
     """stage, run id, code version and settings of each run it came from, in the order of the data's way"""
 
@@ -69,8 +68,7 @@ def dataset_facts(lake: Lake, samples: Path, *, dataset_id: str, selection_id: s
     used = "(SELECT DISTINCT frame_id FROM read_parquet($1)) s JOIN frames f USING (frame_id) LEFT JOIN video_info i USING (video_id)"
     (counts,) = lake.rows(
         f"""SELECT count(*) AS num_frames, count(DISTINCT f.video_id) AS num_videos, count(DISTINCT i.patient_id) AS num_patients,
-                   count(*) FILTER (i.patient_id IS NULL) AS num_images_without_patient,
-                   count(*) FILTER (f.text_share IS NULL) AS num_unchecked_for_text FROM {used}""",
+                   count(*) FILTER (i.patient_id IS NULL) AS num_images_without_patient FROM {used}""",
         [path],
     )
     funnel = lake.rows("SELECT step, coalesce(reason, '') AS reason, num_frames FROM funnel ORDER BY position, num_frames DESC, reason")
@@ -91,7 +89,7 @@ def dataset_facts(lake: Lake, samples: Path, *, dataset_id: str, selection_id: s
         entropy_of_candidates=_entropy(
             lake, "SELECT frame_id FROM clusters WHERE tree_id = $1 AND level = 1 AND $2 <> ''", made_from["tree_id"], path
         ),
-        audit=_audit(lake, path, dataset_id),
+        audit=dataset_audit(lake, dataset_id, samples=samples),
         stages=_stages(lake, path, (selection_id, made_from["tree_id"], made_from["dedup_id"]), made_from["encoder_id"]),
     )
 
@@ -135,22 +133,6 @@ def _entropy(lake: Lake, frames: str, tree_id: str, path: str) -> float:
         return 1.0
     total: int = sum(sizes)
     return float(-sum(size / total * math.log(size / total) for size in sizes)) / math.log(len(rows))
-
-
-def _audit(lake: Lake, path: str, dataset_id: str) -> dict[str, Any] | None:
-    rows = lake.rows(
-        """WITH audit AS (SELECT * FROM audit_status WHERE dataset_id IS NULL OR dataset_id = $2
-                          ORDER BY status = 'open', drawn_at DESC LIMIT 1),
-           later AS (
-               SELECT count(DISTINCT f.video_id) AS num
-               FROM (SELECT DISTINCT frame_id FROM read_parquet($1)) s JOIN frames f USING (frame_id)
-               JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
-               JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete' WHERE r.ended_at > (SELECT drawn_at FROM audit))
-           SELECT audit_id, status, dataset_id IS NOT NULL AS of_dataset, num_frames, num_random, num_findings, upper_bound_95,
-                  later.num AS num_later_videos FROM audit, later""",
-        [path, dataset_id],
-    )
-    return rows[0] if rows else None
 
 
 def _stages(lake: Lake, path: str, artifact_ids: tuple[str, ...], encoder_id: str) -> tuple[tuple[str, str, str, dict[str, Any]], ...]:

@@ -13,9 +13,9 @@ __all__ = ["DATASETS", "dataset_row", "diff_datasets", "shard_settings"]
 DATASETS = """
     SELECT d.name, d.dataset_id[:16] AS id, d.num_images AS images, d.num_shards AS shards, s.num_bytes AS bytes,
            strftime(r.ended_at, '%Y-%m-%d %H:%M') AS created, d.selection_id[:16] AS selection, d.seed,
-           coalesce((SELECT first(a.status || if(a.dataset_id IS NULL, ' (candidates)', '') ORDER BY a.status = 'open', a.drawn_at DESC)
-                     FROM audit_status a WHERE a.dataset_id IS NULL OR a.dataset_id = d.dataset_id), 'not audited') AS audit
+           a.status || if(a.is_of_candidates, ' (candidates)', '') AS audit, a.reviewer, a.num_removed AS removed_frames
     FROM datasets d JOIN runs r ON r.run_id = d.run_id AND r.status = 'complete'
+    JOIN dataset_audits a ON a.dataset = d.name
     LEFT JOIN (SELECT dataset_id, path[:-(2 + length(shard))] AS folder, sum(num_bytes)::BIGINT AS num_bytes FROM shards GROUP BY ALL) s
            ON s.dataset_id = d.dataset_id AND s.folder = d.path
     ORDER BY r.ended_at, d.name"""

@@ -7,14 +7,19 @@ latest one alone counts. A dataset of the same content under two names has one i
 
 from __future__ import annotations
 
-__all__ = ["MACROS", "VIEWS"]
+__all__ = ["DATASET_AUDIT_STATUS", "MACROS", "VIEWS"]
+
+DATASET_AUDIT_STATUS = """CASE WHEN num_removed > 0 THEN 'findings' WHEN audit_status = 'findings' THEN 'removed'
+                               ELSE coalesce(audit_status, 'not audited') END"""
+"""SQL for the verdict on a dataset, from the removed frames that it holds and the status of its audit (warehouse/dataset_audit.py)"""
 
 VIEWS: dict[str, str] = {
     "places": """
         SELECT video_id, list(uri ORDER BY seen_at, uri) AS uris
         FROM (FROM files QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC) = 1)
         WHERE video_id IS NOT NULL GROUP BY video_id""",
-    "current_videos": """
+    # what the latest ingest of each video found; the view current_videos counts what has been decided since, at the price of all frames
+    "latest_videos": """
         SELECT v.* REPLACE (CASE WHEN list_contains(p.uris, v.uri) THEN v.uri ELSE coalesce(p.uris[1], v.uri) END AS uri),
                r.ended_at AS ingested_at
         FROM videos v JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete' LEFT JOIN places p ON p.video_id = v.video_id
@@ -83,9 +88,13 @@ VIEWS: dict[str, str] = {
             x.frame_id IS NULL AND coalesce(q.keep, f.keep) AS keep,
             CASE WHEN x.frame_id IS NOT NULL AND coalesce(q.keep, f.keep) THEN x.reason
                  WHEN q.frame_id IS NOT NULL THEN q.drop_reason ELSE f.drop_reason END AS drop_reason)
-        FROM frames f JOIN current_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
+        FROM frames f JOIN latest_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
         LEFT JOIN latest_requalification q ON q.frame_id = f.frame_id
         LEFT JOIN removed_frames x ON x.frame_id = f.frame_id""",
+    "current_videos": """
+        SELECT v.* REPLACE (coalesce(c.num_kept, 0) AS num_frames_kept)
+        FROM latest_videos v
+        LEFT JOIN (SELECT video_id, count(*) FILTER (keep) AS num_kept FROM current_frames GROUP BY video_id) c USING (video_id)""",
     "candidates": """
         SELECT f.frame_id, f.video_id, f.pts_us, f.blur, f.crop_x, f.crop_y, f.crop_width, f.crop_height, f.width, f.height,
                f.pack_id, f.byte_offset, f.byte_size, f.sha256, f.phash, p.path AS pack_path
@@ -126,16 +135,47 @@ VIEWS: dict[str, str] = {
     "holdout_matches": """
         SELECT h.holdout_id, h.frame_id, v.uri AS video, round(f.pts_us / 1e6, 1) AS second, h.match_kind AS match, h.reference,
                h.reference_sha256, h.hash_distance, h.similarity, h.correlation, h.via_frame_id
-        FROM holdout h JOIN frames f ON f.frame_id = h.frame_id JOIN current_videos v ON v.video_id = f.video_id
+        FROM holdout h JOIN frames f ON f.frame_id = h.frame_id JOIN latest_videos v ON v.video_id = f.video_id
         ORDER BY video, second""",
+    # sign-offs of one audit add up: what one person found stays found, whatever another says, and all of them are named
     "audit_status": """
-        SELECT a.audit_id, a.dataset_id, a.status, a.reviewer, a.note, a.num_frames, f.num_random, a.num_findings, a.seed, a.sheet,
-               a.run_id, a.recorded_at, min(a.recorded_at) OVER (PARTITION BY a.audit_id) AS drawn_at,
-               (r.metrics ->> 'upper_bound_95')::DOUBLE AS upper_bound_95
-        FROM audits a JOIN runs r ON r.run_id = a.run_id AND r.status = 'complete'
-        JOIN (SELECT audit_id, count(*) FILTER (stratum = 'random') AS num_random FROM audit_frames GROUP BY audit_id) f
-             ON f.audit_id = a.audit_id
-        QUALIFY row_number() OVER (PARTITION BY a.audit_id ORDER BY a.recorded_at DESC) = 1""",
+        WITH told AS (
+            SELECT a.*, (r.metrics ->> 'upper_bound_95')::DOUBLE AS upper_bound_95
+            FROM audits a JOIN runs r ON r.run_id = a.run_id AND r.status = 'complete'),
+        signed AS (
+            SELECT audit_id, reviewer, min(recorded_at) AS first_at FROM told WHERE status <> 'open' GROUP BY audit_id, reviewer),
+        reviewers AS (SELECT audit_id, string_agg(reviewer, ', ' ORDER BY first_at, reviewer) AS names FROM signed GROUP BY audit_id),
+        sampled AS (SELECT audit_id, count(*) FILTER (stratum = 'random') AS num_random FROM audit_frames GROUP BY audit_id),
+        found AS (
+            SELECT source AS audit_id, count(DISTINCT frame_id) AS num FROM removals WHERE reason = 'identified_in_audit' GROUP BY source)
+        SELECT t.audit_id, any_value(t.dataset_id) AS dataset_id,
+               CASE WHEN max(coalesce(f.num, 0)) > 0 THEN 'findings'
+                    WHEN count(*) FILTER (t.status <> 'open') > 0 THEN 'clean' ELSE 'open' END AS status,
+               any_value(w.names) AS reviewer, string_agg(t.note, '; ' ORDER BY t.recorded_at) AS note,
+               any_value(t.num_frames) AS num_frames, any_value(s.num_random) AS num_random,
+               CASE WHEN count(*) FILTER (t.status <> 'open') > 0 THEN max(coalesce(f.num, 0)) END AS num_findings,
+               any_value(t.seed) AS seed, any_value(t.sheet) AS sheet, arg_max(t.run_id, t.recorded_at) AS run_id,
+               max(t.recorded_at) AS recorded_at, min(t.recorded_at) AS drawn_at, max(t.upper_bound_95) AS upper_bound_95,
+               count(*) FILTER (t.status <> 'open') AS num_sign_offs
+        FROM told t JOIN sampled s ON s.audit_id = t.audit_id
+        LEFT JOIN reviewers w ON w.audit_id = t.audit_id LEFT JOIN found f ON f.audit_id = t.audit_id
+        GROUP BY t.audit_id""",
+    "dataset_audits": f"""
+        WITH held AS (
+            SELECT s.dataset_id, count(DISTINCT s.frame_id) AS num_removed
+            FROM shard_frames s SEMI JOIN removed_frames USING (frame_id) GROUP BY s.dataset_id),
+        chosen AS (
+            SELECT d.dataset_id, a.* EXCLUDE (dataset_id), a.dataset_id AS audited_dataset_id
+            FROM (SELECT DISTINCT dataset_id FROM datasets) d JOIN audit_status a ON a.dataset_id IS NULL OR a.dataset_id = d.dataset_id
+            QUALIFY row_number() OVER (PARTITION BY d.dataset_id ORDER BY a.status = 'open', a.drawn_at DESC) = 1),
+        known AS (
+            SELECT d.name AS dataset, d.dataset_id, coalesce(h.num_removed, 0) AS num_removed, c.status AS audit_status, c.audit_id,
+                   c.audited_dataset_id IS NULL AND c.audit_id IS NOT NULL AS is_of_candidates, c.reviewer, c.num_frames, c.num_findings,
+                   c.upper_bound_95
+            FROM datasets d LEFT JOIN held h ON h.dataset_id = d.dataset_id LEFT JOIN chosen c ON c.dataset_id = d.dataset_id)
+        SELECT dataset, dataset_id, {DATASET_AUDIT_STATUS} AS status, num_removed, audit_id, is_of_candidates, reviewer, num_frames,
+               num_findings, upper_bound_95
+        FROM known ORDER BY dataset""",
     "per_video": """
         WITH used AS (SELECT frame_id, count(DISTINCT dataset_id) AS num_uses FROM shard_frames GROUP BY frame_id),
         counted AS (
@@ -143,7 +183,7 @@ VIEWS: dict[str, str] = {
             FROM current_frames f LEFT JOIN used u ON u.frame_id = f.frame_id GROUP BY f.video_id)
         SELECT v.video_id, v.uri, v.status, v.duration_s, v.num_frames_sampled, coalesce(c.num_kept, 0) AS num_frames_kept,
                coalesce(c.num_kept, 0) / greatest(1, v.num_frames_sampled) AS kept_share, coalesce(c.num_uses, 0) AS num_frames_in_datasets
-        FROM current_videos v LEFT JOIN counted c ON c.video_id = v.video_id""",
+        FROM latest_videos v LEFT JOIN counted c ON c.video_id = v.video_id""",
     "per_cluster": """
         SELECT d.name AS dataset, c.level, c.cluster_id, count(*) AS num_frames, count(s.frame_id) AS num_selected
         FROM datasets d JOIN clusters c ON c.tree_id = d.tree_id

@@ -1,5 +1,6 @@
 """A person's sign-off through the command line, on a lake of phantom videos."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -122,7 +123,46 @@ def table_id(table: str) -> str:
     return {"dedup": "dedup_id", "selections": "selection_id"}[table]
 
 
-def test_a_whole_video_can_go_and_a_correction_is_a_further_row(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_sign_off_takes_no_finding_back_and_no_dataset_that_holds_one_is_clean(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "200")
+    (known,) = rows(
+        lake,
+        f"""SELECT min(a.position) AS position FROM audit_frames a JOIN shard_frames USING (frame_id) WHERE audit_id = '{audit_id}'""",
+    )
+    sign = ("privacy-audit", "--sign-off", audit_id, "--reviewer")
+    run(capsys, lake, *sign, "Ann", "--found", str(known["position"]))
+    printed = run(capsys, lake, *sign, "Bob")[1]
+    assert "1 found in" in printed
+    assert "nothing found" not in printed
+    status = "SELECT status, reviewer, num_findings, num_sign_offs FROM audit_status"
+    told = [{"status": "findings", "reviewer": "Ann, Bob", "num_findings": 1, "num_sign_offs": 2}]
+    assert rows(lake, status) == told
+    assert "that is recorded already" in run(capsys, lake, *sign, "Ann", "--found", str(known["position"]))[1]
+    assert rows(lake, status) == told
+
+    (listed,) = json.loads(run(capsys, lake, "datasets", "--format", "json")[0])
+    assert (listed["audit"], listed["reviewer"], listed["removed_frames"]) == ("findings (candidates)", "Ann, Bob", 1)
+    assert main(["verify", "--lake", str(lake), "--runner", "serial", "first"]) == 1
+    assert "holds 1 frames that were removed later" in capsys.readouterr().out
+    assert main(["export", "--lake", str(lake), "first", "--out", str(tmp_path / "out"), "--format", "parquet"]) == 1
+    assert "findings: it holds 1 frames" in run(capsys, lake, "curate", "--name", "first", "--size", "25")[1]
+    printed = run(capsys, lake, "curate", "--name", "second", "--size", "25")[1]
+    assert "audited: 1 found" in printed
+    assert "it holds" not in printed
+    card = (lake / "shards" / "second" / "README.md").read_text()
+    assert "People looked (2 sign-offs) through" in card
+    assert "1 were found to identify someone and removed" in card
+    assert "nothing was found" not in card
+    assert {row["name"]: row["audit"] for row in json.loads(run(capsys, lake, "datasets", "--format", "json")[0])} == {
+        "first": "findings (candidates)",
+        "second": "removed (candidates)",
+    }
+    assert main(["verify", "--lake", str(lake), "--runner", "serial", "second"]) == 0
+
+
+def test_a_whole_video_can_go_and_a_further_finding_is_a_further_row(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     audit_id, _ = run(capsys, lake, "privacy-audit", "--sample", "20")
     sign = ("privacy-audit", "--sign-off", audit_id, "--reviewer", "Jane Doe")
     run(capsys, lake, *sign)
@@ -132,8 +172,9 @@ def test_a_whole_video_can_go_and_a_correction_is_a_further_row(lake: Path, caps
     video = str(frame["frame_id"]).split("-")[0]
     assert rows(lake, f"SELECT count(*) AS n FROM candidates WHERE starts_with(video_id, '{video}')") == [{"n": 0}]
     assert rows(lake, "SELECT count(DISTINCT video_id) AS n FROM candidates") == [{"n": 2}]
-    run(capsys, lake, *sign)  # clean again: a third decision, which gives nothing back
-    assert rows(lake, "SELECT status FROM audits ORDER BY recorded_at") == [{"status": s} for s in ("open", "clean", "findings", "clean")]
+    run(capsys, lake, *sign)  # recorded already, and it gives nothing back
+    assert rows(lake, "SELECT status FROM audits ORDER BY recorded_at") == [{"status": s} for s in ("open", "clean", "findings")]
+    assert rows(lake, "SELECT status, reviewer FROM audit_status") == [{"status": "findings", "reviewer": "Jane Doe"}]
     assert rows(lake, "SELECT count(DISTINCT video_id) AS n FROM candidates") == [{"n": 2}]
 
 

@@ -1,14 +1,17 @@
 """Ingest, embed and curate through the command line: what holds whatever runs them and whenever they are killed."""
 
 import csv
+import importlib.util
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import mlcroissant
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from flows.cli import main
 from tests.flows.conftest import ODD_NAMES, TINY, endoforge, kill_when, succeed
@@ -82,7 +85,14 @@ def test_a_dataset_is_verified_compared_and_exported(reference: Path, tmp_path: 
     mlcroissant.Dataset(jsonld=str(lake / "shards" / "set" / "croissant.json"))  # raises where it is not valid
     for form in ("hf", "parquet", "imagefolder"):
         assert main(["export", "set", "--lake", str(lake), "--format", form, "--out", str(tmp_path / form), "--runner", "serial"]) == 0
-    mlcroissant.Dataset(jsonld=str(tmp_path / "hf" / "croissant.json"))
+    with open_lake(lake, read_only=True) as opened:
+        frame_ids = {row["frame_id"] for row in opened.rows("SELECT frame_id FROM shard_frames")}
+    for form in ("hf", "parquet", "imagefolder"):
+        described = mlcroissant.Dataset(jsonld=str(tmp_path / form / "croissant.json"))
+        assert {row["frames/frame_id"].decode() for row in described.records("frames")} == frame_ids
+    assert all(min(row["frames/image"].size) > 0 for row in described_images(tmp_path / "parquet", "frames"))
+    by_folder = described_images(tmp_path / "imagefolder", "images_by_frame")
+    assert {Path(row["images_by_frame/frame_id"].decode()).name for row in by_folder} == frame_ids
     table = pq.read_table(tmp_path / "parquet" / "data")
     images = list((tmp_path / "imagefolder").rglob("*.jpg"))
     assert {image["path"]: image["bytes"] for image in table["image"].to_pylist()} == {path.name: path.read_bytes() for path in images}
@@ -108,6 +118,29 @@ def test_a_dataset_is_verified_compared_and_exported(reference: Path, tmp_path: 
     assert not (tmp_path / "bad").exists()
 
 
+def described_images(folder: Path, record_set: str) -> list[dict[str, Any]]:
+    return list(mlcroissant.Dataset(jsonld=str(folder / "croissant.json")).records(record_set))
+
+
+def test_the_card_of_an_imagefolder_names_its_metadata(reference: Path, tmp_path: Path) -> None:
+    """What `datasets.load_dataset` goes by: patterns in the front matter, and `file_name` relative to the metadata."""
+    out = tmp_path / "out"
+    assert main(["export", "set", "--lake", str(reference), "--format", "imagefolder", "--out", str(out), "--runner", "serial"]) == 0
+    front = yaml.safe_load((out / "README.md").read_text().split("---\n")[1])
+    patterns = front["configs"][0]["data_files"][0]["path"]
+    found = {path.relative_to(out).as_posix() for pattern in patterns for path in out.glob(pattern)}
+    with (out / "metadata.csv").open(newline="") as file:
+        named = {row["file_name"] for row in csv.DictReader(file)}
+    assert found == named | {"metadata.csv"}
+    if importlib.util.find_spec("datasets") is None:
+        return
+    import datasets
+
+    loaded = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert {"image", "frame_id", "video_id", "pts_us"} <= set(loaded.column_names)
+    assert len(loaded) == len(named)
+
+
 def test_ingest_again_changes_nothing_and_says_so(reference: Path, archive: Path) -> None:
     before = contents(reference)
     done = succeed("ingest", archive, "--lake", reference, "--fps", "4")
@@ -119,6 +152,9 @@ def test_ingest_again_changes_nothing_and_says_so(reference: Path, archive: Path
 @pytest.mark.parametrize("runner", ["serial", "ray"])
 def test_all_runners_give_the_same_rows_and_bytes(runner: str, reference: Path, archive: Path, tmp_path: Path) -> None:
     curate_all(archive, tmp_path, runner)
+    with open_lake(tmp_path, read_only=True) as opened:
+        on_ray = {row["stage"] for row in opened.rows("SELECT stage FROM runs WHERE ray_job_id IS NOT NULL")}
+    assert on_ray >= {"ingest", "embed", "shard"} if runner == "ray" else not on_ray
     ours, theirs = contents(tmp_path), contents(reference)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []

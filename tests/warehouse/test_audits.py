@@ -1,5 +1,6 @@
 import contextlib
 import datetime
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warehouse.audits import AuditedFrame, audit_of_dataset, draw_sample, later_frames, num_unchecked_for_text
+from warehouse.audits import AuditedFrame, audit_with_id, draw_sample, num_found_at_random
+from warehouse.dataset_audit import dataset_audit
 from warehouse.lake import Lake, open_lake
 from warehouse.schema import TABLES
 from warehouse.summary import dropped_previews
@@ -150,7 +152,7 @@ def test_one_of_a_dataset_with_two_names_is_drawn_and_counted_once(lake: Lake) -
         mix = lake.rows("SELECT dataset, num_frames, share FROM dataset_mix ORDER BY dataset")
         funnel = lake.rows("SELECT name, num_frames FROM dataset_funnel WHERE step = 'in shards' ORDER BY name")
         uses = lake.rows("SELECT num_frames_in_datasets AS num FROM per_video")
-        unchecked = num_unchecked_for_text(lake, "D")
+        unchecked = dataset_audit(lake, "D").num_unchecked_for_text
     assert len({frame.frame_id for frame in drawn}) == len(drawn) == 10
     assert {frame.path.split("/")[1] for frame in drawn} == {"one"}
     assert mix == [{"dataset": name, "num_frames": 10, "share": 1.0} for name in ("one", "two")]
@@ -173,10 +175,11 @@ def test_frames_brought_back_or_taken_out_since_the_draw_are_told_apart(lake: La
         append(lake, "runs", requalification("before", day=2), requalification("after", day=4))
         for run, number, keep in (("before", 1, False), ("before", 2, False), ("after", 2, False), ("after", 3, False)):
             append(lake, "requalified", {"run_id": run, "frame_id": f"v-k1-{number}", "keep": keep})
-        add_audit(lake, "all", day=3)
-        add_audit(lake, "own", day=3, dataset_id="D")
         add_dataset(lake, "D", "one", [f"v-k1-{number}" for number in (0, 1, 4)])
-        counted = {audit: later_frames(lake, "D", audit) for audit in ("all", "own")}
+        counted = {}
+        for audit, dataset_id in (("all", None), ("own", "D")):
+            add_audit(lake, audit, day=3, dataset_id=dataset_id, status="clean" if dataset_id else "open")
+            counted[audit] = dataset_audit(lake, "D").num_later_frames
     assert counted == {"all": 1, "own": 0}  # frame 1, which was out when the sample was drawn; the dataset's own sample could hold it
 
 
@@ -184,12 +187,64 @@ def test_a_signed_audit_counts_before_a_later_one_that_is_not(lake: Lake) -> Non
     with rolled_back(lake):
         add_audit(lake, "first", day=1, status="clean")
         add_audit(lake, "second", day=2)
-        signed = audit_of_dataset(lake, "D")
-        add_audit(lake, "third", day=3, status="findings")
-        latest = audit_of_dataset(lake, "D")
-    assert signed is not None
-    assert latest is not None
-    assert (signed.audit_id, latest.audit_id) == ("first", "third")
+        signed = dataset_audit(lake, "D")
+        add_audit(lake, "third", day=3, status="clean")
+        latest = dataset_audit(lake, "D")
+    assert signed.audit is not None
+    assert latest.audit is not None
+    assert (signed.audit.audit_id, latest.audit.audit_id) == ("first", "third")
+
+
+def test_sign_offs_of_one_audit_add_up_in_either_order(lake: Lake) -> None:
+    states = {}
+    for order in (("findings", "clean"), ("clean", "findings")):
+        with rolled_back(lake):
+            add_video(lake, "v", "k1", [(0.0, 0.0)] * 5)
+            add_dataset(lake, "D", "one", ["v-k1-0", "v-k1-1"])
+            add_dataset(lake, "E", "two", ["v-k1-2", "v-k1-3"])
+            add_audit(lake, "a", day=1)
+            for day, status in enumerate(order, start=2):
+                add_sign_off(lake, "a", day=day, status=status, reviewer=f"of {status}", bound=0.1 if status == "findings" else 0.03)
+            append(lake, "removals", {"run_id": "a-findings", "frame_id": "v-k1-1", "reason": "identified_in_audit", "source": "a"})
+            audit = audit_with_id(lake, "a")
+            states[order] = (audit.status, audit.num_findings, audit.upper_bound_95, audit.num_sign_offs)
+            assert audit.reviewer == ", ".join(f"of {status}" for status in order)
+            held, free = dataset_audit(lake, "D"), dataset_audit(lake, "E")
+            listed = lake.rows("SELECT dataset, status, num_removed FROM dataset_audits ORDER BY dataset")
+            add_audit(lake, "b", day=5)
+            add_sign_off(lake, "b", day=6, status="clean", reviewer="J", bound=0.03)
+            assert (dataset_audit(lake, "D").status, dataset_audit(lake, "E").status) == ("findings", "clean")
+        assert (held.status, held.num_removed, held.is_clear) == ("findings", 1, False)
+        assert (free.status, free.num_removed, free.is_clear) == ("removed", 0, False)
+        assert listed == [
+            {"dataset": "one", "status": "findings", "num_removed": 1},
+            {"dataset": "two", "status": "removed", "num_removed": 0},
+        ]
+    assert set(states.values()) == {("findings", 1, 0.1, 2)}
+
+
+def test_the_kept_frames_of_a_video_are_counted_as_of_now(lake: Lake) -> None:
+    counts = "SELECT c.num_frames_kept AS current, p.num_frames_kept AS per FROM current_videos c JOIN per_video p USING (video_id)"
+    with rolled_back(lake):
+        add_video(lake, "v", "k1", [(0.0, None)] * 5)
+        before = lake.rows(counts)
+        append(lake, "runs", requalification("q", day=2))
+        append(lake, "requalified", {"run_id": "q", "frame_id": "v-k1-4", "keep": False, "drop_reason": "blurred"})
+        requalified = lake.rows(counts)
+        append(lake, "removals", {"run_id": "r", "frame_id": "v-k1-1", "reason": "identified_in_audit", "source": "a"})
+        audited = lake.rows(counts)
+    assert [before, requalified, audited] == [[{"current": num, "per": num}] for num in (5, 4, 3)]
+
+
+def test_what_two_people_found_at_random_is_counted_once(lake: Lake) -> None:
+    with rolled_back(lake):
+        for position, stratum in enumerate(("random", "random", "random", "doubtful")):
+            append(lake, "audit_frames", {"audit_id": "a", "frame_id": f"f{position}", "position": position, "stratum": stratum})
+        for name in ("f0", "f3"):
+            append(lake, "removals", {"run_id": "r", "frame_id": name, "reason": "identified_in_audit", "source": "a"})
+        append(lake, "removals", {"run_id": "r", "frame_id": "f2", "reason": "identified_in_audit", "source": "another"})
+        assert num_found_at_random(lake, "a", ["f0", "f1"]) == 2
+        assert num_found_at_random(lake, "a", []) == 1
 
 
 def test_a_preview_is_shown_only_while_ingests_reason_holds(lake: Lake) -> None:
@@ -223,6 +278,13 @@ def add_audit(lake: Lake, audit_id: str, *, day: int, dataset_id: str | None = N
     }
     append(lake, "audits", row | {"seed": 0, "sheet": "sheet.html"})
     append(lake, "audit_frames", {"audit_id": audit_id, "frame_id": "f", "position": 1, "stratum": "random"})
+
+
+def add_sign_off(lake: Lake, audit_id: str, *, day: int, status: str, reviewer: str, bound: float) -> None:
+    time, run_id = NOW + datetime.timedelta(days=day), f"{audit_id}-{status}"
+    append(lake, "runs", {"run_id": run_id, "status": "complete", "ended_at": time, "metrics": json.dumps({"upper_bound_95": bound})})
+    row: dict[str, object] = {"audit_id": audit_id, "run_id": run_id, "status": status, "reviewer": reviewer, "num_frames": 1}
+    append(lake, "audits", row | {"seed": 0, "sheet": "sheet.html", "recorded_at": time})
 
 
 def add_dataset(lake: Lake, dataset_id: str, name: str, frame_ids: list[str]) -> None:
