@@ -7,9 +7,7 @@ behind the disk when a worker dies just after a checkpoint.
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
 from pretrain.metrics import newest_row
+from pretrain.ray_cluster import is_local, start_ray
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.trainer import NonFiniteError, Progress, train
 from warehouse.records import Checkpoint
@@ -132,33 +131,6 @@ def _relative(path: Path, lake_root: Path | None) -> str:
     return path.relative_to(lake_root.absolute()).as_posix() if lake_root else str(path)
 
 
-def start_ray() -> None:
-    """Connect to RAY_ADDRESS's cluster, or start a local one that listens on loopback only; nothing to do where Ray already runs."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if "RAY_ADDRESS" not in os.environ:
-        # Ray replaces 127.0.0.1 by this machine's outer address, and listens there, unless clusters are switched off by this variable,
-        # which, despite its name, holds on every system; it is read at import, which may already have happened
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        # a training worker's threads share the cores with its loader's processes; spinning while they wait makes both many times slower
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import ray
-
-    if ray.is_initialized():
-        return
-    if " " in sys.executable:
-        raise ValueError(
-            f"Ray cannot start its workers with {sys.executable!r}, because of the space in its path; "
-            "move EndoForge to a folder without one, or use --runner serial"
-        )
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=True)
-    else:
-        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        # What workers say is read from the run's folder; their own lines would drown the progress (without its dashboard, Ray Train repeats
-        # a warning every second).
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR)
-
-
 def _train_under_ray(
     config: PretrainConfig, arguments: dict[str, Any], *, num_workers: int, use_gpu: bool, progress: Progress | None
 ) -> None:
@@ -173,14 +145,23 @@ def _train_under_ray(
     if num_workers > available:
         raise ValueError(f"{num_workers} workers need as many {resource}s and Ray has {available}; give num_workers of at most {available}")
     (run_dir / "failure.json").unlink(missing_ok=True)
-    trainer = TorchTrainer(
-        _ray_worker,
-        train_loop_config={"config": config, **arguments},
-        torch_config=TorchConfig(timeout_s=6 * 3600),  # workers wait at a barrier while the first one validates
-        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
-        run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=_MAX_WORKER_FAILURES)),
-    )
-    with _followed(run_dir / "metrics.jsonl", config.train.num_steps, progress):
+    with contextlib.ExitStack() as stack:
+        timeout_s = 6 * 3600  # workers wait at a barrier while the first one validates
+        if is_local():
+            from pretrain.loopback import LoopbackConfig
+
+            meetings = stack.enter_context(tempfile.TemporaryDirectory(prefix="endoforge-", ignore_cleanup_errors=True))
+            torch_config: TorchConfig = LoopbackConfig(timeout_s=timeout_s, folder=meetings)
+        else:
+            torch_config = TorchConfig(timeout_s=timeout_s)
+        trainer = TorchTrainer(
+            _ray_worker,
+            train_loop_config={"config": config, **arguments},
+            torch_config=torch_config,
+            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+            run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=_MAX_WORKER_FAILURES)),
+        )
+        stack.enter_context(_followed(run_dir / "metrics.jsonl", config.train.num_steps, progress))
         try:
             trainer.fit()
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,10 @@ from pretrain.metrics import read_metrics
 
 def _die_at_step_6_until_allowed(folder: str, *, allowed: str) -> tuple[str, float]:
     """Take the first worker's process with it, as an out-of-memory kill would."""
+    if "step_0000003" in folder:
+        raylet = psutil.Process().parent()
+        assert raylet is not None
+        Path(f"{allowed}.sockets").write_text(json.dumps(_listening(raylet.children(recursive=True))))
     if "step_0000006" in folder and not Path(allowed).exists():
         with open(f"{allowed}.deaths", "a") as file:
             file.write("x")
@@ -41,16 +46,23 @@ def local_ray() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_a_local_ray_listens_on_loopback_only() -> None:
-    processes = psutil.Process().children(recursive=True)
-    listening = [
+    listening = _listening(psutil.Process().children(recursive=True))
+    ours = {name for name, _ in listening}
+    assert {"gcs_server", "raylet"} <= ours
+    assert {address for _, address in listening} <= LOOPBACK
+
+
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def _listening(processes: list[psutil.Process]) -> list[tuple[str, str]]:
+    """Name and address of each of these processes' listening TCP sockets."""
+    return [
         (process.name(), connection.laddr.ip)
         for process in processes
         for connection in _ask(partial(process.net_connections, kind="tcp"))
         if connection.status == psutil.CONN_LISTEN
     ]
-    ours = {name for name, _ in listening}
-    assert {"gcs_server", "raylet"} <= ours
-    assert {address for _, address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def _ask(question: Callable[[], list[Any]]) -> list[Any]:
@@ -75,6 +87,9 @@ def test_two_workers_that_keep_dying_end_in_an_error_and_one_worker_continues_wh
     seen: list[int] = []
     with pytest.raises(RuntimeError, match="failed more than 1 times"):
         run(num_workers=2, progress=lambda done, total, values: seen.append(done))
+    sockets = json.loads((tmp_path / "allowed.sockets").read_text())  # of the workers while both train
+    assert sum(name.startswith("ray::") for name, _ in sockets) >= 2
+    assert {address for _, address in sockets} <= LOOPBACK
     assert (tmp_path / "allowed.deaths").read_text() == "xx"  # Ray tried once more, and it began with the interrupted validation
     assert seen
     assert max(seen) == 6
