@@ -15,6 +15,8 @@ from tyro.conf import AvoidSubcommands
 
 from flows import cli_datasets, commands
 from flows.check_command import check_command
+from flows.local_paths import refuse_uris
+from flows.remedies import FAISS_REMEDY
 from flows.supervise import begin_supervised, is_supervised, run_supervised
 from pretrain.recipes import recipe
 
@@ -48,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             default=_default(name, rest),
             config=(AvoidSubcommands,),
         )
+        refuse_uris(parsed)
         if not inner:
             check_command(parsed)
             if name in SUPERVISED and argv is None:
@@ -70,6 +73,8 @@ def _sentence(error: Exception) -> str:
     text = " ".join(str(error).partition("\n\nLINE ")[0].split()) or type(error).__name__  # one line has no place for DuckDB's pointer
     if isinstance(error, OSError) and error.errno == 28:
         return f"the disk is full ({text}); free some space and type the same command again, what is finished is kept"
+    if isinstance(error, ModuleNotFoundError) and error.name == "faiss":
+        return f"FAISS is not installed; {FAISS_REMEDY}"
     if isinstance(error, PermissionError):
         return f"{text}; give this user access, or another folder"
     if isinstance(error, ValueError | OSError | RuntimeError):

@@ -7,10 +7,12 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.remedies import FAISS_REMEDY
 from flows.runners import Failure, Runner
 from warehouse.lake import EXTENSIONS, LakeError, extension_path, open_lake
 
@@ -59,6 +61,8 @@ def examine(lake: Path | None, runner: Runner) -> Iterator[Finding]:
     yield from _devices()
     yield from _extensions()
     yield _disk(lake)
+    yield _home()
+    yield _temporary()
     if lake is not None:
         yield _lake(lake)
 
@@ -112,15 +116,38 @@ def _runner(runner: Runner) -> Finding:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from curation.kmeans import num_faiss_gpus
-
-    num_gpus = num_faiss_gpus()
-    yield Finding(topic="faiss", found=f"GPU, {num_gpus} devices" if num_gpus else "CPU")
+    yield _faiss()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield Finding(topic="torch", found=f"CUDA {torch.version.cuda}: {', '.join(names)}")
     else:
         yield Finding(topic="torch", found=f"CPU, {torch.get_num_threads()} threads; training is fp32 and slow: recipe demo only")
+
+
+def _faiss() -> Finding:
+    try:
+        from curation.kmeans import num_faiss_gpus
+    except ImportError as error:
+        return Finding(topic="faiss", found=f"does not load ({error})", problem=FAISS_REMEDY)
+    num_gpus = num_faiss_gpus()
+    return Finding(topic="faiss", found=f"GPU, {num_gpus} devices" if num_gpus else "CPU")
+
+
+def _home() -> Finding:
+    """The home folder, which no command needs; Prefect's own server keeps its data there."""
+    home = os.path.expanduser("~")
+    if os.access(home, os.W_OK | os.X_OK):
+        return Finding(topic="home", found=f"{home} can be written to")
+    return Finding(topic="home", found=f"{home} cannot be written to; only `prefect server start` needs it, or a PREFECT_HOME")
+
+
+def _temporary() -> Finding:
+    """The folder for temporary files, where Ray keeps its sockets."""
+    try:
+        with tempfile.NamedTemporaryFile() as file:
+            return Finding(topic="temporary", found=f"files in {Path(file.name).parent}")
+    except OSError as error:
+        return Finding(topic="temporary", found=f"no folder for temporary files ({error})", problem="set TMPDIR to one with free space")
 
 
 def _extensions() -> Iterator[Finding]:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from warehouse.local_path import local_path
 from warehouse.schema import SCHEMA_VERSION, TABLES
 from warehouse.views import MACROS, VIEWS
 
@@ -166,9 +167,10 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
         catalog: a DuckLake catalog other than the folder's own SQLite file, such as `postgres:dbname=lake host=...`.
 
     Raises:
+        ValueError: `root` is a URI.
         LakeError: there is no lake there, or a newer EndoForge wrote it, or an older one and it is opened read-only.
     """
-    root = Path(root).absolute()
+    root = local_path(root, what="the lake").absolute()
     sqlite_catalog = root / "catalog.sqlite"
     if catalog is None and not create and not sqlite_catalog.is_file():
         inner = root / "lake"

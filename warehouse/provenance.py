@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ class Provenance:
     """Identity of the code that runs."""
 
     code_version: str
-    """the commit where this is a git checkout, else the installed version"""
+    """the commit if this is a git checkout of EndoForge, else the installed version"""
     code_dirty_sha256: str | None
     """of the uncommitted changes; None for a clean checkout"""
     lock_sha256: str | None
@@ -31,7 +33,7 @@ class Provenance:
 @functools.cache
 def current_provenance() -> Provenance:
     """Look once per process: the code does not change under a running program."""
-    commit = _git("rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD") if _is_checkout() else None
     changes = _git("diff", "HEAD") if commit else None
     lock = _REPOSITORY / "requirements.lock"
     return Provenance(
@@ -40,6 +42,14 @@ def current_provenance() -> Provenance:
         lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         host=platform.node(),
     )
+
+
+def _is_checkout() -> bool:
+    """Whether these files are EndoForge's own repository, and not an installation somewhere inside another one."""
+    top, project = _git("rev-parse", "--show-toplevel"), _REPOSITORY / "pyproject.toml"
+    if top is None or not project.is_file() or Path(os.fsdecode(top.removesuffix(b"\n"))).resolve() != _REPOSITORY:
+        return False
+    return bool(tomllib.loads(project.read_text()).get("project", {}).get("name") == "endoforge")
 
 
 def _git(*arguments: str) -> bytes | None:

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
@@ -48,14 +48,15 @@ def atomic_file(path: Path, mode: str = "wb", *, durable: bool = True) -> Iterat
     again. An fsync takes as long as decoding a second of video.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
+    name = path.parent / f".{path.name[:64]}.{secrets.token_hex(8)}.tmp"
+    # as any new file: open to whom the umask of this process leaves it open
+    descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, mode) as file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private; a lake is shared by its group's rules
         os.replace(name, path)
         if durable:
             _sync(path.parent)

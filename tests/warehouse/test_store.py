@@ -1,9 +1,13 @@
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from warehouse.store import atomic_file, canonical_json, content_id, file_sha256, remove_abandoned
+from tests.rows import sparse_row
+from warehouse.lake import open_lake
+from warehouse.schema import TABLES
+from warehouse.store import atomic_file, canonical_json, content_id, file_sha256, remove_abandoned, write_json, write_parquet
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one_and_no_rubbish(tmp_path: Path) -> None:
@@ -45,3 +49,19 @@ def test_one_value_has_one_spelling() -> None:
 def test_a_value_without_a_spelling_is_refused() -> None:
     with pytest.raises(TypeError, match="set has no canonical JSON form"):
         canonical_json({"a": {1}})
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o022, 0o644), (0o002, 0o664)])
+def test_new_files_are_open_to_whom_the_umask_leaves_them_open(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", {})
+        write_parquet(tmp_path / "a.parquet", pa.table({"x": [1]}))
+        with open_lake(tmp_path / "lake", create=True) as lake:
+            lake.append("shards", pa.Table.from_pylist([sparse_row("shards", shard="s")], schema=TABLES["shards"]))
+    finally:
+        os.umask(before)
+    made = [tmp_path / "a.json", tmp_path / "a.parquet", *(path for path in (tmp_path / "lake").rglob("*") if path.is_file())]
+    assert len(made) >= 5
+    assert {path.name: path.stat().st_mode & 0o777 & ~mode for path in made if path.stat().st_mode & 0o777 & ~mode} == {}
+    assert (made[0].stat().st_mode & 0o777, made[1].stat().st_mode & 0o777) == (mode, mode)

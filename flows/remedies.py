@@ -1,0 +1,7 @@
+"""What to do about things that an installation lacks."""
+
+from __future__ import annotations
+
+__all__ = ["FAISS_REMEDY"]
+
+FAISS_REMEDY = "run `pip install '.[cpu]'` in the checkout, or '.[gpu]' on a machine with a GPU"
