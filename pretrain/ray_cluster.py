@@ -45,7 +45,8 @@ def start_ray() -> None:
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
         # What workers say is read from the run's folder; their own lines would drown the progress (without its dashboard, Ray Train repeats
         # a warning every second).
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR)
+        # "local": without it Ray joins whatever cluster was started on this machine, which may be anybody's
+        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR)
     else:
         _connect(os.environ["RAY_ADDRESS"])
 
