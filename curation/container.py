@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import IO
 
 import av
 import numpy as np
@@ -17,6 +17,8 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from curation.entry_points import is_entry_point
+from curation.source_file import source_file
+from curation.withheld import irregular
 
 __all__ = ["PacketIndex", "UnreadableVideo", "VideoProbe", "index_packets", "is_unindexed", "opened", "probe"]
 
@@ -28,7 +30,7 @@ class UnreadableVideo(ValueError):
     """A file that gives no frame.
 
     Attributes:
-        reason: empty, unreadable, not_a_video, no_video_stream, undecodable, too_large or too_long.
+        reason: empty, not_a_file, not_a_video, no_video_stream, undecodable, too_large or too_long.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -136,19 +138,27 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open with PyAV, single-threaded, and choose the first stream of moving pictures."""
-    try:
-        status = os.stat(path)
-        with open(path, "rb") as file:
-            head = file.read(12)
-    except OSError as failure:
-        raise UnreadableVideo("unreadable", f"the file cannot be read: {failure.strerror}") from failure
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableVideo("unreadable", "this is not a regular file")
+    """Open with PyAV, single-threaded, and choose the first stream of moving pictures.
+
+    Raises:
+        UnreadableVideo: it is not a file, or none that holds moving pictures.
+        LeftForLater: the file system withheld the file, or a part of it while it was open.
+    """
+    path = os.path.abspath(path)
+    if what := irregular(path):
+        raise UnreadableVideo("not_a_file", f"{what}, not a file")
+    with source_file(path) as source, _opened(source) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _opened(source: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
+    head = source.read(12)
+    source.seek(0)
     if not head:
         raise UnreadableVideo("empty", "the file has no content")
     try:
-        container = av.open(os.path.abspath(path), metadata_errors="replace")
+        container = av.open(source, "r", metadata_errors="replace")
     except (FFmpegError, UnicodeError, ValueError) as failure:
         detail = getattr(failure, "strerror", None) or str(failure)
         if head[4:8] in (b"ftyp", b"mdat", b"wide", b"moov") or head[:4] in (b"RIFF", b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba"):

@@ -21,6 +21,7 @@ from pydicom.uid import AllTransferSyntaxes, MPEGTransferSyntaxes
 
 from curation.container import UnreadableVideo
 from curation.manifest import pseudonym
+from curation.source_file import source_file
 from warehouse.records import VideoInfo
 
 __all__ = ["DicomVideo", "extract_stream"]
@@ -51,9 +52,10 @@ def extract_stream(path: Path, target: Path, key: bytes | None) -> DicomVideo:
 
     Raises:
         UnreadableVideo: it is no DICOM file, or none of a video.
+        LeftForLater: the file system withheld the file, or a part of it.
         OSError: `target` cannot be written.
     """
-    with path.open("rb") as file:
+    with source_file(str(path)) as file:
         header = _read_header(file)
         syntax = header.file_meta.get("TransferSyntaxUID")
         if syntax not in _VIDEO_SYNTAXES:

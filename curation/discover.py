@@ -7,12 +7,13 @@ import glob
 import os
 import re
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from curation.remote import is_uri, list_store
+from curation.withheld import irregular
 from warehouse.records import VideoRef
 from warehouse.store import content_id, file_sha256
 
@@ -44,17 +45,19 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 def find_videos(inputs: Sequence[str]) -> tuple[VideoRef, ...]:
     """Expand files, folders (recursive, without hidden and sidecar files), globs and fsspec URIs of any of these, sorted by path.
 
-    Nothing is read yet: the ids are empty. All images found in one folder are one video, in natural order of their names.
+    Nothing is read yet: the ids are empty. All images found in one folder are one video, in natural order of their names. Links to folders
+    are followed; a folder that is reached in several ways is taken once, by the way without a link if there is one.
 
     Raises:
         FileNotFoundError: an input matches nothing, or there is no file at all.
-        OSError: a folder cannot be listed, or a store does not answer.
+        OSError: an input cannot be looked at, a folder cannot be listed, or a store does not answer.
         ValueError: a URI's file system is not known or not installed.
     """
     found: dict[str, VideoRef] = {}
+    taken: set[str] = set()
     for name in inputs:
         place = local_path(name)
-        listed = _wanted_objects(place) if is_uri(place) else map(look_at, _local_files(place))
+        listed = _wanted_objects(place) if is_uri(place) else map(look_at, _local_files(place, taken))
         found.update((video.path, video) for video in listed)
     if not found:
         names = ", ".join(repr(name) for name in inputs) or "no input"
@@ -106,27 +109,42 @@ def seconds_since_change(video: VideoRef) -> float:
         return float("inf")
 
 
-def _local_files(name: str) -> set[str]:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return set(_walk(path))
-    if path.exists() or path.is_symlink():
-        return {str(path)}
-    matches = glob.glob(str(path), recursive=True)
+def _local_files(name: str, taken: set[str]) -> Iterator[str]:
+    """The files that a path or glob names. `taken` holds the real paths of the folders that were listed; new ones are added."""
+    path = os.path.expanduser(name)
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        matches = glob.glob(path, recursive=True)
+    except OSError as error:
+        raise PermissionError(f"{name!r} cannot be looked at ({error.strerror}); mount it, grant access or leave it out") from error
+    else:
+        matches = [path]
     if not matches:
         raise FileNotFoundError(f"{name!r} is no file, folder or glob that matches anything; check the path")
-    return {file for match in matches for file in (_walk(Path(match)) if os.path.isdir(match) else [match])}
+    folders = [match for match in matches if os.path.isdir(match)]
+    yield from (match for match in matches if match not in set(folders))
+    yield from _walk(folders, taken)
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        raise PermissionError(
-            f"folder {error.filename!r} cannot be listed ({error.strerror}); grant read access or leave it out"
-        ) from error
+def _walk(folders: Iterable[str], taken: set[str]) -> Iterator[str]:
+    """The wanted files below some folders. Links to folders come last, so that a loop ends at what is taken already."""
+    waiting = deque(folders)
+    while waiting:
+        top = waiting.popleft()
+        for parent, inside, names in os.walk(top, onerror=_refuse_to_go_on):
+            real = os.path.realpath(parent)
+            if real in taken:
+                inside.clear()
+                continue
+            taken.add(real)
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
+            waiting.extend(path for name in inside if os.path.islink(path := os.path.join(parent, name)))
+            yield from (os.path.join(parent, name) for name in names if _is_wanted(name))
 
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in names if _is_wanted(name))
+
+def _refuse_to_go_on(error: OSError) -> None:
+    raise PermissionError(f"folder {error.filename!r} cannot be listed ({error.strerror}); grant read access or leave it out") from error
 
 
 def _wanted_objects(uri: str) -> list[VideoRef]:
@@ -143,7 +161,7 @@ def _is_wanted(name: str) -> bool:
 def _with_stills(files: Iterable[VideoRef]) -> Iterator[VideoRef]:
     folders: dict[str, list[VideoRef]] = defaultdict(list)
     for file in files:
-        if file.path.lower().endswith(IMAGE_SUFFIXES):
+        if file.path.lower().endswith(IMAGE_SUFFIXES) and (is_uri(file.path) or not irregular(file.path)):
             folders[file.path.rpartition("/")[0]].append(file)
         else:
             yield file

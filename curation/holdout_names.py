@@ -20,7 +20,8 @@ class KnownVideo:
     video_id: str
     uris: tuple[str, ...]
     """every place where its content was last seen"""
-    patient_id: str | None
+    patient_ids: frozenset[str]
+    """pseudonyms of all whose video it is said to be, at any of its places"""
     is_stills: bool
     """a folder of pictures, which nothing ties to each other"""
 
@@ -49,7 +50,7 @@ def named_videos(videos: Sequence[KnownVideo], held_out: HoldoutList) -> dict[st
             match = NamedVideo(kind="video", reference=video.video_id, reference_sha256=video.video_id)
         elif name := next((name for uri in video.uris if (name := _naming(uri, written)) is not None), None):
             match = NamedVideo(kind="video", reference=_last_part(name), reference_sha256=None)
-        elif video.patient_id is not None and video.patient_id in held_out.patients:
+        elif video.patient_ids & held_out.patients:
             match = NamedVideo(kind="patient", reference=held_out.label, reference_sha256=None)
         if match is not None:
             found[video.video_id] = match

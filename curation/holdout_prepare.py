@@ -17,11 +17,11 @@ from curation.embed import batch_size_on, embed_images
 from curation.encoder import load_encoder
 from curation.holdout_list import HeldOutFile
 from curation.holdout_views import probes_of, shared_areas, stored_picture, view_hash, views_of
-from curation.identify import LeftForLater
 from curation.pack import write_pack
 from curation.scan import Scan, spooled
 from curation.source import scan_source
 from curation.stills import read_still
+from curation.withheld import LeftForLater
 from warehouse.store import read_json, write_json, write_parquet
 
 __all__ = ["HeldOutBatch", "ViewsPart", "batches_of", "prepare_views"]
@@ -141,12 +141,14 @@ def _pictures(batch: HeldOutBatch, root: Path, failures: dict[str, str]) -> Iter
                 yield file, stored_picture(read_still(Path(file.path), config))
             except ValueError as error:
                 failures[file.name] = str(error)
+            except LeftForLater as error:
+                failures[file.name] = error.left.detail
             continue
         with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES) as spool:
             try:
                 scan, _ = scan_source(alone(look_at(file.path)), config, spool, scratch=root / "scratch", key=None)
             except LeftForLater as error:
-                failures[file.name] = str(error)
+                failures[file.name] = error.left.detail
                 continue
             if not isinstance(scan, Scan):
                 failures[file.name] = f"{scan.reason}: {scan}"

@@ -49,16 +49,15 @@ def reasons_by_video(
         strongest.setdefault(copy["video_id"], {**_match(copy), "via_frame_id": copy["frame_id"]})
     by_patient: Reasons = {}
     for video_id, reason in [*found.items(), *strongest.items()]:
-        patient = by_id[video_id].patient_id
-        if patient is not None:
+        for patient in by_id[video_id].patient_ids:
             by_patient.setdefault(patient, reason if "via_frame_id" in reason else {**reason, "match_kind": "patient"})
     for video in videos:
         if video.video_id in found:
             continue
-        if video.video_id in strongest and (not video.is_stills or (scope == "patient" and video.patient_id is not None)):
+        if video.video_id in strongest and (not video.is_stills or (scope == "patient" and video.patient_ids)):
             found[video.video_id] = strongest[video.video_id]
-        elif scope == "patient" and video.patient_id in by_patient:
-            found[video.video_id] = by_patient[str(video.patient_id)]
+        elif scope == "patient" and (shared := sorted(video.patient_ids & by_patient.keys())):
+            found[video.video_id] = by_patient[shared[0]]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Identify a video by its content, unless it is still being written."""
+"""Identify a video by its content, unless it is still being written or cannot be read now."""
 
 from __future__ import annotations
 
@@ -7,61 +7,80 @@ import fcntl
 import hashlib
 import os
 import signal
-import stat
 from pathlib import Path
 
 from curation.discover import current_version
 from curation.remote import is_uri, read_chunks
-from warehouse.records import VideoRef
+from curation.withheld import LeftForLater, irregular, withheld
+from warehouse.records import Left, VideoRef
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["LeftForLater", "identify"]
+__all__ = ["identify"]
 
 
-class LeftForLater(Exception):
-    """Why a video is not to be judged yet: the next run looks at it again."""
+def identify(video: VideoRef) -> VideoRef | Left:
+    """Read a video once and give it its id.
 
+    Returns:
+        The video with its id; with an empty one if it is not a file (a FIFO, a socket, a device, a link to itself); or why it is left for
+        the next run: it changed since it was found or while it was read, a process of this machine has it open for writing, or the file
+        system or store does not give it.
 
-def identify(video: VideoRef) -> VideoRef | LeftForLater:
-    """Read a video once and give it its id; one that cannot be read keeps an empty id.
-
-    Left for later are local files that changed since they were found or while they were read, or that a process of this machine has open
-    for writing, and objects in a store that does not answer.
+    Raises:
+        OSError: this machine has no room, memory or file handles left.
     """
-    is_local = not is_uri(video.path)
-    if is_local and video.version is not None:
-        if any(_is_open_for_writing(path) for path in video.images or (video.path,)):
-            return LeftForLater("open for writing")
-        if current_version(video) != video.version:
-            return LeftForLater("just written to")
+    if is_uri(video.path):
+        try:
+            return _identified(video)
+        except LeftForLater as reason:
+            return reason.left
+    if not video.images and irregular(video.path):
+        return video
+    if video.version is not None and (left := _unsettled(video)):
+        return left
     try:
-        identified = _identified_stills(video) if video.images else dataclasses.replace(video, video_id=_sha256(video.path))
-    except OSError as error:
-        if is_local or isinstance(error, FileNotFoundError | PermissionError):
-            return video
-        return LeftForLater(f"could not be read: {error}")
-    if is_local and video.version is not None and current_version(video) != video.version:
-        return LeftForLater("changed while it was read")
+        identified = _identified(video)
+    except LeftForLater as reason:
+        return reason.left
+    if video.version is not None and current_version(video) != video.version:
+        return Left(reason="changed", detail="changed while it was read")
     return identified
 
 
-def _identified_stills(video: VideoRef) -> VideoRef:
-    """Over the images' contents in order, whatever they are called. While one cannot be read, the result is not worth remembering."""
-    hashes: list[str | None] = []
-    for image in video.images:
+def _unsettled(video: VideoRef) -> Left | None:
+    """Why a local video that was found is not whole yet."""
+    places = video.images or (video.path,)
+    if any(_is_open_for_writing(path) for path in places):
+        return Left(reason="being_written", detail="open for writing")
+    if current_version(video) == video.version:
+        return None
+    for path in places:
         try:
-            hashes.append(_sha256(image))
-        except (FileNotFoundError, PermissionError):
-            hashes.append(None)
-    if not any(hashes):
-        return video
-    return dataclasses.replace(video, video_id=content_id({"stills": hashes}), version=video.version if all(hashes) else None)
+            os.stat(path)
+        except OSError as error:
+            return _named(withheld(error, path), path, video)
+    return Left(reason="being_written", detail="just written to")
+
+
+def _identified(video: VideoRef) -> VideoRef:
+    """The video with its id: over one file's bytes, or over the images' contents in order, whatever they are called."""
+    hashes: list[str] = []
+    for place in video.images or (video.path,):
+        try:
+            hashes.append(_sha256(place))
+        except OSError as error:
+            raise LeftForLater(_named(withheld(error, None if is_uri(place) else place), place, video)) from error
+    return dataclasses.replace(video, video_id=content_id({"stills": hashes}) if video.images else hashes[0])
+
+
+def _named(left: Left, place: str, video: VideoRef) -> Left:
+    """The same with the name of the image, of those of a folder."""
+    name = place.rpartition("/")[2]
+    return dataclasses.replace(left, detail=f"{name}: {left.detail}") if len(video.images) > 1 else left
 
 
 def _sha256(place: str) -> str:
     if not is_uri(place):
-        if not stat.S_ISREG(os.stat(place).st_mode):  # a pipe would never end
-            raise PermissionError(f"{place!r} is not a regular file")
         return file_sha256(Path(place))
     digest = hashlib.sha256()
     for chunk in read_chunks(place):

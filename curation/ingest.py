@@ -9,6 +9,7 @@ out to be unreliable on the way, the first pass starts again with PyAV.
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -19,16 +20,16 @@ import pyarrow as pa
 from curation.config import IngestConfig
 from curation.decide import decide, is_spare
 from curation.frame_rows import frames_table, preview_rows
-from curation.identify import LeftForLater
 from curation.pack import PackEntry, write_pack
 from curation.scan import Sample, Scan, spooled
 from curation.source import scan_source
 from curation.video import UnreadableVideo
-from warehouse.records import FramePack, IngestedVideo, Reject, VideoInfo, VideoRef, VideoRow
+from curation.withheld import LeftForLater, irregular, withheld
+from warehouse.records import FramePack, IngestedVideo, Left, Reject, VideoInfo, VideoRef, VideoRow
 from warehouse.schema import TABLES
 from warehouse.store import content_id, is_whole_parquet, read_json, write_json, write_parquet
 
-__all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "reject_for_failure"]
+__all__ = ["INGEST_VERSION", "SCRATCH", "evidence_path", "ingest_key", "ingest_video", "left_for_later", "reject_for_failure"]
 
 INGEST_VERSION = 6
 SCRATCH = "staging/scratch"
@@ -69,23 +70,39 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
     if finished is not None:
         return finished
     if not video.video_id:
-        return reject_for_failure(video, "unreadable", "the file cannot be read; grant read access", config)
+        return _without_content(video, config)
     staging.mkdir(parents=True, exist_ok=True)
     # the spool lies in the lake, so that a full disk shows as the lake's error and /tmp need not be large
     with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES, dir=str(staging)) as spool:
         try:
             scan, info = scan_source(video, config, spool, scratch=root / SCRATCH, key=patient_key)
         except LeftForLater as reason:
-            return IngestedVideo(video=None, pack=None, frames_part=None, previews_part=None, reject=None, left=str(reason))
+            return left_for_later(reason.left)
         if isinstance(scan, UnreadableVideo):
             result = reject_for_failure(video, scan.reason, str(scan), config)
         else:
             # nothing may be smoothed over stills, and their motion is not known
             decide(scan.samples, config if scan.in_time else dataclasses.replace(config, out_of_body_window_s=0))
             result = dataclasses.replace(_write(video, root, key, scan, spool, config), info=info)
-    if result.reject is None or result.reject.reason not in ("unreadable", "too_large", "too_long"):  # those depend on more than the key
+    if result.reject is None or result.reject.reason not in ("too_large", "too_long"):  # those depend on more than the key
         write_json(evidence, result, durable=False)
     return result
+
+
+def _without_content(video: VideoRef, config: IngestConfig) -> IngestedVideo:
+    """A reject of what is not a file; of a file that nobody has read, nothing is decided."""
+    if what := irregular(video.path):
+        return reject_for_failure(video, "not_a_file", f"{what}, not a file; remove it or leave it out", config)
+    try:
+        os.stat(video.path)
+    except OSError as error:
+        return left_for_later(withheld(error, video.path))
+    return left_for_later(Left(reason="changed", detail="became a file while the run went on"))
+
+
+def left_for_later(left: Left) -> IngestedVideo:
+    """Neither a video nor a reject."""
+    return IngestedVideo(video=None, pack=None, frames_part=None, previews_part=None, reject=None, left=left)
 
 
 def evidence_path(video_id: str, key: str) -> str:

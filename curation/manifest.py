@@ -120,10 +120,10 @@ def read_manifest(path: Path, key: bytes | None) -> Manifest:
 def listed_videos(manifest: Manifest) -> list[tuple[VideoRef, VideoInfo]]:
     """What a manifest names, not read yet; of a folder or glob everything in it, where no row of its own says something else.
 
-    What is not there is among them, without a version, so that it can be recorded.
+    What is not there, or cannot be looked at, is among them without a version, so that it can be counted.
 
     Raises:
-        OSError: a folder cannot be listed, or a store does not answer.
+        OSError: a store does not answer.
         ValueError: a URI's file system is not known or not installed.
     """
     objects = look_up([place for place in manifest.videos if is_uri(place)])
@@ -134,9 +134,11 @@ def listed_videos(manifest: Manifest) -> list[tuple[VideoRef, VideoInfo]]:
             exact[place] = alone(objects[place] if place in objects else look_at(place)), info
             continue
         try:
-            inside |= {video.path: (video, info) for video in find_videos([place])}
-        except FileNotFoundError:
-            exact[place] = (VideoRef(video_id="", path=place, num_bytes=0) if is_uri(place) else look_at(place)), info
+            inside.update((video.path, (video, info)) for video in find_videos([place]))
+        except OSError as error:
+            if is_uri(place) and not isinstance(error, FileNotFoundError):
+                raise
+            exact[place] = VideoRef(video_id="", path=place, num_bytes=0), info
     return list({**inside, **exact}.values())
 
 

@@ -58,7 +58,8 @@ def list_store(uri: str) -> list[VideoRef]:
             entries = {}
         except PermissionError as error:
             raise PermissionError(f"{uri!r} may not be listed ({error})") from error
-    found = [_reference(store, entry) for entry in entries.values() if entry["type"] == "file" and not entry["name"].endswith("/")]
+    # links and the like too: some stores read through them, and what cannot be read is left and counted
+    found = [_reference(store, entry) for entry in entries.values() if entry["type"] != "directory" and not entry["name"].endswith("/")]
     if not found:
         raise FileNotFoundError(f"{uri!r} is no object, folder or glob that matches anything; check the URI")
     for video in found:
@@ -93,7 +94,7 @@ def look_up(uris: Iterable[str]) -> dict[str, VideoRef]:
         store, path = _open_store(folder)
         with contextlib.suppress(FileNotFoundError), _reaching(folder):
             store.invalidate_cache()
-            objects = (_reference(store, entry) for entry in store.ls(path, detail=True) if entry["type"] == "file")
+            objects = (_reference(store, entry) for entry in store.ls(path, detail=True) if entry["type"] != "directory")
             found.update((video.path, video) for video in objects if video.path in wanted)
     return found
 

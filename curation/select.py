@@ -6,6 +6,7 @@ batch at a time, for each frame's draw, for the caps and weights there are, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,7 +52,8 @@ def select_frames(
 
     Args:
         clustered: Parquet with frame_id, pack_id, cluster_path (finest level first), distance (to the finest centroid), and of the
-            frame's video video_id, patient_id, site, device and procedure (null where unknown).
+            frame's video video_id, patient_id, site, device and procedure (null where unknown); of what has several patients or sites, the
+            further ones in patient_id_2, site_2 and so on.
         tree_id: the clustering they come from.
         parts: embeddings of every clustered frame; needed for within_leaf diverse.
         lake_root: what the parts' paths are relative to.
@@ -89,7 +91,7 @@ def select_frames(
             caps=[(groups[kind], cap) for kind, cap in caps.items()],
         )
     selection_id = write_batches_with_id(out, "selections", "selection_id", _rows(clustered, indices, paths[:, 0]))
-    unknown = {f"num_unknown_{kind}": int((groups[kind] < 0).sum()) for kind in caps}
+    unknown = {f"num_unknown_{kind}": int(_is_unknown(groups[kind]).sum()) for kind in caps}
     return Selection(selection_id=selection_id, tree_id=tree_id, num_frames=len(indices), seed=seed), {
         "num_allowed": num_allowed,
         **unknown,
@@ -115,28 +117,38 @@ def _numbers(
 
 
 def _codes(clustered: Path, kind: str) -> npt.NDArray[np.int32]:
-    """A number (n,) for each distinct value of a kind of metadata, -1 for unknown."""
-    column = _metadata(clustered, kind).unify_dictionaries()
-    codes = np.full(len(column), -1, np.int32)
+    """A number for each distinct value of a kind of metadata, -1 for unknown: (n,), or (n, m) if some frames have up to m values."""
+    columns = _metadata(clustered, kind)
+    num_rows = len(columns[0])
+    together = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type).unify_dictionaries()
+    codes = np.full(num_rows * len(columns), -1, np.int32)
     start = 0
-    for chunk in column.chunks:
+    for chunk in together.chunks:
         codes[start : start + len(chunk)] = chunk.indices.fill_null(-1).to_numpy()
         start += len(chunk)
-    return codes
+    return codes if len(columns) == 1 else codes.reshape(len(columns), num_rows).T
 
 
 def _patients(clustered: Path) -> npt.NDArray[np.int32]:
-    """The same of patients, where a video whose patient is unknown is of a patient of its own."""
+    """The same of patients; a video whose patient is unknown is of a patient of its own."""
     patients = _codes(clustered, "patient")
-    alone = patients < 0
-    patients[alone] = patients.max(initial=-1) + 1 + _codes(clustered, "video")[alone]
+    first = patients if patients.ndim == 1 else patients[:, 0]
+    alone = first < 0
+    first[alone] = patients.max(initial=-1) + 1 + _codes(clustered, "video")[alone]
     return patients
 
 
-def _metadata(clustered: Path, kind: str) -> pa.ChunkedArray:
-    """A column as a dictionary: four bytes a frame."""
+def _metadata(clustered: Path, kind: str) -> list[pa.ChunkedArray]:
+    """The columns of a kind as dictionaries: four bytes a frame each."""
     name = f"{kind}_id" if kind in ("patient", "video") else kind
-    return pq.read_table(clustered, columns=[name], read_dictionary=[name])[name]
+    names = [found for found in pq.read_schema(clustered).names if re.fullmatch(rf"{name}(_\d+)?", found)]
+    table = pq.read_table(clustered, columns=names, read_dictionary=names)
+    return [table[found] for found in names]
+
+
+def _is_unknown(groups: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """(n,) whether a frame has no group."""
+    return groups < 0 if groups.ndim == 1 else groups.max(axis=1) < 0
 
 
 def _rows(clustered: Path, indices: Ints, leaf: npt.NDArray[np.integer]) -> Iterator[dict[str, pa.Array]]:

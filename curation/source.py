@@ -12,13 +12,14 @@ from typing import IO
 from curation.config import IngestConfig
 from curation.container import UnreadableVideo
 from curation.discover import current_version
-from curation.identify import LeftForLater, identify
+from curation.identify import identify
 from curation.remote import fetch, is_uri
 from curation.scan import Scan, scan_video
 from curation.scratch import scratch_folder
+from curation.source_file import source_file
 from curation.stills import scan_stills
-from warehouse.records import VideoInfo, VideoRef
-from warehouse.store import MACHINE_ERRORS
+from curation.withheld import LeftForLater, withheld
+from warehouse.records import Left, VideoInfo, VideoRef
 
 __all__ = ["scan_source"]
 
@@ -39,7 +40,7 @@ def scan_source(
         key: of the pseudonyms of a DICOM file's patient and study; without one they are left out.
 
     Raises:
-        LeftForLater: the content is not what was identified any more, or the store does not give it.
+        LeftForLater: the content is not what was identified any more, or the file system or the store does not give it.
         OSError: the spool or the scratch folder cannot be written.
     """
     try:
@@ -49,8 +50,10 @@ def scan_source(
         scan, info = failure, None
     if not is_uri(video.path) and video.version is not None and current_version(video) != video.version:
         now = identify(replace(video, version=current_version(video)))
-        if isinstance(now, LeftForLater) or now.video_id != video.video_id:
-            raise LeftForLater("changed while it was decoded")
+        if isinstance(now, Left):
+            raise LeftForLater(now)
+        if now.video_id != video.video_id:
+            raise LeftForLater(Left(reason="changed", detail="changed while it was decoded"))
     return scan, info
 
 
@@ -75,11 +78,8 @@ def _scan_local(
 
 def _is_dicom(path: Path) -> bool:
     """Whether a file has DICOM's preamble, or its name and some content."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_DICOM_PREAMBLE_BYTES + 4)
-    except OSError:
-        return False
+    with source_file(str(path)) as file:
+        head = file.read(_DICOM_PREAMBLE_BYTES + 4)
     return head[_DICOM_PREAMBLE_BYTES:] == b"DICM" or (path.suffix.lower() in _DICOM_SUFFIXES and len(head) > 0)
 
 
@@ -100,14 +100,14 @@ def _local(video: VideoRef, config: IngestConfig, scratch: Path) -> Iterator[Vid
             for place, copy in zip(places, copies, strict=True):
                 fetch(place, copy)
         except OSError as error:
-            if error.errno in MACHINE_ERRORS:
-                raise
-            raise LeftForLater(f"could not be fetched: {error}") from error
+            raise LeftForLater(withheld(error)) from error
         names = tuple(map(str, copies))
         local = replace(video, path=names[0], version=None, images=names if video.images else ())
         fetched = identify(local)
-        if isinstance(fetched, LeftForLater) or fetched.video_id != video.video_id:
-            raise LeftForLater("changed before it was fetched")
+        if isinstance(fetched, Left):
+            raise LeftForLater(fetched)
+        if fetched.video_id != video.video_id:
+            raise LeftForLater(Left(reason="changed", detail="changed before it was fetched"))
         yield local
 
 

@@ -18,6 +18,7 @@ from curation.config import IngestConfig
 from curation.container import UnreadableVideo, VideoProbe
 from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame
 from curation.scan import Sample, Scan, measured
+from curation.source_file import source_file
 from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 
 __all__ = ["read_still", "scan_stills"]
@@ -47,6 +48,7 @@ def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) 
 
     Raises:
         UnreadableVideo: no image can be read.
+        LeftForLater: the file system withheld an image; without it the folder would be another video.
         OSError: the spool cannot be written.
     """
     report = DecodeReport(decoder="Pillow", decoder_version=PIL.__version__)
@@ -84,7 +86,7 @@ def _pages_by_size(images: Sequence[Path], config: IngestConfig, damage: dict[in
     num_further = 0
     for number, path in enumerate(images):
         try:
-            with Image.open(path) as image:
+            with source_file(str(path)) as file, Image.open(file) as image:
                 formats.add(str(image.format).lower())
                 for page in range(getattr(image, "n_frames", 1)):
                     image.seek(page)
@@ -128,7 +130,7 @@ def read_still(path: Path, config: IngestConfig) -> np.ndarray:
         ValueError: it cannot be read, or is larger than the limit.
     """
     try:
-        with Image.open(path) as image:
+        with source_file(str(path)) as file, Image.open(file) as image:
             _refuse(image, config)
         return _read([path], _Page(0, 0, 0))
     except _DAMAGE as error:
@@ -137,7 +139,7 @@ def read_still(path: Path, config: IngestConfig) -> np.ndarray:
 
 def _read(images: Sequence[Path], page: _Page) -> np.ndarray:
     """[height, width, 3] uint8, upright."""
-    with Image.open(images[page.image]) as image:
+    with source_file(str(images[page.image])) as file, Image.open(file) as image:
         image.seek(page.page)
         picture: Image.Image = image
         if image.mode.startswith("I;16"):

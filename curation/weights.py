@@ -17,14 +17,15 @@ _MOST_NAMED = 10
 
 
 def frame_weights(
-    weights: Sequence[Weight], paths: npt.NDArray[np.integer], metadata: Mapping[str, pa.ChunkedArray]
+    weights: Sequence[Weight], paths: npt.NDArray[np.integer], metadata: Mapping[str, Sequence[pa.ChunkedArray]]
 ) -> npt.NDArray[np.float64]:
     """The weight of each frame, (n,): the product of those that name its clusters and its video's metadata, 1 where none does.
 
     Args:
         weights: what counts more or less.
         paths: (n, T) cluster of each frame at each level, finest first.
-        metadata: for each kind but cluster, the value of each frame, null where it is unknown; a frame of unknown value counts once.
+        metadata: for each kind but cluster, the value of each frame, null where it is unknown; in further columns the values of frames that
+            have several. A frame of unknown value counts once.
 
     Raises:
         ValueError: no frame has that value, or lies in that cluster; the message lists what there is.
@@ -47,10 +48,10 @@ def _in_cluster(weight: Weight, paths: npt.NDArray[np.integer]) -> npt.NDArray[n
     return named
 
 
-def _has_value(weight: Weight, values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    named = pc.fill_null(pc.equal(values, weight.value), False).to_numpy()
+def _has_value(weight: Weight, columns: Sequence[pa.ChunkedArray]) -> npt.NDArray[np.bool_]:
+    named = np.logical_or.reduce([pc.fill_null(pc.equal(values, weight.value), False).to_numpy() for values in columns])
     if not named.any():
-        counts = sorted(pc.value_counts(values.drop_null()).to_pylist(), key=lambda row: (-row["counts"], row["values"]))
+        counts = sorted(pc.value_counts(columns[0].drop_null()).to_pylist(), key=lambda row: (-row["counts"], row["values"]))
         known = ", ".join(f"{row['values']} ({row['counts']} frames)" for row in counts[:_MOST_NAMED])
         more = f" and {len(counts) - _MOST_NAMED} more" if len(counts) > _MOST_NAMED else ""
         raise ValueError(

@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "Failure", "FailureReason", "attempt", "attempt_guarded", "describe"]
+__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "Failure", "FailureReason", "WrongMachine", "attempt", "attempt_guarded", "describe"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-FailureReason = Literal["error", "crash", "timeout", "memory"]
+FailureReason = Literal["error", "crash", "timeout", "memory", "lost", "misplaced"]
+"""the last two are never the item's fault: its worker was lost several times, or no machine has what it needs"""
 
 OUT_OF_MEMORY_EXIT_CODE = 117
-"""of a worker that outgrew its limit; no signal, errno or shell uses it"""
+"""Exit code of a worker that exceeded its memory limit; no signal, errno or shell uses it."""
 
 _LOOK_EVERY_S = 0.05
 
@@ -38,6 +39,12 @@ class Failure(Generic[Item]):
     detail: str
     errno: int | None = None
     """of an operating system error: a full disk is no fault of the item"""
+    node: str | None = None
+    """id of the Ray node that the item ran on"""
+
+
+class WrongMachine(Exception):
+    """Raised by a mapped function on a machine that lacks what its items need; another machine may have it."""
 
 
 def attempt(item: Item, function: Callable[..., Result], shared: dict[str, Any]) -> Result | Failure[Item]:
@@ -46,8 +53,10 @@ def attempt(item: Item, function: Callable[..., Result], shared: dict[str, Any])
         return function(item, **shared)
     except MemoryError as error:
         return Failure(item=item, reason="memory", detail=describe(error))
+    except WrongMachine as error:
+        return Failure(item=item, reason="misplaced", detail=str(error))
     except Exception as error:  # whatever went wrong with one item is that item's record, not the end of the run
-        return Failure(item=item, reason="error", detail=describe(error), errno=getattr(error, "errno", None))
+        return Failure(item=item, reason="error", detail=describe(error), errno=error.errno if isinstance(error, OSError) else None)
 
 
 def attempt_guarded(

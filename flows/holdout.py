@@ -84,7 +84,10 @@ def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) 
         if failures and not (num_pictures or held_out.video_names or held_out.patients):
             name, reason = next(iter(failures.items()))
             raise HoldoutError(f"none of {len(failures)} held-out files can be read, such as {name!r}: {reason}; mend them or the paths")
-        videos = [KnownVideo(**{**row, "uris": tuple(row["uris"])}) for row in lake_side.known_videos(job.lake)]
+        videos = [
+            KnownVideo(**{**row, "uris": tuple(row["uris"]), "patient_ids": frozenset(row["patient_ids"])})
+            for row in lake_side.known_videos(job.lake)
+        ]
         copies, num_compared, similarity = [], 0, 0.0
         if num_pictures:
             similarity = config.holdout_similarity or retrieval_similarity([probe for part in views for probe in part.probes])

@@ -1,7 +1,8 @@
 """Where a stage function runs: in this process, in worker processes, or on Ray. What it does is not this module's business.
 
 All three give the same results in the same order. An item whose function raises, crashes its process or takes too long becomes a
-`Failure` in its place; the others go on.
+`Failure` in its place; the others go on. An item whose worker is lost through no fault of the item is tried again a few times: its node
+died, or something outside killed the process, as the kernel does where memory is short.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import pebble
 
 from flows.attempt import OUT_OF_MEMORY_EXIT_CODE, Failure, attempt, attempt_guarded, describe
+from flows.progress import say
 from warehouse.store import MACHINE_ERRORS
 
 __all__ = [
@@ -37,6 +41,13 @@ __all__ = [
 RunnerName = Literal["serial", "processes", "ray"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGBUS)
+"""Signals that do not speak against the item. The kernel sends SIGKILL where memory is short, and SIGBUS if a page of a program or a mapped
+file cannot be read. Workers exit with a code of their own at their memory limit; a decoder that crashes gets SIGSEGV, SIGABRT or SIGFPE."""
+
+_PAUSES_S = (0.5, 2.0, 8.0)
+"""Before each new try of an item whose worker was lost."""
 
 
 class Runner(Protocol):
@@ -116,17 +127,26 @@ class ProcessRunner:
         if not items:
             return
         with self._pool(len(items)) as pool:
+
+            def schedule(item: Item) -> concurrent.futures.Future[Any]:
+                return pool.schedule(attempt_guarded, args=(item, function, shared, max_memory_mb), timeout=timeout_s)
+
             remaining = iter(items)
             running: deque[tuple[Item, concurrent.futures.Future[Any]]] = deque()
             try:
                 while True:
                     while len(running) < 4 * self.num_workers and (item := next(remaining, _END)) is not _END:
-                        arguments = (item, function, shared, max_memory_mb)
-                        running.append((item, pool.schedule(attempt_guarded, args=arguments, timeout=timeout_s)))
+                        running.append((item, schedule(item)))
                     if not running:
                         return
                     item, future = running.popleft()
-                    yield _outcome(item, future, timeout_s, max_memory_mb)
+                    outcome = _outcome(item, future, timeout_s, max_memory_mb)
+                    for pause_s in _PAUSES_S:
+                        if not _is_lost(outcome):
+                            break
+                        time.sleep(pause_s)
+                        outcome = _outcome(item, schedule(item), timeout_s, max_memory_mb)
+                    yield outcome
             finally:
                 if running:  # the caller left early: do not wait for work nobody wants
                     pool.stop()  # type: ignore[no-untyped-call]  # pebble has no stubs for it
@@ -165,11 +185,19 @@ def _outcome(item: Item, future: concurrent.futures.Future[Any], timeout_s: floa
     except pebble.ProcessExpired as error:
         if error.exitcode == OUT_OF_MEMORY_EXIT_CODE:
             return Failure(item=item, reason="memory", detail=f"needed more than {max_memory_mb} MiB of memory")
+        if -error.exitcode in _FROM_OUTSIDE:
+            name = signal.Signals(-error.exitcode).name
+            hint = "; the kernel does so where memory is short: lower --workers or --max-memory-mb" if name == "SIGKILL" else ""
+            return Failure(item=item, reason="lost", detail=f"the worker process was killed from outside ({name}){hint}")
         return Failure(item=item, reason="crash", detail=f"the worker process died with exit code {error.exitcode}")
     except BrokenProcessPool as error:  # no fault of the item, and what is left would fail likewise
         raise RuntimeError(f"the worker processes are lost ({error}); run the same command again, what is finished is kept") from error
     except Exception as error:  # such as a result that cannot be pickled
         return Failure(item=item, reason="error", detail=describe(error))
+
+
+def _is_lost(outcome: object) -> bool:
+    return isinstance(outcome, Failure) and outcome.reason == "lost"
 
 
 class _single_threaded_children:
@@ -219,33 +247,85 @@ class RayRunner:
         from pretrain.launch import start_ray
 
         start_ray()
-        remote: Any = ray.remote(num_cpus=1, max_retries=0)(_in_own_process)
         limits = {"timeout_s": timeout_s, "max_memory_mb": max_memory_mb}
+        nodes = _Nodes()
         shared_refs = {name: ray.put(value) for name, value in shared.items()}
+
+        def submit(item: Item) -> Any:
+            return nodes.remote(_in_own_process).remote(item, function, limits, **shared_refs)
+
         limit = max(4 * self.num_workers, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]  # nor has Ray
         remaining = iter(items)
         running: deque[tuple[Item, Any]] = deque()
         while True:
             while len(running) < limit and (item := next(remaining, _END)) is not _END:
-                running.append((item, remote.remote(item, function, limits, **shared_refs)))
+                running.append((item, submit(item)))
             if not running:
                 return
             item, reference = running.popleft()
-            try:
-                yield ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
-                yield Failure(item=item, reason="error", detail=describe(error.cause))
-            except ray.exceptions.RayError as error:
-                yield Failure(item=item, reason="crash", detail=f"the Ray worker died: {' '.join(str(error).split())}"[:500])
+            outcome = _ray_outcome(item, reference)
+            pauses = iter(_PAUSES_S)
+            while True:
+                if _is_lost(outcome) and (pause_s := next(pauses, None)) is not None:
+                    time.sleep(pause_s)
+                elif not (isinstance(outcome, Failure) and nodes.has_another_for(outcome)):
+                    break
+                outcome = _ray_outcome(item, submit(item))
+            yield outcome
 
     def reuse_workers(self) -> AbstractContextManager[None]:
         """Nothing to do: Ray keeps its workers."""
         return nullcontext()
 
 
+class _Nodes:
+    """The nodes of the cluster on which items may run: those that lack what items need are left out from then on."""
+
+    def __init__(self) -> None:
+        self._unfit: set[str] = set()
+
+    def remote(self, function: Callable[..., Any]) -> Any:
+        """The function as a Ray task for one of the fit nodes."""
+        import ray
+        from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
+
+        options: dict[str, Any] = {"num_cpus": 1, "max_retries": 0}
+        if self._unfit:
+            others = NotIn(*sorted(self._unfit))  # type: ignore[no-untyped-call]  # nor has Ray
+            options["scheduling_strategy"] = NodeLabelSchedulingStrategy({"ray.io/node-id": others})
+        return ray.remote(**options)(function)
+
+    def has_another_for(self, outcome: Failure[Any]) -> bool:
+        """Whether an item may be tried elsewhere: its node lacked what it needs, and there is another."""
+        import ray
+
+        if outcome.reason != "misplaced" or outcome.node is None:
+            return False
+        if outcome.node not in self._unfit:
+            say(f"Ray node {outcome.node[:12]} gets no more work of this stage: {outcome.detail}")
+        self._unfit.add(outcome.node)
+        alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]  # type: ignore[no-untyped-call]
+        return any(node["NodeID"] not in self._unfit for node in alive)
+
+
+def _ray_outcome(item: Any, reference: Any) -> Any:
+    """The result, or a Failure. What Ray reports is about its nodes and workers, never about an item, which has a process of its own."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        return Failure(item=item, reason="error", detail=describe(error.cause))
+    except ray.exceptions.RayError as error:
+        return Failure(item=item, reason="lost", detail=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+
+
 def _in_own_process(item: Item, function: Callable[..., Result], limits: dict[str, Any], **shared: Any) -> Result | Failure[Item]:
     """One item in the one process that this Ray worker has beside it."""
-    return next(_own_process().map(function, [item], **limits, **shared))
+    import ray
+
+    outcome = next(_own_process().map(function, [item], **limits, **shared))
+    return replace(outcome, node=ray.get_runtime_context().get_node_id()) if isinstance(outcome, Failure) else outcome
 
 
 _kept = ExitStack()

@@ -67,7 +67,10 @@ def dataset_facts(lake: Lake, samples: Path, *, dataset_id: str, selection_id: s
     path = str(samples)
     used = "(SELECT DISTINCT frame_id FROM read_parquet($1)) s JOIN frames f USING (frame_id) LEFT JOIN video_info i USING (video_id)"
     (counts,) = lake.rows(
-        f"""SELECT count(*) AS num_frames, count(DISTINCT f.video_id) AS num_videos, count(DISTINCT i.patient_id) AS num_patients,
+        f"""SELECT count(*) AS num_frames, count(DISTINCT f.video_id) AS num_videos,
+                   (SELECT count(DISTINCT one) FROM (
+                       SELECT unnest(patient_ids) AS one FROM video_info WHERE video_id IN (SELECT f.video_id FROM {used})
+                   )) AS num_patients,
                    count(*) FILTER (i.patient_id IS NULL) AS num_images_without_patient FROM {used}""",
         [path],
     )
@@ -98,12 +101,18 @@ def _mix(lake: Lake, column: str, path: str, dedup_id: str) -> tuple[MixRow, ...
     rows = lake.rows(
         f"""WITH used AS (SELECT DISTINCT frame_id FROM read_parquet($1)),
             known AS (
-                SELECT i.{column} AS value, f.video_id, i.patient_id, u.frame_id IS NOT NULL AS is_used
+                SELECT i.{column} AS value, f.video_id, u.frame_id IS NOT NULL AS is_used
                 FROM dedup d JOIN frames f USING (frame_id) LEFT JOIN video_info i ON i.video_id = f.video_id
-                LEFT JOIN used u ON u.frame_id = d.frame_id WHERE d.dedup_id = $2)
-            SELECT value, count(*) FILTER (is_used) AS num_images, count(DISTINCT video_id) FILTER (is_used) AS num_videos,
-                   count(DISTINCT patient_id) FILTER (is_used) AS num_patients, count(*) AS num_candidates
-            FROM known GROUP BY value ORDER BY num_images DESC, value NULLS LAST""",
+                LEFT JOIN used u ON u.frame_id = d.frame_id WHERE d.dedup_id = $2),
+            patients AS (
+                SELECT value, count(DISTINCT one) AS num_patients FROM (
+                    SELECT k.value, unnest(i.patient_ids) AS one
+                    FROM (SELECT DISTINCT value, video_id FROM known WHERE is_used) k JOIN video_info i USING (video_id))
+                GROUP BY value)
+            SELECT known.value, count(*) FILTER (is_used) AS num_images, count(DISTINCT video_id) FILTER (is_used) AS num_videos,
+                   coalesce(any_value(p.num_patients), 0) AS num_patients, count(*) AS num_candidates
+            FROM known LEFT JOIN patients p ON p.value IS NOT DISTINCT FROM known.value
+            GROUP BY known.value ORDER BY num_images DESC, known.value NULLS LAST""",
         [path, dedup_id],
     )
     num_images = max(1, sum(row["num_images"] for row in rows))

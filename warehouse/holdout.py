@@ -11,19 +11,20 @@ from warehouse.store import content_id
 
 __all__ = ["encoder_name", "export_frames_of", "export_pool", "known_videos", "known_videos_state"]
 
-_KNOWN = """SELECT v.video_id, coalesce(p.uris, [v.uri]) AS uris, i.patient_id, v.container = 'stills' AS is_stills
+_KNOWN = """SELECT v.video_id, coalesce(p.uris, [v.uri]) AS uris, coalesce(i.patient_ids, []) AS patient_ids,
+                   v.container = 'stills' AS is_stills
             FROM latest_videos v LEFT JOIN places p ON p.video_id = v.video_id LEFT JOIN video_info i ON i.video_id = v.video_id"""
 
 
 def known_videos(lake: Lake) -> list[dict[str, Any]]:
-    """Id, places and patient of every current video, and whether it is a folder of pictures; ordered by id."""
+    """Id, places and patients of every current video, and whether it is a folder of pictures; ordered by id."""
     return lake.rows(f"FROM ({_KNOWN}) ORDER BY video_id")
 
 
 def known_videos_state(lake: Lake) -> str:
     """Names what `known_videos` says: another name as soon as a video is renamed or a manifest says whose it is."""
     (row,) = lake.rows(
-        f"""SELECT count(*) AS num, bit_xor(md5_number_lower(concat_ws('\n', video_id, patient_id, is_stills, list_sort(uris))))::VARCHAR
+        f"""SELECT count(*) AS num, bit_xor(md5_number_lower(concat_ws('\n', video_id, patient_ids, is_stills, list_sort(uris))))::VARCHAR
                    AS parity FROM ({_KNOWN})"""
     )
     return content_id(row)

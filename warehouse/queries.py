@@ -42,7 +42,8 @@ def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tu
     """What an earlier ingest with the same settings has already decided.
 
     Returns:
-        The URI each ingested content was last found under, by video id; and the (uri, video id) pairs of the rejected files.
+        The URI each ingested content was last found under, by video id; and the (uri, video id) pairs of the rejected files. Rejects as
+        `unreadable`, which earlier versions made of files that the file system withheld, decide nothing.
     """
     videos = lake.rows(
         """SELECT v.video_id, CASE WHEN list_contains(p.uris, v.uri) THEN v.uri ELSE coalesce(p.uris[1], v.uri) END AS uri
@@ -50,7 +51,7 @@ def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tu
         [ingest_key],
     )
     rejects = lake.rows(  # a duplicate is decided only as long as something is known of what it is a duplicate of
-        """WITH decided AS (SELECT uri, video_id, reason FROM rejects WHERE ingest_key = $1)
+        """WITH decided AS (SELECT uri, video_id, reason FROM rejects WHERE ingest_key = $1 AND reason <> 'unreadable')
            SELECT uri, video_id FROM decided WHERE reason <> 'duplicate' OR video_id IN (
                SELECT video_id FROM videos WHERE ingest_key = $1 UNION SELECT video_id FROM decided WHERE reason <> 'duplicate')""",
         [ingest_key],
@@ -247,10 +248,18 @@ def export_unique(lake: Lake, dedup_id: str, path: Path, *, not_in_tree: str | N
 def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int:
     """Write each frame that a deduplication kept with its pack, its video and what is known of that, its cluster at every level of a tree
     (finest first) and its distance to the finest centroid; ordered by frame id. Frames of the tree that are duplicates or no candidates
-    by now are left out. Videos of one study are of one patient, whoever that is.
+    by now are left out. Videos of one study are of one patient, whoever that is. A content that is said to be of several patients has the
+    further ones in the columns patient_id_2, patient_id_3 and so on, as many as any content needs; so with sites.
     """
     (row,) = lake.rows("SELECT coalesce(max(level), 1)::INT AS num_levels FROM clusters WHERE tree_id = $1", [tree_id])
     levels = range(1, row["num_levels"] + 1)
+    patients = "if(len(coalesce(i.patient_ids, [])) > 0, i.patient_ids, i.study_ids)"
+    (most,) = lake.rows(f"SELECT max(len({patients})) AS patient_id, max(len(sites)) AS site FROM video_info i")
+    several = "".join(
+        f", {values}[{number}] AS {name}_{number}"
+        for name, values in (("patient_id", patients), ("site", "i.sites"))
+        for number in range(2, (most[name] or 0) + 1)
+    )
     # a number for each level and not list(): DuckDB can write those to disk where memory ends, and lists and strings it is gathering not
     gathered = ", ".join(f"any_value(cluster_id) FILTER (level = {level}) AS level_{level}" for level in levels)
     return lake.copy_to_parquet(
@@ -258,7 +267,7 @@ def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int
                SELECT frame_id, {gathered}, any_value(distance) FILTER (level = 1) AS distance
                FROM clusters WHERE tree_id = $1 GROUP BY frame_id)
            SELECT k.frame_id, c.video_id, c.pack_id, [{", ".join(f"k.level_{level}" for level in levels)}] AS cluster_path, k.distance,
-                  coalesce(i.patient_id, i.study_id) AS patient_id, i.site, i.device, i.procedure
+                  {patients}[1] AS patient_id, i.sites[1] AS site, i.device, i.procedure{several}
            FROM placed k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
            JOIN candidates c ON c.frame_id = k.frame_id
            LEFT JOIN video_info i ON i.video_id = c.video_id ORDER BY k.frame_id""",

@@ -17,6 +17,7 @@ __all__ = [
     "EmbeddingPart",
     "FramePack",
     "IngestedVideo",
+    "Left",
     "Reject",
     "Score",
     "Selection",
@@ -128,12 +129,21 @@ class Reject:
 
     uri: str
     video_id: str | None
-    """None where the file could not even be read"""
+    """None if it has no content that could be read"""
     ingest_key: str
     num_bytes: int
     reason: str
-    """a short code: empty, unreadable, not_a_video, no_video_stream, undecodable, duplicate, too_large or too_long; of what did not end by
+    """a short code: empty, not_a_file, not_a_video, no_video_stream, undecodable, duplicate, too_large or too_long; of what did not end by
     itself: timeout, memory, crash or error"""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """Why a file is neither ingested nor rejected yet: the next run takes it again."""
+
+    reason: str
+    """a short code: being_written, changed, missing, no_access, unreachable, io_error, not_mounted or worker_lost"""
     detail: str
 
 
@@ -150,7 +160,7 @@ class IngestedVideo:
     reject: Reject | None
     info: VideoInfo | None = None
     """what its own header says of where it is from"""
-    left: str | None = None
+    left: Left | None = None
     """why it is left for the next run"""
     spare: FramePack | None = None
     """the frames dropped for quality or redundancy, for other thresholds to bring back"""

@@ -108,7 +108,17 @@ TABLES: dict[str, pa.Schema] = {
             "seen_at": pa.timestamp("us", tz="UTC"),
         }
     ),
-    # what manifests and DICOM headers say of videos, by content; of several manifests the latest counts, before headers (view video_info)
+    # files that are neither ingested nor rejected: the next ingest that sees them takes them again (warehouse/left.py)
+    "left_files": pa.schema(
+        {
+            "uri": _s,
+            "reason": _s,  # being_written, changed, missing, no_access, unreachable, io_error, not_mounted or worker_lost
+            "detail": _s,
+            "since": pa.timestamp("us", tz="UTC"),  # when an ingest first left it for this reason
+        }
+    ),
+    # what manifests and DICOM headers say of videos, by content and place; of several manifests the latest counts for a place (view
+    # video_info)
     "manifest_videos": pa.schema(
         {
             "video_id": _s,

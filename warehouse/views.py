@@ -24,18 +24,38 @@ VIEWS: dict[str, str] = {
                r.ended_at AS ingested_at
         FROM videos v JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete' LEFT JOIN places p ON p.video_id = v.video_id
         QUALIFY row_number() OVER (PARTITION BY v.video_id ORDER BY r.ended_at DESC, v.ingest_key) = 1""",
-    "video_info": """
+    # what is said of a content at each place where it was found, the latest of each manifest's words for a place and of headers; a place
+    # that a file has left for another says nothing, unless nothing else does
+    "statements": """
         WITH latest AS (
-            SELECT m.*, m.manifest_sha256 IS NULL AS is_header
+            SELECT m.*, m.manifest_sha256 IS NULL AS is_header, r.ended_at,
+                   coalesce(f.video_id IS NULL AND f.uri IS NOT NULL, false) AS is_gone
             FROM manifest_videos m JOIN runs r ON r.run_id = m.run_id AND r.status = 'complete'
-            QUALIFY row_number() OVER (PARTITION BY m.video_id, m.manifest_sha256 IS NULL ORDER BY r.ended_at DESC, m.uri) = 1)
-        SELECT video_id, first(patient_id ORDER BY is_header) FILTER (patient_id IS NOT NULL) AS patient_id,
-               first(site ORDER BY is_header) FILTER (site IS NOT NULL) AS site,
-               first(device ORDER BY is_header) FILTER (device IS NOT NULL) AS device,
-               first(procedure ORDER BY is_header) FILTER (procedure IS NOT NULL) AS procedure,
-               first(date ORDER BY is_header) FILTER (date IS NOT NULL) AS date,
-               first(study_id ORDER BY is_header) FILTER (study_id IS NOT NULL) AS study_id
-        FROM latest GROUP BY video_id""",
+            LEFT JOIN (FROM files QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC) = 1) f ON f.uri = m.uri
+            QUALIFY row_number() OVER (PARTITION BY m.video_id, m.uri, m.manifest_sha256 IS NULL ORDER BY r.ended_at DESC) = 1)
+        SELECT * EXCLUDE (is_gone) FROM latest
+        QUALIFY NOT is_gone OR bool_and(is_gone) OVER (PARTITION BY video_id, is_header)""",
+    # one value of each kind: the latest manifest's, else the header's; and all patients, studies and sites that a content is said to be of
+    "video_info": """
+        SELECT video_id,
+               first(patient_id ORDER BY is_header, ended_at DESC, uri) FILTER (patient_id IS NOT NULL) AS patient_id,
+               first(site ORDER BY is_header, ended_at DESC, uri) FILTER (site IS NOT NULL) AS site,
+               first(device ORDER BY is_header, ended_at DESC, uri) FILTER (device IS NOT NULL) AS device,
+               first(procedure ORDER BY is_header, ended_at DESC, uri) FILTER (procedure IS NOT NULL) AS procedure,
+               first(date ORDER BY is_header, ended_at DESC, uri) FILTER (date IS NOT NULL) AS date,
+               first(study_id ORDER BY is_header, ended_at DESC, uri) FILTER (study_id IS NOT NULL) AS study_id,
+               coalesce(list(DISTINCT patient_id ORDER BY patient_id) FILTER (patient_id IS NOT NULL AND NOT is_header),
+                        list(DISTINCT patient_id ORDER BY patient_id) FILTER (patient_id IS NOT NULL), []) AS patient_ids,
+               coalesce(list(DISTINCT study_id ORDER BY study_id) FILTER (study_id IS NOT NULL), []) AS study_ids,
+               coalesce(list(DISTINCT site ORDER BY site) FILTER (site IS NOT NULL), []) AS sites
+        FROM statements GROUP BY video_id""",
+    # every place of every content of a patient, copies that were rejected as duplicates among them
+    "patient_videos": """
+        SELECT s.patient_id, s.study_id, s.video_id, s.uri, s.site, s.date, NOT s.is_header AS is_from_manifest,
+               v.video_id IS NOT NULL AS is_ingested, v.uri AS ingested_as,
+               (SELECT any_value(r.reason) FROM rejects r WHERE r.video_id = s.video_id AND r.uri = s.uri) AS reject_reason
+        FROM statements s LEFT JOIN current_videos v ON v.video_id = s.video_id
+        WHERE s.patient_id IS NOT NULL OR s.study_id IS NOT NULL""",
     "latest_requalification": """
         SELECT q.frame_id, q.keep, q.drop_reason, q.device, q.run_id
         FROM requalified q WHERE q.run_id = (

@@ -205,7 +205,9 @@ def by_name() -> None:
     held = clips[::2]
     patients = {path: f"{number % 2}{number:031x}" for number, path in enumerate(clips)}
     known = [
-        KnownVideo(video_id=file_sha256(path), uris=(f"file:///moved/{path.name}",), patient_id=patients[path], is_stills=False)
+        KnownVideo(
+            video_id=file_sha256(path), uris=(f"file:///moved/{path.name}",), patient_ids=frozenset([patients[path]]), is_stills=False
+        )
         for path in clips
     ]
     anonymous = [replace(video, uris=(f"file:///moved/{number}.mkv",)) for number, video in enumerate(known)]

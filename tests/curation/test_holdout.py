@@ -40,7 +40,7 @@ def listed(**fields: object) -> HoldoutList:
 
 
 def video(video_id: str, uri: str = "file:///archive/a.mp4", patient: str | None = None, *, is_stills: bool = False) -> KnownVideo:
-    return KnownVideo(video_id=video_id, uris=(uri,), patient_id=patient, is_stills=is_stills)
+    return KnownVideo(video_id=video_id, uris=(uri,), patient_ids=frozenset([patient] if patient else []), is_stills=is_stills)
 
 
 def test_a_folder_holds_out_its_pictures_and_videos_without_masks(tmp_path: Path) -> None:

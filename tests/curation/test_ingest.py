@@ -19,7 +19,7 @@ from curation.ingest import INGEST_VERSION, ingest_key, ingest_video, reject_for
 from curation.pack import iter_pack, read_frame
 from curation.pack_groups import whole_packs
 from curation.vectors import read_part
-from warehouse.records import IngestedVideo, VideoRef
+from warehouse.records import IngestedVideo, Left, VideoRef
 from warehouse.schema import TABLES
 
 HEIGHT, WIDTH = 192, 256
@@ -330,8 +330,7 @@ def test_what_is_no_video_becomes_a_reject_with_its_reason(tmp_path: Path) -> No
         assert result.reject.detail
         assert ingest(path, lake) == result
     missing = ingest(tmp_path / "gone.mp4", lake)
-    assert missing.reject is not None
-    assert (missing.reject.reason, missing.reject.video_id) == ("unreadable", None)
+    assert (missing.reject, missing.left) == (None, Left(reason="missing", detail="No such file or directory"))
 
 
 def test_pictures_beyond_the_limit_are_rejected_before_decoding(film: Path, tmp_path: Path) -> None:

@@ -190,6 +190,13 @@ def test_unknown_groups_are_not_capped() -> None:
     assert within_caps(np.arange(3), [(np.full(3, -1), 1)]).tolist() == [0, 1, 2]
 
 
+def test_a_point_of_two_groups_counts_for_both_caps() -> None:
+    groups = np.array([[0, 1], [0, -1], [1, -1], [2, -1], [1, -1]])
+    assert within_caps(np.arange(5), [(groups, 1)]).tolist() == [0, 3]  # the first fills both groups
+    assert within_caps(np.array([1, 0, 2, 3, 4]), [(groups, 1)]).tolist() == [1, 2, 3]
+    assert within_caps(np.arange(5), [(groups, 2)]).tolist() == [0, 1, 2, 3]
+
+
 def test_a_thinned_group_keeps_its_rare_cluster() -> None:
     paths = np.array([[0, 0]] * 50 + [[1, 1]] * 2, np.int32)
     chosen, allowed = balanced_sample(paths, 9, within_leaf="random", draws=draws(52), seed=0, caps=[(np.zeros(52, int), 4)])
@@ -244,12 +251,15 @@ def test_weights_are_read_and_looked_up() -> None:
         ("procedure", "a=b:c", 0.5),
     ]
     paths = np.array([[0, 17], [1, 4], [2, 17]])
-    metadata = {"site": pa.chunked_array([["Oslo", None, "Bergen"]]), "procedure": pa.chunked_array([["a=b:c", "a=b:c", None]])}
+    sites = [pa.chunked_array([["Oslo", None, "Bergen"]])]
+    metadata = {"site": sites, "procedure": [pa.chunked_array([["a=b:c", "a=b:c", None]])]}
+    also_in_oslo = {**metadata, "site": [*sites, pa.chunked_array([pa.array([None, None, "Oslo"], pa.string())])]}
+    assert frame_weights(weights, paths, also_in_oslo).tolist() == [3.0, 0.5, 6.0]
     assert frame_weights(weights, paths, metadata).tolist() == [3.0, 0.5, 3.0]
     with pytest.raises(ValueError, match=r"site:Rome names a site that no candidate has; known: Bergen \(1 frames\), Oslo \(1 frames\)"):
         frame_weights(parse_weights(["site:Rome=2"]), paths, metadata)
     with pytest.raises(ValueError, match="none is known: give a manifest with the column device"):
-        frame_weights(parse_weights(["device:X=2"]), paths, {"device": pa.chunked_array([pa.array([None] * 3, pa.string())])})
+        frame_weights(parse_weights(["device:X=2"]), paths, {"device": [pa.chunked_array([pa.array([None] * 3, pa.string())])]})
     with pytest.raises(ValueError, match=r"names level 3; the levels are 1 \(finest\) to 2"):
         frame_weights(parse_weights(["cluster:3/1=2"]), paths, metadata)
     with pytest.raises(ValueError, match="those of level 1 are 0 to 2"):

@@ -10,11 +10,11 @@ from PIL import Image
 
 from curation.config import IngestConfig
 from curation.discover import find_videos
-from curation.identify import LeftForLater, identify
+from curation.identify import identify
 from curation.ingest import ingest_video
 from curation.pack import iter_pack
 from tests.curation.test_ingest import octagon, room, tissue
-from warehouse.records import IngestedVideo, VideoRef
+from warehouse.records import IngestedVideo, Left, VideoRef
 
 
 def still(seed: int, *, width: int = 256, height: int = 192) -> Image.Image:
@@ -25,7 +25,7 @@ def still(seed: int, *, width: int = 256, height: int = 192) -> Image.Image:
 def found(path: Path) -> VideoRef:
     (video,) = find_videos([str(path)])
     result = identify(video)
-    assert not isinstance(result, LeftForLater)
+    assert not isinstance(result, Left)
     return result
 
 

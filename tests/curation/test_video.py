@@ -371,8 +371,8 @@ def without_its_index(path: Path) -> None:
         ("a.png", still_picture, "not_a_video"),
         ("a.mp4", sound_only, "no_video_stream"),
         ("a.mp4", without_its_index, "undecodable"),
-        ("a.mp4", lambda path: path.mkdir(), "unreadable"),
-        ("a.mp4", lambda path: None, "unreadable"),
+        ("a.mp4", os.mkfifo, "not_a_file"),
+        ("a.mp4", lambda path: path.symlink_to(path), "not_a_file"),
     ],
 )
 def test_files_that_are_no_video_say_why(tmp_path: Path, name: str, write: Callable[[Path], None], reason: str) -> None:

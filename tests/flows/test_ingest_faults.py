@@ -1,4 +1,5 @@
-"""Workers and whole runs killed for real while they ingest: only the video at hand is lost, and a rerun ends where a quiet run would."""
+"""Workers and whole runs killed for real while they ingest: only the video at hand is lost, if any, and a rerun ends
+where a quiet run would."""
 
 import random
 import signal
@@ -69,7 +70,7 @@ def signalled(targets: dict[Path, signal.Signals], lake: Path) -> Iterator[dict[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runner", ["processes", "ray"])
-def test_a_worker_killed_or_stopped_from_outside_costs_its_video_alone(runner: RunnerName, archive: Path, tmp_path: Path) -> None:
+def test_a_worker_that_crashes_or_hangs_costs_its_video_alone(runner: RunnerName, archive: Path, tmp_path: Path) -> None:
     targets = {path: sent for path in sorted(archive.iterdir()) for name, sent in SIGNALS.items() if name in path.name}
     config = IngestConfig(all=True, timeout_s=6)
     with open_lake(tmp_path, create=True) as lake:
@@ -77,12 +78,11 @@ def test_a_worker_killed_or_stopped_from_outside_costs_its_video_alone(runner: R
         with signalled(targets, tmp_path) as hit:
             summary = run_ingest(job, [str(archive)], config=config)
         assert set(hit) == set(targets)
-        assert (summary.num_ingested, summary.num_rejected) == (3, 3)
+        assert (summary.num_ingested, summary.num_rejected) == (4, 2)  # what was killed from outside was taken again
         videos = [Path(row["uri"]).name for row in lake.rows("SELECT uri FROM videos ORDER BY uri")]
-        assert videos == ["0%20sound.mp4", "1%20sound.mp4", "2%20sound.mp4"]
+        assert videos == ["0%20sound.mp4", "1%20kill.mp4", "1%20sound.mp4", "2%20sound.mp4"]
         assert lake.rows("SELECT reason, detail FROM rejects ORDER BY uri") == [
             {"reason": "crash", "detail": "the worker process died with exit code -11"},
-            {"reason": "crash", "detail": "the worker process died with exit code -9"},
             {"reason": "timeout", "detail": "took longer than 6 s"},
         ]
         assert run_ingest(job, [str(archive)], config=config).num_known == 6

@@ -113,14 +113,14 @@ def test_a_manifest_names_objects_and_prefixes(store: Any, lake: Lake, tmp_path:
     for name, seed in (("x/a.mp4", 0), ("x/b.mp4", 9), ("y/c.mp4", 20)):
         store.put(str(film(tmp_path / name, seed=seed)), f"ward/{name}")
     (tmp_path / "m.csv").write_text("uri,site\ns3://ward/x,Ward 7\ns3://ward/x/b.mp4,Ward 8\ns3://ward/y/c.mp4,\ns3://ward/y/none.mp4,\n")
-    assert counts(ingest(lake, tmp_path / "m.csv")) == (0, 0, 0, 3, 1)
+    assert counts(ingest(lake, tmp_path / "m.csv")) == (0, 0, 1, 3, 0)
     found = lake.rows("SELECT v.uri, i.site FROM current_videos v JOIN video_info i USING (video_id) ORDER BY v.uri")
     assert [(row["uri"], row["site"]) for row in found] == [
         ("s3://ward/x/a.mp4", "Ward 7"),
         ("s3://ward/x/b.mp4", "Ward 8"),
         ("s3://ward/y/c.mp4", None),
     ]
-    assert lake.rows("SELECT uri, reason FROM rejects") == [{"uri": "s3://ward/y/none.mp4", "reason": "unreadable"}]
+    assert lake.rows("SELECT uri, reason FROM left_files") == [{"uri": "s3://ward/y/none.mp4", "reason": "missing"}]
 
 
 def test_an_object_beyond_the_cache_is_rejected(store: Any, lake: Lake, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def touch(item: str, *, folder: str) -> None:
 def test_results_come_in_order_and_an_error_in_its_place(name: str) -> None:
     runner = make_runner(name, 2)  # type: ignore[arg-type]
     results = list(runner.map(double, [1, 2, 3, 4], offset=10))
+    results = [replace(result, node=None) if isinstance(result, Failure) else result for result in results]
     assert results == [12, 14, Failure(item=3, reason="error", detail="ValueError: three is bad"), 18]
     assert runner.name == name
 
@@ -57,6 +59,32 @@ def test_results_come_in_order_and_an_error_in_its_place(name: str) -> None:
 def test_a_system_error_is_told_without_the_path(tmp_path: Path) -> None:
     (failure,) = make_runner("serial").map(touch, ["a"], folder=str(tmp_path / "Jane Doe"))
     assert failure == Failure(item="a", reason="error", detail="FileNotFoundError: No such file or directory", errno=2)
+
+
+def killed_from_outside(item: str, *, folder: str, times: int) -> str:
+    """Note each try, and die by SIGKILL in the first ones, as where the kernel has no memory left."""
+    if item == "victim":
+        tries = len(os.listdir(folder))
+        (Path(folder) / str(tries)).touch()
+        if tries < times:
+            time.sleep(0.5)  # as no decoder dies in the moment it begins
+            os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_an_item_whose_worker_is_killed_is_tried_again_and_then_lost(name: str, tmp_path: Path) -> None:
+    runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
+    (tmp_path / "twice").mkdir()
+    items = ["a", "victim", "b"]
+    assert list(runner.map(killed_from_outside, items, folder=str(tmp_path / "twice"), times=2)) == items
+    assert sorted(os.listdir(tmp_path / "twice")) == ["0", "1", "2"]
+    (tmp_path / "always").mkdir()
+    first, failure, last = runner.map(killed_from_outside, items, folder=str(tmp_path / "always"), times=100)
+    assert (first, last) == ("a", "b")
+    assert isinstance(failure, Failure)
+    assert (failure.reason, failure.detail.split(";")[0]) == ("lost", "the worker process was killed from outside (SIGKILL)")
+    assert len(os.listdir(tmp_path / "always")) == 4
 
 
 MISBEHAVIOUR = ["a", "crash", "b", "hang", "stop", "c", "grow", "exhaust", "raise", "d"]
@@ -78,6 +106,7 @@ WHAT_BECOMES_OF_IT = [
 def test_whatever_an_item_does_to_its_worker_is_its_own_failure_and_the_others_go_on(name: str) -> None:
     runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
     results = list(runner.map(misbehave, MISBEHAVIOUR, timeout_s=3, max_memory_mb=600))
+    results = [replace(result, node=None) if isinstance(result, Failure) else result for result in results]
     exhausted = results[7]
     assert isinstance(exhausted, Failure)
     results[7] = exhausted.reason  # NumPy's words are its own

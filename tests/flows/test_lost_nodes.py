@@ -1,0 +1,88 @@
+"""A Ray cluster of two nodes, of which one dies in mid-work or does not see what it should: no item is judged for that."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.attempt import WrongMachine
+from flows.runners import Failure, make_runner
+
+ray = pytest.importorskip("ray")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()  # type: ignore[no-untyped-call]
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def raylet_of(node: Any) -> int:
+    """Process id."""
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def note_and_wait(item: int, *, folder: str) -> int:
+    """Note that an item has begun; the first ones end when a node has died."""
+    (Path(folder) / f"{item}-{os.getpid()}-{time.monotonic_ns()}").touch()
+    if item == 1:
+        while not (Path(folder) / "node is dead").exists():
+            time.sleep(0.1)
+    return item
+
+
+def test_items_of_a_node_that_dies_are_done_on_another(cluster: Any, tmp_path: Path) -> None:
+    second = cluster.add_node(num_cpus=1)
+    runner = make_runner("ray", 1)
+
+    def kill_the_second() -> None:
+        while len(list(tmp_path.glob("*-*"))) < 2:  # both nodes are at work
+            time.sleep(0.1)
+        os.kill(raylet_of(second), signal.SIGKILL)
+        time.sleep(3)
+        (tmp_path / "node is dead").touch()
+
+    killer = threading.Thread(target=kill_the_second)
+    killer.start()
+    results = list(runner.map(note_and_wait, [1, 1, 2, 3], folder=str(tmp_path)))
+    killer.join()
+    assert results == [1, 1, 2, 3]
+    assert len(list(tmp_path.glob("1-*"))) >= 3  # one of the two was begun again
+
+
+def only_elsewhere(item: int, *, raylet: int) -> int:
+    if raylet in {process.pid for process in psutil.Process().parents()}:
+        raise WrongMachine("it does not see the archive")
+    return item
+
+
+def test_a_node_that_lacks_the_archive_gets_no_more_work(cluster: Any) -> None:
+    second = cluster.add_node(num_cpus=2)
+    runner = make_runner("ray", 1)
+    items = list(range(6))
+    assert list(runner.map(only_elsewhere, items, raylet=raylet_of(second))) == items
+    cluster.remove_node(second)
+    (failure,) = runner.map(everywhere, [1])
+    assert isinstance(failure, Failure)
+    assert (failure.reason, failure.detail) == ("misplaced", "it does not see the archive")
+
+
+def everywhere(item: int) -> int:
+    raise WrongMachine("it does not see the archive")
