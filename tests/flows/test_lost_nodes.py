@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    ray.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     monkeypatch.setenv("RAY_ADDRESS", made.address)
@@ -31,7 +31,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield made
     finally:
         ray.shutdown()
-        made.shutdown()
+        made.shutdown()  # type: ignore[no-untyped-call]
 
 
 def raylet_of(node: Any) -> int:
