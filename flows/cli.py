@@ -157,8 +157,14 @@ def _prefect_in(lake: Path) -> None:
 
 def _ingest(command: commands.Ingest) -> int:
     from flows.ingest import run_ingest
+    from flows.reject_reasons import NothingIngestedError
 
-    return _in_job(command.lake, command.execution, lambda job: run_ingest(job, command.videos, config=command.config), create=True)
+    def ingest(job: Job) -> None:
+        why_nothing = run_ingest(job, command.videos, config=command.config).why_nothing
+        if why_nothing is not None:
+            raise NothingIngestedError(why_nothing)
+
+    return _in_job(command.lake, command.execution, ingest, create=True)
 
 
 def _requalify(command: commands.Requalify) -> int:

@@ -22,7 +22,7 @@ from flows.inventory import take_inventory
 from flows.job import Job
 from flows.manifests import record_manifest
 from flows.progress import say, track
-from flows.reject_reasons import refuse_all_rejected, rejects_in_words
+from flows.reject_reasons import recorded_rejects_in_words, rejects_in_words
 from warehouse.files import remember_gone
 from warehouse.left import remember_left
 from warehouse.records import IngestedVideo, Reject, VideoRef
@@ -47,6 +47,8 @@ class IngestSummary:
     num_ingested: int
     num_rejected: int
     num_frames_kept: int
+    why_nothing: str | None = None
+    """the reasons, if every file was rejected, now or before"""
 
 
 def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> IngestSummary:
@@ -55,7 +57,6 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     Raises:
         FileNotFoundError: nothing was found at an input.
         TextCheckFailed: text is to be looked for, and the detector does not work here.
-        NothingIngestedError: all files were rejected, now or before; what was decided is recorded.
     """
     if config.text != "off":
         load_text_detector()  # without it every frame would end in quarantine
@@ -99,6 +100,9 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
         record_manifest(job, manifest, infos, ids)
     remember_left(job.lake, [*left, *ids], left)
     _clear_away(job.lake.root)
+    why_nothing = None
+    if not left and not any(item.video for item in decided) and not any(video.video_id in before.first_of for video in inventory.videos):
+        why_nothing = recorded_rejects_in_words(job.lake, [video.uri for video in inventory.videos], ingest_key(config))
     num_rejected = len(duplicates) + sum(item.reject is not None for item in decided)
     summary = IngestSummary(
         num_files=inventory.num_files,
@@ -109,11 +113,10 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
         num_ingested=sum(item.video is not None for item in decided),
         num_rejected=num_rejected,
         num_frames_kept=sum(item.pack.num_frames for item in decided if item.pack is not None),
+        why_nothing=why_nothing,
     )
     _say_summary(summary)
     say_what_is_left(left)
-    if not summary.num_ingested and not left and not any(video.video_id in before.first_of for video in inventory.videos):
-        refuse_all_rejected(job.lake, [video.uri for video in inventory.videos], ingest_key(config))
     rejects = [*duplicates, *(item.reject for item in decided if item.reject is not None)]
     if rejects:
         say("rejected: " + rejects_in_words((reject.uri, reject.reason, reject.detail) for reject in rejects))

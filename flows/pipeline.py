@@ -82,12 +82,11 @@ def ingest_task(videos: list[str], lake: str, config: IngestConfig, devices: Dev
         NothingIngestedError: all files were rejected, and the lake holds no frame from before to go on with.
     """
     with _job(lake, runner, workers) as job:
-        try:
-            run_ingest(job, videos, config=config)
-        except NothingIngestedError as error:
+        why_nothing = run_ingest(job, videos, config=config).why_nothing
+        if why_nothing is not None:
             if not has_kept_frames(job.lake):
-                raise
-            say(f"{error}; going on with the frames from before")
+                raise NothingIngestedError(why_nothing)
+            say("going on with the frames from before")
         if by_device := requalify_config(devices, config):
             run_requalify(job, config=by_device)
         rows = funnel_rows(job.lake)

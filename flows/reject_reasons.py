@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from warehouse.lake import Lake
 
-__all__ = ["NothingIngestedError", "refuse_all_rejected", "rejects_in_words"]
+__all__ = ["NothingIngestedError", "recorded_rejects_in_words", "rejects_in_words"]
 
 
 class NothingIngestedError(ValueError):
-    """An ingest whose files were all rejected; the message gives the reasons."""
+    """All files were rejected; the message gives the reasons."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"no file gave a video; rejected: {why}")
 
 
 def rejects_in_words(rejects: Iterable[tuple[str, str, str]]) -> str:
@@ -23,15 +26,9 @@ def rejects_in_words(rejects: Iterable[tuple[str, str, str]]) -> str:
     return "; ".join(f"{len(examples)} {reason} ({'such as ' if len(examples) > 1 else ''}{examples[0]})" for reason, examples in counted)
 
 
-def refuse_all_rejected(lake: Lake, uris: Sequence[str], ingest_key: str) -> None:
-    """Raise where some of the files were rejected, now or before; called where none of them is a video in the lake.
-
-    Raises:
-        NothingIngestedError: with the reasons.
-    """
+def recorded_rejects_in_words(lake: Lake, uris: Sequence[str], ingest_key: str) -> str | None:
+    """Why these files were rejected, now or before; None if none of them was."""
     rows = lake.rows(
         "SELECT uri, reason, detail FROM rejects WHERE ingest_key = $1 AND uri IN (SELECT unnest($2))", [ingest_key, list(uris)]
     )
-    if rows:
-        why = rejects_in_words((row["uri"], row["reason"], row["detail"]) for row in rows)
-        raise NothingIngestedError(f"no file gave a video; rejected: {why}")
+    return rejects_in_words((row["uri"], row["reason"], row["detail"]) for row in rows) if rows else None
