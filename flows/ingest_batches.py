@@ -106,7 +106,10 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     keys = {video.video_id: video.ingest_key for video in videos}
     headers = [(item.video, item.info) for item in batch if item.video is not None and item.info is not None]
     run.rows("videos", videos)
-    run.rows("manifest_videos", [{"video_id": video.video_id, "uri": video.uri, **asdict(info)} for video, info in headers])
+    run.rows(
+        "manifest_videos",
+        [{"video_id": video.video_id, "uri": video.uri, "manifest_sha256": None, **asdict(info)} for video, info in headers],
+    )
     run.rows("packs", [{**asdict(pack), "ingest_key": keys[pack.video_id]} for pack in packs])
     run.rows("rejects", [item.reject for item in batch if item.reject is not None])
     run.parts("frames", [job.lake.root / item.frames_part for item in batch if item.frames_part is not None])

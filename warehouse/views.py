@@ -54,7 +54,7 @@ VIEWS: dict[str, str] = {
         SELECT s.patient_id, s.study_id, s.video_id, s.uri, s.site, s.date, NOT s.is_header AS is_from_manifest,
                v.video_id IS NOT NULL AS is_ingested, v.uri AS ingested_as,
                (SELECT any_value(r.reason) FROM rejects r WHERE r.video_id = s.video_id AND r.uri = s.uri) AS reject_reason
-        FROM statements s LEFT JOIN current_videos v ON v.video_id = s.video_id
+        FROM statements s LEFT JOIN latest_videos v ON v.video_id = s.video_id
         WHERE s.patient_id IS NOT NULL OR s.study_id IS NOT NULL""",
     "latest_requalification": """
         SELECT q.frame_id, q.keep, q.drop_reason, q.device, q.run_id
