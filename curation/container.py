@@ -1,4 +1,4 @@
-"""A video file opened with PyAV: what its header and packets say, before anything is decoded."""
+"""A video file opened with PyAV: which of its tracks is read, and what its header says."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from fractions import Fraction
 from typing import IO
 
 import av
-import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from curation.entry_points import is_entry_point
 from curation.source_file import source_file
+from curation.upright import pixel_aspect
 from curation.withheld import irregular
 
-__all__ = ["PacketIndex", "UnreadableVideo", "VideoProbe", "index_packets", "is_unindexed", "opened", "probe"]
+__all__ = ["UnreadableVideo", "VideoProbe", "frame_rate", "frame_ticks", "is_unindexed", "opened", "probe", "track_note", "tracks"]
 
-_STILL_FORMATS = ("image2", "_pipe", "tty", "gif", "apng")
+_STILL_FORMATS = ("image2", "_pipe", "tty")
+_ANIMATIONS = ("gif", "apng")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
+"""of pictures and picture sequences in the container of MP4 (ISO/IEC 23008-12), of which FFmpeg shows a tile or one picture"""
 _UNINDEXED_FORMATS = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc", "dv", "asf")
+_STILL_TRACKS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 class UnreadableVideo(ValueError):
@@ -45,32 +48,16 @@ class VideoProbe:
     container: str
     codec: str
     width: int
+    """of the coded picture; it is shown with square pixels and upright, see `curation.upright`"""
     height: int
+    sample_aspect_ratio: float
+    """width of a pixel by its height; 1 if it is square or unknown"""
     fps: float
     """average; 0 where unknown"""
     duration_s: float
     """0 where unknown"""
     num_frames_declared: int
     """0 where the container does not say"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketIndex:
-    """Presentation times of the video stream's packets, in ticks of the stream's time base."""
-
-    time_base: Fraction
-    pts: np.ndarray
-    """[num_packets] int64 in decoding order"""
-    is_key: np.ndarray
-    """[num_packets] bool in decoding order"""
-    is_entry: npt.NDArray[np.bool_]
-    """[num_packets] bool in decoding order: keyframes that are confirmed by their own bytes, see `curation.entry_points`"""
-    has_damage: bool
-    """some packet has no timestamp or is flagged corrupt"""
-    has_hidden: bool
-    """some packet is not to be shown, by an edit list"""
-    error: str | None
-    """why reading stopped before the end of the file"""
 
 
 def probe(path: str) -> VideoProbe:
@@ -81,7 +68,7 @@ def probe(path: str) -> VideoProbe:
     """
     with opened(path) as (container, stream):
         context = stream.codec_context
-        rate = stream.average_rate or stream.guessed_rate
+        rate = frame_rate(stream)
         if stream.duration is not None and stream.time_base is not None:
             duration_s = float(stream.duration * stream.time_base)
         else:
@@ -91,54 +78,16 @@ def probe(path: str) -> VideoProbe:
             codec=stream.codec.canonical_name,
             width=context.width,
             height=context.height,
+            sample_aspect_ratio=float(pixel_aspect(stream)),
             fps=float(rate) if rate else 0.0,
             duration_s=max(0.0, duration_s),
             num_frames_declared=max(0, stream.frames),
         )
 
 
-def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
-    """Timestamps and keyframe flags of every packet, read without decoding (microseconds a packet).
-
-    Raises:
-        UnreadableVideo: the file cannot be opened, or holds more than `max_packets`.
-    """
-    pts: list[int] = []
-    is_key: list[bool] = []
-    is_entry: list[bool] = []
-    has_damage = has_hidden = False
-    error = None
-    with opened(path) as (container, stream):
-        codec, extradata = stream.codec.canonical_name, stream.codec_context.extradata
-        try:
-            for number, packet in enumerate(container.demux(stream)):
-                if packet.size == 0:
-                    continue
-                if max_packets is not None and number >= max_packets:
-                    raise UnreadableVideo("too_long", f"it has more frames than max_frames={max_packets}; raise the limit to take them")
-                has_damage |= packet.pts is None or packet.is_corrupt
-                has_hidden |= packet.is_discard
-                if packet.pts is not None and not packet.is_discard:
-                    pts.append(packet.pts)
-                    is_key.append(packet.is_keyframe)
-                    is_entry.append(packet.is_keyframe and is_entry_point(codec, bytes(packet), extradata))
-        except FFmpegError as failure:
-            error = failure.strerror or str(failure)  # the whole message holds the path, which may be a temporary one
-        time_base = stream.time_base or Fraction(1, 1_000_000)
-    return PacketIndex(
-        time_base=time_base,
-        pts=np.array(pts, np.int64),
-        is_key=np.array(is_key, bool),
-        is_entry=np.array(is_entry, bool),
-        has_damage=has_damage,
-        has_hidden=has_hidden,
-        error=error,
-    )
-
-
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open with PyAV, single-threaded, and choose the first stream of moving pictures.
+    """Open with PyAV, single-threaded, and choose a track: of those marked as default, or else of all, the largest picture.
 
     Raises:
         UnreadableVideo: it is not a file, or none that holds moving pictures.
@@ -166,12 +115,15 @@ def _opened(source: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise UnreadableVideo("undecodable", detail) from failure
         raise UnreadableVideo("not_a_video", f"no video container is recognised ({detail})") from failure
     with container:
-        if any(name.endswith(_STILL_FORMATS) for name in container.format.name.split(",")):
+        names = container.format.name.split(",")
+        if any(name in _ANIMATIONS for name in names) or head[4:12] in [b"ftyp" + brand for brand in _HEIF_BRANDS]:
+            kind = "HEIF or AVIF" if head[4:8] == b"ftyp" else names[0].upper()
+            raise UnreadableVideo("not_a_video", f"an animation or still of the kind {kind}; convert it to a video or PNG")
+        if any(name.endswith(_STILL_FORMATS) for name in names):
             raise UnreadableVideo("not_a_video", f"a still picture or text ({container.format.name}), not a video")
-        streams = [stream for stream in container.streams.video if not _is_cover_picture(stream)]
-        if not streams:
+        stream = max(tracks(container), key=_preference, default=None)
+        if stream is None:
             raise UnreadableVideo("no_video_stream", f"the {container.format.name} file has no stream of moving pictures")
-        stream = streams[0]
         if stream.codec_context is None or not stream.codec_context.width:
             raise UnreadableVideo("undecodable", "the video stream has no known codec or no picture size")
         stream.codec_context.thread_count = 1
@@ -181,8 +133,38 @@ def _opened(source: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise UnreadableVideo("undecodable", f"decoding failed: {failure.strerror}") from failure
 
 
-def _is_cover_picture(stream: VideoStream) -> bool:
-    return bool(stream.disposition & type(stream.disposition).attached_pic)
+def tracks(container: InputContainer) -> list[VideoStream]:
+    """The streams of moving pictures: cover pictures and thumbnails are none."""
+    return [stream for stream in container.streams.video if not stream.disposition & _STILL_TRACKS]
+
+
+def track_note(container: InputContainer, chosen: VideoStream) -> str | None:
+    """Which track is read, if there are several."""
+    found = tracks(container)
+    if len(found) < 2:
+        return None
+    context = chosen.codec_context
+    number = [stream.index for stream in found].index(chosen.index) + 1
+    why = "the default" if chosen.disposition & Disposition.default else "the largest"
+    return f"of {len(found)} video tracks only number {number} ({context.width}x{context.height}, {why}) was read"
+
+
+def _preference(stream: VideoStream) -> tuple[bool, bool, int, int]:
+    context = stream.codec_context
+    area = context.width * context.height if context is not None else 0
+    return area > 0, bool(stream.disposition & Disposition.default), area, -stream.index
+
+
+def frame_rate(stream: VideoStream) -> Fraction | None:
+    """Frames per second; not the ticks of the clock, which raw DV gives as its average."""
+    average, guessed = stream.average_rate, stream.guessed_rate
+    is_clock = bool(average and stream.time_base and average * stream.time_base >= 1)
+    return (guessed or average) if is_clock else (average or guessed)
+
+
+def frame_ticks(stream: VideoStream) -> int:
+    """Ticks of the stream's time base from one frame to the next."""
+    return max(1, round(1 / ((frame_rate(stream) or Fraction(25)) * (stream.time_base or Fraction(1, 1_000_000)))))
 
 
 def is_unindexed(container: InputContainer) -> bool:

@@ -7,7 +7,6 @@ What is noticed while it runs, such as an entry in its FFmpeg's error log, raise
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import functools
 import os
@@ -19,12 +18,10 @@ from typing import Any
 
 import av.logging
 import numpy as np
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
-from curation.container import PacketIndex, is_unindexed, opened
+from curation.container import is_unindexed, opened, tracks
+from curation.overview import first_frames
+from curation.packet_index import PacketIndex
 from curation.sampling import (
     MAX_MESSAGES,
     DecoderDisagreement,
@@ -35,6 +32,7 @@ from curation.sampling import (
     log_line,
     microseconds,
 )
+from curation.upright import is_as_coded, pixel_aspect
 
 __all__ = ["sample_with_decord"]
 
@@ -90,6 +88,10 @@ def _objection_to_decord(path: str, index: PacketIndex, num_wanted: int) -> str 
     """Why decord may not be used, from the packets alone; None where it may."""
     if index.has_damage or index.has_hidden or index.error or not len(index.pts):
         return "packets are damaged, hidden or without a timestamp"
+    if index.problems or index.num_restarts or index.is_decoding_order:
+        return "part of the file is not read, or its timestamps are not those of presentation"
+    if index.has_changes:
+        return "the pictures may change their size, and decord would squeeze them into the first"
     if os.path.getsize(path) + _DECORD_PACKET_BYTES * len(index.pts) > _DECORD_MAX_BYTES:
         return f"the file exceeds {_DECORD_MAX_BYTES} bytes, and decord would hold all of it in memory"
     keys = np.flatnonzero(index.is_key)
@@ -109,17 +111,14 @@ def _objection_to_decord(path: str, index: PacketIndex, num_wanted: int) -> str 
             return f"decord is not reliable with {stream.codec.canonical_name} in {container.format.name}"
         if expected_frames(container, stream, index) > len(index.pts):
             return "the container declares more frames than it holds"
-        frame = next(_frames_before_error(container, stream), None)
+        if len(tracks(container)) > 1:
+            return "there are several video tracks, and decord chooses by itself"
+        frame = next(first_frames(container, stream), None)
         if frame is None:
             return "the first frame cannot be decoded"
-        if frame.rotation or frame.interlaced_frame:
-            return "the picture is rotated or interlaced"
+        if not is_as_coded(frame) or frame.interlaced_frame or pixel_aspect(stream) != 1:
+            return "the picture is rotated, mirrored or interlaced, or its pixels are not square"
     return None if _load_decord() else "decord is not installed, or its FFmpeg's error log cannot be read"
-
-
-def _frames_before_error(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    with contextlib.suppress(FFmpegError):
-        yield from container.decode(stream)
 
 
 _LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)

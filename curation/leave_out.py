@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from curation.container import PacketIndex
+from curation.packet_index import PacketIndex
 from curation.sampling import due_frames
 
 __all__ = ["NON_REFERENCE_CODECS", "may_leave_out", "share_left_out", "times_of_samples", "times_past_samples"]
@@ -21,7 +21,8 @@ _CODECS = (*NON_REFERENCE_CODECS, "mpeg4", "mjpeg", "vp9")
 def may_leave_out(codec: str, fps: Fraction, index: PacketIndex) -> bool:
     """Whether the index names every sample beforehand, and the codec is one of those in question."""
     keys = np.flatnonzero(index.is_key)
-    is_sound = not (index.has_damage or index.has_hidden or index.error) and len(np.unique(index.pts)) == len(index.pts) > 0
+    is_sound = not (index.has_damage or index.has_hidden or index.error or index.is_decoding_order)
+    is_sound = is_sound and len(np.unique(index.pts)) == len(index.pts) > 0
     if not fps or not is_sound or codec not in _CODECS:
         return False
     return bool(len(keys) and keys[0] == 0 and index.pts[0] == index.pts.min())

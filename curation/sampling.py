@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from curation.config import IngestConfig
-from curation.container import PacketIndex
+from curation.packet_index import PacketIndex
 
 __all__ = [
     "DecodeReport",
@@ -89,6 +89,8 @@ class DecodeReport:
     again, thoroughly"""
     problems: list[str] = field(default_factory=list)
     """what was wrong, in sentences; empty for a sound video"""
+    notes: list[str] = field(default_factory=list)
+    """what a user should know although nothing was lost, in sentences"""
 
 
 def choose_sampling(config: IngestConfig, index: PacketIndex) -> Sampling:

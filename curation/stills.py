@@ -73,6 +73,7 @@ def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) 
         codec=",".join(sorted(formats)),
         width=commonest[0],
         height=commonest[1],
+        sample_aspect_ratio=1.0,
         fps=0.0,
         duration_s=0.0,
         num_frames_declared=len(images),

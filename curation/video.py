@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from curation.container import PacketIndex, UnreadableVideo, VideoProbe, index_packets, probe
+from curation.container import UnreadableVideo, VideoProbe, probe
 from curation.decord_reader import sample_with_decord
 from curation.leave_out import share_left_out
-from curation.pyav_reader import overview_frames, sample_with_pyav
+from curation.overview import overview_frames
+from curation.packet_index import PacketIndex, index_packets
+from curation.pyav_reader import sample_with_pyav
 from curation.sampling import Decoder, DecoderDisagreement, DecodeReport, SampledFrame, Sampling, sample_slot
 
 __all__ = [

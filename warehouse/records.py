@@ -103,6 +103,8 @@ class VideoRow:
     codec: str
     width: int
     height: int
+    sample_aspect_ratio: float
+    """width of a pixel by its height; frames are stored with square pixels"""
     fps: float
     duration_s: float
     num_frames_declared: int

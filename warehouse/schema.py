@@ -25,6 +25,7 @@ TABLES: dict[str, pa.Schema] = {
             "codec": _s,
             "width": _i32,
             "height": _i32,
+            "sample_aspect_ratio": _f64,  # width of a pixel by its height; frames are stored with square pixels
             "fps": _f64,
             "duration_s": _f64,
             "num_frames_declared": _i64,

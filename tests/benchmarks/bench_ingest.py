@@ -37,7 +37,8 @@ import cv2
 import numpy as np
 
 from curation.config import IngestConfig
-from curation.container import index_packets, probe
+from curation.container import probe
+from curation.packet_index import index_packets
 from curation.decide import SPARE_REASONS, decide
 from curation.discover import hash_video
 from curation.ingest import ingest_video

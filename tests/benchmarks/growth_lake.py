@@ -114,6 +114,7 @@ def _video(video_id: str, pack: FramePack) -> VideoRow:
         codec="h264",
         width=16,
         height=16,
+        sample_aspect_ratio=1.0,
         fps=25.0,
         duration_s=float(pack.num_frames),
         num_frames_declared=25 * pack.num_frames,

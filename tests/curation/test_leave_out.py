@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from curation.config import IngestConfig
-from curation.container import PacketIndex, index_packets
+from curation.packet_index import PacketIndex, index_packets
 from curation.discover import hash_video
 from curation.entry_points import is_entry_point
 from curation.ingest import ingest_video
@@ -24,7 +24,19 @@ def index_of(pts: list[int], keys: list[int], entries: list[int] | None = None) 
     is_key, is_entry = np.zeros(len(pts), bool), np.zeros(len(pts), bool)
     is_key[keys], is_entry[keys if entries is None else entries] = True, True
     return PacketIndex(
-        time_base=Fraction(1, 10), pts=np.array(pts), is_key=is_key, is_entry=is_entry, has_damage=False, has_hidden=False, error=None
+        time_base=Fraction(1, 10),
+        pts=np.array(pts),
+        is_key=is_key,
+        is_entry=is_entry,
+        number=np.arange(len(pts)),
+        has_damage=False,
+        has_hidden=False,
+        has_changes=False,
+        is_decoding_order=False,
+        num_restarts=0,
+        error=None,
+        problems=(),
+        notes=(),
     )
 
 

@@ -1,0 +1,76 @@
+"""Whether a file ends in the middle, or goes on after its end: read from its outer structure, which demuxers pass over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO
+
+__all__ = ["file_problems"]
+
+_MAX_BOXES = 1_000_000
+_SYNC = 0x47
+_TS_PACKETS = (188, 192, 204)
+"""bytes of a transport packet: alone, with a time code before it (M2TS), with parity bytes after it"""
+_NUM_SYNCS = 8
+
+
+def file_problems(path: str, container: str) -> list[str]:
+    """Evidence in MP4 (boxes) and MPEG-TS (packets) that the file was cut short, or that more than one film was joined in it.
+
+    Args:
+        path: the file.
+        container: FFmpeg's name of its format.
+    """
+    with open(path, "rb") as file:
+        num_bytes = file.seek(0, 2)
+        if "mp4" in container.split(","):
+            return _box_problems(file, num_bytes)
+        if container == "mpegts":
+            return _transport_problems(file, num_bytes)
+    return []
+
+
+def _box_problems(file: IO[bytes], num_bytes: int) -> list[str]:
+    """A box that is longer than the file, and a second movie after the first (ISO/IEC 14496-12)."""
+    problems = []
+    num_movies = 0
+    for kind, start, end in _boxes(file, num_bytes):
+        num_movies += kind == b"moov"
+        if num_movies == 2:
+            problems.append(f"a second film follows in the file, at the latest from byte {start}, and was not read")
+            break
+        if end > num_bytes:
+            problems.append(f"the file was cut short: its last part lacks {end - num_bytes} bytes")
+    return problems
+
+
+def _boxes(file: IO[bytes], num_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of every box at the top; whatever is no box ends them."""
+    place = 0
+    for _ in range(_MAX_BOXES):
+        file.seek(place)
+        head = file.read(16)
+        kind = head[4:8]
+        if len(head) < 8 or not kind.isalnum():
+            return
+        size = int.from_bytes(head[:4])
+        size = num_bytes - place if size == 0 else int.from_bytes(head[8:16]) if size == 1 else size
+        if size < 8:
+            return
+        yield kind, place, place + size
+        place += size
+
+
+def _transport_problems(file: IO[bytes], num_bytes: int) -> list[str]:
+    """A last packet that is not whole (ISO/IEC 13818-1), in a file that consists of packets from its first byte on."""
+    for size in _TS_PACKETS:
+        for first in (0, 4):
+            file.seek(0)
+            head = file.read(size * _NUM_SYNCS)
+            syncs = head[first::size]
+            if len(syncs) == _NUM_SYNCS and set(syncs) == {_SYNC}:
+                rest = num_bytes % size
+                file.seek(num_bytes - rest + first)
+                is_packet = file.read(1) in (b"\x47", b"")
+                return [f"the file was cut short: its last packet has {rest} of {size} bytes"] if rest and is_packet else []
+    return []
