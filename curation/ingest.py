@@ -25,7 +25,7 @@ from curation.scan import Sample, Scan, spooled
 from curation.source import scan_source
 from curation.video import UnreadableVideo
 from curation.withheld import LeftForLater, irregular, withheld
-from warehouse.records import FramePack, IngestedVideo, Left, Reject, VideoInfo, VideoRef, VideoRow
+from warehouse.records import DamagedImage, FramePack, IngestedVideo, Left, Reject, VideoInfo, VideoRef, VideoRow
 from warehouse.schema import TABLES
 from warehouse.store import content_id, is_whole_parquet, read_json, write_json, write_parquet
 
@@ -153,6 +153,7 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
         reject=dataclasses.replace(reject, uri=video.uri) if reject else None,
         info=VideoInfo(**saved["info"]) if saved.get("info") else None,
         spare=spare,
+        damaged_images=tuple(DamagedImage(**row) for row in saved.get("damaged_images", ())),
     )
 
 
@@ -200,6 +201,10 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
         previews_part=f"{part}.previews.parquet",
         reject=None,
         spare=spare,
+        damaged_images=tuple(
+            DamagedImage(video_id=video.video_id, ingest_key=key, uri=video.image_uri(position), detail=detail)
+            for position, detail in sorted(scan.damaged_images.items())
+        ),
     )
 
 

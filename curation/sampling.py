@@ -17,6 +17,7 @@ from curation.config import IngestConfig
 from curation.packet_index import PacketIndex
 
 __all__ = [
+    "AUTO_FPS",
     "DecodeReport",
     "Decoder",
     "DecoderDisagreement",

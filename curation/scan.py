@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import IO
 
 import cv2
@@ -17,7 +18,7 @@ from curation.phash import perceptual_hash
 from curation.privacy import color_profile
 from curation.quality import FrameQuality, measure, shrink
 from curation.sampling import Decoder, Sampling, choose_sampling
-from curation.survey import Geometry, Survey, survey_video
+from curation.survey import Geometry, Survey, survey_part, survey_video
 from curation.text_detector import Box
 from curation.video import (
     DecoderDisagreement,
@@ -69,6 +70,8 @@ class Scan:
     report: DecodeReport
     in_time: bool = True
     """neighbours are a moment apart; not so with stills"""
+    damaged_images: Mapping[int, str] = field(default_factory=dict)
+    """of stills: what is wrong with each image that is damaged or cannot be read, by its position"""
 
 
 def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | UnreadableVideo:
@@ -79,17 +82,15 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
     """
     try:
         header = probe(path)
-        if header.width * header.height > config.max_pixels:
-            size = f"{header.width}x{header.height}"
-            return UnreadableVideo("too_large", f"pictures of {size} exceed max_pixels={config.max_pixels}; raise the limit to take them")
+        _refuse_large((header.width, header.height), config)
         index = index_packets(path, max_packets=config.max_frames)
-        survey = survey_video(path, header, config)
+        surveys: dict[tuple[int, int], Survey] = {}
         sampling = choose_sampling(config, index)
         decoder = "pyav" if config.thorough else config.decoder
         if decoder == "auto":
             decoder = choose_decoder(header.codec, os.path.getsize(path), sampling, index)
         try:
-            scan = _scan_with(decoder, path, header, survey, config, spool, index, sampling, thorough=config.thorough)
+            scan = _scan_with(decoder, path, header, surveys, config, spool, index, sampling, thorough=config.thorough)
             if not scan.report.is_incomplete:
                 return scan
             thorough = True
@@ -98,7 +99,7 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
         # where something is wrong every frame is looked at, whichever decoder came upon it
         spool.seek(0)
         spool.truncate()
-        return _scan_with("pyav", path, header, survey, config, spool, index, sampling, thorough=thorough)
+        return _scan_with("pyav", path, header, surveys, config, spool, index, sampling, thorough=thorough)
     except UnreadableVideo as failure:
         return failure
     except (ValueError, RuntimeError, ArithmeticError, LookupError, cv2.error) as failure:
@@ -110,7 +111,7 @@ def _scan_with(
     decoder: Decoder,
     path: str,
     header: VideoProbe,
-    survey: Survey,
+    surveys: dict[tuple[int, int], Survey],
     config: IngestConfig,
     spool: IO[bytes],
     index: PacketIndex,
@@ -118,14 +119,31 @@ def _scan_with(
     *,
     thorough: bool = False,
 ) -> Scan:
+    """Scan with one decoder. Where the pictures change their size, what follows has a content area and a look for text of its own."""
     report = DecodeReport()
     frames = sample_frames(
         path, fps=sampling.fps, keyframes=sampling.keyframes, decoder=decoder, report=report, index=index, thorough=thorough
     )
-    samples = measured(frames, survey, config, spool, report)
+    samples: list[Sample] = []
+    sizes: list[tuple[int, int]] = []
+    for size, part in itertools.groupby(frames, key=lambda frame: (frame.rgb.shape[1], frame.rgb.shape[0])):
+        _refuse_large(size, config)
+        if size not in surveys:
+            surveys[size] = survey_part(path, size, config, index, sampling) if surveys else survey_video(path, size, config)
+        sizes.append(size)
+        samples += measured(part, surveys[size], config, spool, report)
     if not samples:
         raise UnreadableVideo("undecodable", "; ".join(["no frame could be decoded", *report.problems]))
-    return Scan(header, survey.geometry.area, samples, report)
+    if len(sizes) > 1:
+        named = ", ".join(f"{width}x{height}" for width, height in dict.fromkeys(sizes))
+        report.notes.append(f"the pictures change their size {len(sizes) - 1} times ({named}), and each size has its own content area")
+    return Scan(header, samples[0].area, samples, report)
+
+
+def _refuse_large(size: tuple[int, int], config: IngestConfig) -> None:
+    if size[0] * size[1] > config.max_pixels:
+        detail = f"pictures of {size[0]}x{size[1]} exceed max_pixels={config.max_pixels}; raise the limit to take them"
+        raise UnreadableVideo("too_large", detail)
 
 
 def measured(

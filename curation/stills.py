@@ -19,6 +19,7 @@ from curation.container import UnreadableVideo, VideoProbe
 from curation.sampling import MAX_MESSAGES, DecodeReport, SampledFrame
 from curation.scan import Sample, Scan, measured
 from curation.source_file import source_file
+from curation.still_damage import damage_in
 from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 
 __all__ = ["read_still", "scan_stills"]
@@ -28,6 +29,9 @@ _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA
 _DAMAGE = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, MemoryError)
 """what Pillow raises for damaged images; SyntaxError among them, for broken PNG"""
 _PTS_STEP_US = 1_000_000
+_ANIMATED = ("PNG", "WEBP", "GIF", "AVIF")
+"""formats whose further pages are frames of an animation"""
+_ANIMATION = "an animation, which is no still; convert it to a video"
 
 Size = tuple[int, int]
 
@@ -44,7 +48,8 @@ class _Page(NamedTuple):
 def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) -> Scan:
     """Measure and spool every image; every page of one that has several. Samples are a second apart, in the order of the images.
 
-    Orientation is applied; nothing else of the metadata is read. An image that cannot be read is named by its number, never by its name.
+    Orientation is applied; nothing else of the metadata is read. In messages a damaged image has its number and not its name, which may
+    be a patient's; the lake's table damaged_images has its place. What could be read of it is a corrupt frame.
 
     Raises:
         UnreadableVideo: no image can be read.
@@ -64,9 +69,11 @@ def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) 
     if damage:
         report.num_frames_corrupt = len(damage)
         shown = "; ".join(f"image {number + 1}: {reason}" for number, reason in sorted(damage.items())[:MAX_MESSAGES])
-        report.problems.append(f"{len(damage)} of {len(images)} images cannot be read: {shown}")
+        named = "" if len(images) == 1 else " (the table damaged_images names them all)"
+        report.problems.append(f"{len(damage)} of {len(images)} images cannot be read or are damaged{named}: {shown}")
     if not samples:
-        raise UnreadableVideo("undecodable", "; ".join(["no image could be read", *report.problems]))
+        reason = "not_a_video" if set(damage.values()) == {_ANIMATION} else "undecodable"
+        raise UnreadableVideo(reason, "; ".join(["no image could be read", *report.problems]))
     commonest = max(by_size, key=lambda size: len(by_size[size]))
     header = VideoProbe(
         container="stills",
@@ -78,7 +85,8 @@ def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) 
         duration_s=0.0,
         num_frames_declared=len(images),
     )
-    return Scan(header, areas[commonest], sorted(samples, key=lambda sample: sample.frame_index), report, in_time=False)
+    samples.sort(key=lambda sample: sample.frame_index)
+    return Scan(header, areas[commonest], samples, report, in_time=False, damaged_images=damage)
 
 
 def _pages_by_size(images: Sequence[Path], config: IngestConfig, damage: dict[int, str], formats: set[str]) -> dict[Size, list[_Page]]:
@@ -88,6 +96,8 @@ def _pages_by_size(images: Sequence[Path], config: IngestConfig, damage: dict[in
     for number, path in enumerate(images):
         try:
             with source_file(str(path)) as file, Image.open(file) as image:
+                if image.format in _ANIMATED and getattr(image, "is_animated", False):
+                    raise ValueError(_ANIMATION)
                 formats.add(str(image.format).lower())
                 for page in range(getattr(image, "n_frames", 1)):
                     image.seek(page)
@@ -104,11 +114,14 @@ def _frames(images: Sequence[Path], pages: Sequence[_Page], report: DecodeReport
     for page in pages:
         try:
             rgb = _read(images, page)
+            fault = damage_in(images[page.image].read_bytes())
         except _DAMAGE as error:
             damage[page.image] = _reason(error)
             continue
+        if fault:
+            damage[page.image] = fault
         report.num_frames_decoded += 1
-        yield SampledFrame(frame_index=page.position, pts_us=page.position * _PTS_STEP_US, rgb=rgb)
+        yield SampledFrame(frame_index=page.position, pts_us=page.position * _PTS_STEP_US, rgb=rgb, is_corrupt=fault is not None)
 
 
 def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> list[np.ndarray]:

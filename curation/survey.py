@@ -13,11 +13,14 @@ from curation.burned_text import TextWatch, blacked_out, cropped_away
 from curation.config import IngestConfig
 from curation.content_area import ContentArea, content_mask, find_content_area, full_area
 from curation.insets import find_insets
+from curation.packet_index import PacketIndex
 from curation.quality import FILTER_WIDTH, inner_mask, shrink
+from curation.sampling import AUTO_FPS, Sampling
 from curation.text_detector import Box
-from curation.video import VideoProbe, overview_frames
+from curation.upright import shrunk_size
+from curation.video import overview_frames, sample_frames
 
-__all__ = ["NUM_PICTURES", "PICTURE_SIDE", "Geometry", "Survey", "survey_pictures", "survey_video"]
+__all__ = ["NUM_PICTURES", "PICTURE_SIDE", "Geometry", "Survey", "survey_part", "survey_pictures", "survey_video"]
 
 NUM_PICTURES = 8
 """that are looked at before the samples, at most"""
@@ -47,13 +50,25 @@ class Survey:
     """None where text is not looked for"""
 
 
-def survey_video(path: str, header: VideoProbe, config: IngestConfig) -> Survey:
-    """Find the content area, and the text that stands in several of the pictures."""
+def survey_video(path: str, size: tuple[int, int], config: IngestConfig) -> Survey:
+    """Find the content area, and the text that stands in several of the pictures, of a video whose frames are (width, height)."""
     pictures = overview_frames(path, num_frames=NUM_PICTURES, max_side=PICTURE_SIDE)
-    width, height = header.width, header.height
-    if pictures and (pictures[0].shape[1] > pictures[0].shape[0]) != (width > height):
-        width, height = height, width
-    return survey_pictures(pictures, (width, height), config)
+    alike = [picture for picture in pictures if picture.shape[:2] == shrunk_size(size, PICTURE_SIDE)[::-1]]
+    return survey_pictures(alike, size, config)
+
+
+def survey_part(path: str, size: tuple[int, int], config: IngestConfig, index: PacketIndex, sampling: Sampling) -> Survey:
+    """The same for the part of a video whose frames have another size than the first, which is decoded once more for it."""
+    pictures: list[np.ndarray] = []
+    stride = number = 1
+    for frame in sample_frames(path, fps=sampling.fps or AUTO_FPS, keyframes=sampling.keyframes, decoder="pyav", index=index):
+        if frame.rgb.shape[1::-1] == size and not frame.is_corrupt:
+            if number % stride == 0:
+                pictures.append(shrink(frame.rgb, *shrunk_size(size, PICTURE_SIDE)))
+            number += 1
+            if len(pictures) == 2 * NUM_PICTURES:  # spread over the part, whose length nobody knows before
+                pictures, stride = pictures[::2], 2 * stride
+    return survey_pictures(pictures[:: -(-max(1, len(pictures)) // NUM_PICTURES)], size, config)
 
 
 def survey_pictures(pictures: Sequence[np.ndarray], size: tuple[int, int], config: IngestConfig, *, in_time: bool = True) -> Survey:

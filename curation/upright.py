@@ -9,7 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-__all__ = ["aspect_note", "is_as_coded", "pixel_aspect", "shown", "shrunk", "upright"]
+__all__ = ["aspect_note", "is_as_coded", "pixel_aspect", "shown", "shrunk", "shrunk_size", "upright"]
 
 _NEARLY_SQUARE = Fraction(1, 100)
 _WIDEST = 4
@@ -52,10 +52,14 @@ def shown(frame: VideoFrame, aspect: Fraction) -> np.ndarray:
 
 def shrunk(frame: VideoFrame, aspect: Fraction, max_side: int) -> np.ndarray:
     """The same, scaled down to at most `max_side`."""
-    width, height = _squared(frame, aspect)
-    scale = min(1.0, max_side / max(width, height))
-    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    width, height = shrunk_size(_squared(frame, aspect), max_side)
     return upright(frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray(), _display_matrix(frame))
+
+
+def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Width and height scaled down to at most `max_side`."""
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _squared(frame: VideoFrame, aspect: Fraction) -> tuple[int, int]:

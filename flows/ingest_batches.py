@@ -112,6 +112,7 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     )
     run.rows("packs", [{**asdict(pack), "ingest_key": keys[pack.video_id]} for pack in packs])
     run.rows("rejects", [item.reject for item in batch if item.reject is not None])
+    run.rows("damaged_images", [image for item in batch for image in item.damaged_images])
     run.parts("frames", [job.lake.root / item.frames_part for item in batch if item.frames_part is not None])
     run.parts("previews", [job.lake.root / item.previews_part for item in batch if item.previews_part is not None])
     run.output(*map(artifact_of, packs))

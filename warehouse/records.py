@@ -13,6 +13,7 @@ __all__ = [
     "Artifact",
     "Checkpoint",
     "ClusterTree",
+    "DamagedImage",
     "Dataset",
     "EmbeddingPart",
     "FramePack",
@@ -60,7 +61,15 @@ class VideoRef:
     @property
     def uri(self) -> str:
         """Where it is, as the lake spells it."""
-        return Path(self.path).as_uri() if self.path.startswith("/") else self.path
+        return _uri(self.path)
+
+    def image_uri(self, position: int) -> str:
+        """Where one of the images is, counted from 0."""
+        return _uri(self.images[position])
+
+
+def _uri(path: str) -> str:
+    return Path(path).as_uri() if path.startswith("/") else path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +159,16 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedImage:
+    """One row of the `damaged_images` table: an image of a folder of stills that is damaged or cannot be read."""
+
+    video_id: str
+    ingest_key: str
+    uri: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestedVideo:
     """What ingest made of one file: a video with its pack and frame rows, or a reject, or neither where it is left for the next run."""
 
@@ -166,6 +185,8 @@ class IngestedVideo:
     """why it is left for the next run"""
     spare: FramePack | None = None
     """the frames dropped for quality or redundancy, for other thresholds to bring back"""
+    damaged_images: tuple[DamagedImage, ...] = ()
+    """of stills: each image that is damaged or cannot be read"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

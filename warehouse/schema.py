@@ -135,6 +135,8 @@ TABLES: dict[str, pa.Schema] = {
         }
     ),
     "rejects": pa.schema({"uri": _s, "video_id": _s, "ingest_key": _s, "run_id": _s, "num_bytes": _i64, "reason": _s, "detail": _s}),
+    # images of folders of stills that are damaged (their frames are dropped as corrupt) or cannot be read (they have no frame)
+    "damaged_images": pa.schema({"video_id": _s, "ingest_key": _s, "run_id": _s, "uri": _s, "detail": _s}),
     # one row a Parquet part of vectors (embedding_schema); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
     "embeddings": pa.schema({"part_id": _s, "pack_id": _s, "encoder_id": _s, "path": _s, "num_frames": _i64, "dim": _i32}),
     # each candidate's scores against those that rank before it, by which any threshold can be decided (curation/similarity.py)

@@ -38,11 +38,11 @@ import numpy as np
 
 from curation.config import IngestConfig
 from curation.container import probe
-from curation.packet_index import index_packets
 from curation.decide import SPARE_REASONS, decide
 from curation.discover import hash_video
 from curation.ingest import ingest_video
 from curation.pack import write_pack
+from curation.packet_index import index_packets
 from curation.sampling import DecodeReport, SampledFrame, keyframe_spacing_s
 from curation.scan import measured, spooled
 from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures

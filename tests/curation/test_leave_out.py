@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from curation.config import IngestConfig
-from curation.packet_index import PacketIndex, index_packets
 from curation.discover import hash_video
 from curation.entry_points import is_entry_point
 from curation.ingest import ingest_video
 from curation.leave_out import may_leave_out, share_left_out, times_of_samples, times_past_samples
+from curation.packet_index import PacketIndex, index_packets
 from curation.video import DecodeReport, sample_frames
 from tests.clips import FORMATS, Format, moving_picture, write_clip
 

@@ -13,6 +13,7 @@ from curation.discover import find_videos
 from curation.identify import identify
 from curation.ingest import ingest_video
 from curation.pack import iter_pack
+from curation.still_damage import damage_in
 from tests.curation.test_ingest import octagon, room, tissue
 from warehouse.records import IngestedVideo, Left, VideoRef
 
@@ -113,7 +114,9 @@ def test_a_damaged_image_is_named_by_its_number_and_costs_no_other(tmp_path: Pat
     result = ingest(folder, tmp_path / "lake")
     assert result.video is not None
     assert result.video.status == "partial"
-    assert str(result.video.warning).startswith("2 of 6 images cannot be read: image 3: ")
+    assert str(result.video.warning).startswith(
+        "2 of 6 images cannot be read or are damaged (the table damaged_images names them all): image 3: "
+    )
     assert "image 5: no image" in str(result.video.warning)
     assert "DOE" not in str(result.video.warning)
     assert [row["frame_index"] for row in rows(tmp_path / "lake", result)] == [0, 1, 3, 5]
@@ -126,7 +129,7 @@ def test_a_folder_without_a_readable_image_is_a_reject(tmp_path: Path) -> None:
     reject = ingest(tmp_path / "case", tmp_path / "lake").reject
     assert reject is not None
     assert (reject.reason, reject.uri) == ("undecodable", (tmp_path / "case").as_uri())
-    assert "2 of 2 images cannot be read" in reject.detail
+    assert "2 of 2 images cannot be read or are damaged" in reject.detail
 
 
 def test_an_image_beyond_the_limit_is_not_decoded(tmp_path: Path) -> None:
@@ -201,3 +204,70 @@ def test_text_is_looked_for_in_every_image_and_blacked_out_where_it_is(tmp_path:
     x, y, width, height = with_text[1][0]
     dark = [np.asarray(picture)[y + 2 : y + height - 2, x + 2 : x + width - 2].max() < 40 for picture in kept(tmp_path / "lake", result)]
     assert dark == [False, True, False]
+
+
+def with_flipped_bits(content: bytes, seed: int, num_bits: int = 20) -> bytes:
+    rng = np.random.default_rng(seed)
+    damaged = bytearray(content)
+    for place, bit in zip(rng.integers(700, len(content), num_bits), rng.integers(0, 8, num_bits), strict=True):
+        damaged[place] ^= 1 << bit
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 75, "progressive": True}, {"quality": 95, "subsampling": 0}])
+def test_most_torn_jpegs_are_told_and_no_sound_one(options: dict[str, int], tmp_path: Path) -> None:
+    num_found = 0
+    for seed in range(20):
+        file = io.BytesIO()
+        still(seed).save(file, "JPEG", **options)
+        assert damage_in(file.getvalue()) is None
+        damaged = with_flipped_bits(file.getvalue(), seed)
+        try:
+            Image.open(io.BytesIO(damaged)).load()
+            num_found += damage_in(damaged) is not None
+        except OSError:
+            num_found += 1
+    assert num_found >= 14
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_printed_jpegs_are_sound(mode: str) -> None:
+    file = io.BytesIO()
+    still(1).convert(mode).save(file, "JPEG")
+    assert damage_in(file.getvalue()) is None
+    assert damage_in(file.getvalue()[:-200]) is not None
+
+
+def test_a_wrong_check_sum_and_a_missing_end_of_a_png_are_told() -> None:
+    file = io.BytesIO()
+    still(1).save(file, "PNG")
+    content = file.getvalue()
+    assert damage_in(content) is None
+    assert "check sum" in str(damage_in(content[:200] + bytes([content[200] ^ 1]) + content[201:]))
+    assert damage_in(content[:-12]) == "the end of the file is missing"
+
+
+def test_every_damaged_image_is_named_by_its_place_and_is_no_kept_frame(tmp_path: Path) -> None:
+    folder = tmp_path / "case"
+    folder.mkdir()
+    for number in range(14):
+        still(number).save(folder / f"DOE {number:02d}.jpg", quality=90)
+    for number in range(2, 14):
+        path = folder / f"DOE {number:02d}.jpg"
+        path.write_bytes(path.read_bytes()[:-900] + b"\xff\xd9")  # the last rows are missing
+    result = ingest(folder, tmp_path / "lake")
+    assert result.video is not None
+    assert [image.uri for image in result.damaged_images] == [(folder / f"DOE {number:02d}.jpg").as_uri() for number in range(2, 14)]
+    assert all(image.detail for image in result.damaged_images)
+    assert str(result.video.warning).startswith("12 of 14 images cannot be read or are damaged")
+    assert [row["drop_reason"] for row in rows(tmp_path / "lake", result)] == [None, None, *["corrupt"] * 12]
+    assert ingest(folder, tmp_path / "lake").damaged_images == result.damaged_images
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_an_animation_is_refused_as_one(suffix: str, tmp_path: Path) -> None:
+    still(0).save(tmp_path / f"a.{suffix}", save_all=True, append_images=[still(1), still(2)], duration=100)
+    reject = ingest(tmp_path / f"a.{suffix}", tmp_path / "lake").reject
+    assert reject is not None
+    assert reject.reason == "not_a_video"
+    assert "animation" in reject.detail
