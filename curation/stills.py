@@ -131,6 +131,8 @@ def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> lis
     pictures = []
     for page in pages[:: -(-len(pages) // NUM_PICTURES)]:
         try:
+            if damage_in(images[page.image].read_bytes()):
+                continue  # what is torn says nothing of the content area
             pictures.append(np.array(Image.fromarray(_read(images, page)).resize(small, Image.Resampling.BOX)))
         except _DAMAGE:  # it is reported when it is its turn
             continue

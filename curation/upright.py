@@ -6,6 +6,7 @@ import struct
 from fractions import Fraction
 
 import numpy as np
+from av.buffer import Buffer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -77,7 +78,7 @@ def upright(rgb: np.ndarray, matrix: Matrix) -> np.ndarray:
 def _display_matrix(frame: VideoFrame) -> Matrix:
     """The frame's matrix, rounded to one of eight: quarter turns, mirrored or not. Their sizes and offsets say nothing of the picture."""
     try:
-        data = frame.side_data.get("DISPLAYMATRIX")
+        data: Buffer | None = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # side data of a kind that PyAV does not know
         data = None
     if data is None:
