@@ -20,7 +20,7 @@ from curation.overview import first_frames
 from curation.packet_index import PacketIndex
 from curation.presentation import Presentation
 from curation.sampling import DecodeReport, SampledFrame, expected_frames, microseconds, sample_slot
-from curation.upright import pixel_aspect, shown
+from curation.upright import current_aspect, pixel_aspect, shown
 
 __all__ = ["sample_with_pyav"]
 
@@ -39,14 +39,14 @@ def sample_with_pyav(
     with opened(path) as (container, stream):
         choice = _choice(path, stream, fps, index, keyframes=keyframes, thorough=thorough)
         count = _Count(choice)
-        aspect = pixel_aspect(stream)
+        aspect, size = pixel_aspect(stream), (stream.codec_context.width, stream.codec_context.height)
         placing = _Placing(stream, fps, index, choice)
         for before, current, after in with_neighbours(decoded_frames(container, stream, damage, choice)):
             count.add(current)
             place = placing.place(current)
             if place is not None:
                 near = (None, None) if _takes_few(choice) else (_sound(before), _sound(after))
-                rgb = shown(deinterlaced(current.frame, *near), aspect)
+                rgb = shown(deinterlaced(current.frame, *near), current_aspect(stream, aspect, size, current.frame))
                 yield SampledFrame(frame_index=place[0], pts_us=place[1], rgb=rgb, is_corrupt=current.is_corrupt)
         _conclude(report, count, placing, damage, index, container, stream)
 

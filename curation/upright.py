@@ -10,7 +10,7 @@ from av.buffer import Buffer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-__all__ = ["aspect_note", "is_as_coded", "pixel_aspect", "shown", "shrunk", "shrunk_size", "upright"]
+__all__ = ["aspect_note", "current_aspect", "is_as_coded", "pixel_aspect", "shown", "shrunk", "shrunk_size", "upright"]
 
 _NEARLY_SQUARE = Fraction(1, 100)
 _WIDEST = 4
@@ -23,7 +23,15 @@ Matrix = tuple[int, int, int, int]
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
     """Width of a pixel by its height; 1 if it is square within 1%, unknown or absurd."""
-    ratio = stream.sample_aspect_ratio
+    return _sound_aspect(stream.sample_aspect_ratio)
+
+
+def current_aspect(stream: VideoStream, first: Fraction, size: tuple[int, int], frame: VideoFrame) -> Fraction:
+    """The same for a frame: `first` while frames have the `size` of the header, else what the decoder read last."""
+    return first if (frame.width, frame.height) == size else _sound_aspect(stream.codec_context.sample_aspect_ratio)
+
+
+def _sound_aspect(ratio: Fraction | None) -> Fraction:
     if not ratio or abs(ratio - 1) <= _NEARLY_SQUARE or not Fraction(1, _WIDEST) <= ratio <= _WIDEST:
         return Fraction(1)
     return Fraction(ratio)
@@ -78,10 +86,10 @@ def upright(rgb: np.ndarray, matrix: Matrix) -> np.ndarray:
 def _display_matrix(frame: VideoFrame) -> Matrix:
     """The frame's matrix, rounded to one of eight: quarter turns, mirrored or not. Their sizes and offsets say nothing of the picture."""
     try:
-        data: Buffer | None = frame.side_data.get("DISPLAYMATRIX")
+        data = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # side data of a kind that PyAV does not know
         data = None
-    if data is None:
+    if not isinstance(data, Buffer):
         return _IDENTITY
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
     if abs(a) + abs(d) >= abs(b) + abs(c):
