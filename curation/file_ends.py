@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
+from curation.source_file import source_file
+
 __all__ = ["file_problems"]
 
 _MAX_BOXES = 1_000_000
@@ -21,7 +23,7 @@ def file_problems(path: str, container: str) -> list[str]:
         path: the file.
         container: FFmpeg's name of its format.
     """
-    with open(path, "rb") as file:
+    with source_file(path) as file:
         num_bytes = file.seek(0, 2)
         if "mp4" in container.split(","):
             return _box_problems(file, num_bytes)

@@ -114,7 +114,7 @@ def _frames(images: Sequence[Path], pages: Sequence[_Page], report: DecodeReport
     for page in pages:
         try:
             rgb = _read(images, page)
-            fault = damage_in(images[page.image].read_bytes())
+            fault = _fault(images[page.image])
         except _DAMAGE as error:
             damage[page.image] = _reason(error)
             continue
@@ -131,7 +131,7 @@ def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> lis
     pictures = []
     for page in pages[:: -(-len(pages) // NUM_PICTURES)]:
         try:
-            if damage_in(images[page.image].read_bytes()):
+            if _fault(images[page.image]):
                 continue  # what is torn says nothing of the content area
             pictures.append(np.array(Image.fromarray(_read(images, page)).resize(small, Image.Resampling.BOX)))
         except _DAMAGE:  # it is reported when it is its turn
@@ -162,6 +162,12 @@ def _read(images: Sequence[Path], page: _Page) -> np.ndarray:
             picture = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             picture.getexif().update(image.getexif())
         return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def _fault(path: Path) -> str | None:
+    """What shows that an image is damaged though it can be decoded."""
+    with source_file(str(path)) as file:
+        return damage_in(file.read())
 
 
 def _refuse(image: Image.Image, config: IngestConfig) -> None:

@@ -144,7 +144,7 @@ def test_the_id_depends_on_weights_and_preprocessing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        ("resnet50.a1_in1k", "weights of encoder 'resnet50.a1_in1k' are not on this machine; allow the download with --allow-download"),
+        ("resnet50.a1_in1k", "weights of encoder 'resnet50.a1_in1k' are not on this machine; add --allow-download to `endoforge embed`"),
         ("no_such_model", "neither efficientnet-lite0, a timm model name nor a folder"),
         ("/no/such/folder", "has no config.json and no model.safetensors"),
     ],

@@ -176,7 +176,8 @@ def test_only_the_keyframes_that_are_samples_are_decoded_unless_one_is_damaged(t
     thorough = list(sample_frames(str(path), fps=1, keyframes=True, report=reports[1], thorough=True))
     assert [frame.pts_us for frame in quick] == [frame.pts_us for frame in thorough] == [0, 1_440_000, 2_400_000]
     assert all((one.rgb == other.rgb).all() for one, other in zip(quick, thorough, strict=True))
-    assert reports[0] == reports[1]
+    assert (reports[0].num_frames_decoded, reports[0].num_frames_skipped, reports[1].num_frames_decoded) == (3, 4, 7)
+    assert dataclasses.replace(reports[0], num_frames_decoded=7, num_frames_skipped=0) == reports[1]
     with av.open(str(path)) as container:
         place = next((packet.pos, packet.size) for packet in container.demux(video=0) if packet.is_keyframe and packet.pts)
     assert place[0] is not None
@@ -416,7 +417,8 @@ def test_real_videos_decode_alike_and_only_the_damaged_are_flagged() -> None:
         try:
             given = list(sample_frames(str(path), fps=1, decoder="decord"))
         except DecoderDisagreement:
-            assert path.suffix in (".mpg", ".avi") or "av1" in path.name
+            # of one clip the packets lie in the order of their times, though its codec may reorder: that order is PyAV's to settle
+            assert path.suffix in (".mpg", ".avi") or "av1" in path.name or index_packets(str(path)).is_decoding_order
             continue
         assert [(frame.frame_index, frame.pts_us) for frame in given] == [(frame.frame_index, frame.pts_us) for frame in expected]
         for ours, theirs in zip(given, expected, strict=True):
