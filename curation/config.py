@@ -117,6 +117,12 @@ class IngestConfig(FrameThresholds):
     """of stored frames, 1-100"""
     store_dropped: bool = True
     """keep the pictures of frames dropped for quality or redundancy too, so that `requalify` can bring them back without decoding"""
+    store_private: bool = True
+    """keep what was dropped for privacy, and what a doubtful box over text hides, in a private pack (file mode 0600, never exported) until
+    `privacy-audit --private` has decided; without it such pictures are gone for good, and doubtful boxes stay"""
+    max_text_share: float = 0.02
+    """mean share of a video's frames hidden by boxes over text, above which the video is flagged and its frames with doubtful boxes are
+    quarantined until an audit; without store_private there is no quarantine"""
     out_of_body_window_s: float = 5.0
     """seconds over which that score is smoothed"""
     text: Literal["blackout", "crop", "drop", "off"] = "blackout"
@@ -152,6 +158,8 @@ class IngestConfig(FrameThresholds):
             raise ValueError(f"max_side={self.max_side} is too small; use 0 (never scale) or at least 32 pixels")
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality={self.jpeg_quality} is outside 1-100; 90 is a good value")
+        if not 0 <= self.max_text_share <= 1:
+            raise ValueError(f"max_text_share={self.max_text_share} is outside 0-1; it is a share, 0.02 is a good value")
         if self.text_interval_s < 0:
             raise ValueError(f"text_interval_s={self.text_interval_s} is negative; use 0 to look at every sample, or about 20")
         for mask in self.text_masks:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from curation.config import FrameThresholds, IngestConfig
 from curation.phash import hamming, near_duplicate_runs
 from curation.privacy import out_of_body_scores, smooth_scores
+from curation.privacy_flags import quarantine_unconfirmed
 from curation.quality import stool_shares
 from curation.scan import Sample
 
@@ -57,7 +58,7 @@ class FrameScores:
     phash: Sequence[int | None]
     """None where there is none: then a sample is like no other"""
     settled: Sequence[str | None]
-    """why a sample is dropped whatever the thresholds: it is corrupt, or was dropped for privacy and has no pixels any more"""
+    """why a sample is dropped whatever the thresholds: it is corrupt, or was dropped for privacy, and only an audit brings it back"""
     is_stored: npt.NDArray[np.bool_]
     """whether there are pixels"""
 
@@ -139,6 +140,7 @@ def decide(samples: list[Sample], config: IngestConfig) -> None:
     out_of_body = smooth_scores(out_of_body_scores(profiles), _window(samples, config))
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share
+    quarantine_unconfirmed(samples, config)
     for sample, reason in zip(samples, drop_reasons(scores_of(samples, config), config), strict=True):
         sample.drop_reason = reason
 
@@ -149,7 +151,9 @@ def _settled(sample: Sample, config: IngestConfig) -> str | None:
         return "corrupt"
     if sample.is_text_unchecked:
         return "text_unchecked"
-    return "text" if config.text == "drop" and sample.text_boxes else None
+    if config.text == "drop" and sample.text_boxes:
+        return "text"
+    return "text_unaudited" if sample.is_unaudited else None
 
 
 def scores_of(samples: Sequence[Sample], config: IngestConfig) -> FrameScores:

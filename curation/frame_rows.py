@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from curation.burned_text import blacked_out
 from curation.decide import is_spare
 from curation.pack import PackEntry
 from curation.privacy import pixelated
+from curation.privacy_flags import hidden_share
 from curation.scan import Sample, Scan, spooled
 from curation.text_detector import Box
 from warehouse.records import VideoRef
@@ -66,7 +66,8 @@ def _frame_rows(
             "stool_share": sample.stool_share,
             "motion": None if math.isnan(quality.motion) else quality.motion,
             "out_of_body": None if math.isnan(sample.out_of_body) else sample.out_of_body,
-            "text_share": _text_share(sample.text_boxes, sample.stored_size),
+            "text_share": _share(sample.text_boxes, sample.stored_size),
+            "unconfirmed_share": None if sample.text_boxes is None else hidden_share(sample.unconfirmed_boxes, sample.stored_size),
             "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,
             "phash": f"{sample.phash:016x}",
             "keep": sample.drop_reason is None,
@@ -80,11 +81,8 @@ def _frame_rows(
         }
 
 
-def _text_share(boxes: tuple[Box, ...] | None, size: tuple[int, int]) -> float | None:
-    """Share of the stored frame that the boxes cover together."""
-    if boxes is None:
-        return None
-    return 1 - cv2.countNonZero(blacked_out(np.full(size[::-1], 255, np.uint8), boxes)) / (size[0] * size[1])
+def _share(boxes: tuple[Box, ...] | None, size: tuple[int, int]) -> float | None:
+    return None if boxes is None else hidden_share(boxes, size)
 
 
 def preview_rows(key: str, ids: list[str], samples: list[Sample], spool: IO[bytes]) -> list[dict[str, object]]:
@@ -100,7 +98,8 @@ def preview_rows(key: str, ids: list[str], samples: list[Sample], spool: IO[byte
             picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, samples[position]), np.uint8), cv2.IMREAD_COLOR))
             height = max(1, round(_PREVIEW_WIDTH * picture.shape[0] / picture.shape[1]))
             small = cv2.resize(picture, (_PREVIEW_WIDTH, height), interpolation=cv2.INTER_AREA)
-            if not is_spare(samples[position]):  # a corrupt frame was judged for privacy no more than one dropped for it
+            # a corrupt frame was judged for privacy no more than one dropped for it; a quarantined one is masked here
+            if not is_spare(samples[position]) and reason != "text_unaudited":
                 small = pixelated(small, _PREVIEW_COLUMNS)
             _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
             rows.append({"frame_id": ids[position], "ingest_key": key, "drop_reason": reason, "jpeg": bytes(jpeg)})

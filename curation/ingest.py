@@ -21,11 +21,13 @@ from curation.config import IngestConfig
 from curation.decide import decide, is_spare
 from curation.frame_rows import frames_table, preview_rows
 from curation.pack import PackEntry, write_pack
+from curation.privacy_flags import flag_sentences, mean_hidden_share, outside_share
+from curation.private_pack import write_private_pack
 from curation.scan import Sample, Scan, spooled
 from curation.source import scan_source
 from curation.video import UnreadableVideo
 from curation.withheld import LeftForLater, irregular, withheld
-from warehouse.records import DamagedImage, FramePack, IngestedVideo, Left, Reject, VideoInfo, VideoRef, VideoRow
+from warehouse.records import DamagedImage, FramePack, IngestedVideo, Left, PrivatePack, Reject, VideoInfo, VideoRef, VideoRow
 from warehouse.schema import TABLES
 from warehouse.store import content_id, is_whole_parquet, read_json, write_json, write_parquet
 
@@ -55,8 +57,8 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
     Where the content is not what was identified any more, or cannot be fetched, nothing is decided and `left` says why. `patient_key` is
     that of the pseudonyms of what a DICOM header says.
 
-    Writes `frames/<key>/<xx>/<video_id>.tar` and `.spare.tar`, `staging/ingest/<key>/<video_id>.{frames,previews}.parquet` and, last,
-    `.json` beside them.
+    Writes `frames/<key>/<xx>/<video_id>.tar`, `.spare.tar` and `.private.tar`, then Parquet
+    `staging/ingest/<key>/<video_id>.{frames,previews,private}.parquet` and, last, `.json` beside it.
 
     Raises:
         OSError: the lake cannot be written to, for instance because the disk is full.
@@ -138,11 +140,12 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
         return None
     row = VideoRow(**saved["video"]) if saved["video"] else None
     pack, spare = (FramePack(**saved[name]) if saved[name] else None for name in ("pack", "spare"))
+    private = PrivatePack(**saved["private"]) if saved.get("private") else None
     reject = Reject(**saved["reject"]) if saved["reject"] else None
-    parts = [part for part in (saved["frames_part"], saved["previews_part"]) if part]
+    parts = [part for part in (saved["frames_part"], saved["previews_part"], private.part if private else None) if part]
     if not all(is_whole_parquet(root / part) for part in parts):
         return None
-    for written in (pack, spare):
+    for written in (pack, spare, private):
         if written and (not (root / written.path).exists() or (root / written.path).stat().st_size != written.num_bytes):
             return None
     return IngestedVideo(
@@ -154,6 +157,7 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
         info=VideoInfo(**saved["info"]) if saved.get("info") else None,
         spare=spare,
         damaged_images=tuple(DamagedImage(**row) for row in saved.get("damaged_images", ())),
+        private=private,
     )
 
 
@@ -167,6 +171,16 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
     pack = _pack(video, root, f"{path}.tar", kept, spool, places)
     spare = _pack(video, root, f"{path}.spare.tar", spared, spool, places) if config.store_dropped else None
     part = _staged(video.video_id, key)
+    private = write_private_pack(
+        root,
+        f"{path}.private.tar",
+        f"{part}.private.parquet",
+        list(zip(ids, samples, strict=True)),
+        spool,
+        config,
+        video_id=video.video_id,
+        ingest_key=key,
+    )
     write_parquet(root / f"{part}.frames.parquet", frames_table(video, key, scan, ids, places), durable=False)
     previews = preview_rows(key, ids, samples, spool)
     write_parquet(root / f"{part}.previews.parquet", pa.Table.from_pylist(previews, TABLES["previews"]), durable=False)
@@ -191,8 +205,11 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
         decoder=report.decoder,
         decoder_version=report.decoder_version,
         status="partial" if report.problems else "ok",
-        warning="; ".join([*report.problems, *report.notes]) or None,
+        warning="; ".join([*report.problems, *report.notes, *flag_sentences(samples, config)]) or None,
         pack_id=pack.pack_id if pack else None,
+        num_frames_boxed=sum(bool(sample.text_boxes) for sample in samples),
+        text_share=mean_hidden_share(samples),
+        out_of_body_share=outside_share(samples),
     )
     return IngestedVideo(
         video=row,
@@ -205,6 +222,7 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
             DamagedImage(video_id=video.video_id, ingest_key=key, uri=video.image_uri(position), detail=detail)
             for position, detail in sorted(scan.damaged_images.items())
         ),
+        private=private,
     )
 
 

@@ -59,14 +59,14 @@ class _HashingWriter(io.RawIOBase):
         return self._file.write(data)
 
 
-def write_pack(path: Path, frames: Iterable[tuple[str, bytes]]) -> WrittenPack:
-    """Write (frame id, JPEG) pairs, in the order given, as `{frame_id}.jpg` members; atomically.
+def write_pack(path: Path, frames: Iterable[tuple[str, bytes]], *, is_private: bool = False) -> WrittenPack:
+    """Write (frame id, JPEG) pairs, in the order given, as `{frame_id}.jpg` members; atomically, `is_private` with mode 0600.
 
     Raises:
         ValueError: a frame id has a dot or a slash (WebDataset splits names there) or is longer than a ustar name.
     """
     entries = []
-    with atomic_file(path) as file:
+    with atomic_file(path, is_private=is_private) as file:
         writer = _HashingWriter(file)
         with tarfile.open(fileobj=writer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for frame_id, jpeg in frames:

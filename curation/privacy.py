@@ -14,8 +14,8 @@ import numpy as np
 
 __all__ = ["PRIVACY_REASONS", "color_profile", "out_of_body_scores", "pixelated", "smooth_scores"]
 
-PRIVACY_REASONS = ("out_of_body", "out_of_body_unchecked", "text", "text_unchecked")
-"""why a frame may be dropped whose pixels are then stored nowhere, and which no later threshold brings back"""
+PRIVACY_REASONS = ("out_of_body", "out_of_body_unchecked", "text", "text_unchecked", "text_unaudited")
+"""Drop reasons that no later threshold takes back: pixels are stored in the private pack alone (curation/private_pack.py)."""
 
 _LIT_VALUE = 50  # of 255; darker pixels have no dependable colour
 _HIGHLIGHT_VALUE = 235  # brighter and colourless ones show the lamp

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,7 +18,7 @@ from curation.decide import SPARE_REASONS, FrameScores, drop_reasons, exposed_bl
 from warehouse.schema import TABLES
 from warehouse.store import write_parquet
 
-__all__ = ["REQUALIFY_VERSION", "RequalifiedPart", "device_thresholds", "percentiles", "requalify_part", "usable_scores"]
+__all__ = ["REQUALIFY_VERSION", "RequalifiedPart", "device_thresholds", "percentiles", "requalify_part", "stored_scores", "usable_scores"]
 
 REQUALIFY_VERSION = 1
 
@@ -135,10 +136,20 @@ def _videos(part: Path) -> Iterator[tuple[str, pa.Table, FrameScores]]:
         rows = table.slice(start, end - start)
         # what ingest dropped for a reason that no threshold made has no pixels that could be looked at again
         settled = [reason if reason is not None and reason not in SPARE_REASONS else None for reason in rows["drop_reason"].to_pylist()]
-        scores = FrameScores(
-            **{name: rows[name].to_numpy().astype(np.float32) for name in _NUMBERS},
-            phash=[None if digits is None else int(digits, 16) for digits in rows["phash"].to_pylist()],
-            settled=settled,
-            is_stored=rows["is_stored"].to_numpy(),
-        )
-        yield rows["device"][0].as_py(), rows, scores
+        yield rows["device"][0].as_py(), rows, stored_scores(rows, settled=settled, is_stored=rows["is_stored"].to_numpy())
+
+
+def stored_scores(rows: pa.Table, *, settled: Sequence[str | None], is_stored: npt.NDArray[np.bool_]) -> FrameScores:
+    """The scores of one video's frames from rows of the table `frames`, in time order.
+
+    Args:
+        rows: [num_frames], with every score and phash.
+        settled: see `FrameScores`.
+        is_stored: see `FrameScores`.
+    """
+    return FrameScores(
+        **{name: rows[name].to_numpy().astype(np.float32) for name in _NUMBERS},
+        phash=[None if digits is None else int(digits, 16) for digits in rows["phash"].to_pylist()],
+        settled=settled,
+        is_stored=is_stored,
+    )

@@ -52,6 +52,12 @@ class Sample:
     stored_size: tuple[int, int]
     text_boxes: tuple[Box, ...] | None = None
     """in pixels of the stored frame; None where text was not looked for"""
+    unconfirmed_boxes: tuple[Box, ...] = ()
+    """Subset of `text_boxes` that was not confirmed to be text."""
+    unpainted: tuple[int, int] | None = None
+    """Offset and size in the spool of the JPEG without any box; None if no box was painted."""
+    is_unaudited: bool = False
+    """Whether it waits in quarantine for an audit of its unconfirmed boxes."""
     is_text_unchecked: bool = False
     """it was to be looked for, and could not be"""
     out_of_body: float = 0.0
@@ -171,24 +177,31 @@ def measured(
             boxes, failure = alone.see(stored, 0, 0), alone.looks[-1].failure
             sample.text_boxes, sample.is_text_unchecked = None if failure else boxes, failure is not None
             failures |= {failure} if failure else set()
+        if sample.text_boxes and config.store_private:
+            _spool(spool, sample, stored, config.jpeg_quality)
+            sample.unpainted = (sample.spool_offset, sample.spool_size)
         _spool(spool, sample, blacked_out(stored, sample.text_boxes or ()), config.jpeg_quality)
         samples.append(sample)
     if watch and in_time:
-        _settle_text(samples, watch, spool, config.jpeg_quality)
+        _settle_text(samples, watch, spool, config)
         failures = {look.failure for look in watch.looks if look.failure}
+    for sample in samples:
+        sample.unconfirmed_boxes = sample.text_boxes or ()
     report.problems += [f"text could not be looked for: {failure}" for failure in sorted(failures)]
     return samples
 
 
-def _settle_text(samples: list[Sample], watch: TextWatch, spool: IO[bytes], quality: int) -> None:
+def _settle_text(samples: list[Sample], watch: TextWatch, spool: IO[bytes], config: IngestConfig) -> None:
     """Black out in earlier samples what only later ones proved to be text."""
     for sample, boxes in zip(samples, watch.by_sample(len(samples)), strict=True):
         painted = sample.text_boxes or ()
         missing = not_covered(boxes or (), painted)
         if missing:
+            if config.store_private and not painted:
+                sample.unpainted = (sample.spool_offset, sample.spool_size)
             picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, sample), np.uint8), cv2.IMREAD_COLOR_RGB))
             spool.seek(0, os.SEEK_END)
-            _spool(spool, sample, blacked_out(picture, missing), quality)
+            _spool(spool, sample, blacked_out(picture, missing), config.jpeg_quality)
         sample.text_boxes = painted + missing if boxes is not None else None
         sample.is_text_unchecked = boxes is None
 

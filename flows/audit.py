@@ -11,6 +11,7 @@ from curation.config import AuditConfig
 from curation.pack import read_frame
 from flows.audit_words import audit_state
 from flows.job import Job
+from flows.private_audit import erase_decided
 from flows.progress import say
 from warehouse import audits
 from warehouse.artifacts import artifact_of
@@ -125,6 +126,8 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
         )
     if identifying:
         say(f"privacy-audit: the sheet still shows what was found; delete {job.lake.root / audit.sheet} when nobody needs it")
+    if num_erased := erase_decided(job.lake):
+        say(f"privacy-audit: {num_erased} private pictures of removed or decided frames are deleted")
     say_datasets_with_removed(job.lake)
     return audit
 

@@ -234,9 +234,26 @@ def _dedup(command: commands.Dedup) -> int:
 
 def _privacy_audit(command: commands.PrivacyAudit) -> int:
     from flows.audit import run_audit, run_sign_off
+    from flows.private_audit import PrivateOutcome, run_private_audit, run_private_sign_off, run_purge_private
 
     def audit(job: Job) -> None:
-        if command.sign_off is None:
+        if command.purge_private:
+            run_purge_private(job, older_than_days=command.older_than_days)
+        elif command.private and command.sign_off is None:
+            drawn = run_private_audit(job, size=command.config.sample, seed=command.config.seed)
+            if drawn is not None:
+                print(drawn.audit_id)
+        elif command.private and command.sign_off is not None:
+            outcome = PrivateOutcome(
+                reviewer=command.reviewer.strip(),
+                lift=command.lift,
+                restore=command.restore,
+                whole_video=command.whole_video,
+                keep_private=command.keep_private,
+                note=command.note,
+            )
+            run_private_sign_off(job, command.sign_off, outcome)
+        elif command.sign_off is None:
             print(run_audit(job, config=command.config, dataset=command.dataset).audit_id)
         else:
             run_sign_off(

@@ -243,7 +243,10 @@ class Export:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacyAudit:
-    """Draw frames for a person to look at, or record what that person found; found frames are removed for good."""
+    """Draw frames for a person to look at, or record what that person found; found frames are removed for good.
+
+    With --private, look at pictures that were withheld (dropped as out of body, or hidden under a doubtful mask) and decide about them.
+    """
 
     lake: Path
     """folder of the lake"""
@@ -260,9 +263,36 @@ class PrivacyAudit:
     """anything else to record"""
     remove_videos: bool = False
     """remove all frames of the found frames' videos"""
+    private: bool = False
+    """draw withheld pictures, those of flagged videos first, onto a private page (file mode 0600); with --sign-off, decide about them"""
+    lift: tuple[int, ...] = ()
+    """positions on the private page whose mask is wrong: the picture without it becomes the frame"""
+    restore: tuple[int, ...] = ()
+    """positions on the private page that show the inside of a patient: they become frames"""
+    whole_video: bool = False
+    """decide about all withheld pictures of the shown videos: lifted or restored in videos where one was, confirmed in the others"""
+    keep_private: bool = False
+    """keep the decided private pictures and their page; they are deleted otherwise"""
+    purge_private: bool = False
+    """delete all private pictures, seen or not, and do nothing else; what was quarantined stays out for good"""
+    older_than_days: float = 0.0
+    """with --purge-private: only those of videos ingested that many days ago or earlier"""
     execution: Flat = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
+        if self.purge_private and (self.sign_off is not None or self.private or self.dataset):
+            raise ValueError("got --purge-private with another task, expected it alone or with --older-than-days")
+        if self.older_than_days < 0 or (self.older_than_days and not self.purge_private):
+            raise ValueError(f"got --older-than-days {self.older_than_days:g}, expected 0 or more days, with --purge-private")
+        decided = self.lift or self.restore or self.whole_video or self.keep_private
+        if decided and not (self.private and self.sign_off is not None):
+            raise ValueError(
+                "got a decision about withheld pictures without --private --sign-off AUDIT_ID; the id stands on the private page"
+            )
+        if self.private and (self.dataset or self.found or self.remove_videos):
+            raise ValueError(
+                "got --private with --dataset, --found or --remove-videos, which are for audits of frames in use; leave one out"
+            )
         if self.sign_off is None and (self.reviewer or self.found or self.note or self.remove_videos):
             raise ValueError("got an outcome without --sign-off AUDIT_ID, expected the id that stands on the sheet")
         if self.sign_off is not None and not self.reviewer.strip():

@@ -65,6 +65,7 @@ def examine(lake: Path | None, runner: Runner) -> Iterator[Finding]:
     yield _temporary()
     if lake is not None:
         yield _lake(lake)
+        yield _private(lake)
 
 
 def _libraries() -> Iterator[Finding]:
@@ -174,3 +175,14 @@ def _lake(lake: Path) -> Finding:
     except LakeError as error:
         return Finding(topic="lake", found="does not open", problem=str(error))
     return Finding(topic="lake", found=", ".join(f"{row['num_runs']} {row['stage']} {row['status']}" for row in runs) or "empty")
+
+
+def _private(lake: Path) -> Finding:
+    """How much is withheld, and whether others than its owner may read it."""
+    files = [*lake.glob("frames/*/*/*.private.tar"), *lake.glob("audits/*/private.html")]
+    sizes = [path.stat() for path in files]
+    found = f"{len(files)} private packs and pages, {sum(size.st_size for size in sizes) / 1e6:.1f} MB"
+    if is_open := [path for path, size in zip(files, sizes, strict=True) if size.st_mode & 0o077]:
+        problem = f"{len(is_open)} of them can be read by others, such as {is_open[0]}: chmod 600 them"
+        return Finding(topic="private", found=found, problem=problem)
+    return Finding(topic="private", found=found)

@@ -16,6 +16,7 @@ from curation.manifest import patient_key as pseudonym_key
 from curation.scratch import remove_dead_scratch
 from curation.text_detector import load_text_detector
 from flows.faults import say_what_is_left
+from flows.flagged import say_flagged
 from flows.ingest_batches import Batches, ingest_in_batches
 from flows.ingest_plan import decided_before, plan_ingest
 from flows.inventory import take_inventory
@@ -117,6 +118,7 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
     )
     _say_summary(summary)
     say_what_is_left(left)
+    say_flagged(job.lake)
     rejects = [*duplicates, *(item.reject for item in decided if item.reject is not None)]
     if rejects:
         say("rejected: " + rejects_in_words((reject.uri, reject.reason, reject.detail) for reject in rejects))

@@ -114,6 +114,7 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     run.rows("rejects", [item.reject for item in batch if item.reject is not None])
     run.rows("damaged_images", [image for item in batch for image in item.damaged_images])
     run.parts("frames", [job.lake.root / item.frames_part for item in batch if item.frames_part is not None])
+    run.parts("private_frames", [job.lake.root / item.private.part for item in batch if item.private is not None])
     run.parts("previews", [job.lake.root / item.previews_part for item in batch if item.previews_part is not None])
     run.output(*map(artifact_of, packs))
     run.metrics.update(
@@ -128,6 +129,6 @@ def _forget_staged(batch: Sequence[IngestedVideo], job: Job) -> None:
     for item in batch:
         decided = item.video or item.reject
         evidence = evidence_path(decided.video_id, decided.ingest_key) if decided and decided.video_id else None
-        for staged in (item.frames_part, item.previews_part, evidence):
+        for staged in (item.frames_part, item.previews_part, item.private.part if item.private else None, evidence):
             if staged is not None:
                 (job.lake.root / staged).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from evaluation.report import (
     render_report,
 )
 from flows.audit_words import dataset_sentence
+from flows.flagged import flag_notes
 from flows.growth import stage_growth
 from flows.job import Job
 from flows.progress import say
@@ -59,7 +60,8 @@ def run_report(job: Job, *, run_id: str, out: Path | None) -> Path:
     inputs = [artifact_of(best), *(artifact_of(score) for score in scores)]
     facts = summary.run_summary(job.lake, run_id)
     verdict = dataset_audit(job.lake, facts.dataset_id)
-    plan = plan_run(stage="report", version=REPORT_VERSION, config={"path": str(path), "audit": asdict(verdict)}, inputs=inputs)
+    settings = {"path": str(path), "audit": asdict(verdict), "flagged": [note.text for note in flag_notes(job.lake)]}
+    plan = plan_run(stage="report", version=REPORT_VERSION, config=settings, inputs=inputs)
     if completed_run_id(job.lake, plan) and path.exists():
         say(f"report: {path} is up to date")
         return path
@@ -93,13 +95,13 @@ def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Ch
             num_frames=facts.num_images,
             pictures=_pictures(lake, summary.picture_frames(lake, facts.dataset_id, duplicates=False, limit=PICTURES_PER_SHEET)),
         ),
-        dropped=_dropped(lake, facts),
+        dropped=(*_boxed(lake, facts), *_dropped(lake, facts)),
         clusters_before=before,
         clusters_after=after,
         training=_training(lake, best),
         scores=scores,
         own_models=(best.checkpoint_id,),
-        notes=_notes(facts, verdict, lake.root),
+        notes=(*flag_notes(lake), *_notes(facts, verdict, lake.root)),
         timings=tuple(
             StageTiming(
                 stage=row["stage"],
@@ -140,6 +142,13 @@ def _funnel(facts: summary.RunSummary) -> tuple[FunnelStep, ...]:
 def _pictures(lake: Lake, frames: tuple[summary.FramePicture, ...]) -> tuple[Picture, ...]:
     jpegs = (read_frame(lake.root / frame.pack_path, frame.byte_offset, frame.byte_size) for frame in frames)
     return tuple(Picture(jpeg=thumbnail(jpeg, width=THUMBNAIL_PX)) for jpeg in jpegs)
+
+
+def _boxed(lake: Lake, facts: summary.RunSummary) -> tuple[ContactSheet, ...]:
+    """Some frames of the dataset with boxes over text, as they are stored: masked."""
+    found = summary.boxed_frames(lake, facts.dataset_id, limit=PICTURES_PER_SHEET)
+    num_frames = summary.num_boxed_frames(lake, facts.dataset_id)
+    return (ContactSheet(title="kept with a box over text", num_frames=num_frames, pictures=_pictures(lake, found)),) if found else ()
 
 
 def _dropped(lake: Lake, facts: summary.RunSummary) -> tuple[ContactSheet, ...]:

@@ -201,6 +201,8 @@ def _frame_lineage(lake: Lake, frame_id: str, max_children: int) -> tuple[Lineag
     else:
         for now in lake.rows("SELECT keep, drop_reason FROM current_frames WHERE frame_id = $1", [frame_id]):
             fate += f", since then {_fate(now)}" if _fate(now) != fate else ""
+    for new in lake.rows("SELECT new_frame_id FROM replaced_frames WHERE frame_id = $1", [frame_id]):
+        fate += f", since then replaced by {new['new_frame_id']}"
     label = f"frame {frame_id} (at {row['pts_us'] / 1e6:.3f} s, {fate})"
     origin = _video_of_pack(lake, row["pack_id"]) if row["pack_id"] else ()
     if not origin:

@@ -83,12 +83,17 @@ def _later(lake: Lake, used: str, frames: str, audit_id: str) -> dict[str, int]:
                videos_held AS (SELECT DISTINCT video_id, ingest_key FROM held),
                before AS (
                    SELECT r.run_id FROM runs r, audit a WHERE r.stage = 'requalify' AND r.status = 'complete' AND r.ended_at <= a.drawn_at
-                   ORDER BY r.ended_at DESC, r.run_id LIMIT 1)
+                   ORDER BY r.ended_at DESC, r.run_id LIMIT 1),
+               restored AS (
+                   SELECT d.new_frame_id AS frame_id FROM private_decisions d JOIN runs r ON r.run_id = d.run_id AND r.status = 'complete'
+                   WHERE d.new_frame_id IS NOT NULL AND r.ended_at > (SELECT drawn_at FROM audit))
            SELECT (SELECT count(*) FROM videos_held JOIN videos v USING (video_id, ingest_key)
                    JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete'
                    WHERE r.ended_at > (SELECT drawn_at FROM audit)) AS num_later_videos,
                   (SELECT count(*) FROM held LEFT JOIN (FROM requalified SEMI JOIN before USING (run_id)) q ON q.frame_id = held.frame_id
-                   WHERE (SELECT dataset_id IS NULL FROM audit) AND NOT coalesce(q.keep, held.keep)) AS num_later_frames""",
+                   LEFT JOIN restored ON restored.frame_id = held.frame_id
+                   WHERE (SELECT dataset_id IS NULL FROM audit) AND (restored.frame_id IS NOT NULL OR NOT coalesce(q.keep, held.keep))
+                  ) AS num_later_frames""",
         {"frames": frames, "audit_id": audit_id},
     )
     return row

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from warehouse.audits import Audit
 from warehouse.dataset_facts import DatasetFacts, MixRow
+from warehouse.private_frames import flag_counts
 from warehouse.records import Dataset
 
 __all__ = ["DataForm", "dataset_card", "privacy_statement"]
@@ -23,6 +24,7 @@ _DATA_FILES: dict[DataForm, str | list[str]] = {
 """patterns by which the library `datasets` finds the data; it reads metadata.csv only if it is named here"""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_NAMED_VIDEOS = 20
 _PRIVATE_SETTINGS = ("after", "frames", "previous")
 """bookkeeping of a run's identity, nothing that says how its data came about"""
 
@@ -119,6 +121,15 @@ def privacy_statement(facts: DatasetFacts) -> str:
         said.append(f"{verdict.num_unchecked_for_text:,} of its frames were never looked at for text.")
     if verdict.num_removed:
         said.append(f"It holds {verdict.num_removed:,} frames that were removed since: do not use it.")
+    if facts.num_boxed:
+        said.append(
+            f"{facts.num_boxed:,} of its frames have a box over text; "
+            f"over all of its frames, boxes hide {facts.text_share:.2%} of a frame on average."
+        )
+    if facts.flagged:
+        names = ", ".join(video.video_id[:16] for video in facts.flagged[:_NAMED_VIDEOS])
+        more = f" and {len(facts.flagged) - _NAMED_VIDEOS:,} more" if len(facts.flagged) > _NAMED_VIDEOS else ""
+        said.append(f"Filters took much of some of its videos: {flag_counts(facts.flagged)}. By video id: {names}{more}.")
     if audit is None:
         said.append("No person has looked through a sample of it: not audited.")
     elif audit.status == "open":

@@ -11,6 +11,7 @@ from typing import Any
 
 from warehouse.dataset_audit import DatasetAudit, dataset_audit
 from warehouse.lake import Lake
+from warehouse.private_frames import FlaggedVideo, flagged_videos
 
 __all__ = ["DatasetFacts", "MixRow", "dataset_facts"]
 
@@ -46,6 +47,12 @@ class DatasetFacts:
     entropy: float
     """of the images over the finest clusters, as a share of the most there can be"""
     entropy_of_candidates: float
+    num_boxed: int
+    """frames with a box over text"""
+    text_share: float
+    """mean share of a frame that boxes over text hide"""
+    flagged: tuple[FlaggedVideo, ...]
+    """of its videos, those flagged for what privacy filters took"""
     audit: DatasetAudit
     stages: tuple[tuple[str, str, str, dict[str, Any]], ...]
     """stage, run id, code version and settings of each run it came from, in the order of the data's way"""
@@ -71,7 +78,8 @@ def dataset_facts(lake: Lake, samples: Path, *, dataset_id: str, selection_id: s
                    (SELECT count(DISTINCT one) FROM (
                        SELECT unnest(patient_ids) AS one FROM video_info WHERE video_id IN (SELECT f.video_id FROM {used})
                    )) AS num_patients,
-                   count(*) FILTER (i.patient_id IS NULL) AS num_images_without_patient FROM {used}""",
+                   count(*) FILTER (i.patient_id IS NULL) AS num_images_without_patient,
+                   count(*) FILTER (f.text_share > 0) AS num_boxed, coalesce(avg(f.text_share), 0)::DOUBLE AS text_share FROM {used}""",
         [path],
     )
     funnel = lake.rows("SELECT step, coalesce(reason, '') AS reason, num_frames FROM funnel ORDER BY position, num_frames DESC, reason")
@@ -85,6 +93,7 @@ def dataset_facts(lake: Lake, samples: Path, *, dataset_id: str, selection_id: s
     rejects = lake.rows("SELECT reason, count(DISTINCT uri) AS num FROM rejects GROUP BY reason ORDER BY num DESC, reason")
     return DatasetFacts(
         **counts,
+        flagged=_flagged(lake, path),
         funnel=tuple(steps),
         rejects=tuple((row["reason"], row["num"]) for row in rejects),
         mixes={column: _mix(lake, column, path, made_from["dedup_id"]) for column in ("site", "device", "procedure")},
@@ -142,6 +151,14 @@ def _entropy(lake: Lake, frames: str, tree_id: str, path: str) -> float:
         return 1.0
     total: int = sum(sizes)
     return float(-sum(size / total * math.log(size / total) for size in sizes)) / math.log(len(rows))
+
+
+def _flagged(lake: Lake, path: str) -> tuple[FlaggedVideo, ...]:
+    videos = lake.rows(
+        "SELECT DISTINCT f.video_id FROM (SELECT DISTINCT frame_id FROM read_parquet($1)) s JOIN frames f USING (frame_id)", [path]
+    )
+    used = {row["video_id"] for row in videos}
+    return tuple(video for video in flagged_videos(lake) if video.video_id in used)
 
 
 def _stages(lake: Lake, path: str, artifact_ids: tuple[str, ...], encoder_id: str) -> tuple[tuple[str, str, str, dict[str, Any]], ...]:

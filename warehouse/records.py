@@ -19,6 +19,7 @@ __all__ = [
     "FramePack",
     "IngestedVideo",
     "Left",
+    "PrivatePack",
     "Reject",
     "Score",
     "Selection",
@@ -36,7 +37,7 @@ class Artifact:
     artifact_id: str
     kind: str
     """video, frame_pack, requalification, embedding_part, dedup, cluster_tree, placement, selection, dataset, shard, checkpoint, task,
-    score, report, audit or labels"""
+    score, report, audit, private_audit or labels"""
     uri: str
     """path relative to the lake's root, or a file:// URI for something outside it"""
     sha256: str | None = None
@@ -100,6 +101,17 @@ class FramePack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivatePack:
+    """An uncompressed tar of one video's private pictures, file mode 0600, with the rows of the table `private_frames` about it."""
+
+    path: str
+    num_bytes: int
+    num_frames: int
+    part: str
+    """staged Parquet of the rows"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRow:
     """One row of the `videos` table."""
 
@@ -132,6 +144,12 @@ class VideoRow:
     warning: str | None
     pack_id: str | None
     """None where no frame was kept"""
+    num_frames_boxed: int = 0
+    """samples with at least one box over text"""
+    text_share: float = 0.0
+    """mean over the samples of the share of the stored frame that boxes over text hide"""
+    out_of_body_share: float = 0.0
+    """share of the samples dropped as out of body"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +205,8 @@ class IngestedVideo:
     """the frames dropped for quality or redundancy, for other thresholds to bring back"""
     damaged_images: tuple[DamagedImage, ...] = ()
     """of stills: each image that is damaged or cannot be read"""
+    private: PrivatePack | None = None
+    """pictures that wait for a person's decision"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,10 @@ def scored_frames(lake: Lake) -> dict[str, Any]:
                   coalesce(bit_xor(md5_number(v.video_id || v.ingest_key || coalesce(i.device, ''))), 0)::VARCHAR AS digest
            FROM latest_videos v LEFT JOIN video_info i ON i.video_id = v.video_id"""
     )
-    return row
+    (replaced,) = lake.rows(
+        "SELECT count(*) AS num, coalesce(bit_xor(md5_number(new_frame_id)), 0)::VARCHAR AS digest FROM replaced_frames"
+    )
+    return {**row, "replaced": replaced["digest"]} if replaced["num"] else row
 
 
 def current_packs(lake: Lake) -> tuple[FramePack, ...]:
@@ -69,7 +72,7 @@ def export_scores(lake: Lake, folder: Path, *, frames_per_part: int) -> tuple[Pa
                    f.bright_share, f.specular_share, f.bubble_share, f.stool_share, f.motion, f.out_of_body, f.phash, f.keep, f.drop_reason,
                    f.pack_id IS NOT NULL AS is_stored, {_DEVICE} AS device
             FROM frames f JOIN latest_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
-            LEFT JOIN video_info i ON i.video_id = f.video_id""",
+            LEFT JOIN video_info i ON i.video_id = f.video_id ANTI JOIN replaced_frames o ON o.frame_id = f.frame_id""",
         folder,
         "part",
     )

@@ -33,6 +33,9 @@ TABLES: dict[str, pa.Schema] = {
             "num_frames_skipped": _i64,  # left out of decoding on purpose; null before schema 7, when they counted as decoded
             "num_frames_sampled": _i64,
             "num_frames_kept": _i64,
+            "num_frames_boxed": _i64,  # samples with at least one box over text
+            "text_share": _f32,  # mean over the samples of the share of the stored frame that boxes over text hide
+            "out_of_body_share": _f32,  # share of the samples dropped as out of body
             "content_area": _s,
             "decoder": _s,
             "decoder_version": _s,
@@ -64,6 +67,7 @@ TABLES: dict[str, pa.Schema] = {
             "motion": _f32,  # mean absolute luma difference to the previous sample, 0-255
             "out_of_body": _f32,  # 0-1
             "text_share": _f32,  # share of the stored frame's pixels that the text detector covered; null where it was not looked for
+            "unconfirmed_share": _f32,  # share of the stored frame's pixels under boxes that were not confirmed to be text
             "text_boxes": _s,  # JSON: [x, y, width, height] of each, in pixels of the stored frame
             "phash": _s,  # 64-bit perceptual hash as 16 hexadecimal digits
             "keep": _b,
@@ -82,6 +86,49 @@ TABLES: dict[str, pa.Schema] = {
     "requalified": pa.schema({"run_id": _s, "frame_id": _s, "keep": _b, "drop_reason": _s, "device": _s}),
     # frames that a person or a classifier took out for good, whatever any threshold says
     "removals": pa.schema({"run_id": _s, "frame_id": _s, "reason": _s, "source": _s}),
+    # pictures that only this lake's own people may see, in packs of their own with file mode 0600: see curation/private_pack.py
+    "private_frames": pa.schema(
+        {
+            "frame_id": _s,
+            "video_id": _s,
+            "ingest_key": _s,
+            "path": _s,  # of the private pack below the lake's root
+            "byte_offset": _i64,  # of the JPEG's first byte in the pack
+            "byte_size": _i64,
+            "width": _i32,
+            "height": _i32,
+            "sha256": _s,
+            "why": _s,  # out_of_body, text or mask: what the frame was dropped for, or that a box over it was not confirmed to be text
+            "unconfirmed_boxes": _s,  # JSON like frames.text_boxes: the boxes that are not painted in this picture
+        }
+    ),
+    # what a person decided about a private picture; it is then deleted unless is_kept
+    "private_decisions": pa.schema(
+        {
+            "run_id": _s,
+            "frame_id": _s,
+            "decision": _s,  # lifted, restored, released (with its mask), confirmed (stays out, or masked as it is) or purged (unseen)
+            "audit_id": _s,  # null where purged
+            "reviewer": _s,
+            "new_frame_id": _s,  # the row of frames that stands for this one from now on; null where nothing came back
+            "is_named": _b,  # by its number: thresholds do not drop it
+            "is_kept": _b,  # the private picture was kept
+        }
+    ),
+    # a person's look at private pictures, drawn in run_id; open until signed
+    "private_audits": pa.schema(
+        {
+            "audit_id": _s,
+            "run_id": _s,
+            "status": _s,  # open or signed
+            "reviewer": _s,
+            "note": _s,
+            "num_frames": _i64,
+            "sheet": _s,  # path of the page below the lake's root, file mode 0600; deleted at the sign-off unless pictures are kept
+            "recorded_at": pa.timestamp("us", tz="UTC"),
+        }
+    ),
+    "private_audit_frames": pa.schema({"audit_id": _s, "frame_id": _s, "position": _i64}),
     # a person's look at a sample of the kept frames, drawn in run_id; open until signed off
     "audits": pa.schema(
         {

@@ -41,16 +41,16 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, mode: str = "wb", *, durable: bool = True) -> Iterator[IO[Any]]:
+def atomic_file(path: Path, mode: str = "wb", *, durable: bool = True, is_private: bool = False) -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; on success fsync it and rename it to `path`, on an error remove it.
 
     Not `durable`, it outlives a killed process and may be lost, or empty, after a power cut: for what can be told from a whole one and made
-    again. An fsync takes as long as decoding a second of video.
+    again. An fsync takes as long as decoding a second of video. `is_private` gives it mode 0600, whatever the umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.parent / f".{path.name[:64]}.{secrets.token_hex(8)}.tmp"
-    # as any new file: open to whom the umask of this process leaves it open
-    descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    # as any new file, open to whom the umask of this process leaves it open, unless it is private from its first byte on
+    descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600 if is_private else 0o666)
     try:
         with open(descriptor, mode) as file:
             yield file

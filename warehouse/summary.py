@@ -13,8 +13,10 @@ from warehouse.schema import TABLES
 __all__ = [
     "FramePicture",
     "RunSummary",
+    "boxed_frames",
     "cluster_sizes",
     "dropped_previews",
+    "num_boxed_frames",
     "picture_frames",
     "run_summary",
     "scores_of_pretraining",
@@ -105,6 +107,30 @@ def picture_frames(lake: Lake, dataset_id: str, *, duplicates: bool, limit: int)
         [dataset_id, limit],
     )
     return tuple(FramePicture(**row) for row in rows)
+
+
+def boxed_frames(lake: Lake, dataset_id: str, *, limit: int) -> tuple[FramePicture, ...]:
+    """Some frames of a dataset with boxes over text, from its videos in turn; the same ones at every call."""
+    rows = lake.rows(
+        """WITH boxed AS (
+               SELECT c.pack_path, c.byte_offset, c.byte_size, f.frame_id, f.video_id
+               FROM (SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id = $1) JOIN candidates c USING (frame_id)
+               JOIN frames f ON f.frame_id = c.frame_id AND f.text_share > 0)
+           SELECT pack_path, byte_offset, byte_size FROM boxed
+           ORDER BY row_number() OVER (PARTITION BY video_id ORDER BY md5(frame_id)), md5(frame_id) LIMIT $2""",
+        [dataset_id, limit],
+    )
+    return tuple(FramePicture(**row) for row in rows)
+
+
+def num_boxed_frames(lake: Lake, dataset_id: str) -> int:
+    """How many frames of a dataset have a box over text."""
+    (row,) = lake.rows(
+        """SELECT count(DISTINCT s.frame_id) AS num FROM shard_frames s JOIN frames f USING (frame_id)
+           WHERE s.dataset_id = $1 AND f.text_share > 0""",
+        [dataset_id],
+    )
+    return int(row["num"])
 
 
 def dropped_previews(lake: Lake, *, limit: int) -> dict[str, tuple[bytes, ...]]:

@@ -103,14 +103,21 @@ VIEWS: dict[str, str] = {
             FROM gaps g JOIN numbered n ON n.video_id = g.video_id AND n.ingest_key = g.ingest_key AND n.num_kept = g.num_kept
             WHERE n.drop_reason IN ('near_duplicate', 'frozen'))
         SELECT frame_id, min(reason) AS reason FROM found GROUP BY frame_id""",
+    # frames for which another row of frames stands since a person lifted a box or brought them back: a frame id names one picture for good
+    "replaced_frames": """
+        SELECT frame_id, new_frame_id FROM private_decisions WHERE new_frame_id IS NOT NULL""",
     "current_frames": """
         SELECT f.* REPLACE (
-            x.frame_id IS NULL AND coalesce(q.keep, f.keep) AS keep,
-            CASE WHEN x.frame_id IS NOT NULL AND coalesce(q.keep, f.keep) THEN x.reason
+            x.frame_id IS NULL AND (n.frame_id IS NOT NULL OR coalesce(q.keep, f.keep)) AS keep,
+            CASE WHEN x.frame_id IS NOT NULL AND (n.frame_id IS NOT NULL OR coalesce(q.keep, f.keep)) THEN x.reason
+                 WHEN n.frame_id IS NOT NULL THEN NULL
                  WHEN q.frame_id IS NOT NULL THEN q.drop_reason ELSE f.drop_reason END AS drop_reason)
         FROM frames f JOIN latest_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
         LEFT JOIN latest_requalification q ON q.frame_id = f.frame_id
-        LEFT JOIN removed_frames x ON x.frame_id = f.frame_id""",
+        LEFT JOIN removed_frames x ON x.frame_id = f.frame_id
+        LEFT JOIN (SELECT new_frame_id AS frame_id FROM private_decisions WHERE is_named AND new_frame_id IS NOT NULL) n
+            ON n.frame_id = f.frame_id
+        ANTI JOIN replaced_frames o ON o.frame_id = f.frame_id""",
     "current_videos": """
         SELECT v.* REPLACE (coalesce(c.num_kept, 0) AS num_frames_kept)
         FROM latest_videos v
@@ -157,6 +164,26 @@ VIEWS: dict[str, str] = {
                h.reference_sha256, h.hash_distance, h.similarity, h.correlation, h.via_frame_id
         FROM holdout h JOIN frames f ON f.frame_id = h.frame_id JOIN latest_videos v ON v.video_id = f.video_id
         ORDER BY video, second""",
+    # current videos that privacy filters took much of; see curation/privacy_flags.py
+    "flagged_videos": """
+        WITH settings AS (
+            SELECT run_id, any_value((config ->> 'max_text_share')::DOUBLE) AS max_text_share
+            FROM runs WHERE stage = 'ingest' AND status = 'complete' GROUP BY run_id),
+        flagged AS (
+            SELECT v.video_id, v.ingest_key, v.uri, 'text' AS flag, v.text_share AS share
+            FROM latest_videos v JOIN settings s ON s.run_id = v.run_id WHERE v.text_share > s.max_text_share
+            UNION ALL
+            SELECT video_id, ingest_key, uri, 'out of body', out_of_body_share FROM latest_videos WHERE out_of_body_share > 0.5),
+        pictures AS (
+            SELECT p.video_id, p.ingest_key, if(p.why = 'out_of_body', 'out of body', 'text') AS flag, count(*) AS num_frames,
+                   count(*) FILTER (d.frame_id IS NULL) AS num_waiting,
+                   count(*) FILTER (d.decision <> 'purged') AS num_decided
+            FROM private_frames p LEFT JOIN private_decisions d ON d.frame_id = p.frame_id
+            ANTI JOIN removed_frames x ON x.frame_id = p.frame_id GROUP BY ALL)
+        SELECT f.video_id, f.uri, f.flag, f.share, coalesce(p.num_frames, 0) AS num_frames, coalesce(p.num_waiting, 0) AS num_waiting,
+               coalesce(p.num_waiting = 0 AND p.num_decided > 0, false) AS is_audited
+        FROM flagged f LEFT JOIN pictures p ON p.video_id = f.video_id AND p.ingest_key = f.ingest_key AND p.flag = f.flag
+        ORDER BY f.share DESC, f.uri""",
     # sign-offs of one audit add up: what one person found stays found, whatever another says, and all of them are named
     "audit_status": """
         WITH told AS (

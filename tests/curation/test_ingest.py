@@ -168,7 +168,7 @@ def test_the_pack_holds_the_kept_frames_where_their_rows_say(film: Path, tmp_pat
         assert row["pack_id"] == result.pack.pack_id
 
 
-def test_what_was_dropped_for_quality_lies_in_the_spare_pack_and_what_was_dropped_for_privacy_nowhere(film: Path, tmp_path: Path) -> None:
+def test_dropped_frames_lie_in_the_spare_pack_or_the_private_one(film: Path, tmp_path: Path) -> None:
     result = ingest(film, tmp_path)
     assert result.spare is not None
     assert result.pack is not None
@@ -178,12 +178,15 @@ def test_what_was_dropped_for_quality_lies_in_the_spare_pack_and_what_was_droppe
     pack = tmp_path / result.spare.path
     assert pack.name == f"{result.spare.video_id}.spare.tar"
     assert [(row["frame_id"], read_frame(pack, row["byte_offset"], row["byte_size"])) for row in spared] == list(iter_pack(pack))
-    frame_ids = {frame_id for path in tmp_path.rglob("*.tar") for frame_id, _ in iter_pack(path)}
-    assert not frame_ids & {row["frame_id"] for row in rows if row["drop_reason"] == "out_of_body"}
+    outside = {row["frame_id"] for row in rows if row["drop_reason"] == "out_of_body"}
+    packs = {path: {frame_id for frame_id, _ in iter_pack(path)} for path in tmp_path.rglob("*.tar")}
+    assert result.private is not None
+    assert packs.pop(tmp_path / result.private.path) == outside
+    assert not outside & set().union(*packs.values())
 
 
 def test_dropped_pictures_are_stored_only_on_request(film: Path, tmp_path: Path) -> None:
-    result = ingest(film, tmp_path, IngestConfig(store_dropped=False))
+    result = ingest(film, tmp_path, IngestConfig(store_dropped=False, store_private=False))
     assert result.spare is None
     rows = pq.read_table(tmp_path / str(result.frames_part)).to_pylist()
     assert all((row["pack_id"] is not None) == row["keep"] for row in rows)
