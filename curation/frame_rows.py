@@ -18,7 +18,7 @@ from curation.pack import PackEntry
 from curation.privacy import pixelated
 from curation.privacy_flags import hidden_share
 from curation.scan import Sample, Scan, spooled
-from curation.text_detector import Box
+from curation.text_boxes import Box
 from warehouse.records import VideoRef
 from warehouse.schema import TABLES
 
@@ -67,7 +67,7 @@ def _frame_rows(
             "motion": None if math.isnan(quality.motion) else quality.motion,
             "out_of_body": None if math.isnan(sample.out_of_body) else sample.out_of_body,
             "text_share": _share(sample.text_boxes, sample.stored_size),
-            "unconfirmed_share": None if sample.text_boxes is None else hidden_share(sample.unconfirmed_boxes, sample.stored_size),
+            "unconfirmed_share": _share(None if sample.text_boxes is None else sample.unconfirmed_boxes, sample.stored_size),
             "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,
             "phash": f"{sample.phash:016x}",
             "keep": sample.drop_reason is None,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from curation.text_detector import Box
+from curation.text_boxes import Box
 
 __all__ = ["find_insets"]
 

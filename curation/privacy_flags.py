@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from curation.burned_text import blacked_out
 from curation.config import IngestConfig
 from curation.scan import Sample
-from curation.text_detector import Box
+from curation.text_boxes import Box, blacked_out
 
 __all__ = ["flag_sentences", "hidden_share", "mean_hidden_share", "outside_share", "quarantine_unconfirmed"]
 

@@ -18,13 +18,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from curation.burned_text import blacked_out
 from curation.config import IngestConfig
 from curation.decide import SPARE_REASONS
 from curation.pack import write_pack
 from curation.privacy import PRIVACY_REASONS
 from curation.scan import Sample, spooled
-from curation.text_detector import Box
+from curation.text_boxes import Box, blacked_out
 from warehouse.records import PrivatePack
 from warehouse.schema import TABLES
 from warehouse.store import write_parquet

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from curation.private_pack import painted
-from curation.text_detector import Box
+from curation.text_boxes import Box
 from warehouse.store import atomic_file
 
 __all__ = ["PRIVATE_AUDIT_VERSION", "PrivatePicture", "render_private_sheet"]

@@ -22,7 +22,7 @@ from curation.pack import read_frame, write_pack
 from curation.privacy_flags import hidden_share
 from curation.private_pack import painted
 from curation.requalify import stored_scores
-from curation.text_detector import Box
+from curation.text_boxes import Box
 from warehouse.records import FramePack
 from warehouse.schema import TABLES
 

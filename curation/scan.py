@@ -11,7 +11,7 @@ from typing import IO
 import cv2
 import numpy as np
 
-from curation.burned_text import TextWatch, blacked_out, not_covered
+from curation.burned_text import TextMask
 from curation.config import IngestConfig
 from curation.content_area import ContentArea
 from curation.phash import perceptual_hash
@@ -19,7 +19,7 @@ from curation.privacy import color_profile
 from curation.quality import FrameQuality, measure, shrink
 from curation.sampling import Decoder, Sampling, choose_sampling
 from curation.survey import Geometry, Survey, survey_part, survey_video
-from curation.text_detector import Box
+from curation.text_boxes import Box, blacked_out
 from curation.video import (
     DecoderDisagreement,
     DecodeReport,
@@ -51,9 +51,9 @@ class Sample:
     area: ContentArea
     stored_size: tuple[int, int]
     text_boxes: tuple[Box, ...] | None = None
-    """in pixels of the stored frame; None where text was not looked for"""
+    """what is painted black, in pixels of the stored frame; None where text was not looked for"""
     unconfirmed_boxes: tuple[Box, ...] = ()
-    """Subset of `text_boxes` that was not confirmed to be text."""
+    """those of them that are neither proven to hold text nor proven not to"""
     unpainted: tuple[int, int] | None = None
     """Offset and size in the spool of the JPEG without any box; None if no box was painted."""
     is_unaudited: bool = False
@@ -162,6 +162,7 @@ def measured(
     geometry, area = survey.geometry, survey.geometry.area
     watch = survey.watch.restarted() if survey.watch else None
     failures: set[str] = set()
+    masks: list[TextMask | None] = []
     samples: list[Sample] = []
     previous: np.ndarray | None = None
     for frame in frames:
@@ -171,39 +172,33 @@ def measured(
         stored = shrink(crop, *geometry.stored_size)
         stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))  # what lies outside must not be stored
         if watch and in_time:
-            sample.text_boxes = watch.see(stored, len(samples), frame.pts_us)
+            watch.see(stored, len(samples), frame.pts_us)
         elif survey.watch:
             alone = survey.watch.restarted()
-            boxes, failure = alone.see(stored, 0, 0), alone.looks[-1].failure
-            sample.text_boxes, sample.is_text_unchecked = None if failure else boxes, failure is not None
-            failures |= {failure} if failure else set()
-        if sample.text_boxes and config.store_private:
-            _spool(spool, sample, stored, config.jpeg_quality)
-            sample.unpainted = (sample.spool_offset, sample.spool_size)
-        _spool(spool, sample, blacked_out(stored, sample.text_boxes or ()), config.jpeg_quality)
+            alone.see(stored, 0, 0)
+            masks += alone.by_sample(1)
+            failures |= {look.failure for look in alone.looks if look.failure}
+        _spool(spool, sample, stored, config.jpeg_quality)
         samples.append(sample)
     if watch and in_time:
-        _settle_text(samples, watch, spool, config)
+        masks = watch.by_sample(len(samples))
         failures = {look.failure for look in watch.looks if look.failure}
-    for sample in samples:
-        sample.unconfirmed_boxes = sample.text_boxes or ()
+    if watch:
+        _paint_text(samples, masks, spool, config.jpeg_quality)
     report.problems += [f"text could not be looked for: {failure}" for failure in sorted(failures)]
     return samples
 
 
-def _settle_text(samples: list[Sample], watch: TextWatch, spool: IO[bytes], config: IngestConfig) -> None:
-    """Black out in earlier samples what only later ones proved to be text."""
-    for sample, boxes in zip(samples, watch.by_sample(len(samples)), strict=True):
-        painted = sample.text_boxes or ()
-        missing = not_covered(boxes or (), painted)
-        if missing:
-            if config.store_private and not painted:
-                sample.unpainted = (sample.spool_offset, sample.spool_size)
+def _paint_text(samples: list[Sample], masks: list[TextMask | None], spool: IO[bytes], quality: int) -> None:
+    """Paint text black: the only place where that is done, once all evidence is in. Until then the spool holds samples as they are."""
+    for sample, mask in zip(samples, masks, strict=True):
+        sample.is_text_unchecked = mask is None
+        sample.text_boxes, sample.unconfirmed_boxes = mask if mask else (None, ())
+        if sample.text_boxes:
+            sample.unpainted = (sample.spool_offset, sample.spool_size)
             picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, sample), np.uint8), cv2.IMREAD_COLOR_RGB))
             spool.seek(0, os.SEEK_END)
-            _spool(spool, sample, blacked_out(picture, missing), config.jpeg_quality)
-        sample.text_boxes = painted + missing if boxes is not None else None
-        sample.is_text_unchecked = boxes is None
+            _spool(spool, sample, blacked_out(picture, sample.text_boxes), quality)
 
 
 def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:

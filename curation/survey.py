@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from curation.burned_text import TextWatch, blacked_out, cropped_away
+from curation.burned_text import TextWatch
 from curation.config import IngestConfig
 from curation.content_area import ContentArea, content_mask, find_content_area, full_area
 from curation.insets import find_insets
 from curation.packet_index import PacketIndex
 from curation.quality import FILTER_WIDTH, inner_mask, shrink
 from curation.sampling import AUTO_FPS, Sampling
-from curation.text_detector import Box
+from curation.text_boxes import Box, blacked_out, cropped_away
 from curation.upright import shrunk_size
 from curation.video import overview_frames, sample_frames
 

@@ -1,6 +1,6 @@
 """Where in a picture there is text: PP-OCR's detection network, whose weights the package rapidocr carries, run by ONNX Runtime.
 
-Only detection: nothing is read, so no name ever exists outside the pixels. Its output is a map of text probability, from which boxes are
+Only detection: what is found is judged by curation/text_evidence.py. Its output is a map of text probability, from which boxes are
 made as in Liao et al. 2020, "Real-time Scene Text Detection with Differentiable Binarization", section 3.5; at lower thresholds than for
 reading, since a black spot on tissue costs little and a name that is left costs much. Two things tell tissue from text all the same: the
 network is sure of some pixel of nearly every line, and a region higher than a line is only taken for text where sure cores are in it.
@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-__all__ = ["Box", "TextCheckFailed", "find_text", "load_text_detector", "text_detector_path"]
+from curation.text_boxes import Box
+
+__all__ = ["Box", "TextCheckFailed", "find_text", "load_text_detector", "open_network", "text_detector_path"]
 
 WORK_SIDE = 512
 """longest side at which the network looks: the best of 352, 448, 512 and 640 on Kvasir-SEG (tests/benchmarks/bench_burned_text.py)"""
@@ -47,30 +49,25 @@ _LINE = _Demand(0.2, 0.4, 0.75)
 _CORE = _Demand(0.5, 0.7, 0.95)
 
 
-class Box(NamedTuple):
-    """A rectangle in pixels: the left column, the top row, width and height."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
 class TextCheckFailed(RuntimeError):
     """The network could not be loaded or run: nothing is known of the picture."""
 
 
 def text_detector_path() -> Path:
-    """The network's file in the installed package.
+    """The detection network's file in the installed package.
 
     Raises:
         TextCheckFailed: it is not there.
     """
-    found = importlib.util.find_spec("rapidocr")  # found, not imported: the reading part and its logging stay out
+    return _network_path("det", "detector")
+
+
+def _network_path(kind: str, name: str) -> Path:
+    found = importlib.util.find_spec("rapidocr")  # found, not imported: its code and logging stay out
     folder = Path(found.origin).parent / "models" if found and found.origin else None
-    models = sorted(folder.glob("*det*.onnx")) if folder else []
+    models = sorted(folder.glob(f"*{kind}*.onnx")) if folder else []
     if not models:
-        raise TextCheckFailed("the text detector is missing; install rapidocr, or switch the check off with --text off")
+        raise TextCheckFailed(f"the text {name} is missing; install rapidocr, or switch the check off with --text off")
     return models[0]
 
 
@@ -81,7 +78,20 @@ def load_text_detector() -> Any:
     Raises:
         TextCheckFailed: the network or ONNX Runtime is missing or broken.
     """
-    path = text_detector_path()
+    return open_network("det", "detector")
+
+
+def open_network(kind: str, name: str) -> Any:
+    """An ONNX Runtime session of one thread for one of the package's networks.
+
+    Args:
+        kind: part of its file's name: `det` finds lines, `rec` reads them.
+        name: what errors call it.
+
+    Raises:
+        TextCheckFailed: the network or ONNX Runtime is missing or broken.
+    """
+    path = _network_path(kind, name)
     try:
         import onnxruntime
 
@@ -93,7 +103,7 @@ def load_text_detector() -> Any:
         options.log_severity_level = 4
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as failure:  # ONNX Runtime's own exceptions have no common base
-        raise TextCheckFailed(f"the text detector {path} cannot be loaded: {failure}") from failure
+        raise TextCheckFailed(f"the text {name} {path} cannot be loaded: {failure}") from failure
 
 
 def find_text(rgb: np.ndarray, detector: Any, within: Box | None = None) -> tuple[Box, ...]:

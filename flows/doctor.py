@@ -98,9 +98,11 @@ def _decoders() -> Iterator[Finding]:
 
 def _text() -> Finding:
     from curation.text_detector import TextCheckFailed, load_text_detector, text_detector_path
+    from curation.text_reader import load_text_reader
 
     try:
         load_text_detector()
+        load_text_reader()
     except TextCheckFailed as failure:
         return Finding(topic="text", found="burned-in text cannot be looked for", problem=str(failure))
     return Finding(topic="text", found=f"burned-in text is looked for with {text_detector_path().name}")

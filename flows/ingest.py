@@ -15,6 +15,7 @@ from curation.ingest import SCRATCH, ingest_key
 from curation.manifest import patient_key as pseudonym_key
 from curation.scratch import remove_dead_scratch
 from curation.text_detector import load_text_detector
+from curation.text_reader import load_text_reader
 from flows.faults import say_what_is_left
 from flows.flagged import say_flagged
 from flows.ingest_batches import Batches, ingest_in_batches
@@ -57,10 +58,11 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
 
     Raises:
         FileNotFoundError: nothing was found at an input.
-        TextCheckFailed: text is to be looked for, and the detector does not work here.
+        TextCheckFailed: text is to be looked for, and the detector or the reader does not work here.
     """
     if config.text != "off":
-        load_text_detector()  # without it every frame would end in quarantine
+        load_text_detector()  # without it, or the reader, every frame would end in quarantine
+        load_text_reader()
     patient_key = pseudonym_key()
     with _one_at_a_time(job.lake.root):
         return _ingest(job, inputs, config, patient_key)

@@ -16,7 +16,7 @@ from curation.pack import read_frame
 from curation.private_pack import erase_pictures
 from curation.private_sheet import PRIVATE_AUDIT_VERSION, PrivatePicture, render_private_sheet
 from curation.restore import Returning, bring_back, restored_id
-from curation.text_detector import Box
+from curation.text_boxes import Box
 from flows.job import Job
 from flows.progress import say
 from warehouse import private_frames

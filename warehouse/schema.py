@@ -66,8 +66,8 @@ TABLES: dict[str, pa.Schema] = {
             "stool_share": _f32,  # share of content pixels with the colour and texture of stool or murky fluid
             "motion": _f32,  # mean absolute luma difference to the previous sample, 0-255
             "out_of_body": _f32,  # 0-1
-            "text_share": _f32,  # share of the stored frame's pixels that the text detector covered; null where it was not looked for
-            "unconfirmed_share": _f32,  # share of the stored frame's pixels under boxes that were not confirmed to be text
+            "text_share": _f32,  # share of the stored frame's pixels painted black as text; null where it was not looked for
+            "unconfirmed_share": _f32,  # the same of boxes neither proven to hold text nor proven not to
             "text_boxes": _s,  # JSON: [x, y, width, height] of each, in pixels of the stored frame
             "phash": _s,  # 64-bit perceptual hash as 16 hexadecimal digits
             "keep": _b,

@@ -12,7 +12,7 @@ from curation.discover import hash_video
 from curation.ingest import ingest_video
 from curation.insets import find_insets
 from curation.pack import iter_pack
-from curation.text_detector import Box
+from curation.text_boxes import Box
 
 WIDTH, HEIGHT = 384, 288
 INSIDE = np.full((HEIGHT, WIDTH), 255, np.uint8)

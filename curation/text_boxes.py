@@ -1,0 +1,82 @@
+"""Rectangles that hold text: their geometry, and the two ways to keep what is in them out of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Box", "around", "blacked_out", "cropped_away", "is_inside", "is_near", "overlap", "padded"]
+
+_PADDING = 3  # pixels of the stored frame
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels: the left column, the top row, width and height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Share of the smaller box that lies in the other, 0 to 1."""
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    return max(0, width) * max(0, height) / min(one.width * one.height, other.width * other.height)
+
+
+def around(one: Box, other: Box) -> Box:
+    """The smallest box that holds both."""
+    x, y = min(one.x, other.x), min(one.y, other.y)
+    right, bottom = max(one.x + one.width, other.x + other.width), max(one.y + one.height, other.y + other.height)
+    return Box(x, y, right - x, bottom - y)
+
+
+def is_inside(box: Box, others: Sequence[Box]) -> bool:
+    """Whether the box lies wholly in one of the others."""
+    return any(around(box, other) == other for other in others)
+
+
+def is_near(one: Box, other: Box) -> bool:
+    """Whether the gap between two boxes is at most the height of the lower one: lines and fields of one block of text are."""
+    reach = min(one.height, other.height)
+    gap_x = max(one.x, other.x) - min(one.x + one.width, other.x + other.width)
+    gap_y = max(one.y, other.y) - min(one.y + one.height, other.y + other.height)
+    return max(gap_x, gap_y) <= reach
+
+
+def padded(box: Box) -> Box:
+    """The box with three pixels more on each side, as far as the picture's left and top borders allow."""
+    x, y = max(0, box.x - _PADDING), max(0, box.y - _PADDING)
+    return Box(x, y, box.x + box.width + _PADDING - x, box.y + box.height + _PADDING - y)
+
+
+def blacked_out(rgb: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+    """Paint the boxes black, in place."""
+    for box in boxes:
+        rgb[box.y : box.y + box.height, box.x : box.x + box.width] = 0
+    return rgb
+
+
+def cropped_away(size: tuple[int, int], boxes: Sequence[Box], *, least_share: float = 0.6) -> Box:
+    """The part of a picture of `size` = (width, height) that is left when each box is cut off at the side where that costs least.
+
+    A box whose cut would leave less than `least_share` of the picture stays in: it must be blacked out.
+    """
+    left, top, right, bottom = 0, 0, *size
+    for box in boxes:
+        if box.x >= right or box.y >= bottom or box.x + box.width <= left or box.y + box.height <= top:
+            continue
+        cuts = (
+            (max(left, box.x + box.width), top, right, bottom),
+            (left, max(top, box.y + box.height), right, bottom),
+            (left, top, min(right, box.x), bottom),
+            (left, top, right, min(bottom, box.y)),
+        )
+        best = max(cuts, key=lambda cut: (cut[2] - cut[0]) * (cut[3] - cut[1]))
+        if (best[2] - best[0]) * (best[3] - best[1]) >= least_share * size[0] * size[1]:
+            left, top, right, bottom = best
+    return Box(left, top, right - left, bottom - top)

@@ -1,0 +1,44 @@
+import cv2
+import numpy as np
+import pytest
+
+from curation.text_boxes import Box
+from curation.text_detector import TextCheckFailed
+from curation.text_reader import characters_read, load_text_reader
+
+
+def pink(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).normal(0, 1, (9, 12)).astype(np.float32)
+    waves = cv2.resize(coarse, (384, 288), interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.stack([165 + 25 * waves, 90 + 18 * waves, 70 + 14 * waves], axis=2), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("text", "fewest"), [("12", 1.8), ("MUELLER ANNA", 9.0), ("12/03/1958", 8.0)])
+@pytest.mark.parametrize("step", [40, 150, -60])
+def test_text_is_read_as_about_as_many_characters_as_it_has(text: str, fewest: float, step: int) -> None:
+    opacity = cv2.putText(np.zeros((288, 384), np.uint8), text, (60, 80), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2, cv2.LINE_AA)
+    picture = np.clip(pink(0) + step * (opacity[..., None] / 255), 0, 255).astype(np.uint8)
+    x, y, width, height = cv2.boundingRect(opacity)
+    box = Box(x - 5, y - 5, width + 10, height + 10)
+    assert fewest <= characters_read(picture, box, load_text_reader()) <= len(text) + 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_read_in_tissue(seed: int) -> None:
+    picture = pink(seed)
+    for box in (Box(50, 50, 40, 30), Box(200, 120, 90, 24), Box(300, 200, 20, 22)):
+        assert characters_read(picture, box, load_text_reader()) < 1.2
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 1, 1), Box(383, 287, 1, 1), Box(0, 0, 384, 4), Box(10, 0, 4, 288)])
+def test_a_box_of_any_shape_can_be_read(box: Box) -> None:
+    assert 0 <= characters_read(pink(0), box, load_text_reader()) < 20
+
+
+def test_a_reader_that_cannot_be_run_says_so() -> None:
+    class Broken:
+        def get_inputs(self) -> list[object]:
+            raise RuntimeError("no session")
+
+    with pytest.raises(TextCheckFailed, match="failed on a line of 60x20"):
+        characters_read(pink(0), Box(0, 0, 60, 20), Broken())
