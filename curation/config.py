@@ -84,7 +84,7 @@ class FrameThresholds:
     max_hash_distance: int = 6
     """of the 64 bits of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
     max_out_of_body: float = 0.3
-    """score (0-1, share of lit pixels without the colour of tissue) over which a frame is out of the body"""
+    """score (0-1) over which a frame is out of the body: it has neither the colours nor the structure of tissue"""
 
     def __post_init__(self) -> None:
         """Refuse values that no frame could satisfy."""

@@ -15,6 +15,7 @@ from curation.privacy import out_of_body_scores, smooth_scores
 from curation.privacy_flags import quarantine_unconfirmed
 from curation.quality import stool_shares
 from curation.scan import Sample
+from curation.tissue_structure import room_scores
 
 __all__ = [
     "SPARE_REASONS",
@@ -137,7 +138,9 @@ def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str |
 def decide(samples: list[Sample], config: IngestConfig) -> None:
     """Give every sample of a video the scores that need its neighbours and, where it is dropped, the first reason that applies."""
     profiles = [sample.colors for sample in samples]
-    out_of_body = smooth_scores(out_of_body_scores(profiles), _window(samples, config))
+    # a frame is outside if its colours and its structure say so; NaN, too dark to judge, stays NaN
+    by_structure = room_scores([sample.room_evidence for sample in samples], [sample.imaging_mode for sample in samples])
+    out_of_body = smooth_scores(np.minimum(out_of_body_scores(profiles), by_structure), _window(samples, config))
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share
     quarantine_unconfirmed(samples, config)

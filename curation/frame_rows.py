@@ -65,6 +65,8 @@ def _frame_rows(
             "bubble_share": quality.bubble_share,
             "stool_share": sample.stool_share,
             "motion": None if math.isnan(quality.motion) else quality.motion,
+            "room_evidence": None if math.isnan(sample.room_evidence) else sample.room_evidence,
+            "imaging_mode": sample.imaging_mode,
             "out_of_body": None if math.isnan(sample.out_of_body) else sample.out_of_body,
             "text_share": _share(sample.text_boxes, sample.stored_size),
             "unconfirmed_share": _share(None if sample.text_boxes is None else sample.unconfirmed_boxes, sample.stored_size),

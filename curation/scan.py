@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ import numpy as np
 from curation.burned_text import TextMask
 from curation.config import IngestConfig
 from curation.content_area import ContentArea
+from curation.imaging_mode import imaging_mode, median_saturation, warm_share
 from curation.phash import perceptual_hash
 from curation.privacy import color_profile
 from curation.quality import FrameQuality, measure, shrink
 from curation.sampling import Decoder, Sampling, choose_sampling
 from curation.survey import Geometry, Survey, survey_part, survey_video
 from curation.text_boxes import Box, blacked_out
+from curation.tissue_structure import room_evidence, structure_features
 from curation.video import (
     DecoderDisagreement,
     DecodeReport,
@@ -34,6 +37,8 @@ from curation.video import (
 )
 
 __all__ = ["Sample", "Scan", "measured", "scan_video", "spooled"]
+
+_SURELY_WARM = 0.7  # share of the lit pixels with the colours of tissue; structure is then not looked at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +65,9 @@ class Sample:
     """Whether it waits in quarantine for an audit of its unconfirmed boxes."""
     is_text_unchecked: bool = False
     """it was to be looked for, and could not be"""
+    room_evidence: float = math.nan
+    """log-odds of a room by structure; NaN if the colours leave no doubt, or it is too dark"""
+    imaging_mode: str = "unknown"
     out_of_body: float = 0.0
     stool_share: float = 0.0
     drop_reason: str | None = None
@@ -204,11 +212,15 @@ def _paint_text(samples: list[Sample], masks: list[TextMask | None], spool: IO[b
 def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:
     small = shrink(crop, *geometry.filter_size)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    colors = color_profile(small, geometry.filter_mask)
+    is_warm = warm_share(colors) >= _SURELY_WARM
     sample = Sample(
         frame_index=frame.frame_index,
         pts_us=frame.pts_us,
         quality=measure(small, gray, previous, geometry.filter_mask),
-        colors=color_profile(small, geometry.filter_mask),
+        colors=colors,
+        imaging_mode="white_light" if is_warm else imaging_mode(colors, median_saturation(small, geometry.filter_mask)),
+        room_evidence=math.nan if is_warm else room_evidence(structure_features(gray, geometry.filter_mask)),
         phash=perceptual_hash(gray, geometry.filter_mask),
         is_corrupt=frame.is_corrupt,
         spool_offset=0,

@@ -134,6 +134,10 @@ VIEWS: dict[str, str] = {
             UNION ALL SELECT 3, 'kept', NULL, count(*) FROM current_frames WHERE keep)
         SELECT position, step, reason, num_frames, num_frames / greatest(1, max(num_frames) OVER ()) AS share
         FROM steps ORDER BY position, num_frames DESC""",
+    "per_mode": """
+        SELECT coalesce(imaging_mode, 'unknown') AS imaging_mode, count(*) AS num_frames, count(*) FILTER (keep) AS num_kept,
+               count(*) FILTER (NOT keep AND drop_reason LIKE 'out_of_body%') AS num_out_of_body
+        FROM current_frames GROUP BY ALL ORDER BY num_frames DESC""",
     "dataset_funnel": """
         WITH chosen AS (SELECT dataset_id, name, dedup_id, selection_id FROM datasets),
         -- a deduplication's content says nothing of what was held out before it; its runs' inputs do
