@@ -1,7 +1,8 @@
 """Reading a dataset's shards so that any step of any run can be read again: a step's batch follows from the step.
 
 The order is a permutation of all samples from (seed, epoch). Step t takes the t-th slice of the global batch size, of which each worker
-takes its part, so neither a restart nor another number of workers changes which images a step sees. There is no loader state to save.
+takes its part. Crops are drawn per sample, masks and dropped branches for the whole global batch. So neither a
+restart nor another number of workers changes what a step sees. There is no loader state to save.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from pretrain.augment import multi_crop
 from pretrain.config import PretrainConfig
-from pretrain.masking import batch_masks
+from pretrain.drop_path import KeptRows, draw_kept_rows
+from pretrain.masking import batch_masks, mask_weights
+from pretrain.model import num_blocks
 
 __all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader"]
 
 _log = logging.getLogger(__name__)
 
+_MASKS, _KEPT_ROWS = 1, 2  # keep draws apart that share seed and step
 _MAX_OPEN_SHARDS = 128  # far below the usual limit of 1024 open files
 
 
@@ -46,6 +50,10 @@ class Batch(NamedTuple):
     """(2 * images, patches) bool, crop-major like the global crops flattened"""
     mask_weights: Tensor
     """(hidden patches,) float32"""
+    kept_global: KeptRows | None
+    """global crops on which residual branches run; None for all"""
+    kept_local: KeptRows | None
+    """the same of local crops"""
     num_unreadable: Tensor
     """images that could not be decoded and were replaced by the sample after them"""
 
@@ -127,7 +135,7 @@ class StepBatches(Dataset[Batch]):
         """Check that the batch can be dealt out.
 
         Raises:
-            ValueError: the batch is no multiple of the number of workers, leaves one image a worker, or is larger than the dataset.
+            ValueError: the batch is no multiple of the number of workers, or is larger than the dataset.
         """
         batch_size = config.train.batch_size
         if batch_size % world_size:
@@ -139,6 +147,7 @@ class StepBatches(Dataset[Batch]):
             )
         self.reader, self.config, self.rank = reader, config, rank
         self.num_images = batch_size // world_size
+        self._own = slice(rank * self.num_images, (rank + 1) * self.num_images)
 
     def __len__(self) -> int:
         return self.config.train.num_steps
@@ -147,25 +156,43 @@ class StepBatches(Dataset[Batch]):
         cv2.setNumThreads(1)  # processes are the parallelism here
         config, seed = self.config, self.config.train.seed
         epoch, samples = batch_samples(step, num_samples=len(self.reader), batch_size=config.train.batch_size, seed=seed)
-        own = samples[self.rank * self.num_images : (self.rank + 1) * self.num_images]
         crops, unreadable = [], 0
-        for sample in own:
+        for sample in samples[self._own]:
             image, num_skipped = self._decode(int(sample))
             unreadable += num_skipped
             rng = np.random.default_rng([seed, epoch, int(sample)])
             crops.append(multi_crop(image, config.augment, global_size=config.model.img_size, rng=rng))
-        masks = batch_masks(
-            2 * self.num_images,
-            config.model.img_size // config.model.patch_size,
-            config.mask,
-            rng=random.Random(derive_seed(seed, step, self.rank)),
-        )
+        masks = self._masks(step)
         return Batch(
             global_crops=torch.from_numpy(np.stack([global_crops for global_crops, _ in crops], axis=1)),
             local_crops=torch.from_numpy(np.stack([local_crops for _, local_crops in crops], axis=1)),
-            masks=torch.from_numpy(masks.masks),
-            mask_weights=torch.from_numpy(masks.weights),
+            masks=torch.from_numpy(masks),
+            mask_weights=torch.from_numpy(mask_weights(masks)),
+            kept_global=self._kept_rows(step, num_views=2),
+            kept_local=self._kept_rows(step, num_views=config.augment.num_local),
             num_unreadable=torch.tensor(unreadable),
+        )
+
+    def _masks(self, step: int) -> NDArray[np.bool_]:
+        """This worker's part of the masks of the whole batch, (2 * images, patches)."""
+        config = self.config
+        rng = random.Random(derive_seed(config.train.seed, step, _MASKS))
+        masks = batch_masks(2 * config.train.batch_size, config.model.img_size // config.model.patch_size, config.mask, rng=rng)
+        return masks.reshape(2, config.train.batch_size, -1)[:, self._own].reshape(2 * self.num_images, -1)
+
+    def _kept_rows(self, step: int, *, num_views: int) -> KeptRows | None:
+        """Rows on which residual branches run, for crops of which each image has `num_views`; None for all rows."""
+        model, train = self.config.model, self.config.train
+        if not model.drop_path_rate or not num_views:
+            return None
+        rng = np.random.default_rng([train.seed, step, _KEPT_ROWS, num_views])
+        return draw_kept_rows(
+            self._own,
+            batch_size=train.batch_size,
+            num_views=num_views,
+            depth=num_blocks(model),
+            rate=model.drop_path_rate,
+            rng=rng,
         )
 
     def _decode(self, sample: int) -> tuple[NDArray[np.uint8], int]:

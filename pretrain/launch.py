@@ -27,7 +27,7 @@ from warehouse.store import read_json, write_json
 
 __all__ = ["PRETRAIN_VERSION", "PretrainResult", "pretrain", "start_ray"]
 
-PRETRAIN_VERSION = 1
+PRETRAIN_VERSION = 2
 """raise when the same settings would give another model"""
 
 _MAX_WORKER_FAILURES = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from pretrain.config import MaskConfig
 
-__all__ = ["BatchMasks", "batch_masks", "block_mask"]
+__all__ = ["batch_masks", "block_mask", "mask_weights"]
 
 _TRIES_PER_BLOCK = 10
 
@@ -69,17 +68,7 @@ def _add_block(mask: NDArray[np.bool_], max_new: float, rng: random.Random, min_
     return 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchMasks:
-    """Masks of a batch of global crops."""
-
-    masks: NDArray[np.bool_]
-    """(crops, patches)"""
-    weights: NDArray[np.float32]
-    """one a hidden patch, in row-major order: one over the number hidden in its crop"""
-
-
-def batch_masks(num_crops: int, grid_size: int, config: MaskConfig, *, rng: random.Random) -> BatchMasks:
+def batch_masks(num_crops: int, grid_size: int, config: MaskConfig, *, rng: random.Random) -> NDArray[np.bool_]:
     """Mask a share of the crops, each with a ratio from its own slice of the range, in shuffled order.
 
     Args:
@@ -87,6 +76,9 @@ def batch_masks(num_crops: int, grid_size: int, config: MaskConfig, *, rng: rand
         grid_size: patches along one side of a crop.
         config: share of crops and range of ratios.
         rng: source of every draw.
+
+    Returns:
+        (crops, patches), true where hidden.
     """
     num_patches = grid_size * grid_size
     num_chosen = int(num_crops * config.probability)
@@ -106,6 +98,17 @@ def batch_masks(num_crops: int, grid_size: int, config: MaskConfig, *, rng: rand
     masks = [masked(int(num_patches * rng.uniform(low, high))) for low, high in pairwise(edges)]
     masks += [np.zeros(num_patches, dtype=bool)] * (num_crops - num_chosen)
     rng.shuffle(masks)
-    stacked = np.stack(masks)
-    per_crop = 1 / stacked.sum(axis=1, dtype=np.float32).clip(min=1)
-    return BatchMasks(masks=stacked, weights=np.repeat(per_crop, stacked.sum(axis=1)).astype(np.float32))
+    return np.stack(masks)
+
+
+def mask_weights(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Weight of each hidden patch in row-major order: one over the number hidden in its crop.
+
+    Args:
+        masks: (crops, patches), true where hidden.
+
+    Returns:
+        (hidden patches,); the weights of a crop sum to one.
+    """
+    num_hidden = masks.sum(axis=1)
+    return np.repeat(1 / num_hidden.clip(min=1).astype(np.float32), num_hidden)

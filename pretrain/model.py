@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pretrain.config import HeadConfig, ModelConfig, PretrainConfig
+from pretrain.drop_path import KeptRows, StochasticDepthBlock
 
-__all__ = ["Network", "Outputs", "PrototypeHead", "backbone_args", "build_network", "forward_tokens", "update_teacher"]
-
-
-class StochasticDepthBlock(Block):
-    """timm's block whose residual branches run on a random subset of the images, which really saves their compute.
-
-    A subset of max(int(images * (1 - rate)), 1) images is drawn for each branch and its residual is scaled by images / subset
-    (DINOv2, section 5). timm's own DropPath computes every image and throws results away.
-    """
-
-    drop_path_rate: float = 0.0
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """(images, tokens, dim) to the same shape."""
-        if not self.training or self.drop_path_rate == 0:
-            return super().forward(x, attn_mask=attn_mask, is_causal=is_causal)
-        x = _residual_on_subset(x, lambda kept: self.ls1(self.attn(self.norm1(kept))), self.drop_path_rate)
-        return _residual_on_subset(x, lambda kept: self.ls2(self.mlp(self.norm2(kept))), self.drop_path_rate)
-
-
-def _residual_on_subset(x: Tensor, branch: Callable[[Tensor], Tensor], rate: float) -> Tensor:
-    num_images = x.shape[0]
-    num_kept = max(int(num_images * (1 - rate)), 1)
-    kept = torch.randperm(num_images, device=x.device)[:num_kept]
-    return x.index_add(0, kept, branch(x[kept]).to(x.dtype), alpha=num_images / num_kept)
+__all__ = [
+    "Network",
+    "Outputs",
+    "PrototypeHead",
+    "backbone_args",
+    "build_network",
+    "forward_tokens",
+    "num_blocks",
+    "update_teacher",
+]
 
 
 class PrototypeHead(nn.Module):
@@ -94,16 +81,25 @@ class Outputs(NamedTuple):
 class Network(nn.Module):
     """Backbone, mask token and heads; student and teacher are two of them."""
 
-    def __init__(self, config: PretrainConfig, *, drop_path_rate: float) -> None:
+    def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
-        self.backbone = _create_backbone(config.model, drop_path_rate)
+        self.backbone = _create_backbone(config.model)
         dim = int(self.backbone.embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, dim))
         self.dino_head = PrototypeHead(dim, config.dino_head)
         self.ibot_head = PrototypeHead(dim, config.ibot_head) if config.ibot_head else None
         self.activation_checkpointing = config.model.activation_checkpointing
 
-    def forward(self, global_crops: Tensor, masks: Tensor, local_crops: Tensor | None = None, *, hide: bool) -> Outputs:
+    def forward(
+        self,
+        global_crops: Tensor,
+        masks: Tensor,
+        local_crops: Tensor | None = None,
+        *,
+        hide: bool,
+        kept_global: KeptRows | None = None,
+        kept_local: KeptRows | None = None,
+    ) -> Outputs:
         """Run global crops and, for a student, local ones.
 
         Args:
@@ -111,13 +107,17 @@ class Network(nn.Module):
             masks: (2 * images, patches), true at the patches whose logits are wanted.
             local_crops: (local crops * images, 3, side, side).
             hide: replace the embeddings at `masks` by the mask token, as for the student; the teacher sees everything.
+            kept_global: rows of the global crops on which residual branches run; None runs them on all.
+            kept_local: the same of the local crops.
         """
         recompute = self.activation_checkpointing and self.training
-        features, patches = forward_tokens(self.backbone, global_crops, masks, self.mask_token if hide else None, recompute=recompute)
+        mask_token = self.mask_token if hide else None
+        features, patches = forward_tokens(self.backbone, global_crops, masks, mask_token, kept=kept_global, recompute=recompute)
         patch_head = self.dino_head if self.ibot_head is None else self.ibot_head
         local_logits = None
         if local_crops is not None:
-            local_logits = self.dino_head(forward_tokens(self.backbone, local_crops, recompute=recompute)[0])
+            local_features, _ = forward_tokens(self.backbone, local_crops, kept=kept_local, recompute=recompute)
+            local_logits = self.dino_head(local_features)
         return Outputs(features, self.dino_head(features), patch_head(patches[masks]), local_logits)
 
 
@@ -133,7 +133,16 @@ def backbone_args(config: ModelConfig) -> dict[str, Any]:
     return args | {name: value for name, value in sizes.items() if value is not None}
 
 
-def _create_backbone(config: ModelConfig, drop_path_rate: float) -> VisionTransformer:
+@lru_cache(maxsize=8)
+def num_blocks(config: ModelConfig) -> int:
+    """Depth of the backbone, without allocating its weights."""
+    if config.depth is not None:
+        return config.depth
+    with torch.device("meta"):
+        return len(_create_backbone(config).blocks)
+
+
+def _create_backbone(config: ModelConfig) -> VisionTransformer:
     try:
         backbone = timm.create_model(config.architecture, num_classes=0, block_fn=StochasticDepthBlock, **backbone_args(config))
     except (RuntimeError, TypeError) as error:
@@ -142,14 +151,17 @@ def _create_backbone(config: ModelConfig, drop_path_rate: float) -> VisionTransf
         ) from error
     if not isinstance(backbone, VisionTransformer) or backbone.cls_token is None:
         raise ValueError(f"{config.architecture!r} is not a timm VisionTransformer with a class token; name one that is")
-    for block in backbone.blocks:
-        assert isinstance(block, StochasticDepthBlock)
-        block.drop_path_rate = drop_path_rate
     return backbone
 
 
 def forward_tokens(
-    backbone: VisionTransformer, images: Tensor, masks: Tensor | None = None, mask_token: Tensor | None = None, *, recompute: bool = False
+    backbone: VisionTransformer,
+    images: Tensor,
+    masks: Tensor | None = None,
+    mask_token: Tensor | None = None,
+    *,
+    kept: KeptRows | None = None,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Class and patch tokens after the final norm, with masked patches hidden before the position embedding is added.
 
@@ -158,6 +170,7 @@ def forward_tokens(
         images: (images, 3, height, width).
         masks: (images, patches), true where hidden.
         mask_token: (1, dim); None hides nothing.
+        kept: images on which residual branches run; None runs them on all.
         recompute: recompute blocks in the backward pass instead of keeping activations.
 
     Returns:
@@ -167,15 +180,16 @@ def forward_tokens(
     if masks is not None and mask_token is not None:
         x = torch.where(masks.view(*x.shape[:3], 1), mask_token.to(x.dtype), x)
     x = backbone.norm_pre(backbone.patch_drop(backbone._pos_embed(x)))
-    for block in backbone.blocks:
-        x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+    for number, block in enumerate(backbone.blocks):
+        arguments = (x,) if kept is None else (x, None, False, kept.of_block(number))
+        x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False) if recompute else block(*arguments)
     x = backbone.norm(x)
     return x[:, 0], x[:, backbone.num_prefix_tokens :]
 
 
 def build_network(config: PretrainConfig, *, student: bool) -> Network:
     """A student, or a teacher in evaluation mode that takes no gradient."""
-    network = Network(config, drop_path_rate=config.model.drop_path_rate if student else 0.0)
+    network = Network(config)
     return network.train() if student else network.eval().requires_grad_(False)
 
 

@@ -114,7 +114,8 @@ def wrap(student: Network, teacher: Network, config: TrainConfig, worker: Worker
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if worker.bf16 else None, reduce_dtype=torch.float32)
             for block in network.backbone.blocks:
                 fully_shard(block, mp_policy=policy)
-            fully_shard(network, mp_policy=policy)
+            # by default the root stays whole after its forward; the teacher has no backward that would shard it again
+            fully_shard(network, mp_policy=policy, reshard_after_forward=True)
         return student, teacher
     return DistributedDataParallel(student, device_ids=[worker.device] if worker.device.type == "cuda" else None), teacher
 

@@ -1,7 +1,8 @@
 """The training loop of one worker, read from top to bottom.
 
 A step is a function of (weights, optimiser state, centres, step number): its images, crops, masks and dropped branches follow from the
-seed and the step. So a run that was killed and continued gives the losses of one that was not.
+seed, the step and the position in the global batch. So a run that was killed and continued, on any number of workers, gives the losses of
+one that was not, to the rounding of sums.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from pretrain.checkpoint import load_state, save_checkpoint
 from pretrain.config import PretrainConfig
-from pretrain.data import Batch, ShardReader, StepBatches, derive_seed, open_loader
+from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, update_teacher
 from pretrain.objective import compute_losses, make_targets
@@ -138,18 +139,18 @@ class Trainer:
         """
         config, state, worker = self.config, self.state, self.worker
         settings = settings_at(step, config)
-        torch.manual_seed(derive_seed(config.train.seed, step, worker.rank))
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
 
         global_crops = _normalise(batch.global_crops, config, worker)
         local_crops = _normalise(batch.local_crops, config, worker) if len(batch.local_crops) else None
         masks = batch.masks.to(worker.device, non_blocking=True)
+        kept_global, kept_local = (kept and kept.to(worker.device) for kept in (batch.kept_global, batch.kept_local))
         with worker.autocast():
             with torch.no_grad():
                 teacher = state.teacher(global_crops, masks, hide=False)
             targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
-            student = state.student(global_crops, masks, local_crops, hide=True)
+            student = state.student(global_crops, masks, local_crops, hide=True, kept_global=kept_global, kept_local=kept_local)
         losses = compute_losses(student, targets, batch.mask_weights.to(worker.device, non_blocking=True), config.loss)
 
         norms = {name: losses.total.new_full((), torch.nan) for name in self._parts}

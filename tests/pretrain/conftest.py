@@ -70,13 +70,19 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("datasets") / "tiny", [picture(number) for number in range(14)], 5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def micro() -> PretrainConfig:
     """Every part of the recipe, small: stochastic depth, both heads, local crops, three checkpoints."""
     head = HeadConfig(num_prototypes=24, hidden_dim=16, bottleneck_dim=8)
     return PretrainConfig(
         model=ModelConfig(
-            architecture="vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, drop_path_rate=0.3
+            architecture="vit_tiny_patch16_224",
+            img_size=32,
+            patch_size=8,
+            embed_dim=24,
+            depth=2,
+            num_heads=2,
+            drop_path_rate=0.3,
         ),
         dino_head=head,
         ibot_head=head,

@@ -55,6 +55,9 @@ def test_two_workers_see_together_what_one_sees(dataset_dir: Path, micro: Pretra
     parts = [StepBatches(reader, micro, rank=rank, world_size=2)[5] for rank in range(2)]
     assert torch.equal(whole.global_crops, torch.cat([part.global_crops for part in parts], dim=1))
     assert torch.equal(whole.local_crops, torch.cat([part.local_crops for part in parts], dim=1))
+    masks = [batch.masks.view(2, -1, batch.masks.shape[1]) for batch in (whole, *parts)]
+    assert masks[0].any()
+    assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
 
 
 @pytest.mark.parametrize("num_loader_workers", [0, 2])
@@ -67,8 +70,7 @@ def test_a_loader_started_in_the_middle_gives_what_one_from_the_start_gives(
     rest = list(open_loader(batches, first_step=6, pin_memory=False))
     assert len(whole) == 9
     assert len(rest) == 3
-    for expected, found in zip(whole[6:], rest, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    torch.testing.assert_close(rest, whole[6:], rtol=0, atol=0)
 
 
 def test_the_loader_draws_nothing_from_the_global_generator(dataset_dir: Path, micro: PretrainConfig) -> None:

@@ -29,7 +29,7 @@ def config() -> PretrainConfig:
 
 @pytest.fixture(scope="module")
 def network(config: PretrainConfig) -> Network:
-    return Network(config, drop_path_rate=0.0)
+    return Network(config)
 
 
 def test_layer_decay_of_a_small_vit_gives_the_reference_multipliers(config: PretrainConfig) -> None:

@@ -1,0 +1,96 @@
+"""Stochastic depth that saves compute, with draws that do not depend on the number of workers.
+
+A residual branch runs on a random subset of the rows of a batch, and its result is scaled up (DINOv2, section 5). DINOv2 draws the subset
+over the rows of one GPU, so another number of GPUs drops other branches. Here it is drawn over the global batch, of which every worker
+takes its own images. Each image keeps nearly the same number of its crops in each branch, so workers do equal work to one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+__all__ = ["KeptRows", "StochasticDepthBlock", "draw_kept_rows"]
+
+_NUM_BRANCHES = 2  # attention and MLP
+
+
+class KeptRows(NamedTuple):
+    """Rows of a batch on which the residual branches of each block run."""
+
+    rows: Tensor
+    """(depth, 2, most rows) int64, ascending; padded with 0"""
+    counts: Tensor
+    """(depth, 2) int64, how many of them count; stays on the CPU, where shapes are decided"""
+    scale: float
+    """factor of a branch's result that makes up for the rows that skip it"""
+
+    def to(self, device: torch.device) -> KeptRows:
+        """With `rows` on the device."""
+        return self._replace(rows=self.rows.to(device, non_blocking=True))
+
+    def of_block(self, number: int) -> tuple[Tensor, Tensor, float]:
+        """Rows of the attention and of the MLP branch of a block, and the scale."""
+        (attention, mlp), (num_attention, num_mlp) = self.rows[number], self.counts[number].tolist()
+        return attention[:num_attention], mlp[:num_mlp], self.scale
+
+
+class StochasticDepthBlock(Block):
+    """timm's block whose residual branches can run on some of the rows; timm's own DropPath computes all and throws results away."""
+
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, kept: tuple[Tensor, Tensor, float] | None = None
+    ) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (rows, tokens, dim).
+            attn_mask: as in timm.
+            is_causal: as in timm.
+            kept: rows of the attention and of the MLP branch, and the scale of both; None runs both on all rows.
+
+        Returns:
+            (rows, tokens, dim).
+        """
+        if kept is None:
+            return super().forward(x, attn_mask=attn_mask, is_causal=is_causal)
+        attention, mlp, scale = kept
+        x = _residual_on(x, attention, scale, lambda rows: self.ls1(self.attn(self.norm1(rows))))
+        return _residual_on(x, mlp, scale, lambda rows: self.ls2(self.mlp(self.norm2(rows))))
+
+
+def _residual_on(x: Tensor, kept: Tensor, scale: float, branch: Callable[[Tensor], Tensor]) -> Tensor:
+    return x.index_add(0, kept, branch(x[kept]).to(x.dtype), alpha=scale)
+
+
+def draw_kept_rows(own: slice, *, batch_size: int, num_views: int, depth: int, rate: float, rng: np.random.Generator) -> KeptRows:
+    """Draw over a global batch on which rows each residual branch runs, and take one worker's part.
+
+    In each branch, image i keeps floor((i + 1) * share + start) - floor(i * share + start) of its crops, where share is
+    num_views * (1 - rate) and start is uniform. So every row is kept with probability 1 - rate.
+
+    Args:
+        own: this worker's images in the batch, a slice of range(batch_size).
+        batch_size: images of the global batch.
+        num_views: crops of an image; rows are crop-major, row = view * images + image.
+        depth: number of blocks.
+        rate: share of rows that skip a branch, in [0, 1).
+        rng: the same generator state on every worker.
+
+    Returns:
+        This worker's rows, numbered within its part.
+    """
+    share = num_views * (1 - rate)
+    edges = np.floor(np.arange(batch_size + 1) * share + rng.random((depth, _NUM_BRANCHES, 1)))
+    num_kept = np.diff(edges, axis=-1)[..., own]
+    order = rng.random((depth, _NUM_BRANCHES, batch_size, num_views), np.float32)[:, :, own].argsort(axis=-1).argsort(axis=-1)
+    keep = (order < num_kept[..., None]).swapaxes(-1, -2).reshape(depth, _NUM_BRANCHES, -1)
+    counts = keep.sum(axis=-1)
+    rows = np.zeros((depth, _NUM_BRANCHES, counts.max()), np.int64)
+    rows[np.arange(rows.shape[-1]) < counts[..., None]] = np.nonzero(keep)[-1]
+    return KeptRows(torch.from_numpy(rows), torch.from_numpy(counts), 1 / (1 - rate))
