@@ -106,9 +106,7 @@ def test_several_workers_give_the_losses_norms_and_weights_of_one(
     _assert_same_run(_train(config, dataset_dir, tmp_path / "run", workers=workers), alone)
 
 
-def test_activation_checkpointing_under_fsdp_changes_nothing(
-    full: PretrainConfig, dataset_dir: Path, alone: Path, tmp_path: Path
-) -> None:
+def test_activation_checkpointing_under_fsdp_changes_nothing(full: PretrainConfig, dataset_dir: Path, alone: Path, tmp_path: Path) -> None:
     model = dataclasses.replace(full.model, activation_checkpointing=True)
     config = dataclasses.replace(full, model=model, train=dataclasses.replace(full.train, sharding="fsdp"))
     _assert_same_run(_train(config, dataset_dir, tmp_path / "run", workers=2), alone)
