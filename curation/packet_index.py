@@ -69,6 +69,9 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
         notes = [track_note(container, stream), aspect_note(stream)]
         has_b_frames = bool(stream.codec_context.has_b_frames)
         problems = file_problems(path, container.format.name)
+        # MP4 and Matroska have times of presentation; in a file copied from one without, those equal the times of decoding
+        has_places = any(name in container.format.name.split(",") for name in ("mp4", "matroska"))
+        has_own_times = has_places and any(pts != dts for pts, dts in zip(seen.pts, seen.dts, strict=True))
     shown = np.flatnonzero(~np.array(seen.is_hidden, bool))
     clock = continued([seen.pts[place] for place in shown], [seen.dts[place] for place in shown], time_base=time_base, frame_ticks=ticks)
     if clock.num_restarts:
@@ -84,7 +87,7 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
         has_damage=seen.has_damage,
         has_hidden=len(shown) < len(seen.pts),
         has_changes=len(seen.parameters) > 1,
-        is_decoding_order=has_b_frames and bool((np.diff(clock.pts) > 0).all()),
+        is_decoding_order=has_b_frames and not has_own_times and bool((np.diff(clock.pts) > 0).all()),
         num_restarts=clock.num_restarts,
         error="; ".join(dict.fromkeys(errors)) or None,
         problems=tuple(problems),
