@@ -105,8 +105,15 @@ class SerialRunner:
 class ProcessRunner:
     """In worker processes of one thread each, as many as there are cores; a worker that dies or hangs is replaced."""
 
-    def __init__(self, num_workers: int) -> None:
+    def __init__(self, num_workers: int, *, pauses_s: tuple[float, ...] = _PAUSES_S) -> None:
+        """Set up, without starting a process.
+
+        Args:
+            num_workers: processes.
+            pauses_s: seconds before each new try of an item whose worker was lost.
+        """
         self.num_workers = num_workers
+        self._pauses_s = pauses_s
         self._shared_pool: pebble.ProcessPool | None = None
 
     @property
@@ -141,7 +148,7 @@ class ProcessRunner:
                         return
                     item, future = running.popleft()
                     outcome = _outcome(item, future, timeout_s, max_memory_mb)
-                    for pause_s in _PAUSES_S:
+                    for pause_s in self._pauses_s:
                         if not _is_lost(outcome):
                             break
                         time.sleep(pause_s)
@@ -334,7 +341,7 @@ _kept = ExitStack()
 @functools.cache
 def _own_process() -> ProcessRunner:
     """Kept from item to item, as long as the Ray worker lives."""
-    runner = ProcessRunner(1)
+    runner = ProcessRunner(1, pauses_s=())  # the driver tries again, perhaps on another node
     _kept.enter_context(runner.reuse_workers())
     return runner
 
