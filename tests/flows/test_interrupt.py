@@ -25,9 +25,9 @@ WITHIN_S = 5.0
 class Running:
     """`endoforge run` in a process group of its own, as a shell starts it in a terminal."""
 
-    def __init__(self, archive: Path, lake: Path, log: Path) -> None:
+    def __init__(self, archive: Path, lake: Path, log: Path, *, recipe: str) -> None:
         self.log = log
-        command = [sys.executable, "-m", "flows.cli", "run", str(archive), "--lake", str(lake), "--size", "20", "--recipe", "smoke"]
+        command = [sys.executable, "-m", "flows.cli", "run", str(archive), "--lake", str(lake), "--size", "20", "--recipe", recipe]
         options = ["--ingest.fps", "4", "--ingest.text", "off", "--workers", "2"]
         self.process = subprocess.Popen(
             [*command, *options],
@@ -73,8 +73,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(place: Path, tmp_path: Path) -> Iterator[Running]:
-    running = Running(place / "archive", place / "lake", tmp_path / "log")
+def run(place: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Running]:
+    running = Running(place / "archive", place / "lake", tmp_path / "log", recipe=request.param)
     yield running
     if running.process.poll() is None:
         os.killpg(running.process.pid, signal.SIGKILL)
@@ -83,14 +83,15 @@ def run(place: Path, tmp_path: Path) -> Iterator[Running]:
 
 # in this order: each run goes on from what the one before it has finished
 @pytest.mark.parametrize(
-    ("said", "number", "code"),
+    ("run", "said", "number", "code"),
     [
-        ("hash videos: 3/3", signal.SIGINT, 130),  # ingest
-        ("ingest: 3 files", signal.SIGINT, 130),  # embed
-        ("embed: (\\d+ frames|every kept)", signal.SIGINT, 130),  # curate
-        ("shard: ", signal.SIGTERM, 143),  # pretrain
-        ("pretrain: step 0", signal.SIGINT, 130),
+        ("smoke", "hash videos: 3/3", signal.SIGINT, 130),  # ingest
+        ("smoke", "ingest: 3 files", signal.SIGINT, 130),  # embed
+        ("smoke", "embed: (\\d+ frames|every kept)", signal.SIGINT, 130),  # curate
+        ("smoke", "shard: ", signal.SIGTERM, 143),  # pretrain, while Ray starts
+        ("demo", "pretrain: step \\d", signal.SIGINT, 130),  # while it learns, which takes this recipe a minute
     ],
+    indirect=["run"],
 )
 def test_an_interrupted_run_says_one_sentence_and_leaves_no_process(run: Running, said: str, number: signal.Signals, code: int) -> None:
     run.wait_for(said)
@@ -101,5 +102,6 @@ def test_an_interrupted_run_says_one_sentence_and_leaves_no_process(run: Running
     assert seconds < WITHIN_S
 
 
+@pytest.mark.parametrize("run", ["smoke"], indirect=True)
 def test_the_run_after_it_goes_on_to_the_end(run: Running) -> None:
     assert run.process.wait(timeout=400) == 0, run.log.read_text()
