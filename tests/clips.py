@@ -1,6 +1,8 @@
 """Short clips in every format that ingest lists, written with PyAV."""
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,9 +59,19 @@ def moving_picture(number: int, width: int = 96, height: int = 64) -> np.ndarray
     return np.clip(np.stack([165 + 40 * waves, 85 + 30 * waves, 65 + 25 * waves], axis=2), 0, 255).astype(np.uint8)
 
 
+@contextlib.contextmanager
+def own_priority() -> Iterator[None]:
+    """Keep this thread's scheduling: as root, SVT-AV1 makes the encoding thread a real-time one, and so what it starts later."""
+    policy = os.sched_getscheduler(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+
+
 def write_clip(path: Path, pictures: Sequence[np.ndarray], wanted: Format, *, fps: int = 10, gop: int = 10) -> Path:
     """One stream of video, from [height, width, 3] uint8 pictures, reproducible to the byte."""
-    with av.open(str(path), "w") as container:
+    with own_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(wanted.encoder, rate=fps, options=QUIET.get(wanted.encoder, {}) | wanted.options)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = pictures[0].shape[:2]

@@ -21,6 +21,7 @@ from curation.video import (
     sample_frames,
     sample_slot,
 )
+from tests.clips import own_priority
 
 
 def moving_square(number: int, width: int = 96, height: int = 64) -> np.ndarray:
@@ -45,7 +46,7 @@ def write_video(
     title: str | None = None,
 ) -> Path:
     pts = list(range(75)) if pts is None else pts
-    with av.open(str(path), "w") as container:
+    with own_priority(), av.open(str(path), "w") as container:
         if title:
             container.metadata["title"] = title
         stream = container.add_stream(codec, rate=25, options=options or {})

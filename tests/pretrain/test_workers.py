@@ -87,7 +87,7 @@ def full(micro: PretrainConfig) -> PretrainConfig:
     return dataclasses.replace(
         micro,
         model=dataclasses.replace(micro.model, drop_path_rate=0.4, layer_scale_init=1.0),
-        optim=dataclasses.replace(micro.optim, base_lr=1e-3),
+        optim=dataclasses.replace(micro.optim, base_lr=2e-4),
         train=dataclasses.replace(micro.train, num_steps=8, batch_size=12),
         checkpoint=dataclasses.replace(micro.checkpoint, every=2, validate_start=False),
     )
