@@ -67,7 +67,8 @@ def check_command(command: Any) -> None:
 def _check_run(command: commands.Run) -> None:
     config = CurateConfig(size=command.size, holdout=command.holdout)
     check_dataset_names(command.name, config)
-    check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=recipe(command.recipe).train.batch_size)
+    batch_size = recipe(command.recipe).train.batch_size
+    check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size, size=command.size)
     check_new_folder(command.lake, "lake")
     check_inputs(command.videos)
     check_held_out(config.holdout)

@@ -129,13 +129,15 @@ def check_task(task: str, data: Path | None) -> None:
         resolve_task(task, data).validate()
 
 
-def check_training(*, runner: str, train_workers: int, batch_size: int) -> None:
-    """Refuse a number of training processes that the runner or the batch does not allow.
+def check_training(*, runner: str, train_workers: int, batch_size: int, size: int | None = None) -> None:
+    """Refuse a number of training processes that the runner or the batch does not allow, and a dataset that cannot fill one batch.
 
     Raises:
-        ValueError: there would be none, several in one process, or a batch that cannot be shared evenly.
+        ValueError: there would be none, several in one process, a batch that cannot be shared evenly, or fewer than `batch_size` images.
     """
     check_count("train_workers", train_workers)
+    if size is not None and size < batch_size:
+        raise ValueError(f"size is {size}, fewer than one batch of {batch_size} images; give that or more, or another recipe")
     if runner == "serial" and train_workers > 1:
         raise ValueError(f"train_workers is {train_workers} and the runner serial has one process; give 1, or another runner")
     if batch_size % train_workers:

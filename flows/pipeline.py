@@ -173,7 +173,7 @@ def run_flow(
     curate = CurateConfig(size=size, holdout=holdout or HoldoutConfig())
     _check_curation(videos, lake, name, embed, curate, workers)
     tasks = _check_evaluations(validation_task, validation, evaluations)
-    check_training(runner=runner, train_workers=train_workers, batch_size=config.train.batch_size)
+    check_training(runner=runner, train_workers=train_workers, batch_size=config.train.batch_size, size=size)
     ingest_task(videos, lake, ingest or IngestConfig(), devices or DeviceConfig(), runner, workers)
     encoder_id = embed_task(lake, embed, runner, workers)
     dataset = curate_task(lake, name, encoder_id, curate, runner, workers)
