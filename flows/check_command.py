@@ -33,8 +33,9 @@ def check_command(command: Any) -> None:
     check_count("workers", getattr(command.execution, "workers", None))
     match command:
         case commands.Demo():
-            recipe(command.recipe)
             CurateConfig(size=command.size)
+            batch_size = recipe(command.recipe).train.batch_size
+            check_training(runner=command.execution.runner, train_workers=1, batch_size=batch_size, size=command.size)
             check_new_folder(command.out, "out")
         case commands.Run():
             _check_run(command)
