@@ -32,7 +32,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake = folder / "lake"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENDOFORGE_PATIENT_KEY", "a secret of at least sixteen bytes")
-        run(lake, "ingest", str(folder / "archive" / "manifest.csv"), "--fps", "4", "--settle-s", "0")
+        run(lake, "ingest", str(folder / "archive" / "manifest.csv"), "--fps", "4", "--text", "off", "--settle-s", "0")
     run(lake, "embed")
     run(lake, "privacy-audit", "--sample", "40")
     with open_lake(lake, read_only=True) as opened:

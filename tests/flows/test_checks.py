@@ -83,6 +83,7 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
         (["ingest", str(inputs / "videos"), "--lake", str(inputs / "a file")], "is no folder"),
         (["demo", "--out", str(inputs / "a file")], "is no folder"),
         (["demo", "--out", lake, "--size", "0"], "size 0 is no number"),
+        (["demo", "--out", lake, "--size", "10", "--recipe", "demo"], "size is 10, fewer than one batch of 32 images"),
         (["demo", "--out", lake, "--recipe", "vitx"], "no recipe called"),
         ([*curate, "--name", str(inputs / "new" / "x")], "cannot be part of a file name"),
         ([*curate, "--name", "../x"], "cannot be part of a file name"),

@@ -22,7 +22,7 @@ CURATION_TABLES = ("videos", "packs", "frames", "rejects", "embeddings", "dedup"
 
 
 def curate_all(archive: Path, lake: Path, runner: str) -> None:
-    succeed("ingest", archive, "--lake", lake, "--fps", "4", "--runner", runner)
+    succeed("ingest", archive, "--lake", lake, "--fps", "4", "--text", "off", "--runner", runner)
     succeed("embed", "--lake", lake, "--runner", runner)
     succeed("curate", "--lake", lake, "--name", "set", "--size", "25", "--runner", runner)
 
@@ -143,7 +143,7 @@ def test_the_card_of_an_imagefolder_names_its_metadata(reference: Path, tmp_path
 
 def test_ingest_again_changes_nothing_and_says_so(reference: Path, archive: Path) -> None:
     before = contents(reference)
-    done = succeed("ingest", archive, "--lake", reference, "--fps", "4")
+    done = succeed("ingest", archive, "--lake", reference, "--fps", "4", "--text", "off")
     assert "7 files, 7 known already, 0 ingested, 0 rejected" in done.err
     assert contents(reference) == before
 
@@ -166,7 +166,7 @@ def count(folder: Path, pattern: str) -> int:
 
 @pytest.mark.slow
 def test_kills_during_ingest_and_curation_leave_the_same_lake(reference: Path, archive: Path, tmp_path: Path) -> None:
-    ingest = ["ingest", str(archive), "--lake", str(tmp_path), "--fps", "4"]
+    ingest = ["ingest", str(archive), "--lake", str(tmp_path), "--fps", "4", "--text", "off"]
     packs_at_kill = [
         kill_when(ingest, lambda: count(tmp_path / "staging", "*") > 0),
         kill_when(ingest, lambda: count(tmp_path / "frames", "*.tar") >= 2),
@@ -197,7 +197,7 @@ def test_a_manifest_says_whose_a_video_is_and_loses_no_row(archive: Path, tmp_pa
     shutil.copy(first, copy)
     with (tmp_path / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["uri", "patient", "site"], [copy, "DOE JOHN", "Ward 7"], ["gone.mp4", "DOE JANE", ""]])
-    command = ("ingest", tmp_path / "list.csv", "--lake", tmp_path / "lake", "--fps", "4")
+    command = ("ingest", tmp_path / "list.csv", "--lake", tmp_path / "lake", "--fps", "4", "--text", "off")
     refused = endoforge(*command)
     assert refused.code == 1
     assert "there is no key for their pseudonyms" in refused.err
@@ -223,7 +223,7 @@ def test_a_new_video_is_added_to_what_is_there(reference: Path, archive: Path, t
     from curation.phantom import render_video
 
     render_video(tmp_path / "new.mp4", config=TINY, patient=5)
-    done = succeed("ingest", archive, tmp_path / "new.mp4", "--lake", lake, "--fps", "4")
+    done = succeed("ingest", archive, tmp_path / "new.mp4", "--lake", lake, "--fps", "4", "--text", "off")
     assert "8 files, 7 known already, 1 ingested" in done.err
     assert "of 1 videos" in succeed("embed", "--lake", lake).err
     taken = endoforge("curate", "--lake", lake, "--name", "set", "--size", "25")
@@ -300,11 +300,11 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(archive: Path, tmp_path: 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(lake)], capture_output=True).returncode:
         pytest.skip("this sandbox does not let root mount a file system")
     try:
-        done = endoforge("ingest", str(archive), "--lake", str(lake), "--fps", "4")
+        done = endoforge("ingest", str(archive), "--lake", str(lake), "--fps", "4", "--text", "off")
         assert done.code == 1
         assert "disk is full" in done.err or "No space left" in done.err
         subprocess.run(["mount", "-o", "remount,size=100m", str(lake)], check=True)
-        succeed("ingest", str(archive), "--lake", str(lake), "--fps", "4")
+        succeed("ingest", str(archive), "--lake", str(lake), "--fps", "4", "--text", "off")
         with open_lake(lake, read_only=True) as opened:
             assert opened.rows("SELECT count(*) AS n FROM videos") == [{"n": 3}]
     finally:

@@ -166,7 +166,8 @@ def test_a_whole_run_goes_without_any_network(demo: Demo, tmp_path: Path) -> Non
         "socket.socket.connect = connect\n"
     )
     videos = sorted((demo.folder / "videos").rglob("*.mp4"))[:2]
-    arguments = ("run", *map(str, videos), "--lake", str(tmp_path / "lake"), "--size", "20", "--recipe", "smoke", "--ingest.fps", "2")
+    settings = ("--size", "20", "--recipe", "smoke", "--ingest.fps", "2", "--ingest.text", "off")
+    arguments = ("run", *map(str, videos), "--lake", str(tmp_path / "lake"), *settings)
     done = endoforge(*arguments, env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
     assert "NETWORK" not in done.err
     assert done.code == 0, done.err

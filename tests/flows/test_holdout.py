@@ -19,7 +19,9 @@ from warehouse.lake import open_lake
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("holdout")
     make_archive(folder / "archive", ("one.mp4", "two.mp4"))
-    assert main(["ingest", str(folder / "archive"), "--lake", str(folder / "lake"), "--fps", "4", "--runner", "serial"]) == 0
+    assert (
+        main(["ingest", str(folder / "archive"), "--lake", str(folder / "lake"), "--fps", "4", "--text", "off", "--runner", "serial"]) == 0
+    )
     assert main(["embed", "--lake", str(folder / "lake"), "--runner", "serial"]) == 0
     return folder / "lake"
 
@@ -147,7 +149,7 @@ def test_every_real_picture_is_found_that_lies_in_the_pool_itself(tmp_path: Path
     for number in range(26, 104):
         shutil.copy(real_data / "cvc_clinicdb" / "images" / f"{number:03d}.jpg", pool)
     lake = tmp_path / "lake"
-    assert main(["ingest", str(pool), "--lake", str(lake), "--runner", "serial"]) == 0
+    assert main(["ingest", str(pool), "--text", "off", "--lake", str(lake), "--runner", "serial"]) == 0
     assert main(["embed", "--lake", str(lake), "--runner", "serial"]) == 0
     assert curate(lake, "none", "--holdout", pool) == 1  # nothing is left
     with open_lake(lake, read_only=True) as opened:

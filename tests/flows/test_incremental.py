@@ -24,7 +24,7 @@ from tests.curation.test_ingest import tissue, write_video
 from tests.curation.test_stills import still
 from warehouse.lake import Lake, open_lake
 
-NOW = IngestConfig(settle_s=0)
+NOW = IngestConfig(text="off", settle_s=0)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_unchanged_files_are_not_read_again_unless_nothing_is_trusted(lake: Lake
     path.write_bytes(bytes(content))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # what no writer does, shows that it was not read
     assert counts(ingest(lake, path)) == (1, 0, 0, 0, 0)
-    assert counts(ingest(lake, path, config=IngestConfig(settle_s=0, rehash=True))) == (0, 0, 0, 1, 0)
+    assert counts(ingest(lake, path, config=IngestConfig(text="off", settle_s=0, rehash=True))) == (0, 0, 0, 1, 0)
     os.utime(path)
     assert counts(ingest(lake, path)) == (1, 0, 0, 0, 0)
 
@@ -139,7 +139,7 @@ def test_a_young_file_that_grows_while_it_is_waited_for_is_left(lake: Lake, tmp_
     writer = threading.Thread(target=keep_writing)
     writer.start()
     try:
-        summary = ingest(lake, path.parent, config=IngestConfig(settle_s=0.5))
+        summary = ingest(lake, path.parent, config=IngestConfig(text="off", settle_s=0.5))
     finally:
         done.set()
         writer.join()
@@ -234,7 +234,7 @@ def test_a_retry_that_could_not_reach_a_file_takes_nothing_back(lake: Lake, tmp_
     memory = fsspec.filesystem("memory")
     content = film(tmp_path / "a.mp4").read_bytes()
     memory.pipe("/films/a.mp4", content)
-    short, retry = IngestConfig(settle_s=0, max_frames=1), IngestConfig(settle_s=0, max_frames=1, retry_failed=True)
+    short, retry = IngestConfig(text="off", settle_s=0, max_frames=1), IngestConfig(text="off", settle_s=0, max_frames=1, retry_failed=True)
     assert counts(ingest(lake, "memory://films", config=short)) == (0, 0, 0, 0, 1)
     away = BusyArchive(lambda: memory.rm("/films/a.mp4"))
     assert counts(run_ingest(Job(lake=lake, runner=away), ["memory://films"], config=retry)) == (0, 0, 1, 0, 0)
@@ -248,7 +248,7 @@ def test_a_file_that_was_given_up_is_known_where_it_moves_and_counts_once(lake: 
     archive = tmp_path / "archive"
     path = film(archive / "a.mp4")
     content = path.read_bytes()
-    short = IngestConfig(settle_s=0, max_frames=1)
+    short = IngestConfig(text="off", settle_s=0, max_frames=1)
     assert counts(ingest(lake, archive, config=short)) == (0, 0, 0, 0, 1)
     path.rename(archive / "b.mp4")
     assert counts(ingest(lake, archive, config=short)) == (1, 1, 0, 0, 0)
@@ -257,7 +257,7 @@ def test_a_file_that_was_given_up_is_known_where_it_moves_and_counts_once(lake: 
     assert counts(ingest(lake, archive, config=short)) == (1, 0, 0, 0, 1)
     assert lake.rows("SELECT reason FROM rejects ORDER BY reason") == [{"reason": "duplicate"}, {"reason": "too_long"}]
     (archive / "b.mp4").unlink()
-    assert counts(ingest(lake, archive, config=IngestConfig(settle_s=0, retry_failed=True))) == (0, 0, 0, 1, 0)
+    assert counts(ingest(lake, archive, config=IngestConfig(text="off", settle_s=0, retry_failed=True))) == (0, 0, 0, 1, 0)
     assert uris(lake) == {(archive / "copy.mp4").as_uri(): "video"}
 
 

@@ -35,7 +35,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     short = [moving_picture(number) for number in range(10)]
     for position, name in enumerate(SIGNALS):
         film = [moving_picture(number + position) for number in range(32)]
-        write_clip(folder / f"{position} {name}.mp4", film * 60, FORMATS["h264-mp4"])
+        write_clip(folder / f"{position} {name}.mp4", film * 25, FORMATS["h264-mp4"])
         write_clip(folder / f"{position} sound.mp4", film[:10] + short, FORMATS["h264-mp4"])
     return folder
 
@@ -72,7 +72,7 @@ def signalled(targets: dict[Path, signal.Signals], lake: Path) -> Iterator[dict[
 @pytest.mark.parametrize("runner", ["processes", "ray"])
 def test_a_worker_that_crashes_or_hangs_costs_its_video_alone(runner: RunnerName, archive: Path, tmp_path: Path) -> None:
     targets = {path: sent for path in sorted(archive.iterdir()) for name, sent in SIGNALS.items() if name in path.name}
-    config = IngestConfig(all=True, text="off", timeout_s=30)  # the video that is taken again must end in time
+    config = IngestConfig(all=True, text="off", timeout_s=20)  # the video that is taken again must end in time
     with open_lake(tmp_path, create=True) as lake:
         job = Job(lake=lake, runner=make_runner(runner, 2))
         with signalled(targets, tmp_path) as hit:
@@ -83,7 +83,7 @@ def test_a_worker_that_crashes_or_hangs_costs_its_video_alone(runner: RunnerName
         assert videos == ["0%20sound.mp4", "1%20kill.mp4", "1%20sound.mp4", "2%20sound.mp4"]
         assert lake.rows("SELECT reason, detail FROM rejects ORDER BY uri") == [
             {"reason": "crash", "detail": "the worker process died with exit code -11"},
-            {"reason": "timeout", "detail": "took longer than 30 s"},
+            {"reason": "timeout", "detail": "took longer than 20 s"},
         ]
         assert run_ingest(job, [str(archive)], config=config).num_known == 6
 
@@ -147,7 +147,7 @@ def test_files_that_claim_or_need_too_much_end_within_the_limits(tmp_path: Path)
     write_clip(folder / "beyond max_pixels.avi", [flat(8000, 8000)], FORMATS["mjpeg-avi"])
     write_clip(folder / "beyond max_memory_mb.avi", [flat(7800, 7600)] * 3, Format("avi", "mjpeg", "yuvj444p"))
     write_clip(folder / "sound.mp4", [moving_picture(number) for number in range(10)], FORMATS["h264-mp4"])
-    config = IngestConfig(max_frames=50, max_pixels=60_000_000, max_memory_mb=512, timeout_s=60)
+    config = IngestConfig(text="off", max_frames=50, max_pixels=60_000_000, max_memory_mb=512, timeout_s=60)
     with open_lake(tmp_path / "lake", create=True) as lake:
         run_ingest(Job(lake=lake, runner=make_runner("processes", 2)), [str(folder)], config=config)
         videos = {row["uri"]: row["status"] for row in lake.rows("SELECT uri, status FROM videos")}
@@ -171,7 +171,7 @@ def test_what_was_given_up_is_tried_again_only_when_asked_and_then_counts_once(t
     path = write_clip(tmp_path / "a.mp4", [moving_picture(number) for number in range(20)], FORMATS["h264-mp4"])
 
     def run(max_frames: int, *, retry_failed: bool) -> tuple[int, list[str], list[str]]:
-        config = IngestConfig(max_frames=max_frames, retry_failed=retry_failed)
+        config = IngestConfig(text="off", max_frames=max_frames, retry_failed=retry_failed)
         known = run_ingest(Job(lake=lake, runner=make_runner("serial")), [str(path)], config=config).num_known
         videos, rejects = lake.rows("SELECT status FROM videos"), lake.rows("SELECT detail FROM rejects")
         return known, [row["status"] for row in videos], [row["detail"] for row in rejects]
@@ -202,7 +202,7 @@ def test_a_run_killed_at_ten_random_moments_ends_as_one_left_alone(tmp_path: Pat
     (folder / "text.mp4").write_text("no video")
     (folder / "again.mp4").write_bytes((folder / "0.mp4").read_bytes())
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
-    command = ["ingest", str(folder), "--all", "--lake"]
+    command = ["ingest", str(folder), "--all", "--text", "off", "--lake"]
     started = time.monotonic()
     succeed(*command, quiet)
     whole_s = time.monotonic() - started

@@ -21,7 +21,7 @@ from warehouse.lake import Lake, open_lake
 from warehouse.lineage import plan_run
 from warehouse.records import Reject, VideoRef
 
-NOW = IngestConfig(settle_s=0)
+NOW = IngestConfig(text="off", settle_s=0)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.flows.test_curation import contents
 from tests.mutations import write_mutated
 from warehouse.lake import open_lake
 
-CONFIG = IngestConfig(fps=4, timeout_s=60, max_memory_mb=1500)
+CONFIG = IngestConfig(fps=4, text="off", timeout_s=60, max_memory_mb=1500)
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [write_clip(folder / f"{name}.{wanted.suffix}", film, wanted, gop=5) for name, wanted in FORMATS.items()]
 
 
-def ingest(inputs: Sequence[Path], lake: Path, runner: RunnerName) -> IngestSummary:
+def ingest(inputs: Sequence[Path], lake: Path, runner: RunnerName, config: IngestConfig = CONFIG) -> IngestSummary:
     with open_lake(lake, create=True) as opened:
-        return run_ingest(Job(lake=opened, runner=make_runner(runner, 2)), [str(path) for path in inputs], config=CONFIG)
+        return run_ingest(Job(lake=opened, runner=make_runner(runner, 2)), [str(path) for path in inputs], config=config)
 
 
 def outcomes(lake: Path) -> dict[str, str]:
@@ -44,22 +44,22 @@ def outcomes(lake: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def damaged(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_mutated(tmp_path_factory.mktemp("damaged"), clips, num=500, seed=20)
+    return write_mutated(tmp_path_factory.mktemp("damaged"), clips, num=240, seed=20)
 
 
 @pytest.fixture(scope="module")
 def lake(damaged: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake")
-    assert ingest(damaged, folder, "processes").num_files == 500
+    assert ingest(damaged, folder, "processes").num_files == 240
     return folder
 
 
 @pytest.mark.slow
-def test_five_hundred_mutated_files_are_each_accounted_for_once(damaged: list[Path], lake: Path) -> None:
+def test_mutated_files_are_each_accounted_for_once(damaged: list[Path], lake: Path) -> None:
     found = outcomes(lake)
     assert sorted(found) == [path.name for path in damaged]
     count = Counter(found.values())
-    assert min(count["ok"], count["partial"], count["undecodable"], count["not_a_video"], count["no_video_stream"]) >= 10
+    assert min(count["ok"], count["partial"], count["undecodable"], count["not_a_video"], count["no_video_stream"]) >= 5
     assert count["error"] == 0
 
 
@@ -68,7 +68,7 @@ def test_ray_makes_of_mutated_files_what_processes_make_of_them(damaged: list[Pa
     ingest(damaged, tmp_path, "ray")
     ours, theirs = contents(tmp_path), contents(lake)
     assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
+    assert {name: set(ours[name]) ^ set(theirs[name]) for name in ours if ours[name] != theirs[name]} == {}
 
 
 @pytest.mark.real_data
@@ -77,9 +77,15 @@ def test_ray_makes_of_mutated_files_what_processes_make_of_them(damaged: list[Pa
 def test_every_real_file_is_accounted_for_once(tmp_path: Path) -> None:
     folder = Path(os.environ["ENDOFORGE_REAL_DATA"]) / "videos"
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    summary = ingest([folder], tmp_path, "processes")
+    summary = ingest([folder], tmp_path, "processes", IngestConfig(timeout_s=60))
     found = outcomes(tmp_path)
     assert sorted(found) == sorted(path.name for path in paths)
     assert summary.num_files == len(paths) == 40
     unsound = {path.name for path in paths if path.parent.name == "damaged"}
     assert {name for name, outcome in found.items() if outcome != "ok"} == unsound
+    with open_lake(tmp_path, read_only=True) as lake:
+        videos = {row["video_id"]: row for row in lake.rows("SELECT video_id, uri, warning FROM current_videos WHERE status = 'ok'")}
+        reasons = [row["drop_reason"] for row in lake.rows("SELECT video_id, drop_reason FROM frames") if row["video_id"] in videos]
+    assert [video["uri"] for video in videos.values() if video["warning"] is not None] == []
+    filtered = [reason for reason in reasons if reason not in (None, "near_duplicate")]
+    assert len(filtered) <= 0.02 * (len(filtered) + reasons.count(None))

@@ -30,7 +30,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
         video = render_video(folder / "videos" / f"{patient}.mp4", config=PHANTOM, patient=patient)
         for row in pq.read_table(video.truth_path).to_pylist():
             is_outside[video.path.as_uri(), row["pts_us"]] = row["out_of_body"]
-    keep_all = ("--all", "--max-out-of-body", "1", "--max-hash-distance", "0", "--freeze-motion", "0", "--min-blur", "0")
+    keep_all = ("--all", "--text", "off", "--max-out-of-body", "1", "--max-hash-distance", "0", "--freeze-motion", "0", "--min-blur", "0")
     assert main(["ingest", str(folder / "videos"), "--lake", str(lake), "--runner", "serial", *keep_all]) == 0
     assert main(["embed", "--lake", str(lake), "--runner", "serial"]) == 0
     others: dict[str, bool] = {}

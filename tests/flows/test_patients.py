@@ -34,7 +34,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
 
 def ingest(lake: Lake, tmp_path: Path, *rows: str) -> None:
     (tmp_path / "m.csv").write_text("\n".join(["uri,patient,site", *rows]))
-    run_ingest(Job(lake=lake, runner=SerialRunner()), [str(tmp_path / "m.csv")], config=IngestConfig(settle_s=0))
+    run_ingest(Job(lake=lake, runner=SerialRunner()), [str(tmp_path / "m.csv")], config=IngestConfig(text="off", settle_s=0))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_later_manifest_corrects_a_place_and_a_moved_file_takes_its_patient_al
     ingest(shared, tmp_path, "b/copy.mp4,p3,")
     assert patients() == [[P2], sorted([P1, P3])]
     (tmp_path / "b" / "other.mp4").rename(tmp_path / "b" / "moved.mp4")
-    run_ingest(Job(lake=shared, runner=SerialRunner()), [str(tmp_path / "b")], config=IngestConfig(settle_s=0))
+    run_ingest(Job(lake=shared, runner=SerialRunner()), [str(tmp_path / "b")], config=IngestConfig(text="off", settle_s=0))
     assert patients() == [[P2], sorted([P1, P3])]
     ingest(shared, tmp_path, "b/moved.mp4,p3,")  # it was never p2's: the place that says so is left
     assert patients() == [[P3], sorted([P1, P3])]

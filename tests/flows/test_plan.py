@@ -35,7 +35,7 @@ def planned(lake: Path, capsys: pytest.CaptureFixture[str], *options: str) -> di
 def test_a_plan_writes_nothing_and_what_is_committed_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     render_video(tmp_path / "a.mp4", config=SMALL, patient=0)
     lake = tmp_path / "lake"
-    assert main(["ingest", str(tmp_path / "a.mp4"), "--lake", str(lake), "--fps", "4", "--runner", "serial"]) == 0
+    assert main(["ingest", str(tmp_path / "a.mp4"), "--lake", str(lake), "--fps", "4", "--text", "off", "--runner", "serial"]) == 0
 
     stages = ["embed", "similarity", "dedup", "cluster", "select 12", "shard 12"]
     before = planned(lake, capsys)
