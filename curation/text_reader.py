@@ -2,6 +2,7 @@
 
 The network gives, for each of many columns of a line, the probability of every character and of none. Only the probabilities of the most
 likely characters are added up (CTC's greedy decoding): how many characters are expected to be right. The text itself is never made.
+Spaces and doubtful characters do not count: rows of small highlights are read as many doubtful characters.
 Vessels, folds and highlights are read as one doubtful character at most; a line of text as several sure ones.
 """
 
@@ -23,6 +24,7 @@ _FEWEST_COLUMNS = 320  # of its input: shorter lines are filled up with grey, as
 _MOST_COLUMNS = 2048
 _BLANK = 0  # the class that stands for no character
 _MARGIN = 0.12  # of a line's height: the detector's boxes are larger than a line by about as much on each side
+_LEAST = 0.35  # probability; at 0.4 a hardly visible line drawn into tissue is lost, at 0.3 a row of highlights counts as one
 _SURE = 3.0  # characters, from which a second reading can change nothing
 
 
@@ -68,4 +70,6 @@ def _characters(line: np.ndarray, reader: Any) -> float:
         raise TextCheckFailed(f"the text reader gave no numbers for a line of {line.shape[1]}x{line.shape[0]}")
     likeliest = probability.argmax(axis=1)
     is_new = np.diff(likeliest, prepend=_BLANK) != 0
-    return float(probability.max(axis=1)[is_new & (likeliest != _BLANK)].sum())
+    is_character = (likeliest != _BLANK) & (likeliest != probability.shape[1] - 1)  # the last class is the space
+    surest = probability.max(axis=1)
+    return float(surest[is_new & is_character & (surest >= _LEAST)].sum())

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +30,21 @@ def test_nothing_is_read_in_tissue(seed: int) -> None:
     picture = pink(seed)
     for box in (Box(50, 50, 40, 30), Box(200, 120, 90, 24), Box(300, 200, 20, 22)):
         assert characters_read(picture, box, load_text_reader()) < 1.2
+
+
+def test_spaces_and_doubtful_characters_do_not_count() -> None:
+    class Answering:
+        def get_inputs(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name="x")]
+
+        def run(self, _: object, __: object) -> list[np.ndarray]:
+            columns = [(1, 0.9), (0, 0.8), (2, 0.3), (0, 0.8), (4, 0.95), (0, 0.8), (3, 0.5)]  # a character, blanks, doubt, a space
+            answer = np.zeros((1, len(columns), 5), np.float32)
+            for number, (kind, probability) in enumerate(columns):
+                answer[0, number, kind] = probability
+            return [answer]
+
+    assert characters_read(pink(0), Box(0, 0, 60, 20), Answering()) == pytest.approx(1.4)
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 1, 1), Box(383, 287, 1, 1), Box(0, 0, 384, 4), Box(10, 0, 4, 288)])
