@@ -24,7 +24,7 @@ _FEWEST_COLUMNS = 320  # of its input: shorter lines are filled up with grey, as
 _MOST_COLUMNS = 2048
 _BLANK = 0  # the class that stands for no character
 _MARGIN = 0.12  # of a line's height: the detector's boxes are larger than a line by about as much on each side
-_LEAST = 0.35  # probability; at 0.4 a hardly visible line drawn into tissue is lost, at 0.3 a row of highlights counts as one
+_LEAST = 0.35  # probability; at 0.4 a hardly visible line drawn into tissue is lost, at 0.3 one box without text counts as two
 _SURE = 3.0  # characters, from which a second reading can change nothing
 
 
