@@ -2,7 +2,8 @@
 
 The network gives, for each of many columns of a line, the probability of every character and of none. Only the probabilities of the most
 likely characters are added up (CTC's greedy decoding): how many characters are expected to be right. The text itself is never made.
-Spaces and doubtful characters do not count: rows of small highlights are read as many doubtful characters.
+Spaces and doubtful characters do not count: rows of small highlights are read as many doubtful characters. Quotation marks, colons and
+other marks count at most as much as letters and digits: a group of small highlights is read as marks.
 Vessels, folds and highlights are read as one doubtful character at most; a line of text as several sure ones.
 """
 
@@ -63,13 +64,24 @@ def _characters(line: np.ndarray, reader: Any) -> float:
     bgr = cv2.cvtColor(cv2.resize(line, (columns, _HEIGHT), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGB2BGR)
     picture[0, :, :, :columns] = (bgr.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)
     try:
+        is_letter, is_mark = _letters_and_marks(reader)
         ((probability,),) = reader.run(None, {reader.get_inputs()[0].name: picture})
     except Exception as failure:
         raise TextCheckFailed(f"the text reader failed on a line of {line.shape[1]}x{line.shape[0]}: {failure}") from failure
     if not np.isfinite(probability).all():
         raise TextCheckFailed(f"the text reader gave no numbers for a line of {line.shape[1]}x{line.shape[0]}")
-    likeliest = probability.argmax(axis=1)
-    is_new = np.diff(likeliest, prepend=_BLANK) != 0
-    is_character = (likeliest != _BLANK) & (likeliest != probability.shape[1] - 1)  # the last class is the space
-    surest = probability.max(axis=1)
-    return float(surest[is_new & is_character & (surest >= _LEAST)].sum())
+    if probability.shape[1] != len(is_letter):
+        raise TextCheckFailed(f"the text reader tells {probability.shape[1]} classes apart, and names {len(is_letter)}")
+    likeliest, surest = probability.argmax(axis=1), probability.max(axis=1)
+    is_new = (np.diff(likeliest, prepend=_BLANK) != 0) & (likeliest != _BLANK) & (surest >= _LEAST)
+    letters, marks = (float(surest[is_new & is_counted[likeliest]].sum()) for is_counted in (is_letter, is_mark))
+    return letters + min(marks, letters)
+
+
+@functools.cache
+def _letters_and_marks(reader: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Two masks of the network's classes, [classes] bool: letters and digits of any script; other characters but spaces."""
+    characters = reader.get_modelmeta().custom_metadata_map["character"].split("\n")
+    is_letter = np.array([False, *(character.isalnum() for character in characters), False])  # first none, last the space
+    is_mark = np.array([False, *(not character.isalnum() and not character.isspace() for character in characters), False])
+    return is_letter, is_mark

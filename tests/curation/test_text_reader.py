@@ -32,19 +32,47 @@ def test_nothing_is_read_in_tissue(seed: int) -> None:
         assert characters_read(picture, box, load_text_reader()) < 1.2
 
 
-def test_spaces_and_doubtful_characters_do_not_count() -> None:
-    class Answering:
-        def get_inputs(self) -> list[SimpleNamespace]:
-            return [SimpleNamespace(name="x")]
+class Answering:
+    """A reader of four characters and the space that gives the same answer for every line: one (class, probability) a column."""
 
-        def run(self, _: object, __: object) -> list[np.ndarray]:
-            columns = [(1, 0.9), (0, 0.8), (2, 0.3), (0, 0.8), (4, 0.95), (0, 0.8), (3, 0.5)]  # a character, blanks, doubt, a space
-            answer = np.zeros((1, len(columns), 5), np.float32)
-            for number, (kind, probability) in enumerate(columns):
-                answer[0, number, kind] = probability
-            return [answer]
+    def __init__(self, *columns: tuple[int, float]) -> None:
+        self.answer = np.zeros((1, 2 * len(columns), 6), np.float32)
+        for number, (kind, probability) in enumerate(columns):
+            self.answer[0, 2 * number, kind] = probability
+            self.answer[0, 2 * number + 1, 0] = 0.8  # blank
 
-    assert characters_read(pink(0), Box(0, 0, 60, 20), Answering()) == pytest.approx(1.4)
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="x")]
+
+    def get_modelmeta(self) -> SimpleNamespace:
+        return SimpleNamespace(custom_metadata_map={"character": 'A\n花\n:\n"'})
+
+    def run(self, _: object, __: object) -> list[np.ndarray]:
+        return [self.answer]
+
+
+LETTER, OTHER_SCRIPT, COLON, QUOTE, SPACE = range(1, 6)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ([(LETTER, 0.9), (OTHER_SCRIPT, 0.3), (SPACE, 0.95), (OTHER_SCRIPT, 0.5)], 1.4),
+        ([(COLON, 0.9), (LETTER, 1.0)], 1.9),
+        ([(QUOTE, 0.98), (LETTER, 0.4), (COLON, 0.6)], 0.8),
+        ([(QUOTE, 0.98), (COLON, 0.9)], 0.0),
+    ],
+    ids=["spaces and doubtful ones", "a mark beside a letter", "more marks than letters", "marks alone"],
+)
+def test_what_counts_as_a_character(columns: list[tuple[int, float]], expected: float) -> None:
+    assert characters_read(pink(0), Box(0, 0, 60, 20), Answering(*columns)) == pytest.approx(expected)
+
+
+def test_a_reader_that_names_other_characters_than_it_reads_says_so() -> None:
+    reader = Answering((LETTER, 0.9))
+    reader.answer = reader.answer[:, :, :5]
+    with pytest.raises(TextCheckFailed, match="tells 5 classes apart, and names 6"):
+        characters_read(pink(0), Box(0, 0, 60, 20), reader)
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 1, 1), Box(383, 287, 1, 1), Box(0, 0, 384, 4), Box(10, 0, 4, 288)])
@@ -54,7 +82,7 @@ def test_a_box_of_any_shape_can_be_read(box: Box) -> None:
 
 def test_a_reader_that_cannot_be_run_says_so() -> None:
     class Broken:
-        def get_inputs(self) -> list[object]:
+        def get_modelmeta(self) -> object:
             raise RuntimeError("no session")
 
     with pytest.raises(TextCheckFailed, match="failed on a line of 60x20"):
