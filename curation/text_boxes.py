@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Box", "around", "blacked_out", "cropped_away", "is_inside", "is_near", "overlap", "padded"]
+__all__ = ["Box", "around", "blacked_out", "cropped_away", "is_inside", "is_line", "is_near", "overlap", "padded"]
 
 _PADDING = 3  # pixels of the stored frame
+_LINE = 3.0  # times its height; highlights, folds and vessels are found in shorter boxes
 
 
 class Box(NamedTuple):
@@ -38,6 +39,11 @@ def around(one: Box, other: Box) -> Box:
 def is_inside(box: Box, others: Sequence[Box]) -> bool:
     """Whether the box lies wholly in one of the others."""
     return any(around(box, other) == other for other in others)
+
+
+def is_line(box: Box) -> bool:
+    """Whether the box is as long as a line of several characters: at least three times as wide as high."""
+    return box.width >= _LINE * box.height
 
 
 def is_near(one: Box, other: Box) -> bool:

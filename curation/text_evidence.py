@@ -1,7 +1,8 @@
 """What becomes of a box that the detector found: confirmed, unconfirmed or refuted; and in which samples it is hidden.
 
 A box is confirmed or unconfirmed by the number of characters that are read in it. Fewest are needed if its strokes stood still while the
-camera moved, most if they were gone then. A box beside confirmed text is unconfirmed at least. All others are refuted, and not hidden.
+camera moved, most if they were gone then. Unconfirmed at least are a box beside confirmed text, and one as long as a line unless its
+strokes were gone: the reader may not know its script. All others are refuted, and not hidden.
 The bounds are from tests/benchmarks/bench_burned_text.py.
 """
 
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
-from curation.text_boxes import Box, around, is_inside, is_near, overlap, padded
+from curation.text_boxes import Box, around, is_inside, is_line, is_near, overlap, padded
 
 __all__ = ["OVERVIEW", "Finding", "Look", "TextMask", "lasting_text", "masks_by_sample", "same_place", "verdict_of"]
 
@@ -83,7 +84,9 @@ def verdict_of(finding: Finding, confirmed: Sequence[Box] = ()) -> Verdict:
     if finding.characters >= least:
         return "confirmed"
     least = {True: _STROKES, None: _DOUBTED, False: _CONFIRMED}[finding.stood]
-    return "unconfirmed" if finding.characters >= least or any(is_near(finding.box, box) for box in confirmed) else "refuted"
+    is_unread = finding.stood is not False and is_line(finding.box)
+    is_beside = any(is_near(finding.box, box) for box in confirmed)
+    return "unconfirmed" if finding.characters >= least or is_unread or is_beside else "refuted"
 
 
 def lasting_text(looks: Sequence[Look]) -> tuple[Box, ...]:

@@ -43,6 +43,7 @@ KINDS = {
     "scrolling, 30 pixels a second": Kind(words=("PATIENT MUELLER, ANNA 12/03/1958 ID 4711-0815",), speed=6),
     "scrolling, 100 pixels a second": Kind(words=("PATIENT MUELLER, ANNA 12/03/1958 ID 4711-0815",), speed=20),
     "Cyrillic": Kind(words=("ИВАНОВА, АННА", "Дата рождения", "Больница № 7")),  # noqa: RUF001
+    "Cyrillic, one line": Kind(words=("Дата рождения",)),
     "Greek": Kind(words=("ΠΑΠΑΔΟΠΟΥΛΟΥ", "Ημερομηνία", "Νοσοκομείο")),
     "Arabic": Kind(words=("فاطمة الزهراء", "تاريخ الميلاد", "مستشفى")),
     "Hebrew": Kind(words=("כהן, רחל", "תאריך לידה", "בית חולים")),

@@ -26,16 +26,22 @@ def look(position: int, characters: float | None = None, box: Box = LINE, *, sto
         (TWO, None, False, "confirmed"),
         (TWO, False, False, "unconfirmed"),
         (ONE, True, False, "unconfirmed"),
-        (ONE, None, False, "refuted"),
-        (UNREAD, True, False, "refuted"),
+        (ONE, None, False, "unconfirmed"),
+        (ONE, False, False, "refuted"),
+        (UNREAD, True, False, "unconfirmed"),
         (UNREAD, None, True, "unconfirmed"),
-        (UNREAD, None, False, "refuted"),
+        (UNREAD, None, False, "unconfirmed"),
         (UNREAD, False, False, "refuted"),
     ],
 )
 def test_a_box_is_judged_by_what_is_read_and_whether_it_stood(characters: float, stood: bool | None, beside: bool, verdict: str) -> None:
     confirmed = [Box(50, 60, 80, 12)] if beside else [Box(200, 200, 80, 12)]
     assert verdict_of(Finding(box=LINE, characters=characters, stood=stood), confirmed) == verdict
+
+
+@pytest.mark.parametrize(("characters", "stood"), [(ONE, None), (UNREAD, True), (UNREAD, None)])
+def test_a_box_shorter_than_a_line_has_to_be_read(characters: float, stood: bool | None) -> None:
+    assert verdict_of(Finding(box=Box(50, 40, 35, 12), characters=characters, stood=stood)) == "refuted"
 
 
 def test_confirmed_text_of_one_picture_is_hidden_up_to_the_looks_beside_it() -> None:
@@ -62,7 +68,7 @@ def test_a_part_that_is_searched_ends_no_mask() -> None:
 
 
 def test_unconfirmed_and_refuted_boxes_are_told_apart() -> None:
-    masks = masks_by_sample([look(0), look(2, HALF_READ), look(4, UNREAD), look(6)], 7)
+    masks = masks_by_sample([look(0), look(2, HALF_READ), look(4, UNREAD, stood=False), look(6)], 7)
     assert masks == [EMPTY, *[TextMask((PADDED,), (PADDED,))] * 3, EMPTY, EMPTY, EMPTY]
 
 
