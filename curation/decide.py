@@ -135,12 +135,17 @@ def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str |
     return reasons
 
 
-def decide(samples: list[Sample], config: IngestConfig) -> None:
-    """Give every sample of a video the scores that need its neighbours and, where it is dropped, the first reason that applies."""
+def decide(samples: list[Sample], config: IngestConfig, *, in_time: bool = True) -> None:
+    """Give every sample of a video the scores that need the others and, where it is dropped, the first reason that applies.
+
+    Where neighbours are not `in_time`, as with stills, nothing is smoothed over them.
+    """
     profiles = [sample.colors for sample in samples]
     # a frame is outside if its colours and its structure say so; NaN, too dark to judge, stays NaN
-    by_structure = room_scores([sample.room_evidence for sample in samples], [sample.imaging_mode for sample in samples])
-    out_of_body = smooth_scores(np.minimum(out_of_body_scores(profiles), by_structure), _window(samples, config))
+    by_color = out_of_body_scores(profiles)
+    evidence = [sample.room_evidence for sample in samples]
+    by_structure = room_scores(evidence, by_color <= config.max_out_of_body, in_time=in_time)
+    out_of_body = smooth_scores(np.minimum(by_color, by_structure), _window(samples, config) if in_time else 1)
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share
     quarantine_unconfirmed(samples, config)

@@ -83,8 +83,7 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
         if isinstance(scan, UnreadableVideo):
             result = reject_for_failure(video, scan.reason, str(scan), config)
         else:
-            # nothing may be smoothed over stills, and their motion is not known
-            decide(scan.samples, config if scan.in_time else dataclasses.replace(config, out_of_body_window_s=0))
+            decide(scan.samples, config, in_time=scan.in_time)
             result = dataclasses.replace(_write(video, root, key, scan, spool, config), info=info)
     if result.reject is None or result.reject.reason not in ("too_large", "too_long"):  # those depend on more than the key
         write_json(evidence, result, durable=False)

@@ -1,9 +1,10 @@
 """Keep people out: frames that do not show the inside of a patient, and everything outside the content area.
 
 Inside the body red dominates in white light; a room, a drape or a screen has greens, blues, greys and blacks, and so have dye, narrow bands
-and fluorescence. The score by colour is one minus the share of well-lit pixels with the colour of tissue; if it is high, structure decides
-(curation/tissue_structure.py). What neither can do: skin that fills the frame is as red as tissue. Text is another
-module's business (curation/burned_text.py); outside the content area none reaches a frame pack, because everything there is black.
+and fluorescence. The score by colour is one minus the share of well-lit pixels with the colour of tissue; if it is high, structure decides,
+over all frames of the video (curation/tissue_structure.py). Neither knows skin that fills the frame, which is as red as tissue; and one
+frame of a room in a video of the same grey, green or blue light is mostly taken for tissue. Text is another module's business
+(curation/burned_text.py); outside the content area none reaches a frame pack, because everything there is black.
 """
 
 from __future__ import annotations

@@ -2,16 +2,20 @@
 
 Usage: python tests/benchmarks/bench_out_of_body.py --tissue FOLDER [FOLDER ...] --photos FOLDER [--fit]
 
-"By colour" is the score before structure was looked at, "now" the lower of both. Tissue is measured alone (a video of one mode) and
-inserted (30 frames among 70 in white light). Each photograph becomes a segment of eight views, blurred, darkened, lit from the scope or
-tinted, inside a circle, an octagon or the whole frame. `--fit` fits weights as those of curation/tissue_structure.py to one half of the
-tissue and photographs (by turns of file name) and prints them; the figures are always of the other half, by the weights in the code.
+"Colour" is the score before structure was looked at, "video" and "stills" the lower of both, with and without neighbours in time. Tissue is
+measured alone (one mode), inserted (30 frames for as many of 100 in white light, at three places), as stays of eight frames in a row, each
+a video, and as single pictures, each by itself. Each photograph becomes a segment of eight views, blurred, darkened, lit from the scope or
+tinted, inside a circle, an octagon or the whole frame. In the rows "among" all eight views, or one, stand among 40 frames of tissue, in the
+same light or in white light. `--fit` fits weights as those of curation/tissue_structure.py to one half of the tissue and photographs (by
+turns of file name) and prints them; the figures are of the other half, or of the same with `--fit-half`, by the weights in the code. The
+last line is the cost of structure beside the other filters.
 Modes are simulated: real ones remain to be measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +26,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from curation.config import IngestConfig
-from curation.imaging_mode import imaging_mode, median_saturation, warm_share
+from curation.imaging_mode import warm_share
+from curation.phash import perceptual_hash
 from curation.privacy import color_profile, out_of_body_scores
-from curation.quality import shrink
+from curation.quality import measure, shrink
 from curation.survey import survey_pictures
 from curation.tissue_structure import room_evidence, room_scores, structure_features
 
@@ -39,7 +44,6 @@ class Seen:
     """One frame's colours and structure."""
 
     profile: np.ndarray
-    mode: str
     evidence: float
 
 
@@ -93,6 +97,10 @@ LIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "warm light": lambda rgb: rgb * np.array([1.1, 0.8, 0.5]) * _falloff(0.5),
 }
 
+SAME_LIGHT = {"grey": "grey", "green light": "green narrow band", "blue light": "teal narrow band"}  # of photographs and of tissue
+AMONG_WHITE = ("plain", "lit by the scope", "grey", "warm light")
+PLACES = ("alone", "inserted", "stays", "single")
+
 
 def _area(number: int) -> np.ndarray:
     rows, columns = (np.mgrid[:SIDE, :SIDE] + 0.5) / SIDE * 2 - 1
@@ -126,17 +134,43 @@ def cropped(frames: Sequence[np.ndarray], *, in_time: bool) -> tuple[list[np.nda
 def seen(rgb: np.ndarray, mask: np.ndarray) -> Seen:
     """What `curation.scan` measures of a frame."""
     profile = color_profile(rgb, mask)
-    mode = imaging_mode(profile, median_saturation(rgb, mask))
-    is_warm = warm_share(profile) >= SURELY_WARM
-    evidence = float("nan") if is_warm else room_evidence(structure_features(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), mask))
-    return Seen(profile=profile, mode=mode, evidence=evidence)
+    if warm_share(profile) >= SURELY_WARM:
+        return Seen(profile=profile, evidence=float("nan"))
+    features = structure_features(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), mask)
+    return Seen(profile=profile, evidence=room_evidence(features))
 
 
 def dropped(frames: Sequence[Seen]) -> np.ndarray:
-    """[num_frames, 2] bool: dropped by colour alone, and by colour and structure. Nothing is smoothed over time."""
+    """[num_frames, 3] bool: dropped by colour alone, and by colour and structure, as video and as stills. Nothing is smoothed over time."""
     by_color = out_of_body_scores([frame.profile for frame in frames])
-    both = np.minimum(by_color, room_scores([frame.evidence for frame in frames], [frame.mode for frame in frames]))
-    return np.asarray(np.stack([by_color > LIMIT, both > LIMIT], axis=1) | np.isnan(by_color)[:, None])
+    evidence = [frame.evidence for frame in frames]
+    rooms = [room_scores(evidence, by_color <= LIMIT, in_time=in_time) for in_time in (True, False)]
+    scores = np.stack([by_color, *(np.minimum(by_color, each) for each in rooms)], axis=1)
+    return np.asarray((scores > LIMIT) | np.isnan(by_color)[:, None])
+
+
+def _tissue_dropped(white: Sequence[Seen], shown: Sequence[Seen]) -> dict[str, np.ndarray]:
+    """For each of PLACES the verdicts of `dropped` on frames of one mode."""
+    inserted = [dropped([*white[:at], *shown[at : at + 30], *white[at + 30 : 100]])[at : at + 30] for at in (0, 35, 70)]
+    stays = [dropped(shown[start : start + 8]) for start in range(0, len(shown), 8)]
+    parts = {"alone": [dropped(shown)], "inserted": inserted, "stays": stays, "single": [dropped([frame]) for frame in shown]}
+    return {place: np.concatenate(verdicts) for place, verdicts in parts.items()}
+
+
+def _print_cost(crops: Sequence[np.ndarray], mask: np.ndarray) -> None:
+    """Process time of each frame of `crops`, in ms."""
+    grays = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]
+    start = time.process_time()
+    for crop, gray in zip(crops, grays, strict=True):
+        measure(crop, gray, gray, mask)
+        color_profile(crop, mask)
+        perceptual_hash(gray, mask)
+    filtered = time.process_time()
+    evidence = [room_evidence(structure_features(gray, mask)) for gray in grays]
+    seen_at = time.process_time()
+    room_scores(evidence, np.zeros(len(evidence), bool))
+    times = {"filters": filtered - start, "structure": seen_at - filtered, "room_scores": time.process_time() - seen_at}
+    print(f"ms a frame of {mask.shape[1]}x{mask.shape[0]}:", *(f"{name} {1000 * each / len(crops):.2f}" for name, each in times.items()))
 
 
 def fit(tissue: np.ndarray, rooms: np.ndarray) -> None:
@@ -171,41 +205,50 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--num-tissue", type=int, default=200, help="frames of each folder at most")
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--fit-half", action="store_true", help="measure on the half that weights and constants were chosen on")
     arguments = parser.parse_args()
-    rng = np.random.default_rng(0)
+    rng, half = np.random.default_rng(0), 0 if arguments.fit_half else 1
     tissue: list[np.ndarray] = []
-    counts = {mode: np.zeros((2, 2)) for mode in MODES}
-    num = {mode: np.zeros(2) for mode in MODES}
+    lost: dict[tuple[str, str], list[np.ndarray]] = {}
+    around: dict[str, list[Seen]] = {}
     for folder in arguments.tissue:
         frames = _of_folder(folder)
-        crops, mask = cropped(frames[:: max(1, len(frames) // arguments.num_tissue)], in_time=False)
+        crops, of_tissue = cropped(frames[:: max(1, len(frames) // arguments.num_tissue)], in_time=False)
         for crop in crops[::2] if arguments.fit else []:
             for gray in (cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), crop[..., 1], cv2.cvtColor(crop // 2, cv2.COLOR_RGB2GRAY)):
-                tissue.append(structure_features(_jittered(gray, rng), mask))
-        white = [seen(crop, mask) for crop in crops[1::2]]
+                tissue.append(structure_features(_jittered(gray, rng), of_tissue))
+        white = [seen(crop, of_tissue) for crop in crops[half::2]]
         for mode, recolored in MODES.items():
-            shown = [seen(recolored(crop), mask) for crop in crops[1::2]]
-            inserted = dropped([*white[:35], *shown[35:65], *white[65:100]])[35:65]
-            for place, verdict in enumerate((dropped(shown), inserted)):
-                counts[mode][place] += verdict.sum(axis=0)
-                num[mode][place] += len(verdict)
-    print(f"{'tissue':20s}{'alone: by colour':>18s}{'now':>8s}{'inserted: by colour':>22s}{'now':>8s}")
+            shown = [seen(recolored(crop), of_tissue) for crop in crops[half::2]]
+            around.setdefault(mode, shown[:40])
+            for place, verdicts in _tissue_dropped(white, shown).items():
+                lost.setdefault((mode, place), []).append(verdicts)
+    print(f"{'tissue dropped, %':20s}" + "".join(f"{place:>10s}: colour  video stills" for place in PLACES))
     for mode in MODES:
-        shares = counts[mode] / np.maximum(num[mode], 1)[:, None]
-        print(f"{mode:20s}{shares[0, 0]:18.1%}{shares[0, 1]:8.1%}{shares[1, 0]:22.1%}{shares[1, 1]:8.1%}")
+        shares = [100 * np.concatenate(lost[mode, place]).mean(axis=0) for place in PLACES]
+        print(f"{mode:20s}" + "".join(f"{by_color:18.1f}{video:7.1f}{stills:7.1f}" for by_color, video, stills in shares))
     rooms: list[np.ndarray] = []
     found: dict[str, list[np.ndarray]] = {light: [] for light in LIGHTS}
     for number, photo in enumerate(_of_folder(arguments.photos)):
-        for place, light in enumerate(LIGHTS):
-            crops, mask = cropped(segment(photo, light, np.random.default_rng([number, place])), in_time=True)
-            if number % 2:
-                found[light].append(dropped([seen(crop, mask) for crop in crops]))
-            elif arguments.fit:
-                rooms += [structure_features(_jittered(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), rng), mask) for crop in crops[::4]]
-    print(f"{'photographs':20s}{'recall: by colour':>18s}{'now':>8s}")
-    for light, verdicts in found.items():
-        recall = np.concatenate(verdicts).mean(axis=0) if verdicts else np.zeros(2)
-        print(f"{light:20s}{recall[0]:18.1%}{recall[1]:8.1%}")
+        for order, light in enumerate(LIGHTS if number % 2 == half or arguments.fit else ()):
+            views, mask = cropped(segment(photo, light, np.random.default_rng([number, order])), in_time=True)
+            if arguments.fit and number % 2 == 0:
+                rooms += [structure_features(_jittered(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), rng), mask) for view in views[::4]]
+            if number % 2 != half:
+                continue
+            room = [seen(view, mask) for view in views]
+            found[light].append(dropped(room))
+            others = {f"{light}, {{}} among tissue of the same light": SAME_LIGHT[light]} if light in SAME_LIGHT else {}
+            others |= {f"{light}, {{}} among white light": "white light"} if light in AMONG_WHITE else {}
+            for label, mode in others.items():
+                for num_views in (8, 1):
+                    among = dropped([*around[mode][:20], *room[:num_views], *around[mode][20:]])[20 : 20 + num_views]
+                    found.setdefault(label.format(num_views), []).append(among)
+    print(f"{'photographs found, %':46s}  colour  video stills")
+    for label, parts in found.items():
+        recall = 100 * np.concatenate(parts).mean(axis=0) if parts else np.zeros(3)
+        print(f"{label:46s}{recall[0]:8.1f}{recall[1]:7.1f}{recall[2]:7.1f}")
+    _print_cost(crops, of_tissue)
     if arguments.fit:
         fit(np.array(tissue), np.array(rooms))
 

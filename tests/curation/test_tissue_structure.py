@@ -1,5 +1,6 @@
 """Tissue in dye, narrow-band, fluorescence and grey colours is told from rooms by structure; tissue and rooms are the phantom's."""
 
+import itertools
 import math
 
 import numpy as np
@@ -44,10 +45,15 @@ def recolored(rgb: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
 
 def verdicts(frames: list[np.ndarray]) -> np.ndarray:
     profiles = [color_profile(frame, ALL) for frame in frames]
-    evidence = [room_evidence(structure_features((frame @ LUMA).astype(np.uint8), ALL)) for frame in frames]
-    modes = [imaging_mode(profile, median_saturation(frame, ALL)) for profile, frame in zip(profiles, frames, strict=True)]
-    scores = np.minimum(out_of_body_scores(profiles), room_scores(evidence, modes))
+    features = [structure_features((frame @ LUMA).astype(np.uint8), ALL) for frame in frames]
+    by_color = out_of_body_scores(profiles)
+    scores = np.minimum(by_color, room_scores([room_evidence(each) for each in features], by_color <= 0.3))
     return np.asarray(scores > 0.3)
+
+
+def by_structure(evidence: list[float], in_time: bool = True) -> np.ndarray:
+    """Scores where no colour says anything."""
+    return room_scores(evidence, [False] * len(evidence), in_time=in_time)
 
 
 @pytest.mark.parametrize("color", COLORS.values(), ids=COLORS)
@@ -63,24 +69,73 @@ def test_tissue_of_another_colour_is_inside_and_was_not_by_colour(
 def test_rooms_stay_outside_whatever_the_light(frames: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
     assert len(frames[1]) >= 3
     for color in (None, *COLORS.values()):
-        assert verdicts([recolored(frame, color) if color else frame for frame in frames[1]]).mean() >= 0.6
+        shown = [recolored(frame, color) if color else frame for frame in frames[1]]
+        by_color = out_of_body_scores([color_profile(frame, ALL) for frame in shown]) > 0.3
+        assert by_color.mean() >= 0.6
+        assert verdicts(shown).tolist() == by_color.tolist()
 
 
 def test_a_dark_picture_has_no_structure_and_no_voucher() -> None:
     features = structure_features(np.full((256, 256), 6, np.uint8), ALL)
     assert features.shape == (NUM_FEATURES,)
     assert np.isnan(features).all()
-    assert room_scores([room_evidence(features)], ["unknown"]).tolist() == [1.0]
+    assert by_structure([room_evidence(features)]).tolist() == [1.0]
 
 
-def test_frames_of_one_mode_support_each_other_and_no_other_mode() -> None:
-    alone = room_scores([1.0, math.nan], ["grey", "grey"])
-    among_tissue = room_scores([1.0, -4.0, -4.0, -4.0], ["grey"] * 4)
-    beside_tissue = room_scores([1.0, -4.0, -4.0, -4.0], ["grey", *["nbi"] * 3])
-    assert alone[0] > 0.7
-    assert alone[1] == 1.0
-    assert among_tissue[0] < 0.3
-    assert beside_tissue[0] == alone[0]
+def test_a_frame_is_judged_with_its_neighbours() -> None:
+    tissue, room = [-4.0] * 12, [3.0] * 8
+    assert by_structure([*tissue, 2.0, *tissue]).max() < 0.3, "one frame of tissue that looks like a room by chance"
+    assert by_structure([*room, -4.0, *room]).min() > 0.3, "one view of a room that looks like tissue by chance"
+    assert ((by_structure([*tissue, *room, *tissue]) > 0.3) == np.repeat([False, True, False], [12, 8, 12])).all()
+    assert by_structure([*tissue, 8.0, *tissue])[12] > 0.3, "one view that looks like a room beyond doubt"
+
+
+def test_stills_have_the_share_of_rooms_in_common_and_no_neighbours() -> None:
+    evidence = [-4.0] * 12 + [3.0] * 4 + [1.0, -5.0, 1.0]
+    order = np.random.default_rng(0).permutation(len(evidence))
+    alone = by_structure(evidence, in_time=False)
+    assert by_structure([evidence[each] for each in order], in_time=False) == pytest.approx(alone[order])
+    assert by_structure(evidence)[13] > alone[13], "in a video its neighbours speak for it"
+    assert by_structure([1.0] * 20, in_time=False).min() > 0.9
+    assert by_structure([1.0, *[-4.0] * 19], in_time=False)[0] < 0.3
+
+
+def test_a_frame_with_the_colours_of_tissue_never_speaks_for_a_room() -> None:
+    evidence = [3.0] * 12 + [-1.5] * 3 + [3.0] * 12
+    assert by_structure(evidence)[12:15].min() > 0.9
+    colors = np.array([True] * 12 + [False] * 3 + [True] * 12)
+    assert room_scores(evidence, colors)[12:15].max() < 0.3
+    tissue = [-4.0] * 12 + [1.0] * 2 + [-4.0] * 12
+    assert room_scores(tissue, np.array(tissue) < 0) == pytest.approx(by_structure(tissue)), "what speaks for tissue counts"
+
+
+def test_one_picture_is_a_room_only_on_evidence() -> None:
+    assert by_structure([-1.5], in_time=False)[0] < 0.1
+    assert by_structure([3.0], in_time=False)[0] > 0.7
+    assert by_structure([]).tolist() == []
+
+
+def test_the_probability_is_that_of_every_path_through_the_states() -> None:
+    """Against a sum over all paths, whose share of rooms is the one that the scores themselves lead to."""
+    evidence, confidence, even, stays = [2.0, -1.0, 0.5, -3.0, -2.0], 0.6, -1.75, 0.8
+    scores = by_structure(evidence)
+    share = scores.sum() / (len(evidence) + 1)
+    weights = {}
+    for path in itertools.product((False, True), repeat=len(evidence)):
+        weight = 1.0
+        for position, (state, log_odds) in enumerate(zip(path, evidence, strict=True)):
+            drawn = share if state else 1 - share
+            weight *= drawn if position == 0 else stays * (state == path[position - 1]) + (1 - stays) * drawn
+            weight *= math.exp(confidence * (log_odds - even)) if state else 1.0
+        weights[path] = weight
+    expected = [sum(w for path, w in weights.items() if path[position]) / sum(weights.values()) for position in range(len(evidence))]
+    assert scores == pytest.approx(expected, abs=0.02)  # ten rounds come near the share, not upon it
+
+
+def test_frames_without_evidence_are_no_witnesses() -> None:
+    scores = by_structure([math.nan] * 30 + [1.0] + [math.nan] * 30)
+    assert scores[30] == pytest.approx(by_structure([1.0])[0])
+    assert (np.delete(scores, 30) == 1).all()
 
 
 @pytest.mark.parametrize(
