@@ -33,6 +33,7 @@ __all__ = [
 SPARE_REASONS = ("too_dark", "too_bright", "blurred", "specular", "bubbles", "stool", "frozen", "near_duplicate")
 """why a frame may be dropped whose picture is stored nevertheless: other thresholds may want it"""
 
+_TISSUE_COLORS = 0.3  # score of colours up to which a frame never speaks for a room, whatever threshold is set
 _FREEZE_HASH_DISTANCE = 2  # bits near the median flip with the coding noise of an unchanged picture
 
 Floats = npt.NDArray[np.float32]
@@ -144,7 +145,7 @@ def decide(samples: list[Sample], config: IngestConfig, *, in_time: bool = True)
     # a frame is outside if its colours and its structure say so; NaN, too dark to judge, stays NaN
     by_color = out_of_body_scores(profiles)
     evidence = [sample.room_evidence for sample in samples]
-    by_structure = room_scores(evidence, by_color <= config.max_out_of_body, in_time=in_time)
+    by_structure = room_scores(evidence, by_color <= _TISSUE_COLORS, in_time=in_time)
     out_of_body = smooth_scores(np.minimum(by_color, by_structure), _window(samples, config) if in_time else 1)
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share
