@@ -192,7 +192,7 @@ def after(seconds: float) -> Callable[[], bool]:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_ten_random_moments_ends_as_one_left_alone(tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_ends_as_one_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
     film = [moving_picture(number) for number in range(32)]
@@ -207,7 +207,7 @@ def test_a_run_killed_at_ten_random_moments_ends_as_one_left_alone(tmp_path: Pat
     succeed(*command, quiet)
     whole_s = time.monotonic() - started
     delays = random.Random(7)
-    kills = sum(kill_when([*command, str(killed)], after(delays.uniform(0.1, 0.9) * whole_s)) for _ in range(10))
+    kills = sum(kill_when([*command, str(killed)], after(delays.uniform(0.1, 0.9) * whole_s)) for _ in range(5))
     assert kills >= 1
     succeed(*command, killed)
     ours, theirs = contents(killed), contents(quiet)
