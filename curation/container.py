@@ -26,8 +26,6 @@ _ANIMATIONS = ("gif", "apng")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 """of pictures and picture sequences in the container of MP4 (ISO/IEC 23008-12), of which FFmpeg shows a tile or one picture"""
 _UNINDEXED_FORMATS = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc", "dv", "asf")
-_OPTIONS = {"merge_pmt_versions": "1"}
-"""An MPEG-TS recording whose video changes its packet identifier, as joined recordings do, stays one stream."""
 _STILL_TRACKS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -109,7 +107,7 @@ def _opened(source: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not head:
         raise UnreadableVideo("empty", "the file has no content")
     try:
-        container = av.open(source, "r", metadata_errors="replace", options=_OPTIONS)
+        container = av.open(source, "r", metadata_errors="replace")
     except (FFmpegError, UnicodeError, ValueError) as failure:
         detail = getattr(failure, "strerror", None) or str(failure)
         if head[4:8] in (b"ftyp", b"mdat", b"wide", b"moov") or head[:4] in (b"RIFF", b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba"):

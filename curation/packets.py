@@ -20,23 +20,14 @@ def stream_packets(container: InputContainer, stream: VideoStream, errors: list[
     PyAV knows only the streams that were there when the file was opened. At the end of a file where others appeared later (MPEG-TS and
     MPEG-PS), it raises IndexError: by then all packets have been read. An error of the demuxer ends in `errors`, and reading goes on
     behind it unless it follows the last one directly.
-
-    Where the video of an MPEG-TS changes its packet identifier, FFmpeg gives the last packet before the change at the end of the file.
-    It is left out, and said so in `errors`: a decoder would predict its picture from the wrong ones.
     """
-    is_transport_stream, furthest = container.format.name == "mpegts", 0
     while True:
         num_read = 0
         try:
             for packet in container.demux(stream):
-                if not packet.size:
-                    continue
-                num_read += 1
-                if is_transport_stream and packet.pos is not None and 0 <= packet.pos < furthest:
-                    errors.append("the last packet before a change of the video's identifier was left out")
-                    continue
-                furthest = max(furthest, packet.pos or 0)
-                yield packet
+                if packet.size:
+                    num_read += 1
+                    yield packet
             return
         except IndexError:
             return

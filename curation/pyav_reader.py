@@ -151,7 +151,7 @@ def _conclude(
     report.notes += index.notes
     report.problems += index.problems
     if index.error:
-        report.problems.append(f"not all of the file was read: {index.error}")
+        report.problems.append(f"the file could not be read to its end: {index.error}")
     if num_seen < expected:
         report.problems.append(f"{num_seen} of {expected} {what} could be decoded")
     if placing.num_backward:

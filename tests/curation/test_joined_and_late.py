@@ -83,21 +83,6 @@ def test_a_flipped_bit_in_a_stream_id_costs_no_other_frame(tmp_path: Path) -> No
     assert frames[-1][1] == 29
 
 
-def test_a_transport_stream_whose_video_changes_its_identifier_is_read_to_the_end(tmp_path: Path) -> None:
-    one = write_clip(tmp_path / "one.ts", FILM, FORMATS["h264-ts"])
-    with av.open(str(one)) as film, av.open(str(tmp_path / "two.ts"), "w", container_options={"mpegts_start_pid": "300"}) as container:
-        stream = film.streams.video[0]
-        copy = container.add_stream_from_template(stream)
-        for packet in film.demux(stream):
-            if packet.size:
-                packet.stream = copy
-                container.mux(packet)
-    frames, report = decoded(joined(tmp_path / "a.ts", one, tmp_path / "two.ts", one))
-    assert [number for _, number in frames if number < 28] == [*range(28)] * 3
-    assert 87 <= len(frames) <= 89  # the last packet before each change, which may hold two frames, comes at the end of the file
-    assert any("before a change of the video's identifier was left out" in problem for problem in report.problems)
-
-
 @pytest.mark.parametrize(("name", "num_frames"), [("mpeg2-mpg", 60), ("h264-ts", 60), ("h264-mkv", 60)])
 def test_what_follows_a_restart_is_placed_behind_it(name: str, num_frames: int, tmp_path: Path) -> None:
     one = write_clip(tmp_path / f"one.{FORMATS[name].suffix}", FILM, FORMATS[name], fps=25)
