@@ -44,22 +44,22 @@ def outcomes(lake: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def damaged(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_mutated(tmp_path_factory.mktemp("damaged"), clips, num=240, seed=20)
+    return write_mutated(tmp_path_factory.mktemp("damaged"), clips, num=500, seed=20)
 
 
 @pytest.fixture(scope="module")
 def lake(damaged: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake")
-    assert ingest(damaged, folder, "processes").num_files == 240
+    assert ingest(damaged, folder, "processes").num_files == 500
     return folder
 
 
 @pytest.mark.slow
-def test_mutated_files_are_each_accounted_for_once(damaged: list[Path], lake: Path) -> None:
+def test_five_hundred_mutated_files_are_each_accounted_for_once(damaged: list[Path], lake: Path) -> None:
     found = outcomes(lake)
     assert sorted(found) == [path.name for path in damaged]
     count = Counter(found.values())
-    assert min(count["ok"], count["partial"], count["undecodable"], count["not_a_video"], count["no_video_stream"]) >= 5
+    assert min(count["ok"], count["partial"], count["undecodable"], count["not_a_video"], count["no_video_stream"]) >= 10
     assert count["error"] == 0
 
 

@@ -40,7 +40,7 @@ def job_in(lake: Path) -> Iterator[Job]:
 
 def ingest_config(thresholds: FrameThresholds, **changes: object) -> IngestConfig:
     values = {name: getattr(thresholds, name) for name in NAMES}
-    return IngestConfig(fps=4, text="off", **values, **changes)  # type: ignore[arg-type]
+    return IngestConfig(fps=4, text="off", **values, **changes)  # type: ignore[arg-type]  # fields of several types, by name
 
 
 def requalify_config(thresholds: FrameThresholds, **changes: object) -> RequalifyConfig:
