@@ -55,8 +55,9 @@ def _connect(address: str) -> None:
     import ray
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-    # Ray itself takes a token that is there only for a cluster that it finds without an address
-    has_token = maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    # Ray itself takes a token that is there only for a cluster that it finds without an address. A client with a token that the cluster
+    # does not use connects, and then waits for ever: its workers are refused when they fetch what the client holds.
+    has_token = _demands_token(address) and maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         ray.init(log_to_driver=True)
     except (ray.exceptions.AuthenticationError, ConnectionError) as error:
@@ -65,6 +66,22 @@ def _connect(address: str) -> None:
             f"the Ray cluster at RAY_ADDRESS={address} does not answer, or refuses this client ({token}). See that it runs; if it was "
             "started with a token, give the same one on every machine, in ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
         ) from error
+
+
+def _demands_token(address: str) -> bool:
+    """Whether the cluster at host:port refuses a client without a token; yes for an address of another kind, such as ray://."""
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+
+    if "://" in address or ":" not in address:
+        return True
+    try:
+        GcsClient(address=address).get_all_node_info(timeout=30)
+    except ray.exceptions.AuthenticationError:
+        return True
+    except Exception:  # it does not answer: ray.init says so
+        return False
+    return False
 
 
 def ray_job_id() -> str | None:

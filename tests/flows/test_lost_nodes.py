@@ -21,11 +21,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The head does no work, so that whichever node is at work may die."""
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     monkeypatch.setenv("RAY_ADDRESS", made.address)
     try:
         yield made
@@ -39,32 +40,37 @@ def raylet_of(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
 
 
-def note_and_wait(item: int, *, folder: str) -> int:
-    """Note that an item has begun; the first ones end when a node has died."""
-    (Path(folder) / f"{item}-{os.getpid()}-{time.monotonic_ns()}").touch()
-    if item == 1:
-        while not (Path(folder) / "node is dead").exists():
-            time.sleep(0.1)
+def note_and_wait(item: int, *, folder: str, raylets: list[int]) -> int:
+    """Note which node has begun an item; the first item ends when a node has died, or after two minutes."""
+    raylet = next(process.pid for process in psutil.Process().parents() if process.pid in raylets)
+    (Path(folder) / f"{item}-{raylet}-{time.monotonic_ns()}").touch()
+    deadline = time.monotonic() + 120
+    while item == 1 and not (Path(folder) / "node is dead").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
     return item
 
 
 def test_items_of_a_node_that_dies_are_done_on_another(cluster: Any, tmp_path: Path) -> None:
-    second = cluster.add_node(num_cpus=1)
+    raylets = [raylet_of(cluster.add_node(num_cpus=1)) for _ in range(2)]
     runner = make_runner("ray", 1)
+    killed = []
 
-    def kill_the_second() -> None:
-        while len(list(tmp_path.glob("*-*"))) < 2:  # both nodes are at work
+    def kill_the_node_at_work() -> None:
+        deadline = time.monotonic() + 120
+        while not (marks := list(tmp_path.glob("1-*"))) and time.monotonic() < deadline:
             time.sleep(0.1)
-        os.kill(raylet_of(second), signal.SIGKILL)
+        killed.append(int(marks[0].name.split("-")[1]))
+        os.kill(killed[0], signal.SIGKILL)
         time.sleep(3)
         (tmp_path / "node is dead").touch()
 
-    killer = threading.Thread(target=kill_the_second)
+    killer = threading.Thread(target=kill_the_node_at_work)
     killer.start()
-    results = list(runner.map(note_and_wait, [1, 1, 2, 3], folder=str(tmp_path)))
+    results = list(runner.map(note_and_wait, [1, 2, 3], folder=str(tmp_path), raylets=raylets))
     killer.join()
-    assert results == [1, 1, 2, 3]
-    assert len(list(tmp_path.glob("1-*"))) >= 3  # one of the two was begun again
+    assert results == [1, 2, 3]
+    nodes = {int(mark.name.split("-")[1]) for mark in tmp_path.glob("1-*")}
+    assert nodes == set(raylets)  # begun on the one that died, and again on the other
 
 
 def only_elsewhere(item: int, *, raylet: int) -> int:
@@ -75,6 +81,7 @@ def only_elsewhere(item: int, *, raylet: int) -> int:
 
 def test_a_node_that_lacks_the_archive_gets_no_more_work(cluster: Any) -> None:
     second = cluster.add_node(num_cpus=2)
+    cluster.add_node(num_cpus=1)
     runner = make_runner("ray", 1)
     items = list(range(6))
     assert list(runner.map(only_elsewhere, items, raylet=raylet_of(second))) == items
