@@ -21,6 +21,8 @@ install: .venv/installed
 run: install
 	$(BIN)/endoforge demo --out $(DEMO)
 
+# Tests start hundreds of processes, which would each compile EndoForge's files anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -128,10 +128,12 @@ VIEWS: dict[str, str] = {
         FROM current_frames f JOIN packs p ON p.pack_id = f.pack_id AND p.video_id = f.video_id AND p.ingest_key = f.ingest_key
         WHERE f.keep AND f.pack_id IS NOT NULL""",
     "funnel": """
-        WITH steps AS (
-            SELECT 1 AS position, 'sampled' AS step, NULL::VARCHAR AS reason, count(*) AS num_frames FROM current_frames
-            UNION ALL SELECT 2, 'dropped', drop_reason, count(*) FROM current_frames WHERE NOT keep GROUP BY drop_reason
-            UNION ALL SELECT 3, 'kept', NULL, count(*) FROM current_frames WHERE keep)
+        WITH counted AS MATERIALIZED (SELECT keep, drop_reason, count(*) AS num_frames FROM current_frames GROUP BY keep, drop_reason),
+        steps AS (
+            SELECT 1 AS position, 'sampled' AS step, NULL::VARCHAR AS reason, coalesce(sum(num_frames), 0)::BIGINT AS num_frames
+            FROM counted
+            UNION ALL SELECT 2, 'dropped', drop_reason, num_frames FROM counted WHERE NOT keep
+            UNION ALL SELECT 3, 'kept', NULL, coalesce(sum(num_frames), 0)::BIGINT FROM counted WHERE keep)
         SELECT position, step, reason, num_frames, num_frames / greatest(1, max(num_frames) OVER ()) AS share
         FROM steps ORDER BY position, num_frames DESC""",
     "per_mode": """

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in `endoforge run`, at every stage: one sentence, an exit code, and no process left."""
+"""Ctrl-C and SIGTERM in `endoforge run`, at every stage: one sentence, an exit code, and no process left; and no network at any."""
 
 import contextlib
 import os
@@ -14,23 +14,38 @@ import psutil
 import pytest
 
 from tests.flows.conftest import make_archive
+from warehouse.lake import open_lake
 
 pytestmark = pytest.mark.slow
 SENTENCE = "endoforge: interrupted; the same command goes on from here"
 PROGRESS = "(ingest|embed|cluster|compare|write|similarity|dedup|select|shard|pretrain|curate)"
 """What stages say meanwhile."""
 WITHIN_S = 5.0
+LOOPBACK_ONLY = """
+import socket
+_connect = socket.socket.connect
+def connect(self, address):
+    if self.family != socket.AF_UNIX and address[0] not in ('127.0.0.1', '::1', 'localhost'):
+        raise SystemExit(f'NETWORK {address}')
+    return _connect(self, address)
+socket.socket.connect = connect
+"""
 
 
 class Running:
-    """`endoforge run` in a process group of its own, as a shell starts it in a terminal."""
+    """`endoforge run` in a process group of its own, as a shell starts it in a terminal, that may not connect beyond this machine."""
 
     def __init__(self, archive: Path, lake: Path, log: Path, *, recipe: str) -> None:
         self.log = log
         command = [sys.executable, "-m", "flows.cli", "run", str(archive), "--lake", str(lake), "--size", "36", "--recipe", recipe]
         options = ["--ingest.fps", "4", "--ingest.text", "off", "--workers", "2"]
+        guard = archive.parent / "guard"
+        guard.mkdir(exist_ok=True)
+        (guard / "sitecustomize.py").write_text(LOOPBACK_ONLY)
+        paths = os.pathsep.join([str(guard), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
             [*command, *options],
+            env=os.environ | {"PYTHONPATH": paths},
             stdout=subprocess.DEVNULL,
             stderr=log.open("w"),
             start_new_session=True,
@@ -103,5 +118,9 @@ def test_an_interrupted_run_says_one_sentence_and_leaves_no_process(run: Running
 
 
 @pytest.mark.parametrize("run", ["smoke"], indirect=True)
-def test_the_run_after_it_goes_on_to_the_end(run: Running) -> None:
+def test_the_run_after_it_goes_on_to_the_end(run: Running, place: Path) -> None:
     assert run.process.wait(timeout=400) == 0, run.log.read_text()
+    assert "NETWORK" not in run.log.read_text()
+    with open_lake(place / "lake", read_only=True) as lake:
+        metrics = {row["validation_metric"] for row in lake.rows("SELECT validation_metric FROM checkpoints")}
+    assert metrics == {"retrieval/val/same_video_knn_accuracy"}
