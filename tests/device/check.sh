@@ -7,7 +7,7 @@ work=${ENDOFORGE_DEVICE_WORK:-$(mktemp -d)}
 mkdir -p "$work/path/tests"
 echo "__path__ = ['$PWD/tests']" >"$work/path/tests/__init__.py"
 export PYTHONPATH="$work/path:$PWD${PYTHONPATH:+:$PYTHONPATH}"
-export PYTHONUNBUFFERED=1 PYTORCH_NVML_BASED_CUDA_CHECK=1
+export PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE PYTORCH_NVML_BASED_CUDA_CHECK=1
 export MASTER_ADDR=127.0.0.1 NCCL_SOCKET_IFNAME=lo GLOO_SOCKET_IFNAME=lo
 export TORCHINDUCTOR_CACHE_DIR="$work/inductor" TRITON_CACHE_DIR="$work/triton"
 exec python3 -m tests.device.check --out "${OUT:-.}/device.json" --work "$work" "$@"

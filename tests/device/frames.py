@@ -46,9 +46,9 @@ def made_frames(place: Place) -> None:
             num_patients += 1
             if place.left_s < 12:
                 break
-        place.note(labelled=write_eval_index(evidence.get(max(1.0, place.left_s - 6)), out_dir=str(place.work / "labelled")))
+        write_dataset(place.work / "frames", jpegs, _PER_SHARD)
+        place.note(labelled=write_eval_index(evidence.get(max(1.0, place.left_s - 2)), out_dir=str(place.work / "labelled")))
         pool.terminate()
-    write_dataset(place.work / "frames", jpegs, _PER_SHARD)
     place.note(
         patients=num_patients,
         frames=len(jpegs),
@@ -83,7 +83,7 @@ def loader_alone(place: Place) -> None:
     """Images a second of the CPU path for vitb14's crops, by number of processes."""
     reader = ShardReader(place.work / "frames")
     num_cores = cores()
-    choices = [2] if place.dry else sorted({num_cores - 2, num_cores // 2, num_cores, 1}, reverse=True)
+    choices = [2] if place.dry else sorted({num_cores - 2, num_cores // 2, 1}, reverse=True)
     each_s = max(3.0, (place.left_s - 12) / len(choices) - 3)
     rates: dict[str, float] = {}
     for num_workers in choices:

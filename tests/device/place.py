@@ -75,8 +75,8 @@ def cores() -> int:
 def small(place: Place, *, precision: Literal["auto", "fp32", "bf16"] = "fp32", checkpointing: bool = False) -> PretrainConfig:
     """The whole recipe on a small ViT, for comparisons; LayerScale 1 keeps KoLeo's gradient well-conditioned from the start."""
     base = recipe("vits14")
-    width, depth, heads, prototypes, batch = (48, 2, 3, 64, 4) if place.dry else (192, 6, 3, 4096, 32)
-    side, local = (56, 28) if place.dry else (112, 56)
+    width, depth, heads, prototypes, batch = (24, 2, 2, 32, 4) if place.dry else (192, 6, 3, 4096, 32)
+    side, local = (56, 14) if place.dry else (112, 56)
     head = HeadConfig(num_prototypes=prototypes, hidden_dim=4 * width, bottleneck_dim=64)
     return replace(
         base,
@@ -95,8 +95,10 @@ def small(place: Place, *, precision: Literal["auto", "fp32", "bf16"] = "fp32", 
         augment=AugmentConfig(local_size=local, num_local=2 if place.dry else 8),
         loss=LossConfig(teacher_temperature_warmup_steps=10),
         optim=replace(base.optim, base_lr=2e-4, warmup_steps=2, freeze_last_layer_steps=1, teacher_momentum=0.9),
-        train=replace(base.train, num_steps=14, batch_size=batch, precision=precision, num_loader_workers=0, log_every=1),
-        checkpoint=replace(base.checkpoint, every=7, keep_best=3, validate_start=False),
+        train=replace(
+            base.train, num_steps=4 if place.dry else 14, batch_size=batch, precision=precision, num_loader_workers=0, log_every=1
+        ),
+        checkpoint=replace(base.checkpoint, every=2 if place.dry else 7, keep_best=3, validate_start=False),
     )
 
 

@@ -45,7 +45,7 @@ def host_waits(place: Place) -> None:
     def count(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
     ) -> None:
-        if "synchroniz" in str(message):
+        if "called a synchronizing" in str(message):
             lines[_own_line(filename, lineno)] += 1
 
     num_steps = 3

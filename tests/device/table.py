@@ -30,7 +30,8 @@ def _words(name: str, v: dict[str, Any]) -> str:
     if name == "inventory":
         return (
             f"{v.get('card', 'CPU')}, {v['cores']} cores, bf16 {v['bf16_tflops']} TFLOP/s, fp32 {v['fp32_tflops']}, on device "
-            f"{v['copy_on_device_gb_s']} GB/s, pinned {v.get('pinned_to_device_gb_s')} GB/s, shm {v['shm_gb']} GB, timm {v['packages']['timm']}"
+            f"{v['copy_on_device_gb_s']} GB/s, pinned {v.get('pinned_to_device_gb_s')} GB/s, shm {v['shm_gb']} GB, "
+            f"timm {v['packages']['timm']}"
         )
     if name == "gpu_against_cpu":
         return "; ".join(f"{k}: loss {_e(x['first_loss_rel'])} grad {_e(x['gradient_rel'])}" for k, x in v.items() if "_against_" in k)
