@@ -71,7 +71,7 @@ def _rendered(task: tuple[int, PhantomConfig]) -> list[bytes]:
     cv2.setNumThreads(1)
     looks = draw_patient(patient, seed=config.seed, size=config.size)
     procedure = "gastroscopy" if patient % 2 else "colonoscopy"
-    script = draw_script(looks.seed, num_frames=round(config.seconds * config.fps), fps=config.fps, procedure=procedure)  # type: ignore[arg-type]
+    script = draw_script(looks.seed, num_frames=round(config.seconds * config.fps), fps=config.fps, procedure=procedure)
     jpegs = []
     for pixels, row in render_frames(looks, script, fps=config.fps):
         if not (row["out_of_body"] or row["dark"] or row["bright"] or row.get("freeze")):

@@ -44,7 +44,7 @@ def inventory(place: Place) -> None:
             multiprocessors=card.multi_processor_count,
             capability=f"{card.major}.{card.minor}",
             cuda=torch.version.cuda,
-            cudnn=torch.backends.cudnn.version(),
+            cudnn=torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             nccl=str(torch.cuda.nccl.version()),  # type: ignore[no-untyped-call]
             defaults={
                 "matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,

@@ -28,7 +28,8 @@ class Running:
 
 def start(check: Callable[[Place], None], place: Place, *, method: Literal["fork", "spawn"]) -> Running:
     """Start a check; fork shares what is imported, which is quick as long as this process has not touched CUDA."""
-    process = multiprocessing.get_context(method).Process(target=_alone, args=(check, place))
+    context = multiprocessing.get_context("fork") if method == "fork" else multiprocessing.get_context("spawn")
+    process = context.Process(target=_alone, args=(check, place))
     process.start()
     return Running(process=process, place=place)
 

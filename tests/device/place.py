@@ -149,7 +149,10 @@ def made_batch(config: PretrainConfig, *, seed: int = 0) -> Batch:
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The batch on the device, as if its copy cost nothing."""
-    return Batch(*(part.to(device) if isinstance(part, Tensor | KeptRows) else part for part in batch))
+    parts: dict[str, Any] = {
+        name: part.to(device) if isinstance(part, Tensor | KeptRows) else part for name, part in batch._asdict().items()
+    }
+    return Batch(**parts)
 
 
 def synchronize(device: torch.device) -> None:

@@ -131,7 +131,7 @@ def _wrapped(place: Place, sharding: Literal["ddp", "fsdp"]) -> None:
     os.environ.setdefault("LOCAL_WORLD_SIZE", "1")
     dist.init_process_group(backend, init_method=f"file://{place.work}/{place.name}.store", rank=0, world_size=1)
     for precision in ("fp32", "bf16"):
-        config = small(place, precision=precision)  # type: ignore[arg-type]
+        config = small(place, precision=precision)
         config = replace(config, train=replace(config.train, sharding=sharding))
         alone = current_worker(config.train, use_gpu=not place.dry)
         several = replace(alone, world_size=2)  # a group of one takes the path of several workers only when told that it is two

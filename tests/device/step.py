@@ -10,7 +10,6 @@ import warnings
 from typing import Any, TextIO
 
 import torch
-from torch.autograd import DeviceType
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import ProfilerActivity, profile
 
@@ -110,7 +109,7 @@ def _summary(profiler: profile, wall_s: float, num_steps: int, *, on_cpu: bool) 
     for event in profiler.key_averages():
         if on_cpu:
             found.append((event.key, float(event.self_cpu_time_total), event.count))
-        elif event.device_type == DeviceType.CUDA:
+        elif str(event.device_type).endswith("CUDA"):
             found.append((event.key, float(event.self_device_time_total), event.count))
     found.sort(key=lambda each: -each[1])
     total_us = sum(us for _, us, _ in found) or 1.0
