@@ -123,7 +123,9 @@ class _Run:
         for running in self.running.values():
             kill(running)
         self._write()
-        print(table(self.results, self.work), flush=True)
+        logs = [f"==== {log.stem}\n{log.read_text(errors='replace')[-20_000:]}\n" for log in sorted(self.work.glob("*.log"))]
+        self.out.with_suffix(".log").write_text("".join(logs))
+        print(table(self.results), flush=True)
 
     def _alone(self, name: str) -> None:
         self._start(name)

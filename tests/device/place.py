@@ -117,6 +117,19 @@ def build(config: PretrainConfig, place: Place) -> Trainer:
     return Trainer(build_state(config, worker), config, worker)
 
 
+def build_quickly(config: PretrainConfig, place: Place) -> Trainer:
+    """The same with weights drawn on the device, for timing: others than those of a run, but a large model's in no time."""
+    try:
+        with place.device:
+            trainer = build(config, place)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        place.note(not_built_on_device=str(error)[-500:])
+        return build(config, place)
+    for state in trainer.state.optimizer.state.values():
+        state["step"] = state["step"].cpu()  # where AdamW has it, unless told otherwise
+    return trainer
+
+
 def made_batch(config: PretrainConfig, *, seed: int = 0) -> Batch:
     """A batch of smooth random pictures with the recipe's own masks and dropped branches, on the CPU."""
     images, model = config.train.batch_size, config.model

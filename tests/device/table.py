@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 _LADDERS = ("vits14", "vitb14", "vitl14")
 
 
-def table(results: dict[str, dict[str, Any]], work: Path) -> str:
+def table(results: dict[str, dict[str, Any]]) -> str:
     """Status of every check, then the figures that matter."""
     lines = ["", f"{'check':<24} {'status':<9} {'s':>6}  findings"]
     for name, result in results.items():
@@ -22,7 +21,6 @@ def table(results: dict[str, dict[str, Any]], work: Path) -> str:
     for name, result in results.items():
         if result["status"] in ("failed", "timeout"):
             lines += ["", f"{name} {result['status']}:", *str(result.get("error", "")).strip().splitlines()[-6:]]
-    lines += ["", f"logs of the checks: {work}"]
     return "\n".join(lines)
 
 

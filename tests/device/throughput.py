@@ -17,7 +17,7 @@ from pretrain.data import Batch
 from pretrain.trainer import Trainer
 from tests.device.flops import step_flops
 from tests.device.inventory import NOMINAL_BF16_TFLOPS
-from tests.device.place import Place, build, full, made_batch, moved, synchronize
+from tests.device.place import Place, build_quickly, full, made_batch, moved, synchronize
 from tests.device.same import compile_blocks
 
 _WARM, _MOST, _CELL_S = 3, 20, 3.0
@@ -51,7 +51,7 @@ def compiled(place: Place) -> None:
             config = full(place, name, batch_size=4 if place.dry else _COMPARED_AT[name])
             if rate is not None:
                 config = replace(config, model=replace(config.model, drop_path_rate=rate))
-            trainer, batch = build(config, place), moved(made_batch(config), place.device)
+            trainer, batch = build_quickly(config, place), moved(made_batch(config), place.device)
             before = _cell(place, trainer, config, batch)
             compile_blocks(trainer, backend)
             start = time.perf_counter()
@@ -77,7 +77,7 @@ def _ladder(place: Place, name: str) -> None:
     compared_at = 4 if place.dry else _COMPARED_AT[name]
     start = time.perf_counter()
     config = full(place, name, batch_size=compared_at)
-    trainer = build(config, place)
+    trainer = build_quickly(config, place)
     given = config.model.activation_checkpointing
     place.note(build_s=round(time.perf_counter() - start, 1), prototypes=config.dino_head.num_prototypes, recipe_checkpointing=given)
     rows: dict[str, Any] = {}
