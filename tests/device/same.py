@@ -78,9 +78,10 @@ def cut_and_resumed(place: Place) -> None:
                 for name in ("again", "cut")
             }
         )
-        apart = place.found(place.name)[f"{precision}_cut"]
         _require(len(runs["cut"]) == end, f"the cut run logged {len(runs['cut'])} steps of {end}")
-        _require(apart["loss_rel"] < 1e-4, f"the cut run's losses differ by {apart['loss_rel']}")
+    for precision in precisions:
+        apart = place.found(place.name)[f"{precision}_cut"]["loss_rel"]
+        _require(apart < 1e-4, f"the losses of the cut run differ by {apart} in {precision}")
 
 
 def recomputed_and_compiled(place: Place) -> None:
