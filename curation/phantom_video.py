@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -195,6 +194,8 @@ def write_video(path: Path, *, config: PhantomConfig, patient: int) -> VideoTrut
         config: sizes and seed.
         patient: number of the patient; even ones have a colonoscopy, odd ones a gastroscopy.
     """
+    import av  # here, so that pictures alone can be rendered on a machine that has no PyAV
+
     looks = draw_patient(patient, seed=config.seed, size=config.size)
     num_frames = max(1, round(config.seconds * config.fps))
     procedure = "gastroscopy" if patient % 2 else "colonoscopy"

@@ -1,0 +1,56 @@
+"""Floating-point operations of one training step, counted from the network's sizes: a multiplication and an addition are two.
+
+Student: forward and twice as much backward over two global and all local crops, whose residual branches run on 1 - drop path rate of
+them; pictures take no gradient, so patch embedding goes backward once. Teacher: forward over the two global crops. Heads: class tokens
+of all crops, and hidden patches. What activation checkpointing computes again does not count, nor do norms, softmax, losses and the
+optimiser: this is the model's work, not the machine's.
+"""
+
+from __future__ import annotations
+
+from pretrain.config import HeadConfig, PretrainConfig
+from pretrain.model import Network
+
+
+def step_flops(config: PretrainConfig, network: Network, *, hidden_patches: int) -> float:
+    """Operations of a step.
+
+    Args:
+        config: of the run, with its batch.
+        network: the student or the teacher, for its sizes.
+        hidden_patches: of the whole batch.
+    """
+    images, num_local, model = config.train.batch_size, config.augment.num_local, config.model
+    dim = int(network.backbone.embed_dim)
+    whole, local = _tokens(network, model.img_size), _tokens(network, config.augment.local_size)
+    blocks = 2 * images * _blocks(network, whole), num_local * images * _blocks(network, local)
+    embedding = 2 * images * _embedding(network, whole), num_local * images * _embedding(network, local)
+    patches = hidden_patches * _head(dim, config.ibot_head or config.dino_head)
+    class_head = images * _head(dim, config.dino_head)
+    student = (1 - model.drop_path_rate) * sum(blocks) + (2 + num_local) * class_head + patches
+    teacher = blocks[0] + embedding[0] + 2 * class_head + patches
+    return 3 * student + 2 * sum(embedding) + teacher
+
+
+def _tokens(network: Network, side: int) -> int:
+    """Patches of a crop."""
+    return int((side // int(network.backbone.patch_embed.patch_size[0])) ** 2)
+
+
+def _blocks(network: Network, patches: int) -> float:
+    """One crop through every block."""
+    backbone = network.backbone
+    tokens = patches + int(backbone.num_prefix_tokens)
+    products = sum(p.numel() for name, p in backbone.blocks[0].named_parameters() if name.endswith("weight") and p.ndim == 2)
+    return float(len(backbone.blocks) * (2 * tokens * products + 4 * tokens**2 * int(backbone.embed_dim)))
+
+
+def _embedding(network: Network, patches: int) -> float:
+    """One crop into patch tokens."""
+    return 2.0 * patches * int(network.backbone.patch_embed.proj.weight.numel())
+
+
+def _head(dim: int, config: HeadConfig) -> float:
+    """One row through a projection head."""
+    hidden, bottleneck = config.hidden_dim, config.bottleneck_dim
+    return 2.0 * (dim * hidden + hidden * hidden + hidden * bottleneck + bottleneck * config.num_prototypes)
