@@ -103,7 +103,7 @@ def save_checkpoint(
     with _distributed_io(f"writing the training state of step {step}"):
         writer = HuggingFaceStorageWriter(str(temporary / "state"), save_distributed=True)
         save(state, storage_writer=writer, no_dist=worker.world_size == 1)
-    weights = {name: full_tensor(tensor) for name, tensor in teacher.state_dict().items()}
+    weights = {name: full_tensor(tensor).cpu() for name, tensor in teacher.state_dict().items()}
     if worker.is_first:
         export_teacher(temporary, weights, config, card={"run_id": run_id, "step": step})
         shutil.rmtree(final, ignore_errors=True)

@@ -48,6 +48,8 @@ class Batch(NamedTuple):
     """(local crops, images, side, side, 3) uint8"""
     masks: Tensor
     """(2 * images, patches) bool, crop-major like the global crops flattened"""
+    hidden: Tensor
+    """(hidden patches,) int64, where the flattened masks are true"""
     mask_weights: Tensor
     """(hidden patches,) float32"""
     kept_global: KeptRows | None
@@ -167,6 +169,7 @@ class StepBatches(Dataset[Batch]):
             global_crops=torch.from_numpy(np.stack([global_crops for global_crops, _ in crops], axis=1)),
             local_crops=torch.from_numpy(np.stack([local_crops for _, local_crops in crops], axis=1)),
             masks=torch.from_numpy(masks),
+            hidden=torch.from_numpy(np.flatnonzero(masks)),
             mask_weights=torch.from_numpy(mask_weights(masks)),
             kept_global=self._kept_rows(step, num_views=2),
             kept_local=self._kept_rows(step, num_views=config.augment.num_local),

@@ -65,7 +65,7 @@ class StochasticDepthBlock(Block):
 
 
 def _residual_on(x: Tensor, kept: Tensor, scale: float, branch: Callable[[Tensor], Tensor]) -> Tensor:
-    return x.index_add(0, kept, branch(x[kept]).to(x.dtype), alpha=scale)
+    return x.index_add(0, kept, branch(x.index_select(0, kept)).to(x.dtype), alpha=scale)
 
 
 def draw_kept_rows(own: slice, *, batch_size: int, num_views: int, depth: int, rate: float, rng: np.random.Generator) -> KeptRows:

@@ -14,9 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
+from pretrain.cross_entropy import PassOverRows, TeacherProbs, cross_entropy
+
 __all__ = ["dino_loss", "entropy", "ibot_loss", "koleo_loss", "sinkhorn_knopp", "softmax_center", "update_center"]
 
-_TINY = torch.finfo(torch.float32).tiny
+_LEAST = 1e-30  # of a sum that is divided by: its inverse can be added up over all prototypes without overflow
+_ROWS_AT_ONCE = 512
 
 
 def _all_reduce(tensor: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
@@ -27,11 +30,12 @@ def _all_reduce(tensor: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM)
 
 
 @torch.no_grad()
-def sinkhorn_knopp(logits: Tensor, temperature: float, *, num_iterations: int = 3) -> Tensor:
+def sinkhorn_knopp(logits: Tensor, temperature: float, *, num_iterations: int = 3) -> TeacherProbs:
     """Teacher probabilities that use all prototypes equally over the global batch.
 
-    One maximum over all rows of all ranks is subtracted before the exponential: it cancels exactly, so that nothing
-    overflows. A prototype that underflows everywhere keeps probability zero.
+    Normalising columns and rows in turn multiplies each by a factor, so only the factors are iterated: two products of the exponentials
+    with a vector each time. Every row has its maximum subtracted first, which its factor cancels, so that nothing overflows and no row
+    vanishes. A prototype that underflows everywhere keeps probability zero.
 
     Args:
         logits: (rows of this rank, prototypes); ranks may have different numbers of rows, also none.
@@ -39,22 +43,22 @@ def sinkhorn_knopp(logits: Tensor, temperature: float, *, num_iterations: int = 
         num_iterations: of normalising prototypes, then rows.
 
     Returns:
-        (rows, prototypes), float32, each row summing to 1.
+        (rows, prototypes), each row summing to 1.
     """
-    scaled = logits.float() / temperature
-    highest = scaled.max() if scaled.numel() else scaled.new_tensor(float("-inf"))
-    q = (scaled - _all_reduce(highest, dist.ReduceOp.MAX)).exp_()
-    num_prototypes = q.shape[1]
-    num_rows = _all_reduce(torch.tensor(float(q.shape[0]), device=q.device))
-    q /= _all_reduce(q.sum())
-    for _ in range(num_iterations):
-        q /= (_all_reduce(q.sum(dim=0, keepdim=True)) * num_prototypes).clamp(min=_TINY)
-        q /= (q.sum(dim=1, keepdim=True) * num_rows).clamp(min=_TINY)
-    return q.mul_(num_rows)
+    with torch.autocast(logits.device.type, enabled=False):
+        shift = logits.amax(dim=1, keepdim=True).float() / temperature
+        highest = shift.max() if shift.numel() else shift.new_full((), -torch.inf)
+        exponentials = torch.add(-shift, logits, alpha=1 / temperature).exp_()
+        row = (shift - _all_reduce(highest, dist.ReduceOp.MAX)).exp_().squeeze(1)
+        column = row.new_empty(logits.shape[1])
+        for _ in range(num_iterations):
+            column = _all_reduce(exponentials.T @ row).clamp_(min=_LEAST).reciprocal_()
+            row = (exponentials @ column).clamp_(min=_LEAST).reciprocal_()
+        return TeacherProbs(logits, temperature, row.log_().unsqueeze(1) - shift, column.log_().unsqueeze(0))
 
 
 @torch.no_grad()
-def softmax_center(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
+def softmax_center(logits: Tensor, center: Tensor, temperature: float) -> TeacherProbs:
     """Teacher probabilities sharpened by a temperature and balanced by a running centre.
 
     Args:
@@ -63,9 +67,13 @@ def softmax_center(logits: Tensor, center: Tensor, temperature: float) -> Tensor
         temperature: divides the centred logits.
 
     Returns:
-        (rows, prototypes), float32, each row summing to 1.
+        (rows, prototypes), each row summing to 1.
     """
-    return F.softmax((logits.float() - center) / temperature, dim=-1)
+    column = center.view(1, -1) / -temperature
+    row = logits.new_empty((len(logits), 1), dtype=torch.float32)
+    for part, own in zip(logits.split(_ROWS_AT_ONCE), row.split(_ROWS_AT_ONCE), strict=True):
+        own.copy_(torch.add(column, part, alpha=1 / temperature).logsumexp(dim=-1, keepdim=True).neg_())
+    return TeacherProbs(logits, temperature, row, column)
 
 
 @torch.no_grad()
@@ -78,38 +86,44 @@ def update_center(center: Tensor, logits: Tensor, *, momentum: float = 0.9) -> T
         momentum: weight of the old centre.
     """
     total = _all_reduce(logits.float().sum(dim=0, keepdim=True))
-    num_rows = _all_reduce(torch.tensor(float(logits.shape[0]), device=logits.device))
+    num_rows = _all_reduce(torch.full((), float(logits.shape[0]), device=logits.device))
     return center * momentum + total / num_rows.clamp(min=1) * (1 - momentum)
 
 
-def dino_loss(student_logits: Tensor, teacher_probs: Tensor, *, temperature: float = 0.1) -> Tensor:
+def dino_loss(student_logits: Tensor, teacher: TeacherProbs, *, temperature: float = 0.1, compiled: PassOverRows | None = None) -> Tensor:
     """Cross-entropy of class tokens, averaged over images and summed over every pair of a student view and a teacher view.
 
     Args:
         student_logits: (images, prototypes), or (student views, images, prototypes).
-        teacher_probs: (images, prototypes), or (teacher views, images, prototypes).
+        teacher: of (images, prototypes), or of (teacher views, images, prototypes).
         temperature: of the student's softmax.
+        compiled: see `cross_entropy`.
     """
-    log_probs = F.log_softmax(student_logits.float() / temperature, dim=-1)
     num_images = student_logits.shape[-2]
-    # the sum over pairs of views factors into one product of sums
-    student = log_probs.sum(dim=0) if log_probs.ndim == 3 else log_probs
-    teacher = teacher_probs.sum(dim=0) if teacher_probs.ndim == 3 else teacher_probs
-    return -(teacher * student).sum() / num_images
+    weights = torch.full((num_images,), 1 / num_images, device=student_logits.device)
+    return cross_entropy(student_logits, teacher, weights, temperature=temperature, compiled=compiled)
 
 
-def ibot_loss(student_logits: Tensor, teacher_probs: Tensor, weights: Tensor, num_images: int, *, temperature: float = 0.1) -> Tensor:
+def ibot_loss(
+    student_logits: Tensor,
+    teacher: TeacherProbs,
+    weights: Tensor,
+    num_images: int,
+    *,
+    temperature: float = 0.1,
+    compiled: PassOverRows | None = None,
+) -> Tensor:
     """Cross-entropy of hidden patches: each masked crop's mean, summed and divided by the number of crops, masked or not.
 
     Args:
         student_logits: (hidden patches, prototypes).
-        teacher_probs: (hidden patches, prototypes).
+        teacher: of (hidden patches, prototypes).
         weights: (hidden patches,), one over the number hidden in the patch's crop.
         num_images: global crops of this rank.
         temperature: of the student's softmax.
+        compiled: see `cross_entropy`.
     """
-    cross_entropy = -(teacher_probs * F.log_softmax(student_logits.float() / temperature, dim=-1)).sum(dim=-1)
-    return (cross_entropy * weights).sum() / num_images
+    return cross_entropy(student_logits, teacher, weights / num_images, temperature=temperature, compiled=compiled)
 
 
 def koleo_loss(features: Tensor, *, eps: float = 1e-8) -> Tensor:

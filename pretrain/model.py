@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim.sgd import sgd
 from torch.utils.checkpoint import checkpoint
 
 from pretrain.config import HeadConfig, ModelConfig, PretrainConfig
@@ -94,6 +96,7 @@ class Network(nn.Module):
         self,
         global_crops: Tensor,
         masks: Tensor,
+        hidden: Tensor,
         local_crops: Tensor | None = None,
         *,
         hide: bool,
@@ -105,6 +108,7 @@ class Network(nn.Module):
         Args:
             global_crops: (2 * images, 3, side, side).
             masks: (2 * images, patches), true at the patches whose logits are wanted.
+            hidden: (hidden patches,), where `masks` flattened is true; their number is known before the GPU has seen the mask.
             local_crops: (local crops * images, 3, side, side).
             hide: replace the embeddings at `masks` by the mask token, as for the student; the teacher sees everything.
             kept_global: rows of the global crops on which residual branches run; None runs them on all.
@@ -114,11 +118,12 @@ class Network(nn.Module):
         mask_token = self.mask_token if hide else None
         features, patches = forward_tokens(self.backbone, global_crops, masks, mask_token, kept=kept_global, recompute=recompute)
         patch_head = self.dino_head if self.ibot_head is None else self.ibot_head
-        local_logits = None
-        if local_crops is not None:
-            local_features, _ = forward_tokens(self.backbone, local_crops, kept=kept_local, recompute=recompute)
-            local_logits = self.dino_head(local_features)
-        return Outputs(features, self.dino_head(features), patch_head(patches[masks]), local_logits)
+        patch_logits = patch_head(patches.flatten(0, 1).index_select(0, hidden))
+        if local_crops is None:
+            return Outputs(features, self.dino_head(features), patch_logits, None)
+        local_features, _ = forward_tokens(self.backbone, local_crops, kept=kept_local, recompute=recompute)
+        logits = self.dino_head(torch.cat((features, local_features)))
+        return Outputs(features, logits[: len(features)], patch_logits, logits[len(features) :])
 
 
 def backbone_args(config: ModelConfig) -> dict[str, Any]:
@@ -194,7 +199,28 @@ def build_network(config: PretrainConfig, *, student: bool) -> Network:
 
 
 @torch.no_grad()
-def update_teacher(teacher: Sequence[Tensor], student: Sequence[Tensor], momentum: float) -> None:
-    """Move the teacher to momentum * teacher + (1 - momentum) * student, in place; shards stay where they are."""
-    torch._foreach_mul_(list(teacher), momentum)
-    torch._foreach_add_(list(teacher), list(student), alpha=1 - momentum)
+def update_teacher(teacher: Sequence[Tensor], student: Sequence[Tensor], momentum: float, *, skip: Tensor) -> None:
+    """Move the teacher to momentum * teacher + (1 - momentum) * student, in place and in one pass; shards stay where they are.
+
+    It is one step of gradient descent at rate 1 - momentum on half the squared distance, whose fused form can be skipped on the device.
+
+    Args:
+        teacher: changed in place.
+        student: in the same order.
+        momentum: weight of the teacher.
+        skip: () float32 on their device; 1 leaves the teacher as it is, 0 does not.
+    """
+    own, other = ([each.to_local() if isinstance(each, DTensor) else each.detach() for each in group] for group in (teacher, student))
+    sgd(
+        own,
+        other,
+        [None] * len(own),
+        fused=True,
+        found_inf=skip,
+        lr=1 - momentum,
+        weight_decay=1.0,
+        maximize=True,
+        momentum=0.0,
+        dampening=0.0,
+        nesterov=False,
+    )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pretrain.config import LossConfig
+from pretrain.cross_entropy import PassOverRows, TeacherProbs
 from pretrain.losses import dino_loss, entropy, ibot_loss, koleo_loss, sinkhorn_knopp, softmax_center, update_center
 from pretrain.model import Outputs
 
@@ -28,10 +29,10 @@ class Centers(NamedTuple):
 class Targets(NamedTuple):
     """What the student is to predict."""
 
-    class_probs: Tensor
-    """(2, images, prototypes), of global crops in order"""
-    patch_probs: Tensor
-    """(hidden patches, prototypes)"""
+    class_probs: TeacherProbs
+    """of (2, images, prototypes), global crops in order"""
+    patch_probs: TeacherProbs
+    """of (hidden patches, prototypes)"""
     centers: Centers
     """after this batch"""
 
@@ -60,29 +61,38 @@ def make_targets(teacher: Outputs, centers: Centers, config: LossConfig, tempera
             update_center(centers.dino, teacher.global_logits, momentum=config.center_momentum),
             update_center(centers.ibot, teacher.patch_logits, momentum=config.center_momentum),
         )
-    return Targets(class_probs.view(_NUM_GLOBAL, -1, class_probs.shape[1]), patch_probs, centers)
+    return Targets(class_probs.views(_NUM_GLOBAL), patch_probs, centers)
 
 
-def compute_losses(student: Outputs, targets: Targets, mask_weights: Tensor, config: LossConfig) -> Losses:
+def compute_losses(
+    student: Outputs, targets: Targets, mask_weights: Tensor, config: LossConfig, *, compiled: PassOverRows | None = None
+) -> Losses:
     """The DINOv2 objective.
 
     Both DINO terms are sums over their pairs of different views divided by the number of all such pairs, 2 + 2 * local crops; a global
     crop is supervised by the other one. KoLeo is the sum over the two global crops.
     """
-    num_images = targets.class_probs.shape[1]
+    num_images = targets.class_probs.logits.shape[1]
     num_local = 0 if student.local_logits is None else len(student.local_logits) // num_images
     num_pairs = _NUM_GLOBAL * (_NUM_GLOBAL - 1) + _NUM_GLOBAL * num_local
     temperature = config.student_temperature
 
-    crossed = targets.class_probs.flip(0).flatten(0, 1)
-    dino_global = dino_loss(student.global_logits, crossed, temperature=temperature) * _NUM_GLOBAL / num_pairs
+    crossed = targets.class_probs.flip().flatten()
+    dino_global = dino_loss(student.global_logits, crossed, temperature=temperature, compiled=compiled) * _NUM_GLOBAL / num_pairs
     dino_local = dino_global.new_zeros(())
     if student.local_logits is not None:
         views = student.local_logits.view(num_local, num_images, -1)
-        dino_local = dino_loss(views, targets.class_probs, temperature=temperature) / num_pairs
-    ibot = ibot_loss(student.patch_logits, targets.patch_probs, mask_weights, _NUM_GLOBAL * num_images, temperature=temperature)
+        dino_local = dino_loss(views, targets.class_probs, temperature=temperature, compiled=compiled) / num_pairs
+    ibot = ibot_loss(
+        student.patch_logits,
+        targets.patch_probs,
+        mask_weights,
+        _NUM_GLOBAL * num_images,
+        temperature=temperature,
+        compiled=compiled,
+    )
     first, second = student.features.chunk(_NUM_GLOBAL)
     koleo = koleo_loss(first) + koleo_loss(second)
 
     total = config.dino_weight * (dino_global + dino_local) + config.ibot_weight * ibot + config.koleo_weight * koleo
-    return Losses(total, dino_global, dino_local, ibot, koleo, entropy(targets.class_probs.flatten(0, 1)))
+    return Losses(total, dino_global, dino_local, ibot, koleo, entropy(targets.class_probs.flatten().probs()))

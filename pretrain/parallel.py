@@ -50,6 +50,11 @@ class Worker:
             value /= self.world_size
         return value
 
+    def means(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """Means over workers of tensors of one element, read in one go."""
+        stacked = torch.stack([value.to(self.device, torch.float32, non_blocking=True) for value in values.values()])
+        return dict(zip(values, self.mean(stacked).tolist(), strict=True))
+
     def from_first(self, value: int) -> int:
         """The first worker's value, on every worker."""
         if self.world_size > 1:
@@ -121,6 +126,7 @@ def wrap(student: Network, teacher: Network, config: TrainConfig, worker: Worker
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """The whole of a possibly sharded tensor, on the CPU; every worker must call it."""
+    """The whole of a possibly sharded tensor, on the device; every worker must call it."""
     tensor = tensor.detach()
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+    whole: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole

@@ -123,7 +123,7 @@ def validate_pending(run_dir: Path, validate: Validate | None, metrics: MetricsL
 
 def validate_start(run_dir: Path, teacher: Network, config: PretrainConfig, validate: Validate, metrics: MetricsLog | None) -> None:
     """Score the random weights of step 0, where the curve starts; every worker must call it."""
-    weights = {name: full_tensor(tensor) for name, tensor in teacher.state_dict().items()}
+    weights = {name: full_tensor(tensor).cpu() for name, tensor in teacher.state_dict().items()}
     if metrics is None:
         return
     folder = run_dir / "checkpoints" / "start.tmp"

@@ -37,10 +37,10 @@ def build_state(config: PretrainConfig, worker: Worker) -> TrainingState:
     teacher_network.load_state_dict(student_network.state_dict())
     student, teacher = wrap(student_network, teacher_network, config.train, worker)
     groups = param_groups(student_network, depth=len(student_network.backbone.blocks), config=config.optim)
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.optim.betas, foreach=True)
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.optim.betas, fused=True)
     for parameter in student_network.parameters():  # as AdamW itself would at the first step; made now so that a checkpoint can fill it
         optimizer.state[parameter] = {
-            "step": torch.zeros(()),
+            "step": torch.zeros((), device=worker.device),
             "exp_avg": torch.zeros_like(parameter),
             "exp_avg_sq": torch.zeros_like(parameter),
         }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 from pretrain.checkpoint import load_state, save_checkpoint
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
+from pretrain.drop_path import KeptRows
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, update_teacher
 from pretrain.objective import compute_losses, make_targets
@@ -29,7 +31,7 @@ from pretrain.run_folder import Validate, check_run_dir, newest_step, only_train
 from pretrain.schedule import settings_at
 from pretrain.state import TrainingState, build_state, state_tensors
 
-__all__ = ["NonFiniteError", "Progress", "Trainer", "train"]
+__all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -96,13 +98,14 @@ def train(
             stopwatch.count(config.train.batch_size)
             done = step + 1
             if done % config.train.log_every == 0 or done in (1, num_steps):
-                row = {name: float(worker.mean(value)) for name, value in values.items()} | stopwatch.read()
+                row = worker.means(values) | stopwatch.read()
                 if metrics:
                     metrics.write(done, row)
                     _say(done, config, row)
                     if progress:
                         progress(done, num_steps, row)
             if done % config.checkpoint.every == 0 or done == num_steps:
+                trainer.settle()
                 if metrics:
                     metrics.sync()
                 save_checkpoint(run_dir, done, state_tensors(trainer.state), trainer.state.teacher_network, config, run_id, worker)
@@ -117,12 +120,19 @@ def train(
 
 
 class Trainer:
-    """Applies steps to a training state, and stops a run that has gone wrong."""
+    """Applies steps to a training state, and stops a run that has gone wrong.
+
+    On a GPU nothing in a step waits for the device: whether loss and gradients were finite is decided there, and read one step later.
+    """
 
     def __init__(self, state: TrainingState, config: PretrainConfig, worker: Worker) -> None:
         self.state, self.config, self.worker = state, config, worker
         self._parts = _parts(state.student_network)
-        self._skipped_in_a_row = 0
+        self._mean, self._std = (
+            torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
+        )
+        self._skipped_in_a_row = torch.zeros((), device=worker.device)
+        self._unread: _Unread | None = None
 
     def step(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step, or none where loss or gradient is not finite on some worker.
@@ -135,57 +145,125 @@ class Trainer:
             Metrics of this worker.
 
         Raises:
-            NonFiniteError: this was one too many in a row.
+            NonFiniteError: this one, or on a GPU the one before it, was one too many in a row.
         """
         config, state, worker = self.config, self.state, self.worker
         settings = settings_at(step, config)
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
 
-        global_crops = _normalise(batch.global_crops, config, worker)
-        local_crops = _normalise(batch.local_crops, config, worker) if len(batch.local_crops) else None
-        masks = batch.masks.to(worker.device, non_blocking=True)
-        kept_global, kept_local = (kept and kept.to(worker.device) for kept in (batch.kept_global, batch.kept_local))
+        inputs = self.inputs(batch)
+        with worker.autocast(), torch.no_grad():
+            teacher = state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False)
+        targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
         with worker.autocast():
-            with torch.no_grad():
-                teacher = state.teacher(global_crops, masks, hide=False)
-            targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
-            student = state.student(global_crops, masks, local_crops, hide=True, kept_global=kept_global, kept_local=kept_local)
-        losses = compute_losses(student, targets, batch.mask_weights.to(worker.device, non_blocking=True), config.loss)
+            student = state.student(
+                inputs.global_crops,
+                inputs.masks,
+                inputs.hidden,
+                inputs.local_crops,
+                hide=True,
+                kept_global=inputs.kept_global,
+                kept_local=inputs.kept_local,
+            )
+        losses = compute_losses(student, targets, inputs.mask_weights, config.loss)
+        centers = targets.centers
+        del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
+        torch.autograd.backward(losses.total)
+        limit = config.optim.clip_grad_norm or torch.inf
+        norms = {name: full_tensor(clip_grad_norm_(parameters, limit)) for name, parameters in self._parts.items()}
 
-        norms = {name: losses.total.new_full((), torch.nan) for name in self._parts}
-        finite = bool(worker.mean(losses.total.detach()).isfinite())
-        if finite:
-            torch.autograd.backward(losses.total)
-            limit = config.optim.clip_grad_norm or torch.inf
-            norms = {name: full_tensor(clip_grad_norm_(parameters, limit)) for name, parameters in self._parts.items()}
-            finite = all(bool(norm.isfinite()) for norm in norms.values())
-        self._check(step, finite=finite)
-        if finite:
-            state.optimizer.step()
-            teacher_weights, student_weights = list(state.teacher_network.parameters()), list(state.student_network.parameters())
-            update_teacher(teacher_weights, student_weights, settings.teacher_momentum)
-            for center, updated in zip(state.centers, targets.centers, strict=True):
-                center.copy_(updated)
+        # a loss or norm that is not finite on one worker is so on all
+        skip = torch.stack([worker.mean(losses.total.detach()), *norms.values()]).isfinite().all().logical_not().float()
+        state.optimizer.found_inf = skip  # type: ignore[attr-defined]  # as a GradScaler tells a fused optimiser to change nothing
+        state.optimizer.step()
+        teacher_weights, student_weights = list(state.teacher_network.parameters()), list(state.student_network.parameters())
+        update_teacher(teacher_weights, student_weights, settings.teacher_momentum, skip=skip)
+        for center, updated in zip(state.centers, centers, strict=True):
+            center.copy_(torch.where(skip.bool(), center, updated))
+        self._skipped_in_a_row = (self._skipped_in_a_row + 1) * skip
+        self._note(step)
         return {
             **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name != "teacher_entropy"},
             "teacher/entropy": losses.teacher_entropy,
-            **{f"grad_norm/{name}": norm.to(worker.device) for name, norm in norms.items()},
-            **{f"schedule/{name}": torch.tensor(value, device=worker.device) for name, value in asdict(settings).items()},
-            "data/unreadable_images": batch.num_unreadable.float().to(worker.device),
-            "train/skipped_steps_in_a_row": torch.tensor(float(self._skipped_in_a_row), device=worker.device),
+            **{f"grad_norm/{name}": norm for name, norm in norms.items()},
+            **{f"schedule/{name}": torch.tensor(value) for name, value in asdict(settings).items()},
+            "data/unreadable_images": batch.num_unreadable,
+            "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 
-    def _check(self, step: int, *, finite: bool) -> None:
-        self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
-        if finite:
+    def inputs(self, batch: Batch) -> StepInputs:
+        """A batch on its way to the device, crops normalised."""
+        device = self.worker.device
+        return StepInputs(
+            global_crops=self._normalised(batch.global_crops),
+            local_crops=self._normalised(batch.local_crops) if len(batch.local_crops) else None,
+            masks=batch.masks.to(device, non_blocking=True),
+            hidden=batch.hidden.to(device, non_blocking=True),
+            mask_weights=batch.mask_weights.to(device, non_blocking=True),
+            kept_global=batch.kept_global and batch.kept_global.to(device),
+            kept_local=batch.kept_local and batch.kept_local.to(device),
+        )
+
+    def _normalised(self, crops: Tensor) -> Tensor:
+        """(views, images, side, side, 3) uint8 to (views * images, 3, side, side) float32."""
+        moved = crops.flatten(0, 1).to(self.worker.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
+        return (moved.float() - self._mean) / self._std
+
+    def settle(self) -> None:
+        """Read what the last step said of its loss and gradient.
+
+        Raises:
+            NonFiniteError: it was one too many in a row.
+        """
+        unread, self._unread = self._unread, None
+        if unread is None:
             return
-        _log.warning("step %d skipped: its loss or gradient is not finite", step + 1)
-        if self._skipped_in_a_row >= self.config.train.max_nonfinite_steps:
+        if unread.arrived:
+            unread.arrived.synchronize()
+        in_a_row = int(unread.skipped_in_a_row)
+        if in_a_row:
+            _log.warning("step %d skipped: its loss or gradient is not finite", unread.step + 1)
+        if in_a_row >= self.config.train.max_nonfinite_steps:
             raise NonFiniteError(
-                f"loss or gradient was not finite for {self._skipped_in_a_row} steps in a row up to step {step + 1}; "
+                f"loss or gradient was not finite for {in_a_row} steps in a row up to step {unread.step + 1}; "
                 "continue from an earlier checkpoint with a lower base_lr, a smaller clip_grad_norm or precision fp32"
             )
+
+    def _note(self, step: int) -> None:
+        """Send the count of skipped steps to the CPU, and read it at once where it is there; else read that of the step before."""
+        if self.worker.device.type != "cuda":
+            self._unread = _Unread(step, self._skipped_in_a_row, None)
+            self.settle()
+            return
+        self.settle()
+        copy = torch.empty((), pin_memory=True).copy_(self._skipped_in_a_row, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        self._unread = _Unread(step, copy, arrived)
+
+
+class StepInputs(NamedTuple):
+    """A batch on the device."""
+
+    global_crops: Tensor
+    """(2 * images, 3, side, side) float32, normalised"""
+    local_crops: Tensor | None
+    """(local crops * images, 3, side, side) float32, normalised"""
+    masks: Tensor
+    hidden: Tensor
+    mask_weights: Tensor
+    kept_global: KeptRows | None
+    kept_local: KeptRows | None
+
+
+class _Unread(NamedTuple):
+    """What a step has said and nobody has read."""
+
+    step: int
+    skipped_in_a_row: Tensor
+    arrived: torch.cuda.Event | None
+    """when the tensor has its value; None where it has"""
 
 
 def _parts(network: Network) -> dict[str, list[Tensor]]:
@@ -195,13 +273,6 @@ def _parts(network: Network) -> dict[str, list[Tensor]]:
         head = name.split(".")[0]
         parts.setdefault(head if head.endswith("_head") else "backbone", []).append(parameter)
     return parts
-
-
-def _normalise(crops: Tensor, config: PretrainConfig, worker: Worker) -> Tensor:
-    """(views, images, side, side, 3) uint8 to (views * images, 3, side, side) float32, normalised, on the device."""
-    mean, std = (torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std))
-    moved = crops.flatten(0, 1).to(worker.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
-    return (moved.float() - mean) / std
 
 
 def _say(done: int, config: PretrainConfig, row: dict[str, float]) -> None:

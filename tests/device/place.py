@@ -125,8 +125,6 @@ def build_quickly(config: PretrainConfig, place: Place) -> Trainer:
     except (RuntimeError, TypeError, NotImplementedError) as error:
         place.note(not_built_on_device=str(error)[-500:])
         return build(config, place)
-    for state in trainer.state.optimizer.state.values():
-        state["step"] = state["step"].cpu()  # where AdamW has it, unless told otherwise
     return trainer
 
 
@@ -153,6 +151,7 @@ def made_batch(config: PretrainConfig, *, seed: int = 0) -> Batch:
         global_crops=pictures(2, model.img_size),
         local_crops=pictures(config.augment.num_local, config.augment.local_size),
         masks=torch.from_numpy(masks),
+        hidden=torch.from_numpy(np.flatnonzero(masks)),
         mask_weights=torch.from_numpy(mask_weights(masks)),
         kept_global=kept(2),
         kept_local=kept(config.augment.num_local),

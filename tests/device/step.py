@@ -18,7 +18,7 @@ from pretrain.drop_path import KeptRows
 from pretrain.model import update_teacher
 from pretrain.objective import compute_losses, make_targets
 from pretrain.schedule import settings_at
-from pretrain.trainer import Trainer, _normalise
+from pretrain.trainer import Trainer
 from tests.device.place import Place, build_quickly, full, made_batch, moved, synchronize
 
 _KINDS = (
@@ -174,19 +174,26 @@ def _one_step(trainer: Trainer, batch: Batch, step: int) -> dict[str, tuple[floa
 
     state.optimizer.zero_grad()
     done("zero_grad")
-    global_crops, local_crops = _normalise(batch.global_crops, config, worker), _normalise(batch.local_crops, config, worker)
+    inputs = trainer.inputs(batch)
     done("normalise")
+    with worker.autocast(), torch.no_grad():
+        teacher = state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False)
+    done("teacher")
+    targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
+    done("targets")
     with worker.autocast():
-        with torch.no_grad():
-            teacher = state.teacher(global_crops, batch.masks, hide=False)
-        done("teacher")
-        targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
-        done("targets")
         student = state.student(
-            global_crops, batch.masks, local_crops, hide=True, kept_global=batch.kept_global, kept_local=batch.kept_local
+            inputs.global_crops,
+            inputs.masks,
+            inputs.hidden,
+            inputs.local_crops,
+            hide=True,
+            kept_global=inputs.kept_global,
+            kept_local=inputs.kept_local,
         )
-        done("student_forward")
-    losses = compute_losses(student, targets, batch.mask_weights, config.loss)
+    done("student_forward")
+    losses = compute_losses(student, targets, inputs.mask_weights, config.loss)
+    del teacher, student, targets
     done("losses")
     torch.autograd.backward(losses.total)
     done("backward")
@@ -195,6 +202,7 @@ def _one_step(trainer: Trainer, batch: Batch, step: int) -> dict[str, tuple[floa
     done("clip")
     state.optimizer.step()
     done("optimizer")
-    update_teacher(list(state.teacher_network.parameters()), list(state.student_network.parameters()), settings.teacher_momentum)
+    pair = list(state.teacher_network.parameters()), list(state.student_network.parameters())
+    update_teacher(*pair, settings.teacher_momentum, skip=torch.zeros((), device=device))
     done("teacher_update")
     return found

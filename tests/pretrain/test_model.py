@@ -38,9 +38,15 @@ def test_head_gives_the_reference_logits() -> None:
 
 def test_moving_average_gives_the_reference_values() -> None:
     teacher = [closed_form(7, a=0.37)]
-    update_teacher(teacher, [closed_form(7, a=0.9)], 0.994)
+    update_teacher(teacher, [closed_form(7, a=0.9)], 0.994, skip=torch.zeros(()))
     assert float(teacher[0].sum()) == pytest.approx(4.8763842, rel=1e-6)
     assert teacher[0][:4].tolist() == pytest.approx([0.1097783, 0.4640503, 0.7521765, 0.9347067], rel=1e-6)
+
+
+def test_a_skipped_moving_average_leaves_the_teacher_whatever_the_student_holds() -> None:
+    teacher = [closed_form(7, a=0.37)]
+    update_teacher(teacher, [torch.full((7,), torch.nan)], 0.994, skip=torch.ones(()))
+    assert torch.equal(teacher[0], closed_form(7, a=0.37))
 
 
 @pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2"])
@@ -65,8 +71,9 @@ def test_hidden_patches_do_not_reach_the_student_and_reach_the_teacher(micro: Pr
     changed = images.clone()
     changed[:, :, 8:16, 8:16] = 0  # patch 5 of a 4 by 4 grid
     with torch.no_grad():
-        hidden = [network(x, masks, hide=True).patch_logits for x in (images, changed)]
-        seen = [network(x, masks, hide=False).patch_logits for x in (images, changed)]
+        where = masks.flatten().nonzero().squeeze(1)
+        hidden = [network(x, masks, where, hide=True).patch_logits for x in (images, changed)]
+        seen = [network(x, masks, where, hide=False).patch_logits for x in (images, changed)]
     torch.testing.assert_close(hidden[0], hidden[1])
     assert not torch.allclose(seen[0], seen[1])
 
@@ -86,7 +93,7 @@ def test_activation_checkpointing_changes_no_gradient(micro: PretrainConfig) -> 
     for recompute in (False, True):
         network.activation_checkpointing = recompute
         network.zero_grad()
-        torch.autograd.backward(network(images, masks, hide=True, kept_global=kept).patch_logits.square().sum())
+        torch.autograd.backward(network(images, masks, torch.arange(64), hide=True, kept_global=kept).patch_logits.square().sum())
         gradients.append(first.mlp.fc1.weight.grad.clone())
     torch.testing.assert_close(*gradients)
 
