@@ -45,8 +45,8 @@ class TeacherProbs(NamedTuple):
         return self._replace(logits=self.logits.flatten(0, 1), row=self.row.flatten(0, 1))
 
 
-PassOverRows = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor]]
-"""`loss_and_gradient`, or the same compiled."""
+PassOverRows = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor] | None]
+"""`loss_and_gradient` compiled, or None where that failed."""
 
 
 def cross_entropy(
@@ -71,12 +71,14 @@ def cross_entropy(
     return loss
 
 
-def _probs(logits: Tensor, row: Tensor, column: Tensor, scale: float) -> Tensor:
+def _probs(logits: Tensor, row: Tensor, column: Tensor, scale: float | Tensor) -> Tensor:
+    if isinstance(scale, Tensor):  # compiled: one expression, in registers
+        return (logits.float() * scale + row + column).exp()
     return torch.add(row, logits, alpha=scale).add_(column).exp_()
 
 
 def loss_and_gradient(
-    student: Tensor, logits: Tensor, row: Tensor, column: Tensor, weights: Tensor, teacher_scale: float, student_scale: float
+    student: Tensor, logits: Tensor, row: Tensor, column: Tensor, weights: Tensor, teacher_scale: float | Tensor, student_scale: float
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each row, weighted, and the gradient of their sum; the logits of both are read, nothing else of that size is kept.
 
@@ -86,7 +88,7 @@ def loss_and_gradient(
         row: (teacher views, rows, 1).
         column: (1, prototypes).
         weights: (rows,).
-        teacher_scale: one over the teacher's temperature.
+        teacher_scale: one over the teacher's temperature; a tensor where this function is compiled.
         student_scale: one over the student's.
 
     Returns:
@@ -117,8 +119,9 @@ class _CrossEntropy(torch.autograd.Function):
         compiled: PassOverRows | None,
     ) -> Tensor:
         num_views, num_rows, num_prototypes = student.shape
-        if compiled and num_rows > 1:
-            losses, gradient = compiled(student, logits, row, column, weights, teacher_scale, student_scale)
+        found = compiled(student, logits, row, column, weights, teacher_scale, student_scale) if compiled and num_rows > 1 else None
+        if found is not None:
+            losses, gradient = found
         else:
             gradient = torch.empty_like(student)
             losses = weights.new_empty(num_rows)

@@ -8,16 +8,31 @@ takes its own images. Each image keeps nearly the same number of its crops in ea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-__all__ = ["KeptRows", "StochasticDepthBlock", "draw_kept_rows"]
+__all__ = ["KeptInBlock", "KeptRows", "StochasticDepthBlock", "draw_kept_rows"]
 
 _NUM_BRANCHES = 2  # attention and MLP
+
+
+class KeptInBlock(NamedTuple):
+    """Rows of a batch on which the two residual branches of one block run."""
+
+    attention: Tensor
+    """(kept rows,) int64, ascending"""
+    attention_places: Tensor
+    """(rows of the batch,) int64, the place of each row among those kept, -1 where it is not"""
+    mlp: Tensor
+    """(kept rows,) int64, ascending"""
+    mlp_places: Tensor
+    """(rows of the batch,) int64"""
+    scale: float
+    """factor of a branch's result that makes up for the rows that skip it"""
 
 
 class KeptRows(NamedTuple):
@@ -25,26 +40,30 @@ class KeptRows(NamedTuple):
 
     rows: Tensor
     """(depth, 2, most rows) int64, ascending; padded with 0"""
+    places: Tensor
+    """(depth, 2, rows of the batch) int64, the place of each row among those kept, -1 where it is not"""
     counts: Tensor
     """(depth, 2) int64, how many of them count; stays on the CPU, where shapes are decided"""
     scale: float
     """factor of a branch's result that makes up for the rows that skip it"""
 
     def to(self, device: torch.device) -> KeptRows:
-        """With `rows` on the device."""
-        return self._replace(rows=self.rows.to(device, non_blocking=True))
+        """With all that a block reads on the device."""
+        rows, places = (tensor.to(device, non_blocking=True) for tensor in (self.rows, self.places))
+        return self._replace(rows=rows, places=places)
 
-    def of_block(self, number: int) -> tuple[Tensor, Tensor, float]:
+    def of_block(self, number: int) -> KeptInBlock:
         """Rows of the attention and of the MLP branch of a block, and the scale."""
         (attention, mlp), (num_attention, num_mlp) = self.rows[number], self.counts[number].tolist()
-        return attention[:num_attention], mlp[:num_mlp], self.scale
+        places = self.places[number]
+        return KeptInBlock(attention[:num_attention], places[0], mlp[:num_mlp], places[1], self.scale)
 
 
 class StochasticDepthBlock(Block):
     """timm's block whose residual branches can run on some of the rows; timm's own DropPath computes all and throws results away."""
 
     def forward(
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, kept: tuple[Tensor, Tensor, float] | None = None
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, kept: KeptInBlock | None = None
     ) -> Tensor:
         """Apply the block.
 
@@ -52,20 +71,58 @@ class StochasticDepthBlock(Block):
             x: (rows, tokens, dim).
             attn_mask: as in timm.
             is_causal: as in timm.
-            kept: rows of the attention and of the MLP branch, and the scale of both; None runs both on all rows.
+            kept: rows of the attention and of the MLP branch; None runs both on all rows.
 
         Returns:
             (rows, tokens, dim).
         """
         if kept is None:
             return super().forward(x, attn_mask=attn_mask, is_causal=is_causal)
-        attention, mlp, scale = kept
-        x = _residual_on(x, attention, scale, lambda rows: self.ls1(self.attn(self.norm1(rows))))
-        return _residual_on(x, mlp, scale, lambda rows: self.ls2(self.mlp(self.norm2(rows))))
+        x = _residual_on(x, kept.attention, kept.attention_places, kept.scale, lambda rows: self.ls1(self.attn(self.norm1(rows))))
+        return _residual_on(x, kept.mlp, kept.mlp_places, kept.scale, lambda rows: self.ls2(self.mlp(self.norm2(rows))))
 
 
-def _residual_on(x: Tensor, kept: Tensor, scale: float, branch: Callable[[Tensor], Tensor]) -> Tensor:
+def _residual_on(x: Tensor, kept: Tensor, places: Tensor, scale: float, branch: Callable[[Tensor], Tensor]) -> Tensor:
+    if torch.compiler.is_compiling() and len(kept) > 0:
+        # reading by place, forward and backward, becomes part of the operations around it; scattering never does
+        taken: Tensor = _Taken.apply(x, kept, places)  # type: ignore[no-untyped-call]
+        added: Tensor = _Added.apply(x, branch(taken), kept, places, scale)  # type: ignore[no-untyped-call]
+        return added
     return x.index_add(0, kept, branch(x.index_select(0, kept)).to(x.dtype), alpha=scale)
+
+
+def _spread(taken: Tensor, places: Tensor) -> Tensor:
+    """Taken rows where they came from, zeros elsewhere."""
+    return torch.where((places >= 0)[:, None, None], taken.index_select(0, places.clamp(min=0)), 0)
+
+
+class _Taken(torch.autograd.Function):
+    """Some rows of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        return x.index_select(0, kept)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (places,) = ctx.saved_tensors
+        return _spread(upstream[0], places), None, None
+
+
+class _Added(torch.autograd.Function):
+    """x with scaled rows added where they came from."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, kept: Tensor, places: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(kept)
+        ctx.scale, ctx.dtype = scale, rows.dtype
+        return x + _spread(rows, places).to(x.dtype) * scale
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (kept,) = ctx.saved_tensors
+        return upstream[0], (upstream[0].index_select(0, kept) * ctx.scale).to(ctx.dtype), None, None, None
 
 
 def draw_kept_rows(own: slice, *, batch_size: int, num_views: int, depth: int, rate: float, rng: np.random.Generator) -> KeptRows:
@@ -93,4 +150,5 @@ def draw_kept_rows(own: slice, *, batch_size: int, num_views: int, depth: int, r
     counts = keep.sum(axis=-1)
     rows = np.zeros((depth, _NUM_BRANCHES, counts.max()), np.int64)
     rows[np.arange(rows.shape[-1]) < counts[..., None]] = np.nonzero(keep)[-1]
-    return KeptRows(torch.from_numpy(rows), torch.from_numpy(counts), 1 / (1 - rate))
+    places = np.where(keep, keep.cumsum(axis=-1) - 1, -1)
+    return KeptRows(torch.from_numpy(rows), torch.from_numpy(places), torch.from_numpy(counts), 1 / (1 - rate))

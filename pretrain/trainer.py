@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from pretrain.checkpoint import load_state, save_checkpoint
+from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
+from pretrain.cross_entropy import PassOverRows
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
 from pretrain.metrics import MetricsLog, Stopwatch
@@ -131,6 +133,10 @@ class Trainer:
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
         )
+        self._compiled_losses: PassOverRows | None = None
+        if is_wanted(config.train, worker.device):
+            compile_blocks((state.student_network, state.teacher_network))
+            self._compiled_losses = compile_losses()
         self._skipped_in_a_row = torch.zeros((), device=worker.device)
         self._unread: _Unread | None = None
 
@@ -166,7 +172,7 @@ class Trainer:
                 kept_global=inputs.kept_global,
                 kept_local=inputs.kept_local,
             )
-        losses = compute_losses(student, targets, inputs.mask_weights, config.loss)
+        losses = compute_losses(student, targets, inputs.mask_weights, config.loss, compiled=self._compiled_losses)
         centers = targets.centers
         del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
         torch.autograd.backward(losses.total)

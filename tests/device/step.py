@@ -78,7 +78,7 @@ def _pinned(batch: Batch, place: Place) -> Batch:
 
     def pin(part: Any) -> Any:
         if isinstance(part, KeptRows):
-            return part._replace(rows=part.rows.pin_memory(), counts=part.counts.pin_memory())
+            return part._replace(rows=part.rows.pin_memory(), places=part.places.pin_memory(), counts=part.counts.pin_memory())
         return part.pin_memory() if isinstance(part, torch.Tensor) else part
 
     return Batch(*map(pin, batch))
@@ -192,7 +192,7 @@ def _one_step(trainer: Trainer, batch: Batch, step: int) -> dict[str, tuple[floa
             kept_local=inputs.kept_local,
         )
     done("student_forward")
-    losses = compute_losses(student, targets, inputs.mask_weights, config.loss)
+    losses = compute_losses(student, targets, inputs.mask_weights, config.loss, compiled=trainer._compiled_losses)
     del teacher, student, targets
     done("losses")
     torch.autograd.backward(losses.total)

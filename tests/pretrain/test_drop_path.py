@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretrain.config import PretrainConfig
-from pretrain.drop_path import KeptRows, draw_kept_rows
+from pretrain.drop_path import KeptInBlock, KeptRows, draw_kept_rows
 from pretrain.model import Network
 
 
@@ -23,7 +23,8 @@ def test_a_branch_runs_on_its_rows_and_its_residual_makes_up_for_the_rest(micro:
     x = torch.randn(5, 3, 24)
     with torch.no_grad():
         whole = block(x) - x
-        residual = block(x, kept=(torch.tensor([1, 4]), torch.tensor([0]), 2.5)) - x
+        kept = KeptInBlock(torch.tensor([1, 4]), torch.tensor([-1, 0, -1, -1, 1]), torch.tensor([0]), torch.tensor([0, -1, -1, -1, -1]), 2.5)
+        residual = block(x, kept=kept) - x
     assert rows_seen == [5, 2]
     assert torch.equal(residual.abs().amax(dim=(1, 2)) > 0, torch.tensor([False, True, False, False, True]))
     torch.testing.assert_close(residual[[1, 4]], whole[[1, 4]] * 2.5)
@@ -35,7 +36,7 @@ def _draw(own: slice, *, batch: int, rate: float = 0.4, views: int = 2, seed: in
 
 def _kept(drawn: KeptRows) -> list[list[int]]:
     """Rows of each branch of each block."""
-    return [rows.tolist() for number in range(3) for rows in drawn.of_block(number)[:2]]
+    return [rows.tolist() for number in range(3) for rows in (drawn.of_block(number).attention, drawn.of_block(number).mlp)]
 
 
 def test_a_batch_keeps_the_reference_number_of_rows() -> None:

@@ -87,7 +87,9 @@ def test_teacher_takes_no_gradient(micro: PretrainConfig) -> None:
 def test_activation_checkpointing_changes_no_gradient(micro: PretrainConfig) -> None:
     network = build_network(micro, student=True)
     images, masks = torch.rand(4, 3, 32, 32), torch.ones(4, 16, dtype=torch.bool)
-    kept = KeptRows(torch.tensor([[[0, 2], [1, 3]], [[0, 1], [2, 0]]]), torch.tensor([[2, 2], [2, 1]]), 2.0)
+    rows = torch.tensor([[[0, 2], [1, 3]], [[0, 1], [2, 0]]])
+    places = torch.tensor([[[0, -1, 1, -1], [-1, 0, -1, 1]], [[0, 1, -1, -1], [-1, -1, 0, -1]]])
+    kept = KeptRows(rows, places, torch.tensor([[2, 2], [2, 1]]), 2.0)
     first: Any = network.backbone.blocks[0]
     gradients = []
     for recompute in (False, True):
