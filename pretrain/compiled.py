@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
-import torch._dynamo
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 from pretrain.config import TrainConfig
 from pretrain.cross_entropy import PassOverRows, loss_and_gradient
@@ -69,7 +67,11 @@ class _Attempt:
     """Whether compilation works here, found out by doing it; errors of what runs, such as a full memory, pass through."""
 
     def __init__(self, what: str) -> None:
-        self.what, self.works = what, True
+        import torch._dynamo  # takes seconds, and most runs on a CPU compile nothing
+        import torch._functorch.config
+        from torch._dynamo.exc import TorchDynamoException
+
+        self.what, self.works, self._failures = what, True, TorchDynamoException
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
         # backward graphs are compiled with forward ones, so that no failure comes when there is no way back
         torch._functorch.config.force_non_lazy_backward_lowering = True
@@ -80,7 +82,7 @@ class _Attempt:
             return None
         try:
             return call()
-        except TorchDynamoException as error:
+        except self._failures as error:
             self.works = False
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
             _log.warning("torch.compile failed for %s (%s); they run uncompiled, at about two thirds of the speed", self.what, cause[:200])

@@ -229,7 +229,7 @@ class TrainConfig:
     sharding: Literal["auto", "ddp", "fsdp"] = "auto"
     """auto is FSDP2 on several GPUs for more than 500 million parameters and DDP elsewhere"""
     compile: Literal["auto", "on", "off"] = "auto"
-    """compile the transformer's blocks and the losses when the run starts, which takes up to a minute; auto is on for a GPU with a C compiler"""
+    """compile the transformer's blocks and the losses, which takes up to a minute at the start; auto does so on a GPU with a C compiler"""
     num_loader_workers: int = 1
     """processes that read and augment, for each training worker; 0 does it in the training process"""
     log_every: int = 10

@@ -62,9 +62,7 @@ class KeptRows(NamedTuple):
 class StochasticDepthBlock(Block):
     """timm's block whose residual branches can run on some of the rows; timm's own DropPath computes all and throws results away."""
 
-    def forward(
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, kept: KeptInBlock | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, kept: KeptInBlock | None = None) -> Tensor:
         """Apply the block.
 
         Args:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.compiled import compile_blocks, compile_losses
 from pretrain.config import AugmentConfig, HeadConfig, LossConfig, PretrainConfig
 from pretrain.data import Batch
 from pretrain.drop_path import KeptRows, draw_kept_rows
@@ -96,19 +97,25 @@ def small(place: Place, *, precision: Literal["auto", "fp32", "bf16"] = "fp32", 
         loss=LossConfig(teacher_temperature_warmup_steps=10),
         optim=replace(base.optim, base_lr=2e-4, warmup_steps=2, freeze_last_layer_steps=1, teacher_momentum=0.9),
         train=replace(
-            base.train, num_steps=4 if place.dry else 14, batch_size=batch, precision=precision, num_loader_workers=0, log_every=1
+            base.train,
+            num_steps=4 if place.dry else 14,
+            batch_size=batch,
+            precision=precision,
+            compile="off",
+            num_loader_workers=0,
+            log_every=1,
         ),
         checkpoint=replace(base.checkpoint, every=2 if place.dry else 7, keep_best=3, validate_start=False),
     )
 
 
 def full(place: Place, name: str, *, batch_size: int) -> PretrainConfig:
-    """A recipe as it is but for its batch; a tiny model in its place in a dry run."""
+    """A recipe but for its batch, not compiled before `compile_all` does it; a tiny model in its place in a dry run."""
     if place.dry:
         tiny = small(place, precision="auto")
         return replace(tiny, train=replace(tiny.train, batch_size=batch_size, num_steps=1000))
     base = recipe(name)
-    return replace(base, train=replace(base.train, batch_size=batch_size))
+    return replace(base, train=replace(base.train, batch_size=batch_size, compile="off"))
 
 
 def build(config: PretrainConfig, place: Place) -> Trainer:
@@ -126,6 +133,13 @@ def build_quickly(config: PretrainConfig, place: Place) -> Trainer:
         place.note(not_built_on_device=str(error)[-500:])
         return build(config, place)
     return trainer
+
+
+def compile_all(trainer: Trainer, place: Place) -> None:
+    """Compile what the trainer itself compiles where it is told to; a dry run only traces."""
+    backend = "eager" if place.dry else "inductor"
+    compile_blocks((trainer.state.student_network, trainer.state.teacher_network), backend=backend)
+    trainer._compiled_losses = compile_losses(backend=backend)
 
 
 def made_batch(config: PretrainConfig, *, seed: int = 0) -> Batch:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import statistics
 import subprocess
+import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -26,7 +28,7 @@ from pretrain.trainer import train
 from tests.device.frames import fitted
 from tests.device.place import Place, cores, full, small
 
-_CLOSING_S = 8.0
+_CLOSING_S = 8.0  # without a checkpoint, whose time is added
 
 
 class _Stop(Exception):
@@ -41,14 +43,16 @@ def end_to_end(place: Place) -> None:
     every = 2 if place.dry else 80
     config = replace(
         config,
-        train=replace(config.train, num_steps=125_000, log_every=2 if place.dry else 10),
+        train=replace(config.train, num_steps=125_000, log_every=2 if place.dry else 10, compile="off" if place.dry else "auto"),
         checkpoint=replace(config.checkpoint, every=every, keep_every=0, validate_start=False),
         optim=replace(config.optim, warmup_steps=1000),
     )
     workers = int(place.found("loader_alone").get("best_workers") or max(1, cores() - 2))
     config = fitted(config, place, num_workers=2 if place.dry else workers)
     rows: list[dict[str, float]] = []
-    last_row_s = checkpoint_s = 0.0
+    sampled = _Sampled(place)
+    last_row_s = 0.0
+    checkpoint_s = 12.0  # until one has been timed
 
     def progress(done: int, num_steps: int, row: dict[str, float]) -> None:
         nonlocal last_row_s
@@ -64,7 +68,9 @@ def end_to_end(place: Place) -> None:
             data_wait_share=round(statistics.mean(each["speed/data_wait_share"] for each in steady), 4),
             loss=row["loss/total"],
         )
-        if place.left_s < _CLOSING_S and not place.dry:
+        sampled.note()
+        due = every - done % every <= config.train.log_every
+        if place.left_s < _CLOSING_S + (checkpoint_s if due else 0.0) and not place.dry:
             raise _Stop
 
     def at_checkpoint(done: int) -> None:
@@ -76,7 +82,7 @@ def end_to_end(place: Place) -> None:
         if place.dry:
             raise _Stop
 
-    with _Sampled(place):
+    with sampled:
         _train(config, place, progress=progress, at_checkpoint=at_checkpoint)
     _require(bool(rows), "no step was logged")
 
@@ -137,7 +143,7 @@ def _learning_config(place: Place) -> PretrainConfig:
         ibot_head=head,
         augment=replace(base.augment, local_size=56, num_local=6),
         optim=replace(base.optim, base_lr=2e-3, teacher_momentum=0.99),
-        train=replace(base.train, batch_size=128),
+        train=replace(base.train, batch_size=128, compile="off"),
     )
 
 
@@ -169,42 +175,44 @@ def _train(config: PretrainConfig, place: Place, *, progress: Any, at_checkpoint
             at_checkpoint=at_checkpoint,
         )
     except _Stop:
-        pass
+        for child in multiprocessing.active_children():  # loader workers would finish the batches that nobody wants
+            child.kill()
 
 
 class _Sampled:
-    """Samples the card's load and power once a second meanwhile."""
+    """Samples the card's load and power meanwhile, by many short calls: one that is killed loses what it has not flushed."""
 
     def __init__(self, place: Place) -> None:
-        self.place, self.path = place, place.work / f"{place.name}-card.csv"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.place, self.ended, self.rows, self.error = place, threading.Event(), list[list[float]](), ""
+        self.thread = threading.Thread(target=self._sample, daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Sampled:
         if not self.place.dry:
-            query = "--query-gpu=utilization.gpu,power.draw,clocks.sm,memory.used"
-            try:
-                with self.path.open("wb") as file:
-                    self.process = subprocess.Popen(
-                        ["nvidia-smi", query, "--format=csv,noheader,nounits", "-lms", "1000"], stdout=file, stderr=subprocess.DEVNULL
-                    )
-            except OSError as error:
-                self.place.note(card_load=str(error))
+            self.thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process is None:
-            return
-        self.process.kill()
-        self.process.wait()
-        rows = []
-        for line in self.path.read_text().splitlines():
+        self.ended.set()
+        self.note()
+
+    def _sample(self) -> None:
+        query = ["nvidia-smi", "--query-gpu=utilization.gpu,power.draw,clocks.sm,memory.used", "--format=csv,noheader,nounits"]
+        while not self.ended.wait(1.0):
             try:
-                rows.append([float(value) for value in line.split(",")])
-            except ValueError:
-                continue
-        if len(rows) > 20:  # the start is not the run
-            columns = zip(*rows[15:], strict=True)
+                line = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()[0]
+                self.rows.append([float(value) for value in line.split(",")])
+            except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+                self.error = f"{type(error).__name__}: {error}"[:300]
+
+    def note(self) -> None:
+        """Note the means so far."""
+        steady = self.rows[10:]  # the start is not the run
+        if steady:
             names = ("utilisation_percent", "power_w", "sm_clock_mhz", "memory_mib")
-            self.place.note(card_load={name: round(statistics.mean(column), 1) for name, column in zip(names, columns, strict=True)})
+            means = {name: round(statistics.mean(column), 1) for name, column in zip(names, zip(*steady, strict=True), strict=True)}
+            self.place.note(card_load=means | {"samples": len(steady)})
+        elif self.error:
+            self.place.note(card_load=self.error)
 
 
 def _require(holds: bool, message: str) -> None:

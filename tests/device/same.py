@@ -20,7 +20,7 @@ from pretrain.metrics import read_metrics
 from pretrain.parallel import current_worker, full_tensor
 from pretrain.state import build_state, state_tensors
 from pretrain.trainer import Trainer, train
-from tests.device.place import Place, build, gradients, made_batch, moved, small
+from tests.device.place import Place, build, compile_all, gradients, made_batch, moved, small
 from tests.shards import picture, write_dataset
 
 Steps = list[dict[str, float]]
@@ -85,32 +85,29 @@ def cut_and_resumed(place: Place) -> None:
 
 
 def recomputed_and_compiled(place: Place) -> None:
-    """Activation checkpointing and torch.compile of every block against neither."""
+    """Activation checkpointing, compiled blocks and losses, and both, against neither; compiled bf16 against plain fp32 and bf16."""
     plain = _first_steps(small(place), place)
     place.note(recomputed=_steps_apart(_first_steps(small(place, checkpointing=True), place), plain))
-    backend = "eager" if place.dry else "inductor"
-    for name, rate in (("compiled", None), ("compiled_without_drop_path", 0.0)):
-        config = small(place)
-        if rate is not None:
-            config = replace(config, model=replace(config.model, drop_path_rate=rate))
-            plain = _first_steps(config, place)
+    half = _first_steps(small(place, precision="bf16"), place)
+    place.note(bf16=_steps_apart(half, plain))
+    compiled: dict[str, Steps] = {}
+    cases: tuple[tuple[str, Literal["fp32", "bf16"], bool], ...] = (
+        ("compiled", "fp32", False), ("compiled_and_recomputed", "fp32", True), ("compiled_bf16", "bf16", False)
+    )  # fmt: skip
+    for name, precision, checkpointing in cases:
+        config = small(place, precision=precision, checkpointing=checkpointing)
         try:
-            place.note(**{name: _steps_apart(_first_steps(config, place, prepare=lambda trainer: compile_blocks(trainer, backend)), plain)})
-        except Exception as error:  # the other variant is still worth a try
+            compiled[name] = _first_steps(config, place, prepare=lambda trainer: compile_all(trainer, place))
+            place.note(**{name: _steps_apart(compiled[name], plain)}, graphs=torch._dynamo.utils.counters["stats"].get("unique_graphs"))
+        except Exception as error:  # the other variants are still worth a try
             place.note(**{name: f"{type(error).__name__}: {str(error)[-1500:]}"})
+    if "compiled_bf16" in compiled:
+        place.note(compiled_bf16_against_bf16=_steps_apart(compiled["compiled_bf16"], half))
     found = place.found(place.name)
     _require(found["recomputed"]["loss_rel"] < 1e-4, "activation checkpointing changes the losses")
-    for name in ("compiled", "compiled_without_drop_path"):
+    for name, most in (("compiled", 1e-3), ("compiled_and_recomputed", 1e-3), ("compiled_bf16", 2e-2)):
         _require(isinstance(found[name], dict), f"{name} did not run: {found[name]}")
-        _require(found[name]["loss_rel"] < 1e-3, f"{name} changes the losses")
-
-
-def compile_blocks(trainer: Trainer, backend: str) -> None:
-    """Compile every block of student and teacher from outside, in place; names of weights stay."""
-    torch._dynamo.config.recompile_limit = 64
-    for network in (trainer.state.student_network, trainer.state.teacher_network):
-        for block in network.backbone.blocks:
-            block.compile(backend=backend)
+        _require(found[name]["loss_rel"] < most, f"{name} changes the losses")
 
 
 def wrapped_fsdp(place: Place) -> None:

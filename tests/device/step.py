@@ -7,6 +7,7 @@ import re
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from typing import Any, TextIO
 
 import torch
@@ -19,7 +20,7 @@ from pretrain.model import update_teacher
 from pretrain.objective import compute_losses, make_targets
 from pretrain.schedule import settings_at
 from pretrain.trainer import Trainer
-from tests.device.place import Place, build_quickly, full, made_batch, moved, synchronize
+from tests.device.place import Place, build_quickly, compile_all, full, made_batch, moved, synchronize
 
 _KINDS = (
     ("attention", r"flash|fmha|attention|sdpa|mha"),
@@ -34,9 +35,10 @@ _KINDS = (
 
 
 def host_waits(place: Place) -> None:
-    """Synchronising calls of one step of vits14 with a pinned batch, as the loader gives it, by our own line and torch's."""
-    config = full(place, "vits14", batch_size=4 if place.dry else 64)
+    """Synchronising calls of one compiled step of vits14 with a pinned batch, as the loader gives it, by our own line and torch's."""
+    config = full(place, "vits14", batch_size=4 if place.dry else 128)
     trainer, batch = build_quickly(config, place), _pinned(made_batch(config), place)
+    compile_all(trainer, place)
     for step in range(2):
         trainer.step(step, batch)
     lines: collections.Counter[str] = collections.Counter()
@@ -85,10 +87,11 @@ def _pinned(batch: Batch, place: Place) -> Batch:
 
 
 def kernels(place: Place) -> None:
-    """The fifteen kernels that take most of a step, their kinds, and the GPU's busy share, for vits14 and vitb14."""
-    for name in ("vits14",) if place.dry else ("vits14", "vitb14"):
-        config = full(place, name, batch_size=4 if place.dry else 64)
+    """The fifteen kernels that take most of a compiled step, their kinds, and the GPU's busy share, for vits14 and vitb14."""
+    for name, batch_size in (("vits14", 4),) if place.dry else (("vitb14", 64), ("vits14", 128)):
+        config = full(place, name, batch_size=batch_size)
         trainer, batch = build_quickly(config, place), moved(made_batch(config), place.device)
+        compile_all(trainer, place)
         for step in range(3):
             trainer.step(step, batch)
         synchronize(place.device)
@@ -136,10 +139,12 @@ def _summary(profiler: profile, wall_s: float, num_steps: int, *, on_cpu: bool) 
 
 
 def parts(place: Place) -> None:
-    """Milliseconds and greatest memory of each part of a step, the parts in the trainer's order with a wait after each."""
-    for name, batch_size in (("vits14", 4),) if place.dry else (("vits14", 128), ("vitb14", 64), ("vitl14", 32)):
+    """Milliseconds and greatest memory of each part of a compiled step, in the trainer's order with a wait after each."""
+    for name, batch_size in (("vits14", 4),) if place.dry else (("vits14", 128), ("vitb14", 64), ("vitl14", 64)):
         config = full(place, name, batch_size=batch_size)
+        config = replace(config, model=replace(config.model, activation_checkpointing=False))
         trainer, batch = build_quickly(config, place), moved(made_batch(config), place.device)
+        compile_all(trainer, place)
         rows = [_one_step(trainer, batch, step) for step in range(6)][2:]
         place.note(
             **{

@@ -36,7 +36,9 @@ def _words(name: str, v: dict[str, Any]) -> str:
     if name == "cut_and_resumed":
         return "; ".join(f"{k}: loss {_e(x['loss_rel'])}{' bitwise' if x['bitwise'] else ''}" for k, x in v.items())
     if name == "recomputed_and_compiled":
-        return "; ".join(f"{k}: {_e(x['loss_rel']) if isinstance(x, dict) else x[:60]}" for k, x in v.items())
+        return "; ".join(f"{k}: {_e(x['loss_rel']) if isinstance(x, dict) else str(x)[:60]}" for k, x in v.items())
+    if name.startswith("ahead"):
+        return ", ".join(f"{k} {x}" for k, x in v.items())
     if name.startswith("wrapped"):
         return "; ".join(f"{k}: {_e(x['loss_rel'])}" for k, x in v.items() if isinstance(x, dict))
     if name == "host_waits":
@@ -47,8 +49,6 @@ def _words(name: str, v: dict[str, Any]) -> str:
         )
     if name in _LADDERS:
         return f"best {v['best_images_per_s']} img/s, largest batch {v['largest_batch_without_checkpointing']}"
-    if name == "compiled":
-        return "; ".join(f"{k}: x{x['ratio']} ({x['compile_s']} s)" for k, x in v.items() if isinstance(x, dict))
     if name == "made_frames":
         return (
             f"{v['frames']} frames of {v['patients']} patients, {v['mean_kb']} kB, {v['frames_per_s']} a second, labelled {v['labelled']}"
@@ -70,7 +70,7 @@ def _e(value: float) -> str:
 
 
 def _throughput(results: dict[str, dict[str, Any]]) -> list[str]:
-    lines = ["", f"{'step alone':<26} {'img/s':>8} {'ms':>8} {'MFU':>6} {'of peak':>8} {'GB':>7} {'reserved':>9}"]
+    lines = ["", f"{'step alone':<26} {'img/s':>8} {'ms':>8} {'MFU':>6} {'of peak':>8} {'GB':>7} {'reserved':>9} {'warm-up s':>10}"]
     for name in _LADDERS:
         for label, row in results.get(name, {}).get("values", {}).get("rows", {}).items():
             if "images_per_s" not in row:
@@ -78,7 +78,7 @@ def _throughput(results: dict[str, dict[str, Any]]) -> list[str]:
                 continue
             lines.append(
                 f"{name} {label:<19} {row['images_per_s']:>8} {row['ms_per_step']:>8} {row['mfu_nominal']:>6.3f} "
-                f"{row['mfu_measured'] or 0:>8.3f} {row['peak_gb'] or 0:>7} {row['reserved_gb'] or 0:>9}"
+                f"{row['mfu_measured'] or 0:>8.3f} {row['peak_gb'] or 0:>7} {row['reserved_gb'] or 0:>9} {row.get('warm_s', 0):>10}"
             )
     return lines
 

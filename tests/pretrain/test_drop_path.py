@@ -23,7 +23,9 @@ def test_a_branch_runs_on_its_rows_and_its_residual_makes_up_for_the_rest(micro:
     x = torch.randn(5, 3, 24)
     with torch.no_grad():
         whole = block(x) - x
-        kept = KeptInBlock(torch.tensor([1, 4]), torch.tensor([-1, 0, -1, -1, 1]), torch.tensor([0]), torch.tensor([0, -1, -1, -1, -1]), 2.5)
+        kept = KeptInBlock(
+            torch.tensor([1, 4]), torch.tensor([-1, 0, -1, -1, 1]), torch.tensor([0]), torch.tensor([0, -1, -1, -1, -1]), 2.5
+        )
         residual = block(x, kept=kept) - x
     assert rows_seen == [5, 2]
     assert torch.equal(residual.abs().amax(dim=(1, 2)) > 0, torch.tensor([False, True, False, False, True]))
