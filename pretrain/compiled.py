@@ -43,7 +43,8 @@ def compile_blocks(networks: Iterable[Network], *, backend: str = "inductor") ->
     attempt = _Attempt("the blocks")
     for network in networks:
         for block in network.backbone.blocks:
-            block.forward = _CompiledBlock(block.forward, attempt, backend)
+            plain = block.forward.plain if isinstance(block.forward, _CompiledBlock) else block.forward
+            block.forward = _CompiledBlock(plain, attempt, backend)
 
 
 def compile_losses(*, backend: str = "inductor") -> PassOverRows:

@@ -45,6 +45,7 @@ CHECKS: dict[str, Check] = {
     "gpu_against_cpu": Check(run=same.gpu_against_cpu, limit_s=75, together=True),
     "cut_and_resumed": Check(run=same.cut_and_resumed, limit_s=75, together=True),
     "recomputed_and_compiled": Check(run=same.recomputed_and_compiled, limit_s=85, together=True),
+    "non_finite": Check(run=same.non_finite, limit_s=60, together=True),
     "wrapped_fsdp": Check(run=same.wrapped_fsdp, limit_s=75, together=True),
     "wrapped_ddp": Check(run=same.wrapped_ddp, limit_s=75, together=True),
     "ahead_b": Check(run=throughput.ahead_b, limit_s=85, together=True),

@@ -19,7 +19,7 @@ from pretrain.config import PretrainConfig
 from pretrain.metrics import read_metrics
 from pretrain.parallel import current_worker, full_tensor
 from pretrain.state import build_state, state_tensors
-from pretrain.trainer import Trainer, train
+from pretrain.trainer import NonFiniteError, Trainer, train
 from tests.device.place import Place, build, compile_all, gradients, made_batch, moved, small
 from tests.shards import picture, write_dataset
 
@@ -108,6 +108,26 @@ def recomputed_and_compiled(place: Place) -> None:
     for name, most in (("compiled", 1e-3), ("compiled_and_recomputed", 1e-3), ("compiled_bf16", 2e-2)):
         _require(isinstance(found[name], dict), f"{name} did not run: {found[name]}")
         _require(found[name]["loss_rel"] < most, f"{name} changes the losses")
+
+
+def non_finite(place: Place) -> None:
+    """Steps whose loss is not finite change nothing, and the third in a row stops the run, by the step after it."""
+    config = small(place, precision="auto")
+    trainer, batch = build(config, place), made_batch(config)
+    trainer.step(0, batch)
+    before = {name: tensor.clone() for name, tensor in state_tensors(trainer.state).items()}
+    spoilt = batch._replace(mask_weights=torch.full_like(batch.mask_weights, torch.inf))
+    counts, stopped_at, message = [], 0, ""
+    for step in range(1, 6):
+        try:
+            counts.append(float(trainer.step(step, spoilt)["train/skipped_steps_in_a_row"]))
+        except NonFiniteError as error:
+            stopped_at, message = step, str(error)
+            break
+    changed = [name for name, tensor in state_tensors(trainer.state).items() if not torch.equal(tensor, before[name])]
+    place.note(counts=counts, stopped_at=stopped_at, message=message, changed=changed[:5])
+    _require(not changed, f"skipped steps changed {', '.join(changed[:5])}")
+    _require("3 steps in a row up to step 4" in message, f"the run stopped with {message!r} at {stopped_at}")
 
 
 def wrapped_fsdp(place: Place) -> None:

@@ -37,6 +37,8 @@ def _words(name: str, v: dict[str, Any]) -> str:
         return "; ".join(f"{k}: loss {_e(x['loss_rel'])}{' bitwise' if x['bitwise'] else ''}" for k, x in v.items())
     if name == "recomputed_and_compiled":
         return "; ".join(f"{k}: {_e(x['loss_rel']) if isinstance(x, dict) else str(x)[:60]}" for k, x in v.items())
+    if name == "non_finite":
+        return f"skipped in a row {v['counts']}, stopped at {v['stopped_at']}, changed {v['changed']}"
     if name.startswith("ahead"):
         return ", ".join(f"{k} {x}" for k, x in v.items())
     if name.startswith("wrapped"):
