@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from pretrain.model import Network
 __all__ = ["compile_blocks", "compile_losses", "is_wanted"]
 
 _T = TypeVar("_T")
+
+Backend = str | Callable[..., Any]
+"""As torch.compile takes it."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ def is_wanted(config: TrainConfig, device: torch.device) -> bool:
     return config.compile == "on"
 
 
-def compile_blocks(networks: Iterable[Network], *, backend: str = "inductor") -> None:
+def compile_blocks(networks: Iterable[Network], *, backend: Backend = "inductor") -> None:
     """Make every block run compiled from its next forward pass on."""
     attempt = _Attempt("the blocks")
     for network in networks:
@@ -47,7 +50,7 @@ def compile_blocks(networks: Iterable[Network], *, backend: str = "inductor") ->
             block.forward = _CompiledBlock(plain, attempt, backend)
 
 
-def compile_losses(*, backend: str = "inductor") -> PassOverRows:
+def compile_losses(*, backend: Backend = "inductor") -> PassOverRows:
     """`loss_and_gradient` compiled: a few kernels in place of twenty, and no float32 copy of the logits."""
     attempt = _Attempt("the losses")
     compiled = torch.compile(loss_and_gradient, dynamic=False, backend=backend)
@@ -93,7 +96,7 @@ class _Attempt:
 class _CompiledBlock:
     """The forward pass of a block, in place of its own; hooks of DDP and FSDP stay outside."""
 
-    def __init__(self, plain: Callable[..., Tensor], attempt: _Attempt, backend: str) -> None:
+    def __init__(self, plain: Callable[..., Tensor], attempt: _Attempt, backend: Backend) -> None:
         self.plain, self.attempt = plain, attempt
         self.compiled = torch.compile(plain, dynamic=False, backend=backend)
 

@@ -34,7 +34,7 @@ class TeacherProbs(NamedTuple):
 
     def views(self, count: int) -> TeacherProbs:
         """Rows that lie one view after another, as (views, rows of a view, prototypes)."""
-        return self._replace(logits=self.logits.unflatten(0, (count, -1)), row=self.row.unflatten(0, (count, -1)))
+        return self._replace(logits=self.logits.view(count, -1, self.logits.shape[-1]), row=self.row.view(count, -1, 1))
 
     def flip(self) -> TeacherProbs:
         """The views in reverse order."""
@@ -67,7 +67,7 @@ def cross_entropy(
     logits, row = (tensor if tensor.ndim == 3 else tensor.unsqueeze(0) for tensor in (teacher.logits, teacher.row))
     views = student if student.ndim == 3 else student.unsqueeze(0)
     arguments = (views, logits, row, teacher.column, weights, 1 / teacher.temperature, 1 / temperature, compiled)
-    loss: Tensor = _CrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
+    loss: Tensor = _CrossEntropy.apply(*arguments)
     return loss
 
 

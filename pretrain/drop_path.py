@@ -83,8 +83,8 @@ class StochasticDepthBlock(Block):
 def _residual_on(x: Tensor, kept: Tensor, places: Tensor, scale: float, branch: Callable[[Tensor], Tensor]) -> Tensor:
     if torch.compiler.is_compiling() and len(kept) > 0:
         # reading by place, forward and backward, becomes part of the operations around it; scattering never does
-        taken: Tensor = _Taken.apply(x, kept, places)  # type: ignore[no-untyped-call]
-        added: Tensor = _Added.apply(x, branch(taken), kept, places, scale)  # type: ignore[no-untyped-call]
+        taken: Tensor = _Taken.apply(x, kept, places)
+        added: Tensor = _Added.apply(x, branch(taken), kept, places, scale)
         return added
     return x.index_add(0, kept, branch(x.index_select(0, kept)).to(x.dtype), alpha=scale)
 

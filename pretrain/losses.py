@@ -71,8 +71,9 @@ def softmax_center(logits: Tensor, center: Tensor, temperature: float) -> Teache
     """
     column = center.view(1, -1) / -temperature
     row = logits.new_empty((len(logits), 1), dtype=torch.float32)
-    for part, own in zip(logits.split(_ROWS_AT_ONCE), row.split(_ROWS_AT_ONCE), strict=True):
-        own.copy_(torch.add(column, part, alpha=1 / temperature).logsumexp(dim=-1, keepdim=True).neg_())
+    for start in range(0, len(logits), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        row[rows] = -torch.add(column, logits[rows], alpha=1 / temperature).logsumexp(dim=-1, keepdim=True)
     return TeacherProbs(logits, temperature, row, column)
 
 

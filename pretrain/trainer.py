@@ -244,7 +244,7 @@ class Trainer:
             return
         self.settle()
         copy = torch.empty((), pin_memory=True).copy_(self._skipped_in_a_row, non_blocking=True)
-        arrived = torch.cuda.Event()
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
         self._unread = _Unread(step, copy, arrived)
 

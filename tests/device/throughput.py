@@ -80,8 +80,8 @@ def _ladder(place: Place, name: str) -> None:
     place.note(build_s=round(time.perf_counter() - start, 1), prototypes=config.dino_head.num_prototypes, recipe_checkpointing=given)
     rows: dict[str, Any] = {}
 
-    def measure(label: str, batch_size: int, *, checkpointing: bool = False) -> bool:
-        if place.left_s < (0.5 if place.dry else 3 * _CELL_S):
+    def measure(label: str, batch_size: int, *, checkpointing: bool = False, least_s: float = 3 * _CELL_S) -> bool:
+        if place.left_s < (0.5 if place.dry else least_s):
             place.note(out_of_time=True)
             return False
         sized = replace(config, train=replace(config.train, batch_size=batch_size))
@@ -106,7 +106,7 @@ def _ladder(place: Place, name: str) -> None:
         measure(f"{batch_size}", batch_size)
     measure(f"{batches[0]} checkpointing", batches[0], checkpointing=True)
     for batch_size in batches[2:]:
-        if not measure(f"{batch_size}", batch_size):
+        if not measure(f"{batch_size}", batch_size, least_s=30):  # it is compiled only now
             measure(f"{batch_size} checkpointing", batch_size, checkpointing=True)
     best = max((row["images_per_s"] for row in rows.values() if "images_per_s" in row), default=0.0)
     largest = max((row["batch_size"] for label, row in rows.items() if label.isdigit() and "batch_size" in row), default=0)
