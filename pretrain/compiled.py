@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from pretrain.config import TrainConfig
-from pretrain.cross_entropy import PassOverRows, loss_and_gradient
+from pretrain.cross_entropy import loss_and_gradient
 from pretrain.drop_path import KeptInBlock
 from pretrain.model import Network
 
-__all__ = ["compile_blocks", "compile_losses", "is_wanted"]
+__all__ = ["CompiledLosses", "compile_blocks", "compile_losses", "is_wanted", "still_compiled"]
 
 _T = TypeVar("_T")
 
@@ -50,21 +50,16 @@ def compile_blocks(networks: Iterable[Network], *, backend: Backend = "inductor"
             block.forward = _CompiledBlock(plain, attempt, backend)
 
 
-def compile_losses(*, backend: Backend = "inductor") -> PassOverRows:
+def compile_losses(*, backend: Backend = "inductor") -> CompiledLosses:
     """`loss_and_gradient` compiled: a few kernels in place of twenty, and no float32 copy of the logits."""
-    attempt = _Attempt("the losses")
-    compiled = torch.compile(loss_and_gradient, dynamic=False, backend=backend)
+    return CompiledLosses(_Attempt("the losses"), backend)
 
-    def run(
-        student: Tensor, logits: Tensor, row: Tensor, column: Tensor, weights: Tensor, teacher_scale: float, student_scale: float
-    ) -> tuple[Tensor, Tensor] | None:
-        for tensor in (student, logits, row):
-            torch._dynamo.maybe_mark_dynamic(tensor, 1)
-        torch._dynamo.maybe_mark_dynamic(weights, 0)
-        scale = torch.full((), teacher_scale, device=student.device)  # changes from step to step, as no constant of a graph may
-        return attempt.made(lambda: compiled(student, logits, row, column, weights, scale, student_scale))
 
-    return run
+def still_compiled(networks: Iterable[Network], losses: object) -> bool:
+    """Whether blocks and losses were compiled and no compilation has failed."""
+    forwards = [block.forward for network in networks for block in network.backbone.blocks]
+    blocks_work = all(isinstance(forward, _CompiledBlock) and forward.attempt.works for forward in forwards)
+    return blocks_work and isinstance(losses, CompiledLosses) and losses.attempt.works
 
 
 class _Attempt:
@@ -91,6 +86,24 @@ class _Attempt:
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
             _log.warning("torch.compile failed for %s (%s); they run uncompiled, at about two thirds of the speed", self.what, cause[:200])
             return None
+
+
+class CompiledLosses:
+    """`loss_and_gradient` compiled, or None in its place from its first failure on."""
+
+    def __init__(self, attempt: _Attempt, backend: Backend) -> None:
+        self.attempt = attempt
+        self.compiled = torch.compile(loss_and_gradient, dynamic=False, backend=backend)
+
+    def __call__(
+        self, student: Tensor, logits: Tensor, row: Tensor, column: Tensor, weights: Tensor, teacher_scale: float, student_scale: float
+    ) -> tuple[Tensor, Tensor] | None:
+        """As `loss_and_gradient`."""
+        for tensor in (student, logits, row):
+            torch._dynamo.maybe_mark_dynamic(tensor, 1)
+        torch._dynamo.maybe_mark_dynamic(weights, 0)
+        scale = torch.full((), teacher_scale, device=student.device)  # changes from step to step, as no constant of a graph may
+        return self.attempt.made(lambda: self.compiled(student, logits, row, column, weights, scale, student_scale))
 
 
 class _CompiledBlock:

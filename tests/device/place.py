@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.compiled import compile_blocks, compile_losses
+from pretrain.compiled import compile_blocks, compile_losses, still_compiled
 from pretrain.config import AugmentConfig, HeadConfig, LossConfig, PretrainConfig
 from pretrain.data import Batch
 from pretrain.drop_path import KeptRows, draw_kept_rows
@@ -140,6 +140,11 @@ def compile_all(trainer: Trainer, place: Place) -> None:
     backend = "eager" if place.dry else "inductor"
     compile_blocks((trainer.state.student_network, trainer.state.teacher_network), backend=backend)
     trainer._compiled_losses = compile_losses(backend=backend)
+
+
+def is_compiled(trainer: Trainer) -> bool:
+    """Whether it runs compiled: a failure falls back without an error."""
+    return still_compiled((trainer.state.student_network, trainer.state.teacher_network), trainer._compiled_losses)
 
 
 def made_batch(config: PretrainConfig, *, seed: int = 0) -> Batch:

@@ -20,7 +20,7 @@ from pretrain.metrics import read_metrics
 from pretrain.parallel import current_worker, full_tensor
 from pretrain.state import build_state, state_tensors
 from pretrain.trainer import NonFiniteError, Trainer, train
-from tests.device.place import Place, build, compile_all, gradients, made_batch, moved, small
+from tests.device.place import Place, build, compile_all, gradients, is_compiled, made_batch, moved, small
 from tests.shards import picture, write_dataset
 
 Steps = list[dict[str, float]]
@@ -183,7 +183,9 @@ def _first_steps(config: PretrainConfig, place: Place, *, prepare: Callable[[Tra
     trainer = build(config, place)
     if prepare:
         prepare(trainer)
-    return [_plain(trainer.step(step, moved(made_batch(config, seed=step), place.device))) for step in range(4)]
+    found = [_plain(trainer.step(step, moved(made_batch(config, seed=step), place.device))) for step in range(4)]
+    _require(prepare is None or is_compiled(trainer), "compilation failed; its cause is in the log")
+    return found
 
 
 class _Stop(Exception):

@@ -15,7 +15,7 @@ from pretrain.data import Batch
 from pretrain.trainer import Trainer
 from tests.device.flops import step_flops
 from tests.device.inventory import NOMINAL_BF16_TFLOPS
-from tests.device.place import Place, build_quickly, compile_all, full, made_batch, moved, synchronize
+from tests.device.place import Place, build_quickly, compile_all, full, is_compiled, made_batch, moved, synchronize
 
 _WARM, _MOST, _CELL_S = 3, 20, 2.5
 _BATCHES = {"vits14": (128, 256, 512), "vitb14": (64, 128, 256), "vitl14": (64, 32, 128)}
@@ -65,7 +65,7 @@ def _ahead(place: Place, name: str) -> None:
         start = time.perf_counter()
         trainer.step(0, moved(made_batch(config), place.device))
         synchronize(place.device)
-        place.note(**{f"compile_s_{batch_size}": round(time.perf_counter() - start, 1)})
+        place.note(**{f"compile_s_{batch_size}": round(time.perf_counter() - start, 1), f"compiled_{batch_size}": is_compiled(trainer)})
         del trainer
         _clear(place)
     place.note(graphs=torch._dynamo.utils.counters["stats"].get("unique_graphs"))
@@ -139,6 +139,7 @@ def _cell(place: Place, trainer: Trainer, config: PretrainConfig, batch: Batch) 
         "ms_per_step": round(step_s * 1e3, 2),
         "steps": steps,
         "warm_s": round(warm_s, 1),
+        "compiled": is_compiled(trainer),
         "tflop_per_image": round(flops / images / 1e12, 4),
         "mfu_nominal": round(flops / step_s / 1e12 / NOMINAL_BF16_TFLOPS, 4),
         "mfu_measured": round(flops / step_s / 1e12 / peak, 4) if peak else None,
