@@ -75,7 +75,9 @@ class StochasticDepthBlock(Block):
             (rows, tokens, dim).
         """
         if kept is None:
-            return super().forward(x, attn_mask=attn_mask, is_causal=is_causal)
+            x = x + self.ls1(self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)).to(x.dtype)
+            added: Tensor = self.ls2(self.mlp(self.norm2(x))).to(x.dtype)
+            return x + added
         x = _residual_on(x, kept.attention, kept.attention_places, kept.scale, lambda rows: self.ls1(self.attn(self.norm1(rows))))
         return _residual_on(x, kept.mlp, kept.mlp_places, kept.scale, lambda rows: self.ls2(self.mlp(self.norm2(rows))))
 

@@ -91,6 +91,7 @@ class Network(nn.Module):
         self.dino_head = PrototypeHead(dim, config.dino_head)
         self.ibot_head = PrototypeHead(dim, config.ibot_head) if config.ibot_head else None
         self.activation_checkpointing = config.model.activation_checkpointing
+        self.residual_dtype = torch.bfloat16 if config.train.residual == "bf16" else None
 
     def forward(
         self,
@@ -116,12 +117,15 @@ class Network(nn.Module):
         """
         recompute = self.activation_checkpointing and self.training
         mask_token = self.mask_token if hide else None
-        features, patches = forward_tokens(self.backbone, global_crops, masks, mask_token, kept=kept_global, recompute=recompute)
+        residual = self.residual_dtype
+        features, patches = forward_tokens(
+            self.backbone, global_crops, masks, mask_token, kept=kept_global, recompute=recompute, residual=residual
+        )
         patch_head = self.dino_head if self.ibot_head is None else self.ibot_head
         patch_logits = patch_head(patches.flatten(0, 1).index_select(0, hidden))
         if local_crops is None:
             return Outputs(features, self.dino_head(features), patch_logits, None)
-        local_features, _ = forward_tokens(self.backbone, local_crops, kept=kept_local, recompute=recompute)
+        local_features, _ = forward_tokens(self.backbone, local_crops, kept=kept_local, recompute=recompute, residual=residual)
         logits = self.dino_head(torch.cat((features, local_features)))
         return Outputs(features, logits[: len(features)], patch_logits, logits[len(features) :])
 
@@ -167,6 +171,7 @@ def forward_tokens(
     *,
     kept: KeptRows | None = None,
     recompute: bool = False,
+    residual: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Class and patch tokens after the final norm, with masked patches hidden before the position embedding is added.
 
@@ -177,6 +182,7 @@ def forward_tokens(
         mask_token: (1, dim); None hides nothing.
         kept: images on which residual branches run; None runs them on all.
         recompute: recompute blocks in the backward pass instead of keeping activations.
+        residual: of what blocks add to, from the position embedding to the final norm; None leaves it as it is.
 
     Returns:
         (images, dim) and (images, patches, dim).
@@ -185,6 +191,7 @@ def forward_tokens(
     if masks is not None and mask_token is not None:
         x = torch.where(masks.view(*x.shape[:3], 1), mask_token.to(x.dtype), x)
     x = backbone.norm_pre(backbone.patch_drop(backbone._pos_embed(x)))
+    x = x if residual is None else x.to(residual)
     for number, block in enumerate(backbone.blocks):
         arguments = (x,) if kept is None else (x, None, False, kept.of_block(number))
         x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False) if recompute else block(*arguments)

@@ -92,10 +92,13 @@ def recomputed_and_compiled(place: Place) -> None:
     place.note(bf16=_steps_apart(half, plain))
     compiled: dict[str, Steps] = {}
     cases: tuple[tuple[str, Literal["fp32", "bf16"], bool], ...] = (
-        ("compiled", "fp32", False), ("compiled_and_recomputed", "fp32", True), ("compiled_bf16", "bf16", False)
+        ("compiled", "fp32", False), ("compiled_and_recomputed", "fp32", True), ("compiled_bf16", "bf16", False),
+        ("compiled_bf16_residual", "bf16", False),
     )  # fmt: skip
     for name, precision, checkpointing in cases:
         config = small(place, precision=precision, checkpointing=checkpointing)
+        if name.endswith("residual"):
+            config = replace(config, train=replace(config.train, residual="bf16"))
         try:
             compiled[name] = _first_steps(config, place, prepare=lambda trainer: compile_all(trainer, place))
             place.note(**{name: _steps_apart(compiled[name], plain)}, graphs=torch._dynamo.utils.counters["stats"].get("unique_graphs"))
@@ -105,7 +108,7 @@ def recomputed_and_compiled(place: Place) -> None:
         place.note(compiled_bf16_against_bf16=_steps_apart(compiled["compiled_bf16"], half))
     found = place.found(place.name)
     _require(found["recomputed"]["loss_rel"] < 1e-4, "activation checkpointing changes the losses")
-    for name, most in (("compiled", 1e-3), ("compiled_and_recomputed", 1e-3), ("compiled_bf16", 2e-2)):
+    for name, most in (("compiled", 1e-3), ("compiled_and_recomputed", 1e-3), ("compiled_bf16", 2e-2), ("compiled_bf16_residual", 2e-2)):
         _require(isinstance(found[name], dict), f"{name} did not run: {found[name]}")
         _require(found[name]["loss_rel"] < most, f"{name} changes the losses")
 

@@ -60,7 +60,7 @@ def test_every_check_passes_its_dry_run_without_what_a_gpu_machine_lacks(tmp_pat
     assert values["cut_and_resumed"]["auto_cut"]["bitwise"]
     assert values["wrapped_fsdp"]["kind"].startswith("FSDP")
     assert values["wrapped_ddp"]["kind"] == "DistributedDataParallel"
-    assert {"4 uncompiled", "4", "2", "4 checkpointing"} <= values["vitl14"]["rows"].keys()
+    assert {"4 uncompiled", "4", "2", "4 bf16 residual", "4 checkpointing"} <= values["vitl14"]["rows"].keys()
     assert values["learning"]["random"] > 0
     assert "k-NN macro-F1" in done.stdout
 

@@ -17,7 +17,7 @@ from tests.device.flops import step_flops
 from tests.device.inventory import NOMINAL_BF16_TFLOPS
 from tests.device.place import Place, build_quickly, compile_all, full, is_compiled, made_batch, moved, synchronize
 
-_WARM, _MOST, _CELL_S = 3, 20, 2.5
+_WARM, _MOST, _CELL_S = 3, 20, 2.0
 _BATCHES = {"vits14": (128, 256, 512), "vitb14": (64, 128, 256), "vitl14": (64, 32, 128)}
 """the first is also timed uncompiled; the first two are compiled ahead"""
 
@@ -54,18 +54,28 @@ def ahead_l(place: Place) -> None:
 
 def _ahead(place: Place, name: str) -> None:
     """One step of one block at each size that is timed later, so that its kernels are in the cache: depth is in no graph."""
-    for batch_size in (4,) if place.dry else _BATCHES[name][:2]:
+    first, second = (4, 2) if place.dry else _BATCHES[name][:2]
+    for label, batch_size, half in (("", first, False), ("", second, False), ("_bf16_residual", first, True)):
         if place.left_s < (0.5 if place.dry else 15):
             place.note(out_of_time=True)
             return
         config = full(place, name, batch_size=batch_size)
-        config = replace(config, model=replace(config.model, depth=1, activation_checkpointing=False))
+        config = replace(
+            config,
+            model=replace(config.model, depth=1, activation_checkpointing=False),
+            train=replace(config.train, residual="bf16" if half else "fp32"),
+        )
         trainer = build_quickly(config, place)
         compile_all(trainer, place)
         start = time.perf_counter()
         trainer.step(0, moved(made_batch(config), place.device))
         synchronize(place.device)
-        place.note(**{f"compile_s_{batch_size}": round(time.perf_counter() - start, 1), f"compiled_{batch_size}": is_compiled(trainer)})
+        place.note(
+            **{
+                f"compile_s_{batch_size}{label}": round(time.perf_counter() - start, 1),
+                f"compiled_{batch_size}{label}": is_compiled(trainer),
+            }
+        )
         del trainer
         _clear(place)
     place.note(graphs=torch._dynamo.utils.counters["stats"].get("unique_graphs"))
@@ -79,14 +89,17 @@ def _ladder(place: Place, name: str) -> None:
     given = config.model.activation_checkpointing
     place.note(build_s=round(time.perf_counter() - start, 1), prototypes=config.dino_head.num_prototypes, recipe_checkpointing=given)
     rows: dict[str, Any] = {}
+    networks = trainer.state.student_network, trainer.state.teacher_network
 
-    def measure(label: str, batch_size: int, *, checkpointing: bool = False, least_s: float = 3 * _CELL_S) -> bool:
+    def measure(label: str, batch_size: int, *, checkpointing: bool = False, least_s: float = 3 * _CELL_S, half: bool = False) -> bool:
         if place.left_s < (0.5 if place.dry else least_s):
             place.note(out_of_time=True)
             return False
         sized = replace(config, train=replace(config.train, batch_size=batch_size))
         trainer.state.student_network.activation_checkpointing = checkpointing
         trainer.config = sized
+        for network in networks:
+            network.residual_dtype = torch.bfloat16 if half else None
         batch = moved(made_batch(sized), place.device)
         try:
             rows[label] = _cell(place, trainer, sized, batch)
@@ -104,6 +117,7 @@ def _ladder(place: Place, name: str) -> None:
     compile_all(trainer, place)
     for batch_size in batches[:2]:
         measure(f"{batch_size}", batch_size)
+    measure(f"{batches[0]} bf16 residual", batches[0], half=True)
     measure(f"{batches[0]} checkpointing", batches[0], checkpointing=True)
     for batch_size in batches[2:]:
         if not measure(f"{batch_size}", batch_size, least_s=30):  # it is compiled only now

@@ -42,6 +42,18 @@ def conditioned(micro: PretrainConfig) -> PretrainConfig:
     )
 
 
+def test_a_residual_stream_in_bfloat16_follows_the_run_in_fp32(conditioned: PretrainConfig, dataset_dir: Path) -> None:
+    train = dataclasses.replace(conditioned.train, precision="bf16", residual="bf16")
+    half, trainer = _losses(dataclasses.replace(conditioned, train=train), dataset_dir, num_steps=1)
+    seen: list[torch.dtype] = []
+    for network in (trainer.state.student_network, trainer.state.teacher_network):
+        network.backbone.norm.register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
+    trainer.step(1, StepBatches(ShardReader(dataset_dir), conditioned, rank=0, world_size=1)[1])
+    assert seen == [torch.bfloat16] * 3  # teacher, global crops, local crops
+    whole, _ = _losses(conditioned, dataset_dir, num_steps=1)
+    assert half[0] == pytest.approx(whole[0], rel=2e-2)
+
+
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.timeout(600)
