@@ -227,7 +227,7 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto is bf16 on a GPU that has it and fp32 elsewhere"""
     residual: Literal["fp32", "bf16"] = "fp32"
-    """what blocks add their results to; bf16 moves half the bytes and rounds away what a LayerScale of 1e-5 adds at first"""
+    """what blocks add to, in a bf16 run; bf16 moves half the bytes and rounds away what a LayerScale of 1e-5 adds at first"""
     sharding: Literal["auto", "ddp", "fsdp"] = "auto"
     """auto is FSDP2 on several GPUs for more than 500 million parameters and DDP elsewhere"""
     compile: Literal["auto", "on", "off"] = "auto"

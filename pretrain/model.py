@@ -117,7 +117,7 @@ class Network(nn.Module):
         """
         recompute = self.activation_checkpointing and self.training
         mask_token = self.mask_token if hide else None
-        residual = self.residual_dtype
+        residual = self.residual_dtype if torch.is_autocast_enabled(global_crops.device.type) else None
         features, patches = forward_tokens(
             self.backbone, global_crops, masks, mask_token, kept=kept_global, recompute=recompute, residual=residual
         )
