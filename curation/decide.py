@@ -145,7 +145,8 @@ def decide(samples: list[Sample], config: IngestConfig, *, in_time: bool = True)
     # a frame is outside if its colours and its structure say so; NaN, too dark to judge, stays NaN
     by_color = out_of_body_scores(profiles)
     evidence = [sample.room_evidence for sample in samples]
-    by_structure = room_scores(evidence, by_color <= _TISSUE_COLORS, in_time=in_time)
+    times_s = np.array([sample.pts_us for sample in samples]) / 1e6 if in_time else None
+    by_structure = room_scores(evidence, by_color <= _TISSUE_COLORS, times_s=times_s)
     out_of_body = smooth_scores(np.minimum(by_color, by_structure), _window(samples, config) if in_time else 1)
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share

@@ -68,7 +68,7 @@ def index_packets(path: str, *, max_packets: int | None = None) -> PacketIndex:
         ticks = frame_ticks(stream)
         notes = [track_note(container, stream), aspect_note(stream)]
         has_b_frames = bool(stream.codec_context.has_b_frames)
-        problems = file_problems(path, container.format.name)
+        problems = file_problems(path, container.format.name, stream.id)
         # MP4 and Matroska have times of presentation; in a file copied from one without, those equal the times of decoding
         has_places = any(name in container.format.name.split(",") for name in ("mp4", "matroska"))
         has_own_times = has_places and any(pts != dts for pts, dts in zip(seen.pts, seen.dts, strict=True))

@@ -148,13 +148,15 @@ def _train_under_ray(
     with contextlib.ExitStack() as stack:
         timeout_s = 6 * 3600  # workers wait at a barrier while the first one validates
         if is_local():
-            from pretrain.loopback import LoopbackConfig
+            from pretrain.loopback import LoopbackConfig, LoopbackTrainer
 
             meetings = stack.enter_context(tempfile.TemporaryDirectory(prefix="endoforge-", ignore_cleanup_errors=True))
             torch_config: TorchConfig = LoopbackConfig(timeout_s=timeout_s, folder=meetings)
+            make_trainer: type[TorchTrainer] = LoopbackTrainer
         else:
             torch_config = TorchConfig(timeout_s=timeout_s)
-        trainer = TorchTrainer(
+            make_trainer = TorchTrainer
+        trainer = make_trainer(
             _ray_worker,
             train_loop_config={"config": config, **arguments},
             torch_config=torch_config,

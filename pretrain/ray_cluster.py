@@ -29,6 +29,9 @@ def start_ray() -> None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # a training worker's threads share the cores with its loader's processes; spinning while they wait makes both many times slower
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # processes of Ray Train that watch for machines taken away, and figures for a dashboard that is not started
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
         # Ray writes a missing token into the home folder, which a service's user may not have; a local cluster's own needs no file
         if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -2,9 +2,10 @@
 
 Usage: python tests/benchmarks/bench_out_of_body.py --tissue FOLDER [FOLDER ...] --photos FOLDER [--fit]
 
-"Colour" is the score before structure was looked at, "video" and "stills" the lower of both, with and without neighbours in time. Tissue is
-measured alone (one mode), inserted (30 frames for as many of 100 in white light, at three places), as stays of eight frames in a row, each
-a video, and as single pictures, each by itself. Each photograph becomes a segment of eight views, blurred, darkened, lit from the scope or
+"Colour" is the score before structure was looked at, "1 fps" and "stills" the lower of both, with and without neighbours in time. "5 fps"
+has each frame five times, five to the second. Tissue is measured alone (one mode), inserted (30 frames for as many of 100 in white light,
+at three places), as stays of eight frames in a row, each a video, and as single pictures, each by itself.
+Each photograph becomes a segment of eight views, blurred, darkened, lit from the scope or
 tinted, inside a circle, an octagon or the whole frame. In the rows "among" all eight views, or one, stand among 40 frames of tissue, in the
 same light or in white light. `--fit` fits weights as those of curation/tissue_structure.py to one half of the tissue and photographs (by
 turns of file name) and prints them; the figures are of the other half, or of the same with `--fit-half`, by the weights in the code. The
@@ -99,6 +100,7 @@ LIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 SAME_LIGHT = {"grey": "grey", "green light": "green narrow band", "blue light": "teal narrow band"}  # of photographs and of tissue
 AMONG_WHITE = ("plain", "lit by the scope", "grey", "warm light")
+WAYS = ("colour", "1 fps", "5 fps", "stills")  # by colour alone; the others by colour and structure
 PLACES = ("alone", "inserted", "stays", "single")
 
 
@@ -141,11 +143,12 @@ def seen(rgb: np.ndarray, mask: np.ndarray) -> Seen:
 
 
 def dropped(frames: Sequence[Seen]) -> np.ndarray:
-    """[num_frames, 3] bool: dropped by colour alone, and by colour and structure, as video and as stills. Nothing is smoothed over time."""
+    """[num_frames, 4] bool: dropped by each of WAYS. Nothing is smoothed over time."""
     by_color = out_of_body_scores([frame.profile for frame in frames])
-    evidence = [frame.evidence for frame in frames]
-    rooms = [room_scores(evidence, by_color <= LIMIT, in_time=in_time) for in_time in (True, False)]
-    scores = np.stack([by_color, *(np.minimum(by_color, each) for each in rooms)], axis=1)
+    evidence, is_near, times = np.array([frame.evidence for frame in frames]), by_color <= LIMIT, np.arange(5 * len(frames))
+    often = room_scores(np.repeat(evidence, 5), np.repeat(is_near, 5), times_s=times / 5)
+    once, stills = (room_scores(evidence, is_near, times_s=each) for each in (times[: len(frames)], None))
+    scores = np.stack([by_color, *(np.minimum(by_color, each) for each in (once, often[2::5], stills))], axis=1)
     return np.asarray((scores > LIMIT) | np.isnan(by_color)[:, None])
 
 
@@ -168,7 +171,7 @@ def _print_cost(crops: Sequence[np.ndarray], mask: np.ndarray) -> None:
     filtered = time.process_time()
     evidence = [room_evidence(structure_features(gray, mask)) for gray in grays]
     seen_at = time.process_time()
-    room_scores(evidence, np.zeros(len(evidence), bool))
+    room_scores(evidence, np.zeros(len(evidence), bool), times_s=np.arange(len(evidence)))
     times = {"filters": filtered - start, "structure": seen_at - filtered, "room_scores": time.process_time() - seen_at}
     print(f"ms a frame of {mask.shape[1]}x{mask.shape[0]}:", *(f"{name} {1000 * each / len(crops):.2f}" for name, each in times.items()))
 
@@ -223,10 +226,11 @@ def main() -> None:
             around.setdefault(mode, shown[:40])
             for place, verdicts in _tissue_dropped(white, shown).items():
                 lost.setdefault((mode, place), []).append(verdicts)
-    print(f"{'tissue dropped, %':20s}" + "".join(f"{place:>10s}: colour  video stills" for place in PLACES))
+    columns = "".join(f"{way:>7s}" for way in WAYS)
+    print(f"{'tissue dropped, %':20s}" + "".join(f"{place:>10s}:{columns}" for place in PLACES))
     for mode in MODES:
         shares = [100 * np.concatenate(lost[mode, place]).mean(axis=0) for place in PLACES]
-        print(f"{mode:20s}" + "".join(f"{by_color:18.1f}{video:7.1f}{stills:7.1f}" for by_color, video, stills in shares))
+        print(f"{mode:20s}" + "".join(" " * 11 + "".join(f"{share:7.1f}" for share in each) for each in shares))
     rooms: list[np.ndarray] = []
     found: dict[str, list[np.ndarray]] = {light: [] for light in LIGHTS}
     for number, photo in enumerate(_of_folder(arguments.photos)):
@@ -244,10 +248,10 @@ def main() -> None:
                 for num_views in (8, 1):
                     among = dropped([*around[mode][:20], *room[:num_views], *around[mode][20:]])[20 : 20 + num_views]
                     found.setdefault(label.format(num_views), []).append(among)
-    print(f"{'photographs found, %':46s}  colour  video stills")
+    print(f"{'photographs found, %':46s}{columns}")
     for label, parts in found.items():
-        recall = 100 * np.concatenate(parts).mean(axis=0) if parts else np.zeros(3)
-        print(f"{label:46s}{recall[0]:8.1f}{recall[1]:7.1f}{recall[2]:7.1f}")
+        recall = 100 * np.concatenate(parts).mean(axis=0) if parts else np.zeros(len(WAYS))
+        print(f"{label:46s}" + "".join(f"{share:7.1f}" for share in recall))
     _print_cost(crops, of_tissue)
     if arguments.fit:
         fit(np.array(tissue), np.array(rooms))

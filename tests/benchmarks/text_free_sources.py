@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -62,6 +63,10 @@ def text_free_sources(data: Path, folder: Path) -> Iterator[tuple[str, list[Path
         ("one frame, steady for a minute", slice(0, None, 6), lambda frames, seed: _steady(frames[0], seed), 1, 0.5),
         ("instruments", slice(0, None, 4), _with_instrument, 5, 5),
         ("highlights", slice(1, None, 4), _with_highlights, 5, 5),
+        *(
+            (f"long highlight that {does}", slice(0, None, 2), functools.partial(_with_long_highlight, does=does), 5, 5.0)
+            for does in ("stays", "flickers", "sways")
+        ),
         ("capsule-like", slice(0, None, 4), _capsule, 2, 2),
         ("dye, NBI, BLI, ICG, grey", slice(0, None, 2), _colored, 5, 5),
     ]
@@ -140,6 +145,29 @@ def _with_highlights(frames: Sequence[np.ndarray], seed: int) -> Iterator[np.nda
             center = int(x * frame.shape[1] + dx), int(y * frame.shape[0] + dy)
             cv2.ellipse(white, center, (int(long), int(short)), turn, 0, 360, 1, -1, cv2.LINE_AA)
         opacity = cv2.GaussianBlur(white, (0, 0), 0.7)[..., None]
+        yield np.clip(frame * (1 - opacity) + 250 * opacity, 0, 255).astype(np.uint8)
+
+
+def _with_long_highlight(frames: Sequence[np.ndarray], seed: int, *, does: str) -> Iterator[np.ndarray]:
+    """Twenty frames with a ragged row of white spots as long as a line of text, the same in each, flickering or swaying by three pixels."""
+    rng = np.random.default_rng(seed)
+    height, width = frames[0].shape[:2]
+    x, y = rng.uniform(0.25, 0.5) * width, rng.uniform(0.3, 0.7) * height
+    length, swing = rng.uniform(60, 130), rng.uniform(0, 4)
+    spots = [
+        (along, swing * np.sin(along / 7) + rng.normal(0, 1.2), int(rng.uniform(2, 6)), int(rng.uniform(1, 5)), rng.uniform(-20, 20))
+        for along in np.arange(0, length, rng.uniform(3, 9))
+    ]
+    for number, frame in enumerate(frames[:20]):
+        white = np.zeros((height, width), np.float32)
+        left, top = (x + 3 * np.sin(number / 3), y + 3 * np.cos(number / 4)) if does == "sways" else (x, y)
+        for along, across, long, short, turn in spots:
+            if does == "flickers" and rng.random() > 0.8:
+                continue
+            dx, dy = rng.normal(0, 1.5, 2) if does == "flickers" else (0, 0)
+            center = int(left + along + dx), int(top + across + dy)
+            cv2.ellipse(white, center, (long, short), turn, 0, 360, 1, -1, cv2.LINE_AA)
+        opacity = cv2.GaussianBlur(white, (0, 0), 0.8)[..., None]
         yield np.clip(frame * (1 - opacity) + 250 * opacity, 0, 255).astype(np.uint8)
 
 

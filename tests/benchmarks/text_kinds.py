@@ -47,6 +47,7 @@ KINDS = {
     "Greek": Kind(words=("ΠΑΠΑΔΟΠΟΥΛΟΥ", "Ημερομηνία", "Νοσοκομείο")),
     "Arabic": Kind(words=("فاطمة الزهراء", "تاريخ الميلاد", "مستشفى")),
     "Hebrew": Kind(words=("כהן, רחל", "תאריך לידה", "בית חולים")),
+    "Hebrew, short words": Kind(words=("שם", "M", "גיל")),
     "Chinese characters and kana": Kind(words=("山田 花子", "生年月日 昭和", "内視鏡センター"), typeface="ipaexg.ttf", size=16),
 }
 

@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.config import FrameThresholds
-from curation.decide import SPARE_REASONS, FrameScores, drop_reasons, quality_reasons
+from curation.config import FrameThresholds, IngestConfig
+from curation.content_area import full_area
+from curation.decide import SPARE_REASONS, FrameScores, decide, drop_reasons, quality_reasons
 from curation.privacy import PRIVACY_REASONS
+from curation.quality import FrameQuality
+from curation.scan import Sample
 
 USUAL = {
     "blur": 100.0,
@@ -111,3 +114,35 @@ def test_every_usable_run_keeps_one_and_settled_frames_stay_dropped(samples: lis
     if any(reason == "near_duplicate" for reason in reasons):
         assert any(reason in (None, "not_stored") for reason in reasons)
     assert drop_reasons(scores(*samples), thresholds) == reasons
+
+
+def grey_samples(evidence: list[float], rate: int) -> list[Sample]:
+    """Samples without any colour, whose structure alone tells rooms from tissue."""
+    usual = {name: value for name, value in USUAL.items() if name not in ("stool_share", "out_of_body")}
+    return [
+        Sample(
+            frame_index=place,
+            pts_us=place * 1_000_000 // rate,
+            quality=FrameQuality(**usual),
+            colors=np.zeros((2, 36), np.float32),
+            phash=0,
+            is_corrupt=False,
+            spool_offset=0,
+            spool_size=0,
+            area=full_area(64, 64),
+            stored_size=(64, 64),
+            room_evidence=value,
+        )
+        for place, value in enumerate(evidence)
+    ]
+
+
+@pytest.mark.parametrize("rate", [1, 5, 25])
+def test_a_second_of_doubtful_structure_is_kept_at_any_sampling_rate(rate: int) -> None:
+    evidence = [-4.0] * 20 + [1.0] + [-4.0] * 20 + [3.0] * 12 + [-4.0] * 20
+    samples = grey_samples(np.repeat(evidence, rate).tolist(), rate)
+    decide(samples, IngestConfig())
+    seconds = np.array([sample.out_of_body for sample in samples]).reshape(-1, rate)
+    assert seconds[20].max() < 0.3
+    assert seconds[42:52].min() > 0.3, "a room"
+    assert seconds[np.r_[:40, 55:73]].max() < 0.3

@@ -171,10 +171,32 @@ def test_a_fragmented_file_cut_short_is_flagged_and_a_whole_one_is_not(tmp_path:
 @pytest.mark.parametrize("name", ["h264-ts", "mpeg2-ts"])
 def test_a_transport_stream_cut_short_is_flagged_and_a_whole_one_is_not(name: str, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.ts", FILM, FORMATS[name])
-    assert file_problems(str(path), "mpegts") == []
+    assert file_problems(str(path), "mpegts", 0x100) == []
     assert decoded(path)[1].problems == []
     path.write_bytes(path.read_bytes()[: 188 * (path.stat().st_size // 376) + 100])
     assert any("last packet has 100 of 188 bytes" in problem for problem in decoded(path)[1].problems)
+
+
+def with_identifier(source: Path, target: Path, number: int) -> Path:
+    """The film as a transport stream whose video has this packet identifier."""
+    with av.open(str(source)) as film, av.open(str(target), "w", format="mpegts", options={"mpegts_start_pid": str(number)}) as container:
+        stream = container.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+def test_video_under_another_identifier_is_read_or_named_as_not_read(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.ts", FILM * 8, FORMATS["mpeg2-ts"])
+    first, other = (with_identifier(source, tmp_path / f"{number}.ts", number) for number in (0x100, 0x200))
+    same = joined(tmp_path / "same.ts", first, first)
+    assert not any("identifier" in problem for problem in file_problems(str(same), "mpegts", 0x100))
+    for path in (joined(tmp_path / "late.ts", first, first, other), joined(tmp_path / "middle.ts", first, other, first)):
+        (problem,) = file_problems(str(path), "mpegts", 0x100)
+        assert "identifier" in problem
+        assert 0.2 <= int(problem.split("%")[0].split()[-1]) / 100 <= 0.45
 
 
 def test_a_second_film_in_one_file_is_named_as_not_read(tmp_path: Path) -> None:

@@ -47,13 +47,13 @@ def verdicts(frames: list[np.ndarray]) -> np.ndarray:
     profiles = [color_profile(frame, ALL) for frame in frames]
     features = [structure_features((frame @ LUMA).astype(np.uint8), ALL) for frame in frames]
     by_color = out_of_body_scores(profiles)
-    scores = np.minimum(by_color, room_scores([room_evidence(each) for each in features], by_color <= 0.3))
+    scores = np.minimum(by_color, room_scores([room_evidence(each) for each in features], by_color <= 0.3, times_s=range(len(frames))))
     return np.asarray(scores > 0.3)
 
 
 def by_structure(evidence: list[float], in_time: bool = True) -> np.ndarray:
-    """Scores where no colour says anything."""
-    return room_scores(evidence, [False] * len(evidence), in_time=in_time)
+    """Scores where no colour says anything, at one frame a second or of stills."""
+    return room_scores(evidence, [False] * len(evidence), times_s=range(len(evidence)) if in_time else None)
 
 
 @pytest.mark.parametrize("color", COLORS.values(), ids=COLORS)
@@ -104,9 +104,11 @@ def test_a_frame_with_the_colours_of_tissue_never_speaks_for_a_room() -> None:
     evidence = [3.0] * 12 + [-1.5] * 3 + [3.0] * 12
     assert by_structure(evidence)[12:15].min() > 0.9
     colors = np.array([True] * 12 + [False] * 3 + [True] * 12)
-    assert room_scores(evidence, colors)[12:15].max() < 0.3
+    assert room_scores(evidence, colors, times_s=range(27))[12:15].max() < 0.3
     tissue = [-4.0] * 12 + [1.0] * 2 + [-4.0] * 12
-    assert room_scores(tissue, np.array(tissue) < 0) == pytest.approx(by_structure(tissue)), "what speaks for tissue counts"
+    assert room_scores(tissue, np.array(tissue) < 0, times_s=range(26)) == pytest.approx(by_structure(tissue)), (
+        "what speaks for tissue counts"
+    )
 
 
 def test_one_picture_is_a_room_only_on_evidence() -> None:
@@ -158,3 +160,34 @@ def test_the_mode_is_what_the_colours_suggest(rgb: tuple[int, int, int], other: 
     assert imaging_mode(profile, median_saturation(shown, ALL)) == mode
     if mode == "white_light":
         assert warm_share(profile) > 0.9
+
+
+SPELLS = [-4.0] * 20 + [1.0] + [-4.0] * 20 + [-1.0] * 3 + [-4.0] * 20 + [2.0] * 8 + [-4.0] * 20 + [3.0, -1.0] * 6 + [-4.0] * 20
+
+
+@pytest.mark.parametrize("rate", [2, 5, 25])
+def test_a_view_sampled_several_times_a_second_counts_as_one(rate: int) -> None:
+    once = by_structure(SPELLS)
+    often = room_scores(np.repeat(SPELLS, rate), [False] * (rate * len(SPELLS)), times_s=np.arange(rate * len(SPELLS)) / rate)
+    views, is_room = (often > 0.3).reshape(-1, rate), once > 0.3
+    is_edge = np.isin(np.arange(len(once)), [np.flatnonzero(np.diff(is_room)) + side for side in (0, 1)])  # a change may fall within a view
+    assert (is_room.sum(), is_edge.sum()) == (20, 8)
+    assert (views == is_room[:, None])[~is_edge].all()
+
+
+def test_a_burst_of_frames_says_no_more_than_one_of_them() -> None:
+    """Steps are irregular: one view is sampled two hundred times within a fifth of a second."""
+    evidence = [*SPELLS[:20], *[1.0] * 200, *SPELLS[:20]]
+    times = [*range(20), *(20 + np.arange(200) / 1000), *range(21, 41)]
+    burst = room_scores(evidence, [False] * len(evidence), times_s=times)
+    assert burst.max() < 0.3
+    assert burst[100] == pytest.approx(by_structure([*SPELLS[:20], 1.0, *SPELLS[:20]])[20], abs=0.03)
+    assert by_structure(evidence)[120] > 0.3, "two hundred seconds of it are another matter"
+
+
+def test_scores_are_probabilities_whatever_the_times() -> None:
+    rng = np.random.default_rng(0)
+    for times in (np.zeros(300), np.cumsum(rng.exponential(1e-6, 300)), np.cumsum(rng.pareto(0.5, 300))):
+        for evidence in (rng.normal(0, 6, 300), np.full(300, 1e9), np.full(300, -1e9)):
+            scores = room_scores(evidence, [False] * 300, times_s=times)
+            assert ((scores >= 0) & (scores <= 1)).all()
