@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from evaluation.metrics import CLASSIFICATION_METRICS, confusion_matrices
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
 __all__ = ["LinearProbe", "fit_linear_probe"]
 
@@ -64,6 +66,10 @@ def fit_linear_probe(
         balanced: weigh classes by their inverse frequency.
         max_iterations: of L-BFGS.
     """
+    from sklearn.exceptions import ConvergenceWarning  # here: scikit-learn loads for seconds, and most commands fit no probe
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     best: LinearProbe | None = None
     one_group = np.zeros(len(val_labels), dtype=np.int64)
     for name, features in train.items():

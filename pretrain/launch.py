@@ -7,11 +7,11 @@ behind the disk when a worker dies just after a checkpoint.
 from __future__ import annotations
 
 import contextlib
+import pickle
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
 from pretrain.metrics import newest_row
 from pretrain.ray_cluster import is_local, start_ray
+from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.trainer import NonFiniteError, Progress, train
 from warehouse.records import Checkpoint
@@ -157,8 +158,8 @@ def _train_under_ray(
             torch_config = TorchConfig(timeout_s=timeout_s)
             make_trainer = TorchTrainer
         trainer = make_trainer(
-            _ray_worker,
-            train_loop_config={"config": config, **arguments},
+            ray_worker,
+            train_loop_config={"pickled": pickle.dumps({"config": config, **arguments})},
             torch_config=torch_config,
             scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
             run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=_MAX_WORKER_FAILURES)),
@@ -174,24 +175,6 @@ def _train_under_ray(
             raise RuntimeError(
                 f"training workers failed more than {_MAX_WORKER_FAILURES} times; the same command continues from the last checkpoint"
             ) from error
-
-
-def _ray_worker(arguments: dict[str, Any]) -> None:
-    """One worker's whole life. A failure that a restart cannot cure is written down, so that restarts end at once."""
-    import ray.train
-
-    failure = Path(arguments["run_dir"]) / "failure.json"
-    if failure.exists():
-        raise RuntimeError(read_json(failure)["message"])
-    try:
-        train(**arguments, at_checkpoint=partial(_report, ray.train))
-    except (ValueError, NonFiniteError, FileNotFoundError) as error:
-        write_json(failure, {"kind": type(error).__name__, "message": str(error)})
-        raise
-
-
-def _report(ray_train: Any, step: int) -> None:
-    ray_train.report({"step": step})
 
 
 @contextlib.contextmanager
