@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import av.logging
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -32,10 +33,10 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
         if duration and not is_unindexed(container):
             for position in range(num_frames):
                 container.seek(start + duration * (2 * position + 1) // (2 * num_frames), stream=stream)
-                frame = _next_frame(container, stream)
+                frame, is_torn = _next_frame(container, stream)
                 if frame is None:
                     break  # the file ends before this time, whatever its header says
-                if frame.pts is not None and frame.pts not in pictures:
+                if frame.pts is not None and frame.pts not in pictures and not is_torn:
                     pictures[frame.pts] = shrunk(deinterlaced(frame), aspect, max_side)
     if len(pictures) < min(3, num_frames):
         with opened(path) as (container, stream):
@@ -51,17 +52,38 @@ def overview_frames(path: str, *, num_frames: int, max_side: int) -> list[np.nda
 def first_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Decode from where the container is; packets that cannot be decoded are passed over."""
     for packet in stream_packets(container, stream, []):
-        with contextlib.suppress(FFmpegError):
-            yield from packet.decode()
+        frames: list[VideoFrame] = []
+        with contextlib.suppress(FFmpegError), _errors() as errors:
+            frames = packet.decode()
+        if not (errors and stream.codec.canonical_name == "mjpeg"):
+            yield from frames
     with contextlib.suppress(FFmpegError):
         yield from stream.codec_context.decode(None)
 
 
-def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The frame of the next packet, without those that a decoder otherwise wants before it can say which is shown first."""
+def _next_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoFrame | None, bool]:
+    """The frame of the next packet, without those that a decoder otherwise wants before it can say which is shown first.
+
+    The second value says whether the frame is torn: FFmpeg's decoder of Motion JPEG fills a damaged frame up with whatever its memory held.
+    """
     for packet in stream_packets(container, stream, []):
-        frames: list[VideoFrame] = [*packet.decode(), *stream.codec_context.decode(None)]
+        with _errors() as errors:
+            frames: list[VideoFrame] = [*packet.decode(), *stream.codec_context.decode(None)]
         stream.codec_context.flush_buffers()
         if frames:
-            return frames[0]
-    return None
+            return frames[0], stream.codec.canonical_name == "mjpeg" and bool(errors)
+    return None, False
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[list[str]]:
+    """What a decoder logs as an error meanwhile; filled at the end."""
+    errors: list[str] = []
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as log:
+            yield errors
+            errors += [message for level, _, message in log if level <= av.logging.ERROR]
+    finally:
+        av.logging.set_level(before)
