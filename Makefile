@@ -24,7 +24,7 @@ run: install
 # Tests start hundreds of processes, which would each compile EndoForge's files anew.
 test: export PYTHONDONTWRITEBYTECODE =
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
