@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,7 @@ from curation.leave_out import NON_REFERENCE_CODECS
 from curation.packets import stream_packets
 from curation.sampling import log_line
 
-__all__ = ["Choice", "DecodedFrame", "decoded_frames"]
+__all__ = ["Choice", "DecodedFrame", "decoded_frames", "logged_errors"]
 
 # PyAV drops a log line that repeats the last one, be that of another video: whether damage is seen would depend on what was read before
 av.logging.set_skip_repeated(False)
@@ -57,15 +58,6 @@ def decoded_frames(container: InputContainer, stream: VideoStream, damage: Damag
 
     Every frame is decoded from the first sign of damage or of interlacing on, whatever the choice: neighbours count there.
     """
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        yield from _decoded(container, stream, damage, choice)
-    finally:
-        av.logging.set_level(before)
-
-
-def _decoded(container: InputContainer, stream: VideoStream, damage: DamageMap, choice: Choice) -> Iterator[DecodedFrame]:
     skipping = _Skipping(stream, choice)
     faults: list[str] = []
     packets = enumerate(stream_packets(container, stream, faults))
@@ -75,7 +67,7 @@ def _decoded(container: InputContainer, stream: VideoStream, damage: DamageMap, 
         is_flagged = False
         num_faults = len(faults)
         failures: list[str] = []
-        with av.logging.Capture() as log:
+        with logged_errors() as logged:
             try:
                 number, packet = next(packets, (0, None))
                 while packet is not None and skipping.passes_over(number, packet):
@@ -93,13 +85,27 @@ def _decoded(container: InputContainer, stream: VideoStream, damage: DamageMap, 
                     frames = stream.codec_context.decode(packet)
             except _FAILURES as failure:
                 failures.append(log_line(getattr(failure, "strerror", None) or f"{type(failure).__name__}: {failure}"))
-        failures += faults[num_faults:] + [log_line(message) for level, _, message in log if level <= av.logging.ERROR]
+        failures += faults[num_faults:] + logged
         if failures or is_flagged:
             damage.log(failures or ["a packet is flagged corrupt"])
         if failures or any(frame.interlaced_frame for frame in frames):
             skipping.end()
         for frame in frames:
             yield DecodedFrame(frame=frame, number=frame.pts, is_corrupt=damage.covers(frame))
+
+
+@contextmanager
+def logged_errors() -> Iterator[list[str]]:
+    """What decoders log as errors meanwhile, a line each; filled at the end."""
+    errors: list[str] = []
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as log:
+            yield errors
+            errors += [log_line(message) for level, _, message in log if level <= av.logging.ERROR]
+    finally:
+        av.logging.set_level(before)
 
 
 class _Skipping:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import av.logging
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -13,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from curation.container import is_unindexed, opened
+from curation.decoding import logged_errors
 from curation.deinterlace import deinterlaced
 from curation.packets import stream_packets
 from curation.upright import pixel_aspect, shrunk
@@ -53,37 +53,25 @@ def first_frames(container: InputContainer, stream: VideoStream) -> Iterator[Vid
     """Decode from where the container is; packets that cannot be decoded are passed over."""
     for packet in stream_packets(container, stream, []):
         frames: list[VideoFrame] = []
-        with contextlib.suppress(FFmpegError), _errors() as errors:
+        with contextlib.suppress(FFmpegError), logged_errors() as errors:
             frames = packet.decode()
-        if not (errors and stream.codec.canonical_name == "mjpeg"):
+        if not _is_torn(stream, errors):
             yield from frames
     with contextlib.suppress(FFmpegError):
         yield from stream.codec_context.decode(None)
 
 
 def _next_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoFrame | None, bool]:
-    """The frame of the next packet, without those that a decoder otherwise wants before it can say which is shown first.
-
-    The second value says whether the frame is torn: FFmpeg's decoder of Motion JPEG fills a damaged frame up with whatever its memory held.
-    """
+    """The frame of the next packet, without those that a decoder otherwise wants before it can say which is shown first; is it torn?"""
     for packet in stream_packets(container, stream, []):
-        with _errors() as errors:
+        with logged_errors() as errors:
             frames: list[VideoFrame] = [*packet.decode(), *stream.codec_context.decode(None)]
         stream.codec_context.flush_buffers()
         if frames:
-            return frames[0], stream.codec.canonical_name == "mjpeg" and bool(errors)
+            return frames[0], _is_torn(stream, errors)
     return None, False
 
 
-@contextlib.contextmanager
-def _errors() -> Iterator[list[str]]:
-    """What a decoder logs as an error meanwhile; filled at the end."""
-    errors: list[str] = []
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as log:
-            yield errors
-            errors += [message for level, _, message in log if level <= av.logging.ERROR]
-    finally:
-        av.logging.set_level(before)
+def _is_torn(stream: VideoStream, errors: list[str]) -> bool:
+    """Whether a frame is no picture of the video: FFmpeg's decoder of Motion JPEG fills a damaged one up with what its memory held."""
+    return stream.codec.canonical_name == "mjpeg" and bool(errors)

@@ -147,16 +147,20 @@ def test_a_wild_timestamp_is_interpolated_and_shifts_no_other(wild: int) -> None
     assert (alone.pts.tolist(), alone.num_replaced) == (times, 1)
 
 
+def remuxed(source: Path, target: Path, *, options: dict[str, str]) -> Path:
+    """The film's packets in a new file, written with these options of the format."""
+    with av.open(str(source)) as film, av.open(str(target), "w", options=options) as container:
+        stream = container.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
 def fragmented(path: Path) -> Path:
     whole = write_clip(path.with_name("whole.mp4"), FILM, FORMATS["h264-mp4"])
-    options = {"movflags": "frag_keyframe+empty_moov"}
-    with av.open(str(whole)) as source, av.open(str(path), "w", format="mp4", options=options) as target:
-        copy = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = copy
-                target.mux(packet)
-    return path
+    return remuxed(whole, path, options={"movflags": "frag_keyframe+empty_moov"})
 
 
 def test_a_fragmented_file_cut_short_is_flagged_and_a_whole_one_is_not(tmp_path: Path) -> None:
@@ -177,20 +181,9 @@ def test_a_transport_stream_cut_short_is_flagged_and_a_whole_one_is_not(name: st
     assert any("last packet has 100 of 188 bytes" in problem for problem in decoded(path)[1].problems)
 
 
-def with_identifier(source: Path, target: Path, number: int) -> Path:
-    """The film as a transport stream whose video has this packet identifier."""
-    with av.open(str(source)) as film, av.open(str(target), "w", format="mpegts", options={"mpegts_start_pid": str(number)}) as container:
-        stream = container.add_stream_from_template(film.streams.video[0])
-        for packet in film.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                container.mux(packet)
-    return target
-
-
 def test_video_under_another_identifier_is_read_or_named_as_not_read(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.ts", FILM * 8, FORMATS["mpeg2-ts"])
-    first, other = (with_identifier(source, tmp_path / f"{number}.ts", number) for number in (0x100, 0x200))
+    first, other = (remuxed(source, tmp_path / f"{number}.ts", options={"mpegts_start_pid": str(number)}) for number in (0x100, 0x200))
     same = joined(tmp_path / "same.ts", first, first)
     assert not any("identifier" in problem for problem in file_problems(str(same), "mpegts", 0x100))
     for path in (joined(tmp_path / "late.ts", first, first, other), joined(tmp_path / "middle.ts", first, other, first)):
