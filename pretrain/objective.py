@@ -30,9 +30,9 @@ class Targets(NamedTuple):
     """What the student is to predict."""
 
     class_probs: TeacherProbs
-    """of (2, images, prototypes), global crops in order"""
+    """probabilities of (2, images, prototypes), global crops in order"""
     patch_probs: TeacherProbs
-    """of (hidden patches, prototypes)"""
+    """probabilities of (hidden patches, prototypes)"""
     centers: Centers
     """after this batch"""
 

@@ -25,7 +25,7 @@ from pretrain.cross_entropy import PassOverRows
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
 from pretrain.metrics import MetricsLog, Stopwatch
-from pretrain.model import Network, update_teacher
+from pretrain.model import Network, Outputs, update_teacher
 from pretrain.objective import compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
@@ -159,19 +159,9 @@ class Trainer:
         state.optimizer.zero_grad()
 
         inputs = self.inputs(batch)
-        with worker.autocast(), torch.no_grad():
-            teacher = state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False)
+        teacher = self.teacher_outputs(inputs)
         targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
-        with worker.autocast():
-            student = state.student(
-                inputs.global_crops,
-                inputs.masks,
-                inputs.hidden,
-                inputs.local_crops,
-                hide=True,
-                kept_global=inputs.kept_global,
-                kept_local=inputs.kept_local,
-            )
+        student = self.student_outputs(inputs)
         losses = compute_losses(student, targets, inputs.mask_weights, config.loss, compiled=self._compiled_losses)
         centers = targets.centers
         del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
@@ -210,6 +200,26 @@ class Trainer:
             kept_global=batch.kept_global and batch.kept_global.to(device),
             kept_local=batch.kept_local and batch.kept_local.to(device),
         )
+
+    def teacher_outputs(self, inputs: StepInputs) -> Outputs:
+        """The teacher's forward pass: every patch of the global crops, without gradients."""
+        with self.worker.autocast(), torch.no_grad():
+            outputs: Outputs = self.state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False)
+        return outputs
+
+    def student_outputs(self, inputs: StepInputs) -> Outputs:
+        """The student's forward pass: global crops with patches hidden, and local crops."""
+        with self.worker.autocast():
+            outputs: Outputs = self.state.student(
+                inputs.global_crops,
+                inputs.masks,
+                inputs.hidden,
+                inputs.local_crops,
+                hide=True,
+                kept_global=inputs.kept_global,
+                kept_local=inputs.kept_local,
+            )
+        return outputs
 
     def _normalised(self, crops: Tensor) -> Tensor:
         """(views, images, side, side, 3) uint8 to (views * images, 3, side, side) float32."""

@@ -19,7 +19,7 @@ _PACKAGES = (
     "tensorboard", "ray", "duckdb", "faiss-gpu", "webdataset", "av", "kornia", "nvidia-nccl-cu13", "nvidia-cudnn-cu13",
 )  # fmt: skip
 NOMINAL_BF16_TFLOPS = 989.0
-"""of an H100 SXM and an H200, dense, from NVIDIA's data sheets"""
+"""rate of an H100 SXM and an H200, dense, from NVIDIA's data sheets"""
 
 
 def inventory(place: Place) -> None:

@@ -32,7 +32,7 @@ class Place:
     """One check's machine, scratch folder and time limit."""
 
     name: str
-    """of the check"""
+    """the check's own"""
     dry: bool
     """a tiny model on the CPU instead of the real ones on the GPU"""
     work: Path

@@ -163,8 +163,8 @@ def parts(place: Place) -> None:
 
 
 def _one_step(trainer: Trainer, batch: Batch, step: int) -> dict[str, tuple[float, float]]:
-    config, state, worker = trainer.config, trainer.state, trainer.worker
-    device, found = worker.device, {}
+    config, state = trainer.config, trainer.state
+    device, found = trainer.worker.device, {}
     settings = settings_at(step, config)
     mark = time.perf_counter()
 
@@ -181,21 +181,11 @@ def _one_step(trainer: Trainer, batch: Batch, step: int) -> dict[str, tuple[floa
     done("zero_grad")
     inputs = trainer.inputs(batch)
     done("normalise")
-    with worker.autocast(), torch.no_grad():
-        teacher = state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False)
+    teacher = trainer.teacher_outputs(inputs)
     done("teacher")
     targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
     done("targets")
-    with worker.autocast():
-        student = state.student(
-            inputs.global_crops,
-            inputs.masks,
-            inputs.hidden,
-            inputs.local_crops,
-            hide=True,
-            kept_global=inputs.kept_global,
-            kept_local=inputs.kept_local,
-        )
+    student = trainer.student_outputs(inputs)
     done("student_forward")
     losses = compute_losses(student, targets, inputs.mask_weights, config.loss, compiled=trainer._compiled_losses)
     del teacher, student, targets
