@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _MOST_FINEST, _MOST_COARSEST = 100_000, 10_000
-_LEAST_COARSER = 80
+_LEAST_COARSER = 48
 """Clusters that a level above the finest has at least, by default."""
 
 
@@ -46,8 +46,9 @@ def default_num_clusters(num_points: int) -> tuple[int, ...]:
     """Clusters per level, finest first: from six points in a finest cluster, by equal ratios, to 48 points in one of the coarsest.
 
     At most 100,000 of the finest and 10,000 of the coarsest, in four levels: 100,000 points give (16667, 8333, 4166, 2083).
-    No level above the finest has fewer than 80 clusters, so fewer than some 3,800 points give fewer levels: k-means of a few dozen
-    centroids puts single outliers apart and 70 to 90% of the frames into one cluster (tests/benchmarks/bench_few_vectors.py).
+    No level above the finest has fewer than 48 clusters, so fewer than some 2,300 points give fewer levels: k-means of a few dozen
+    centroids puts single outliers apart and 70 to 90% of the frames into one cluster (tests/benchmarks/bench_few_vectors.py). With a
+    least of 80 the samples of 1,364 phantom frames were less even in each of three pools.
     Steps of two and not of ten, because a coarsest cluster that holds many kinds of picture gives them all one share: over groups of
     known size (tests/benchmarks/bench_curation.py) samples were the less even the fewer coarsest clusters there were.
     """

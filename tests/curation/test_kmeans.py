@@ -347,8 +347,8 @@ def test_spherical_centroids_have_unit_length_and_follow_cosine() -> None:
 def test_defaults_follow_the_number_of_points() -> None:
     assert default_num_clusters(100_000) == (16_667, 8333, 4166, 2083)
     assert default_num_clusters(4800) == (800, 400, 200, 100)
-    assert default_num_clusters(2304) == (384, 192, 96)
-    assert default_num_clusters(1200) == (200, 100)
+    assert default_num_clusters(2304) == (384, 192, 96, 48)
+    assert default_num_clusters(1200) == (200, 100, 50)
     assert default_num_clusters(415) == (69,)
     assert default_num_clusters(100) == (17,)
     assert default_num_clusters(10) == (2,)

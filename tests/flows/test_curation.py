@@ -15,6 +15,7 @@ import yaml
 
 from flows.cli import main
 from tests.flows.conftest import ODD_NAMES, TINY, endoforge, kill_when, succeed
+from tests.ray_nodes import foreign_cluster, without_ray
 from warehouse.lake import open_lake
 from warehouse.schema import TABLES
 
@@ -149,8 +150,12 @@ def test_ingest_again_changes_nothing_and_says_so(reference: Path, archive: Path
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same_rows_and_bytes_as_processes(reference: Path, archive: Path, tmp_path: Path) -> None:
-    curate_all(archive, tmp_path, "ray")
+def test_ray_gives_the_same_rows_and_bytes_as_processes(
+    reference: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with foreign_cluster(2, env=without_ray()) as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        curate_all(archive, tmp_path, "ray")
     with open_lake(tmp_path, read_only=True) as opened:
         assert {row["stage"] for row in opened.rows("SELECT stage FROM runs WHERE ray_job_id IS NOT NULL")} >= {"ingest", "embed", "shard"}
     ours, theirs = contents(tmp_path), contents(reference)
