@@ -102,10 +102,12 @@ def opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 @contextlib.contextmanager
 def _opened(source: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
-    head = source.read(12)
+    head = source.read(512)
     source.seek(0)
     if not head:
         raise UnreadableVideo("empty", "the file has no content")
+    if head[257:262] == b"ustar":  # FFmpeg takes the first JPEG in it for Motion JPEG
+        raise UnreadableVideo("not_a_video", "a tar archive, not a video; unpack it or leave it out")
     try:
         container = av.open(source, "r", metadata_errors="replace")
     except (FFmpegError, UnicodeError, ValueError) as failure:

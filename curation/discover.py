@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import os
 import re
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from curation.remote import is_uri, list_store
 from curation.withheld import irregular
+from warehouse.local_path import belongs_to_lake, is_lake, lake_of
 from warehouse.records import VideoRef
 from warehouse.store import content_id, file_sha256
 
@@ -42,11 +44,17 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Files that are stills; those that are found in one folder make one video."""
 
 
-def find_videos(inputs: Sequence[str]) -> tuple[VideoRef, ...]:
+def find_videos(inputs: Sequence[str], *, lakes: set[str] | None = None) -> tuple[VideoRef, ...]:
     """Expand files, folders (recursive, without hidden and sidecar files), globs and fsspec URIs of any of these, sorted by path.
+
+    What belongs to a lake, this one or another, is left out: frames of its packs, private ones too, would come back as videos.
 
     Nothing is read yet: the ids are empty. All images found in one folder are one video, in natural order of their names. Links to folders
     are followed; a folder that is reached in several ways is taken once, by the way without a link if there is one.
+
+    Args:
+        inputs: what is named.
+        lakes: is given the root of each lake whose own files were left out.
 
     Raises:
         FileNotFoundError: an input matches nothing, or there is no file at all.
@@ -55,13 +63,15 @@ def find_videos(inputs: Sequence[str]) -> tuple[VideoRef, ...]:
     """
     found: dict[str, VideoRef] = {}
     taken: set[str] = set()
+    lakes = set() if lakes is None else lakes
     for name in inputs:
         place = local_path(name)
-        listed = _wanted_objects(place) if is_uri(place) else map(look_at, _local_files(place, taken))
+        listed = _wanted_objects(place) if is_uri(place) else map(look_at, _local_files(place, taken, lakes))
         found.update((video.path, video) for video in listed)
     if not found:
         names = ", ".join(repr(name) for name in inputs) or "no input"
-        raise FileNotFoundError(f"no video found in {names}; name a video file or a folder that holds some")
+        outside = f" but what the lake {min(lakes)} is made of" if lakes else ""
+        raise FileNotFoundError(f"no video found in {names}{outside}; name a video file or a folder that holds some")
     return tuple(sorted(_with_stills(found.values()), key=lambda video: video.path))
 
 
@@ -109,8 +119,11 @@ def seconds_since_change(video: VideoRef) -> float:
         return float("inf")
 
 
-def _local_files(name: str, taken: set[str]) -> Iterator[str]:
-    """The files that a path or glob names. `taken` holds the real paths of the folders that were listed; new ones are added."""
+def _local_files(name: str, taken: set[str], lakes: set[str]) -> Iterator[str]:
+    """The files that a path or glob names. `taken` holds the real paths of the folders that were listed; new ones are added.
+
+    What belongs to a lake is not among them; its root is added to `lakes`.
+    """
     path = os.path.expanduser(name)
     try:
         os.lstat(path)
@@ -122,22 +135,35 @@ def _local_files(name: str, taken: set[str]) -> Iterator[str]:
         matches = [path]
     if not matches:
         raise FileNotFoundError(f"{name!r} is no file, folder or glob that matches anything; check the path")
-    folders = [match for match in matches if os.path.isdir(match)]
-    yield from (match for match in matches if match not in set(folders))
-    yield from _walk(folders, taken)
+    folders = {match for match in matches if os.path.isdir(match)}
+    owner = functools.cache(lake_of)
+    for file in (match for match in matches if match not in folders):
+        parent, base = os.path.split(os.path.abspath(file))
+        if lake := owner(parent) or (parent if belongs_to_lake(base) and is_lake(parent) else None):
+            lakes.add(lake)
+        else:
+            yield file
+    yield from _walk((match for match in matches if match in folders), taken, lakes)
 
 
-def _walk(folders: Iterable[str], taken: set[str]) -> Iterator[str]:
+def _walk(folders: Iterable[str], taken: set[str], lakes: set[str]) -> Iterator[str]:
     """The wanted files below some folders. Links to folders come last, so that a loop ends at what is taken already."""
     waiting = deque(folders)
     while waiting:
         top = waiting.popleft()
+        if lake := lake_of(top):
+            lakes.add(lake)
+            continue
         for parent, inside, names in os.walk(top, onerror=_refuse_to_go_on):
             real = os.path.realpath(parent)
             if real in taken:
                 inside.clear()
                 continue
             taken.add(real)
+            if is_lake(real):
+                lakes.add(real)
+                inside[:] = [name for name in inside if not belongs_to_lake(name)]
+                names = [name for name in names if not belongs_to_lake(name)]
             inside[:] = sorted(name for name in inside if not name.startswith("."))
             waiting.extend(path for name in inside if os.path.islink(path := os.path.join(parent, name)))
             yield from (os.path.join(parent, name) for name in names if _is_wanted(name))

@@ -13,6 +13,7 @@ from flows.progress import say, track
 from flows.runners import successes
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import plan_run
+from warehouse.plan_sizes import pool_sizes
 from warehouse.queries import outdated_embeddings, packs_without_embeddings
 from warehouse.store import ABANDONED_AFTER_S
 
@@ -36,7 +37,8 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
     groups = group_packs(packs, batch_size=batch_size_on(encoder.device, config))
     remove_unused_pieces(groups, lake_root=str(job.lake.root), config=config, older_than_s=ABANDONED_AFTER_S)
     if not packs:
-        say("embed: every kept frame has its embedding already")
+        has_frames = pool_sizes(job.lake).num_candidates > 0
+        say("embed: every kept frame has its embedding already" if has_frames else "embed: the lake has no kept frame; ingest videos first")
         return encoder_id
     plan = plan_run(
         stage="embed",

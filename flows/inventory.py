@@ -15,7 +15,7 @@ from curation.remote import is_uri
 from flows.faults import left_by
 from flows.job import Job
 from flows.presence import if_present, proven_presence
-from flows.progress import track
+from flows.progress import say, track
 from flows.runners import Failure, raise_if_machine_failed
 from warehouse.files import known_files, remember_files
 from warehouse.records import Left, VideoInfo, VideoRef
@@ -60,7 +60,10 @@ def take_inventory(job: Job, inputs: Sequence[str], *, config: IngestConfig, pat
         listed = listed_videos(manifest)
         found.update((video.uri, video) for video, _ in listed)
         manifests.append((manifest, {video.uri: info for video, info in listed}))
-    found.update((video.uri, video) for video in (find_videos(others) if others or not found else ()))
+    lakes: set[str] = set()
+    found.update((video.uri, video) for video in (find_videos(others, lakes=lakes) if others or not found else ()))
+    for lake in sorted(lakes):
+        say(f"left out what the lake {lake} is made of: its packs and pages are no videos")
     videos, left = _identified(job, sorted(found.values(), key=lambda video: video.path), config)
     return Inventory(videos=videos, left=left, manifests=tuple(manifests))
 

@@ -1,12 +1,16 @@
-"""Folders on this machine, told apart from URIs, which `pathlib` would take for the names of folders."""
+"""Folders on this machine: told apart from URIs, which `pathlib` would take for the names of folders, and lakes among them."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-__all__ = ["local_path"]
+__all__ = ["belongs_to_lake", "is_lake", "lake_of", "local_path"]
 
+_LOCKS = ("catalog.lock", "ingest.lock", "private.lock")
+_OWN = {"audits", "clusters", "embeddings", "encoders", "frames", "runs", "shards", "staging", "tables", *_LOCKS}
+"""what EndoForge makes at the root of a lake"""
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash where the URI had two
 
 
@@ -24,3 +28,23 @@ def local_path(path: Path | str, *, what: str) -> Path:
         scheme = str(path).partition(":")[0]
         raise ValueError(f"{what} is {scheme}://..., a URI; give a folder or file of this machine; only input videos may lie elsewhere")
     return Path(path)
+
+
+def belongs_to_lake(name: str) -> bool:
+    """Whether a file or folder of that name, at the root of a lake, is the lake's own."""
+    return name in _OWN or name.startswith("catalog.sqlite")
+
+
+def is_lake(folder: str) -> bool:
+    """Whether a folder is the root of a lake."""
+    return os.path.isdir(os.path.join(folder, "tables")) and any(os.path.isfile(os.path.join(folder, lock)) for lock in _LOCKS)
+
+
+def lake_of(path: str) -> str | None:
+    """Root of the lake that a file or folder belongs to, such as a frame pack; None if it is no lake's own. Links are followed."""
+    real = os.path.realpath(path)
+    while (above := os.path.dirname(real)) != real:
+        if belongs_to_lake(os.path.basename(real)) and is_lake(above):
+            return above
+        real = above
+    return None

@@ -145,7 +145,7 @@ def test_the_card_of_an_imagefolder_names_its_metadata(reference: Path, tmp_path
 def test_ingest_again_changes_nothing_and_says_so(reference: Path, archive: Path) -> None:
     before = contents(reference)
     done = succeed("ingest", archive, "--lake", reference, "--fps", "4", "--text", "off")
-    assert "7 files, 7 known already, 0 ingested, 0 rejected" in done.err
+    assert "7 files, 7 known already (4 of them rejected), 0 ingested, 0 rejected" in done.err
     assert contents(reference) == before
 
 
@@ -227,7 +227,7 @@ def test_a_new_video_is_added_to_what_is_there(reference: Path, archive: Path, t
 
     render_video(tmp_path / "new.mp4", config=TINY, patient=5)
     done = succeed("ingest", archive, tmp_path / "new.mp4", "--lake", lake, "--fps", "4", "--text", "off")
-    assert "8 files, 7 known already, 1 ingested" in done.err
+    assert "8 files, 7 known already (4 of them rejected), 1 ingested" in done.err
     assert "of 1 videos" in succeed("embed", "--lake", lake).err
     taken = endoforge("curate", "--lake", lake, "--name", "set", "--size", "25")
     assert taken.code == 1
