@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import glob
 import os
 import re
@@ -136,10 +135,8 @@ def _local_files(name: str, taken: set[str], lakes: set[str]) -> Iterator[str]:
     if not matches:
         raise FileNotFoundError(f"{name!r} is no file, folder or glob that matches anything; check the path")
     folders = {match for match in matches if os.path.isdir(match)}
-    owner = functools.cache(lake_of)
     for file in (match for match in matches if match not in folders):
-        parent, base = os.path.split(os.path.abspath(file))
-        if lake := owner(parent) or (parent if belongs_to_lake(base) and is_lake(parent) else None):
+        if lake := lake_of(file):
             lakes.add(lake)
         else:
             yield file

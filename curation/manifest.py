@@ -117,10 +117,10 @@ def read_manifest(path: Path, key: bytes | None) -> Manifest:
     return Manifest(path=str(path.absolute()), sha256=file_sha256(path), videos=videos)
 
 
-def listed_videos(manifest: Manifest) -> list[tuple[VideoRef, VideoInfo]]:
+def listed_videos(manifest: Manifest, *, lakes: set[str] | None = None) -> list[tuple[VideoRef, VideoInfo]]:
     """What a manifest names, not read yet; of a folder or glob everything in it, where no row of its own says something else.
 
-    What is not there, or cannot be looked at, is among them without a version, so that it can be counted.
+    What is not there, or cannot be looked at, is among them without a version, so that it can be counted. `lakes` is that of `find_videos`.
 
     Raises:
         OSError: a store does not answer.
@@ -134,7 +134,7 @@ def listed_videos(manifest: Manifest) -> list[tuple[VideoRef, VideoInfo]]:
             exact[place] = alone(objects[place] if place in objects else look_at(place)), info
             continue
         try:
-            inside.update((video.path, (video, info)) for video in find_videos([place]))
+            inside.update((video.path, (video, info)) for video in find_videos([place], lakes=lakes))
         except OSError as error:
             if is_uri(place) and not isinstance(error, FileNotFoundError):
                 raise

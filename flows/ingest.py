@@ -19,8 +19,8 @@ from curation.text_reader import load_text_reader
 from flows.faults import say_what_is_left
 from flows.flagged import say_flagged
 from flows.ingest_batches import Batches, ingest_in_batches
-from flows.ingest_plan import Decided, IngestPlan, decided_before, plan_ingest
-from flows.inventory import Inventory, take_inventory
+from flows.ingest_plan import decided_before, plan_ingest
+from flows.inventory import take_inventory
 from flows.job import Job
 from flows.manifests import record_manifest
 from flows.progress import say, track
@@ -41,7 +41,7 @@ class IngestSummary:
     num_known: int
     """already decided by an earlier ingest with the same settings, those that moved since included"""
     num_known_rejected: int
-    """those of the known ones that an earlier ingest rejected"""
+    """known files that an earlier ingest rejected"""
     num_moved: int
     """found under another name than before, where there is nothing of the kind any more"""
     num_left: int
@@ -112,7 +112,7 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
     summary = IngestSummary(
         num_files=inventory.num_files,
         num_known=plan.num_known + len(plan.moved),
-        num_known_rejected=_num_known_rejected(before, inventory, plan),
+        num_known_rejected=plan.num_known_rejected,
         num_moved=len(plan.moved),
         num_left=len(left),
         left_by_reason=Counter(why.reason for why in left.values()),
@@ -128,11 +128,6 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
     if rejects:
         say("rejected: " + rejects_in_words((reject.uri, reject.reason, reject.detail) for reject in rejects))
     return summary
-
-
-def _num_known_rejected(before: Decided, inventory: Inventory, plan: IngestPlan) -> int:
-    tried_again = {video.uri for video in plan.new}
-    return sum(video.uri not in tried_again and (video.uri, video.video_id or None) in before.rejected for video in inventory.videos)
 
 
 def _say_summary(summary: IngestSummary) -> None:

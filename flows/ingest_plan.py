@@ -33,6 +33,8 @@ class IngestPlan:
     """places where a known video was before, and is no more"""
     num_known: int
     """already decided with the same settings, without those that moved"""
+    num_known_rejected: int
+    """known files that an earlier ingest rejected"""
     given_up: GivenUp
 
 
@@ -82,21 +84,30 @@ def plan_ingest(before: Decided, inventory: Inventory, *, retry_failed: bool) ->
     new: list[VideoRef] = []
     duplicates: list[VideoRef] = []
     moved: list[str] = []
-    num_known = 0
+    num_known = num_known_rejected = 0
     for video in inventory.videos:
         first = first_of.get(video.video_id)
-        if first is None and (video.uri, video.video_id or None) not in rejected:
+        is_rejected = (video.uri, video.video_id or None) in rejected
+        if first is None and not is_rejected:
             if video.video_id:  # what is not a file is rejected by ingest
                 first_of[video.video_id] = video.uri
             new.append(video)
         elif first is not None and first != video.uri and not holds(first, video.video_id):
             first_of[video.video_id] = video.uri
             moved.append(first)
-        elif first in (None, video.uri) or (video.uri, video.video_id) in rejected:
+        elif first in (None, video.uri) or is_rejected:
             num_known += 1
+            num_known_rejected += is_rejected
         else:
             duplicates.append(video)
-    return IngestPlan(new=tuple(new), duplicates=tuple(duplicates), moved=tuple(moved), num_known=num_known, given_up=given_up)
+    return IngestPlan(
+        new=tuple(new),
+        duplicates=tuple(duplicates),
+        moved=tuple(moved),
+        num_known=num_known,
+        num_known_rejected=num_known_rejected,
+        given_up=given_up,
+    )
 
 
 def _gone(places: Iterable[str]) -> set[str]:

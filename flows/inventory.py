@@ -55,12 +55,12 @@ def take_inventory(job: Job, inputs: Sequence[str], *, config: IngestConfig, pat
     tables = [name for name in inputs if is_manifest(Path(name))]
     others = [name for name in inputs if name not in tables]
     found: dict[str, VideoRef] = {}
+    lakes: set[str] = set()
     manifests = []
     for manifest in [read_manifest(Path(name), patient_key) for name in tables]:
-        listed = listed_videos(manifest)
+        listed = listed_videos(manifest, lakes=lakes)
         found.update((video.uri, video) for video, _ in listed)
         manifests.append((manifest, {video.uri: info for video, info in listed}))
-    lakes: set[str] = set()
     found.update((video.uri, video) for video in (find_videos(others, lakes=lakes) if others or not found else ()))
     for lake in sorted(lakes):
         say(f"left out what the lake {lake} is made of: its packs and pages are no videos")

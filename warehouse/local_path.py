@@ -10,7 +10,7 @@ __all__ = ["belongs_to_lake", "is_lake", "lake_of", "local_path"]
 
 _LOCKS = ("catalog.lock", "ingest.lock", "private.lock")
 _OWN = {"audits", "clusters", "embeddings", "encoders", "frames", "runs", "shards", "staging", "tables", *_LOCKS}
-"""what EndoForge makes at the root of a lake"""
+"""Names that EndoForge gives to what it makes at the root of a lake."""
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash where the URI had two
 
 
@@ -37,7 +37,8 @@ def belongs_to_lake(name: str) -> bool:
 
 def is_lake(folder: str) -> bool:
     """Whether a folder is the root of a lake."""
-    return os.path.isdir(os.path.join(folder, "tables")) and any(os.path.isfile(os.path.join(folder, lock)) for lock in _LOCKS)
+    marks = ("catalog.sqlite", *_LOCKS)  # a copy may lack the locks, and a lake with another catalog has no catalog.sqlite
+    return os.path.isdir(os.path.join(folder, "tables")) and any(os.path.isfile(os.path.join(folder, mark)) for mark in marks)
 
 
 def lake_of(path: str) -> str | None:

@@ -9,12 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.curate_config import HoldoutConfig
 from curation.holdout_find import _search
 from flows.cli import main
-from flows.holdout import run_holdout
-from flows.job import Job
-from flows.runners import RunnerName, make_runner
 from tests.flows.conftest import make_archive
 from warehouse.lake import open_lake
 
@@ -80,16 +76,15 @@ def test_ray_finds_the_same(lake: Path, tmp_path: Path) -> None:
     shutil.copy(lake.parent / "archive" / "one.mp4", tmp_path / "videos" / "any.mp4")
     with (tmp_path / "videos" / "any.mp4").open("ab") as film:  # another file by its hash, so its frames have to be found
         film.write(b"\0\0\0\x08free")
-    config, found = HoldoutConfig(holdout=(str(tmp_path / "videos"),), holdout_scope="frame"), []
-    runners: tuple[RunnerName, ...] = ("serial", "ray")
-    for runner in runners:
+    found = []
+    for runner in ("serial", "ray"):
         copy = Path(shutil.copytree(lake, tmp_path / runner))
-        with open_lake(copy) as opened:
-            (encoder,) = opened.rows("SELECT DISTINCT encoder_id FROM embeddings")
-            run_holdout(Job(lake=opened, runner=make_runner(runner, 2)), encoder_id=encoder["encoder_id"], config=config, seed=0)
-            found.append(opened.rows("FROM holdout ORDER BY ALL"))
+        options = ("--name", "set", "--size", "10", "--runner", runner, "--workers", "2")
+        assert main(["curate", "--lake", str(copy), *options, "--holdout", str(tmp_path / "videos"), "--holdout-scope", "frame"]) == 0
+        with open_lake(copy, read_only=True) as opened:
+            found.append([opened.rows(f"FROM {table} ORDER BY ALL") for table in ("holdout", "similarities", "selections")])
     assert found[0] == found[1]
-    assert any(row["correlation"] is not None for row in found[0])
+    assert any(row["correlation"] is not None for row in found[0][0])
 
 
 def test_naming_nothing_changes_nothing(lake: Path) -> None:

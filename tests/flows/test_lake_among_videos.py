@@ -44,8 +44,20 @@ def test_what_a_lake_is_made_of_cannot_be_named_either(tmp_path: Path) -> None:
     for named in (pack, root / "frames", root / "**" / "*.tar", root / "*.sqlite", tmp_path / "linked"):
         with pytest.raises(FileNotFoundError, match=r"no video found in .* but what the lake .*/lake is made of; name a video file"):
             find_videos([str(named)])
+    for lock in root.glob("*.lock"):  # as of a copy
+        lock.unlink()
     found = find_videos([str(tmp_path / "*.mp4"), str(tmp_path / "*" / "**" / "*.tar")])
     assert [Path(video.path).name for video in found] == ["one.mp4"]
+
+
+def test_a_folder_in_a_manifest_is_searched_likewise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "archive" / "lake"
+    write_video(tmp_path / "archive" / "one.mp4", [tissue(seed) for seed in range(4)])
+    (tmp_path / "m.csv").write_text("uri\narchive\n")
+    ingest(root, tmp_path / "m.csv")
+    capsys.readouterr()
+    assert ingest(root, tmp_path / "m.csv")[0].num_files == 1
+    assert f"left out what the lake {root} is made of" in capsys.readouterr().err
 
 
 def test_a_pack_under_another_name_is_an_archive_and_no_video(tmp_path: Path) -> None:
