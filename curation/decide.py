@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.config import FrameThresholds, IngestConfig
+from curation.imaging_mode import SURELY_WARM, warm_share
 from curation.phash import hamming, near_duplicate_runs
 from curation.privacy import out_of_body_scores, smooth_scores
 from curation.privacy_flags import quarantine_unconfirmed
 from curation.quality import stool_shares
 from curation.scan import Sample
-from curation.tissue_structure import room_scores
+from curation.tissue_structure import SURELY_ROOM, room_scores
 
 __all__ = [
     "SPARE_REASONS",
@@ -26,6 +27,7 @@ __all__ = [
     "failed_tests",
     "frozen_samples",
     "is_spare",
+    "outside_scores",
     "quality_reasons",
     "scores_of",
 ]
@@ -34,6 +36,7 @@ SPARE_REASONS = ("too_dark", "too_bright", "blurred", "specular", "bubbles", "st
 """why a frame may be dropped whose picture is stored nevertheless: other thresholds may want it"""
 
 _TISSUE_COLORS = 0.3  # score of colours up to which a frame never speaks for a room, whatever threshold is set
+_MOST_BRIGHT = 0.1  # overexposed phantom frames have evidence up to 10.2
 _FREEZE_HASH_DISTANCE = 2  # bits near the median flip with the coding noise of an unchanged picture
 
 Floats = npt.NDArray[np.float32]
@@ -136,18 +139,37 @@ def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str |
     return reasons
 
 
+def outside_scores(
+    profiles: Sequence[np.ndarray], evidence: np.ndarray, bright_shares: np.ndarray, *, times_s: np.ndarray | None
+) -> np.ndarray:
+    """How sure it is, 0 to 1, that each frame of one video shows a room, by its colours and structure or by plain structure alone.
+
+    Args:
+        profiles: [num_frames] from `color_profile`, in time order.
+        evidence: [num_frames] from `room_evidence`; NaN where all is warm or nothing lit.
+        bright_shares: [num_frames] overexposed part of the content, 0 to 1; edges of such patches are no structure.
+        times_s: [num_frames] presentation times in seconds; None for stills.
+
+    Returns:
+        [num_frames]; NaN where a frame is too dark to judge.
+    """
+    by_color = out_of_body_scores(profiles)
+    is_warm = np.array([warm_share(profile) >= SURELY_WARM for profile in profiles], bool)
+    by_structure = room_scores(np.where(is_warm, np.nan, evidence), by_color <= _TISSUE_COLORS, times_s=times_s)
+    is_room = ~np.isnan(by_color) & (evidence >= SURELY_ROOM) & (bright_shares <= _MOST_BRIGHT)
+    return np.where(is_room, 1.0, np.minimum(by_color, by_structure))
+
+
 def decide(samples: list[Sample], config: IngestConfig, *, in_time: bool = True) -> None:
     """Give every sample of a video the scores that need the others and, where it is dropped, the first reason that applies.
 
     Where neighbours are not `in_time`, as with stills, nothing is smoothed over them.
     """
     profiles = [sample.colors for sample in samples]
-    # a frame is outside if its colours and its structure say so; NaN, too dark to judge, stays NaN
-    by_color = out_of_body_scores(profiles)
-    evidence = [sample.room_evidence for sample in samples]
+    evidence = np.array([sample.room_evidence for sample in samples])
     times_s = np.array([sample.pts_us for sample in samples]) / 1e6 if in_time else None
-    by_structure = room_scores(evidence, by_color <= _TISSUE_COLORS, times_s=times_s)
-    out_of_body = smooth_scores(np.minimum(by_color, by_structure), _window(samples, config) if in_time else 1)
+    scores = outside_scores(profiles, evidence, np.array([sample.quality.bright_share for sample in samples]), times_s=times_s)
+    out_of_body = smooth_scores(scores, _window(samples, config) if in_time else 1)
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
         sample.out_of_body, sample.stool_share = score, share
     quarantine_unconfirmed(samples, config)

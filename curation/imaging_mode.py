@@ -10,9 +10,14 @@ from typing import Literal
 import cv2
 import numpy as np
 
-__all__ = ["ImagingMode", "imaging_mode", "median_saturation", "warm_share"]
+__all__ = ["ALL_WARM", "SURELY_WARM", "ImagingMode", "imaging_mode", "median_saturation", "warm_share"]
 
 ImagingMode = Literal["white_light", "nbi", "dye", "fluorescence", "grey", "unknown"]
+
+SURELY_WARM = 0.7
+"""from this `warm_share` on a frame has the colours of tissue in white light"""
+ALL_WARM = 0.97
+"""from this `warm_share` on structure is not looked at: nine tenths of the stills of CVC-ClinicDB and Kvasir-SEG have it"""
 
 _NUM_HUES = 36  # steps of ten degrees, red first
 _HUES = np.arange(_NUM_HUES)

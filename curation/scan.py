@@ -15,7 +15,7 @@ import numpy as np
 from curation.burned_text import TextMask
 from curation.config import IngestConfig
 from curation.content_area import ContentArea
-from curation.imaging_mode import imaging_mode, median_saturation, warm_share
+from curation.imaging_mode import ALL_WARM, SURELY_WARM, imaging_mode, median_saturation, warm_share
 from curation.phash import perceptual_hash
 from curation.privacy import color_profile
 from curation.quality import FrameQuality, measure, shrink
@@ -37,8 +37,6 @@ from curation.video import (
 )
 
 __all__ = ["Sample", "Scan", "measured", "scan_video", "spooled"]
-
-_SURELY_WARM = 0.7  # share of the lit pixels with the colours of tissue; structure is then not looked at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -213,14 +211,14 @@ def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous
     small = shrink(crop, *geometry.filter_size)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     colors = color_profile(small, geometry.filter_mask)
-    is_warm = warm_share(colors) >= _SURELY_WARM
+    warm = warm_share(colors)
     sample = Sample(
         frame_index=frame.frame_index,
         pts_us=frame.pts_us,
         quality=measure(small, gray, previous, geometry.filter_mask),
         colors=colors,
-        imaging_mode="white_light" if is_warm else imaging_mode(colors, median_saturation(small, geometry.filter_mask)),
-        room_evidence=math.nan if is_warm else room_evidence(structure_features(gray, geometry.filter_mask)),
+        imaging_mode="white_light" if warm >= SURELY_WARM else imaging_mode(colors, median_saturation(small, geometry.filter_mask)),
+        room_evidence=math.nan if warm >= ALL_WARM else room_evidence(structure_features(gray, geometry.filter_mask)),
         phash=perceptual_hash(gray, geometry.filter_mask),
         is_corrupt=frame.is_corrupt,
         spool_offset=0,

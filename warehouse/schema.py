@@ -65,7 +65,7 @@ TABLES: dict[str, pa.Schema] = {
             "bubble_share": _f32,  # share of content pixels that look like foam or bubbles
             "stool_share": _f32,  # share of content pixels with the colour and texture of stool or murky fluid
             "motion": _f32,  # mean absolute luma difference to the previous sample, 0-255
-            "room_evidence": _f32,  # log-odds of a room by structure; null if the colours leave no doubt or the frame is too dark
+            "room_evidence": _f32,  # log-odds of a room by structure; null if nearly all is warm, or the frame too dark
             "imaging_mode": _s,  # by colour: white_light (brown narrow band too), nbi, dye, fluorescence, grey or unknown
             "out_of_body": _f32,  # 0-1: the lower of the scores by colour and by structure, smoothed over time
             "text_share": _f32,  # share of the stored frame's pixels painted black as text; null where it was not looked for

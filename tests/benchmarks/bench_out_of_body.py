@@ -2,7 +2,7 @@
 
 Usage: python tests/benchmarks/bench_out_of_body.py --tissue FOLDER [FOLDER ...] --photos FOLDER [--fit]
 
-"Colour" is the score before structure was looked at, "1 fps" and "stills" the lower of both, with and without neighbours in time. "5 fps"
+"Colour" is the score before structure was looked at, "1 fps" and "stills" that of both, with and without neighbours in time. "5 fps"
 has each frame five times, five to the second. Tissue is measured alone (one mode), inserted (30 frames for as many of 100 in white light,
 at three places), as stays of eight frames in a row, each a video, and as single pictures, each by itself.
 Each photograph becomes a segment of eight views, blurred, darkened, lit from the scope or
@@ -27,17 +27,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from curation.config import IngestConfig
-from curation.imaging_mode import warm_share
+from curation.decide import outside_scores
+from curation.imaging_mode import ALL_WARM, warm_share
 from curation.phash import perceptual_hash
 from curation.privacy import color_profile, out_of_body_scores
-from curation.quality import measure, shrink
+from curation.quality import bright_share, measure, shrink
 from curation.survey import survey_pictures
 from curation.tissue_structure import room_evidence, room_scores, structure_features
 
 SIDE = 352
 LIMIT = IngestConfig().max_out_of_body
 LUMA = np.array([0.299, 0.587, 0.114])
-SURELY_WARM = 0.7  # as in curation/scan.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ class Seen:
 
     profile: np.ndarray
     evidence: float
+    bright_share: float
 
 
 def _mixed(red: Sequence[float], green: Sequence[float], blue: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
@@ -135,20 +136,22 @@ def cropped(frames: Sequence[np.ndarray], *, in_time: bool) -> tuple[list[np.nda
 
 def seen(rgb: np.ndarray, mask: np.ndarray) -> Seen:
     """What `curation.scan` measures of a frame."""
-    profile = color_profile(rgb, mask)
-    if warm_share(profile) >= SURELY_WARM:
-        return Seen(profile=profile, evidence=float("nan"))
-    features = structure_features(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), mask)
-    return Seen(profile=profile, evidence=room_evidence(features))
+    profile, gray = color_profile(rgb, mask), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    evidence = float("nan") if warm_share(profile) >= ALL_WARM else room_evidence(structure_features(gray, mask))
+    return Seen(profile=profile, evidence=evidence, bright_share=bright_share(gray, mask))
 
 
 def dropped(frames: Sequence[Seen]) -> np.ndarray:
     """[num_frames, 4] bool: dropped by each of WAYS. Nothing is smoothed over time."""
-    by_color = out_of_body_scores([frame.profile for frame in frames])
-    evidence, is_near, times = np.array([frame.evidence for frame in frames]), by_color <= LIMIT, np.arange(5 * len(frames))
-    often = room_scores(np.repeat(evidence, 5), np.repeat(is_near, 5), times_s=times / 5)
-    once, stills = (room_scores(evidence, is_near, times_s=each) for each in (times[: len(frames)], None))
-    scores = np.stack([by_color, *(np.minimum(by_color, each) for each in (once, often[2::5], stills))], axis=1)
+    profiles = [frame.profile for frame in frames]
+    by_color = out_of_body_scores(profiles)
+    evidence, bright = (np.array([getattr(frame, name) for frame in frames]) for name in ("evidence", "bright_share"))
+    times = np.arange(5 * len(frames))
+    often = outside_scores(
+        [profile for profile in profiles for _ in range(5)], np.repeat(evidence, 5), np.repeat(bright, 5), times_s=times / 5
+    )
+    once, stills = (outside_scores(profiles, evidence, bright, times_s=each) for each in (times[: len(frames)], None))
+    scores = np.stack([by_color, once, often[2::5], stills], axis=1)
     return np.asarray((scores > LIMIT) | np.isnan(by_color)[:, None])
 
 

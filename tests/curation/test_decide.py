@@ -1,4 +1,6 @@
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,3 +148,18 @@ def test_a_second_of_doubtful_structure_is_kept_at_any_sampling_rate(rate: int) 
     assert seconds[20].max() < 0.3
     assert seconds[42:52].min() > 0.3, "a room"
     assert seconds[np.r_[:40, 55:73]].max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("evidence", "bright_share", "score"),
+    [(6.0, 0.0, 1.0), (5.0, 0.0, 0.1), (6.0, 0.2, 0.1), (math.nan, 0.0, 0.1)],
+    ids=["room beyond doubt", "doubtful", "overexposed", "nearly all is warm"],
+)
+def test_a_room_with_the_colours_of_tissue_is_found_by_its_structure(evidence: float, bright_share: float, score: float) -> None:
+    samples = grey_samples([math.nan] * 9, 1)
+    for sample in samples:
+        sample.colors[1, 1] = 0.9  # orange, as tissue and as lit wood
+    samples[4].room_evidence = evidence
+    samples[4].quality = replace(samples[4].quality, bright_share=bright_share)
+    decide(samples, IngestConfig())
+    assert [sample.out_of_body for sample in samples] == pytest.approx([0.1] * 4 + [score] + [0.1] * 4)
