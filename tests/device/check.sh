@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measure and check the trainer on one GPU in under eight minutes: tests/device/check.sh [--out FILE] [--dry] [--budget-s S] [--only a,b]
+# Measure and check the trainer on one GPU in under nine minutes: tests/device/check.sh [--out FILE] [--dry] [--budget-s S] [--only a,b]
 set -eu
 cd "$(dirname "$0")/../.."
 work=${ENDOFORGE_DEVICE_WORK:-$(mktemp -d)}
