@@ -1,269 +1,37 @@
-"""Settings of the curation stages. Free of heavy imports, so that `endoforge --help` is quick."""
+"""Settings of curation, one record a stage: what a stage does depends on its own record and the seed, and on nothing else here."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
-__all__ = [
-    "AuditConfig",
-    "EmbedConfig",
-    "FrameThresholds",
-    "IngestConfig",
-    "OutOfBodyConfig",
-    "PhantomConfig",
-    "RequalifyConfig",
-]
+from curation.clustering import ClusterConfig
+from curation.dedup import DedupConfig
+from curation.holdout import HoldoutConfig
+from curation.selection import SampleConfig
+from curation.shards import ShardConfig
+
+__all__ = ["CurateConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhantomConfig:
-    """Procedural endoscopy videos and labelled evaluation sets."""
+class CurateConfig:
+    """Deduplication, clustering, sampling and sharding."""
 
-    num_train_videos: int = 16
-    """videos for pretraining, one patient each"""
-    num_eval_patients: int = 32
-    """further patients, seen in no training video, for the labelled sets; 4 at least, so that train, val and test have one each"""
-    seconds: float = 20.0
-    """length of a video in seconds"""
-    fps: float = 12.0
-    """frames per second"""
-    size: int = 320
-    """height of a frame in pixels, even; the width is the same or five quarters of it"""
-    landmarks_per_station: int = 3
-    """labelled images of each anatomical station from each evaluation patient"""
-    images_per_grade: int = 3
-    """labelled images of each grade of inflammation from each evaluation patient"""
-    polyps_per_patient: int = 8
-    """images with a polyp mask from each evaluation patient; a few less where folds hide a polyp from every side"""
+    size: int
+    """images wanted; all candidates are taken, and that is said, where there are fewer"""
+    holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
+    nested: tuple[int, ...] = ()
+    """sizes of further datasets, each within every larger one, named NAME-SIZE: --size 10000000 --nested 1000000 100000; the same size
+    given later with the same settings and seed gives the same images"""
+    dedup: DedupConfig = field(default_factory=DedupConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    shard: ShardConfig = field(default_factory=ShardConfig)
     seed: int = 0
-    """every pixel follows from it"""
+    """of clustering, sampling and the order in the shards"""
 
     def __post_init__(self) -> None:
-        if self.num_train_videos < 1:
-            raise ValueError(f"got num_train_videos={self.num_train_videos}, expected 1 or more videos")
-        if self.num_eval_patients < 4:
-            raise ValueError(f"got num_eval_patients={self.num_eval_patients}, expected 4 or more, so that each split has a patient")
-        if not 0 < self.seconds <= 3600:
-            raise ValueError(f"got seconds={self.seconds}, expected a length above 0 and up to 3600")
-        if not 1 <= self.fps <= 120:
-            raise ValueError(f"got fps={self.fps}, expected 1 to 120 frames per second")
-        if not 64 <= self.size <= 640 or self.size % 2:
-            raise ValueError(f"got size={self.size}, expected an even number from 64 to 640: h264 in yuv420p has no odd sizes")
-        for name in ("landmarks_per_station", "images_per_grade", "polyps_per_patient"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"got {name}={getattr(self, name)}, expected 1 or more images")
-        if self.seed < 0:
-            raise ValueError(f"got seed={self.seed}, expected 0 or above")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameThresholds:
-    """What decides from a frame's scores, and from its neighbours', whether it is kept."""
-
-    min_blur: float = 8.0
-    """variance of the Laplacian at 256 pixels' width, scaled to a mean luma of 100, under which a frame is blurred"""
-    min_luma: float = 30.0
-    """mean luma (0-255) under which a frame is too dark"""
-    max_luma: float = 200.0
-    """mean luma (0-255) over which a frame is too bright"""
-    max_dark_share: float = 0.8
-    """share of pixels with a luma of at most 25, over which a frame is too dark"""
-    max_bright_share: float = 0.35
-    """share of pixels with a luma of at least 245, over which a frame is too bright"""
-    max_specular_share: float = 0.3
-    """share of pixels that mirror the lamp, over which a frame is dropped"""
-    max_bubble_share: float = 0.5
-    """share of pixels amid small bright rims and spots, over which a frame shows bubbles or foam"""
-    max_stool_share: float = 0.8
-    """share of lit pixels that are yellower than the video's own tissue, over which a frame shows stool or murky fluid; high, because
-    another organ may be yellower too"""
-    freeze_motion: float = 0.5
-    """mean absolute luma difference (0-255) to the previous sample, under which an unchanged frame is frozen"""
-    max_hash_distance: int = 6
-    """of the 64 bits of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
-    max_out_of_body: float = 0.3
-    """score (0-1) over which a frame is out of the body: it has neither the colours nor the structure of tissue"""
-
-    def __post_init__(self) -> None:
-        """Refuse values that no frame could satisfy."""
-        if not 0 <= self.max_hash_distance <= 64:
-            raise ValueError(f"max_hash_distance={self.max_hash_distance} is outside 0-64 bits; 6 is a good value")
-        for name in (*(f"max_{part}_share" for part in ("dark", "bright", "specular", "bubble", "stool")), "max_out_of_body"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IngestConfig(FrameThresholds):
-    """Decoding, filtering and temporal deduplication of one video."""
-
-    fps: float | Literal["auto"] = 1.0
-    """sampled frames per second of presentation time; auto: one a second, from keyframes alone where they are at most a second apart"""
-    keyframes: bool = False
-    """decode keyframes alone, and take the first one at or after each time that is due"""
-    all: bool = False
-    """take every frame (with keyframes, every keyframe), whatever fps says"""
-    decoder: Literal["auto", "decord", "pyav"] = "auto"
-    """auto: PyAV where it can leave out frames that no sample needs, with all, thorough, or a large file, else decord; decord: for every
-    file that it can be trusted with, else PyAV; pyav: only that"""
-    thorough: bool = False
-    """decode every frame (with keyframes, every keyframe), also those that no sample needs, so that damage is found and a video flagged
-    partial wherever it is damaged; always by PyAV"""
-    max_side: int = 512
-    """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
-    jpeg_quality: int = 90
-    """of stored frames, 1-100"""
-    store_dropped: bool = True
-    """keep the pictures of frames dropped for quality or redundancy too, so that `requalify` can bring them back without decoding"""
-    store_private: bool = True
-    """keep what was dropped for privacy, and what a doubtful box over text hides, in a private pack (file mode 0600, never exported) until
-    `privacy-audit --private` has decided; without it such pictures are gone for good, and doubtful boxes stay"""
-    max_text_share: float = 0.02
-    """mean share of a video's frames hidden by boxes over text, above which the video is flagged and its frames with doubtful boxes are
-    quarantined until an audit; without store_private there is no quarantine"""
-    out_of_body_window_s: float = 5.0
-    """seconds over which that score is smoothed"""
-    text: Literal["blackout", "crop", "drop", "off"] = "blackout"
-    """what happens to text that is burned into the picture: blacked out, cropped away where that leaves most of the picture (else blacked
-    out), the frame dropped, or not looked for"""
-    text_interval_s: float = 20.0
-    """seconds between two looks for text at most; it is looked for at once where something sharp stands still while the camera moves"""
-    text_masks: tuple[str, ...] = ()
-    """places that a processor writes to, blacked out in every video with pictures of that size: WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT in pixels"""
-    max_pixels: int = 33_177_600
-    """width times height of the largest picture that is decoded (the default is 8K); larger ones are rejected"""
-    timeout_s: float = 3600.0
-    """seconds after which a video is given up as a reject; has no influence on results otherwise"""
-    settle_s: float = 2.0
-    """seconds since its last change before a new file is read; what changes meanwhile is left for the next run"""
-    cache_gb: float = 50.0
-    """gigabytes of videos fetched from object stores that lie in the lake's staging folder at a time, over all workers"""
-    rehash: bool = False
-    """read every file again instead of trusting that one of unchanged size and time is the same"""
-    max_memory_mb: int = 4096
-    """MiB of resident memory beyond which a worker is ended and its video given up as a reject; sound ones need under 400"""
-    max_frames: int = 2_000_000
-    """frames of the longest video that is decoded (the default is eleven hours at 50 a second); longer ones are rejected"""
-    retry_failed: bool = False
-    """try videos again that an earlier run gave up by a limit, a crash or an error; by itself a reject stands, so that no run pays twice"""
-
-    def __post_init__(self) -> None:
-        """Refuse values that no video could satisfy."""
-        FrameThresholds.__post_init__(self)
-        if self.fps != "auto" and not 0 < self.fps <= 1000:
-            raise ValueError(f"fps={self.fps} is not above 0 and up to 1000; use 1 for one frame a second, auto, or --all for every frame")
-        if self.max_side < 0 or 0 < self.max_side < 32:
-            raise ValueError(f"max_side={self.max_side} is too small; use 0 (never scale) or at least 32 pixels")
-        if not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"jpeg_quality={self.jpeg_quality} is outside 1-100; 90 is a good value")
-        if not 0 <= self.max_text_share <= 1:
-            raise ValueError(f"max_text_share={self.max_text_share} is outside 0-1; it is a share, 0.02 is a good value")
-        if self.text_interval_s < 0:
-            raise ValueError(f"text_interval_s={self.text_interval_s} is negative; use 0 to look at every sample, or about 20")
-        for mask in self.text_masks:
-            if not re.fullmatch(r"\d+x\d+:\d+,\d+,\d+,\d+", mask):
-                raise ValueError(f"text_masks got {mask!r}, expected WIDTHxHEIGHT:X,Y,WIDTH,HEIGHT, such as 1920x1080:0,0,550,1080")
-        if self.settle_s < 0 or self.cache_gb <= 0:
-            raise ValueError(f"settle_s={self.settle_s} and cache_gb={self.cache_gb} must be positive; use 2 seconds and 50 gigabytes")
-        if self.max_memory_mb < 512:
-            raise ValueError(f"max_memory_mb={self.max_memory_mb} is less than a worker needs for any video; use 512 or more")
-        if self.out_of_body_window_s < 0 or self.max_pixels < 1 or self.timeout_s <= 0 or self.max_frames < 1:
-            raise ValueError(
-                "out_of_body_window_s, max_pixels, max_frames and timeout_s must be positive; leave them out for their defaults"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequalifyConfig(FrameThresholds):
-    """Thresholds to decide anew with; one that is not given has the default of `ingest`, whatever the frames were ingested with."""
-
-    blur_percentile: float = 0.0
-    """also drop what is blurrier than this percentile of a device's usable frames; 0 is off"""
-    blur_cap: float = 50.0
-    """a frame this sharp (in the unit of min_blur) is never dropped as blurred for its device's percentile"""
-    specular_percentile: float = 100.0
-    """also drop frames with more reflections than this percentile of a device's usable frames; 100 is off"""
-    bubble_percentile: float = 100.0
-    """the same for bubbles"""
-    stool_percentile: float = 100.0
-    """the same for stool"""
-    share_floor: float = 0.1
-    """a frame with no more than this share of reflections, bubbles or stool is never dropped for its device's percentile"""
-    min_device_frames: int = 1000
-    """usable frames that a device must have for its percentiles to say anything; with fewer, only the fixed thresholds apply"""
-
-    def __post_init__(self) -> None:
-        """Refuse values that no frame could satisfy."""
-        FrameThresholds.__post_init__(self)
-        for name in ("blur_percentile", "specular_percentile", "bubble_percentile", "stool_percentile"):
-            if not 0 <= getattr(self, name) <= 100:
-                raise ValueError(f"{name}={getattr(self, name)} is outside 0-100; it is a percentile")
-        if not 0 <= self.share_floor <= 1:
-            raise ValueError(f"share_floor={self.share_floor} is outside 0-1; it is a share")
-        if self.min_device_frames < 1:
-            raise ValueError(f"min_device_frames={self.min_device_frames} is too small; give 1 or more")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedConfig:
-    """Which encoder turns frames into vectors."""
-
-    encoder: str = "efficientnet-lite0"
-    """efficientnet-lite0 (in the installation, works offline), a timm model name, or a folder that timm loads as local-dir:"""
-    image_size: int | None = None
-    """side of the encoder's square input in pixels; the model's own where not given"""
-    batch_size: int | None = None
-    """images per forward pass; 16 on a CPU, where more gain nothing, and 128 on a GPU where not given"""
-    device: str = "auto"
-    """auto, cpu or cuda"""
-    allow_download: bool = False
-    """let timm fetch weights of a named model from the Hugging Face hub"""
-
-    def __post_init__(self) -> None:
-        if not self.encoder:
-            raise ValueError("encoder is empty; give efficientnet-lite0, a timm model name or a folder")
-        if self.image_size is not None and self.image_size < 32:
-            raise ValueError(f"image_size {self.image_size} is too small for an encoder; give at least 32, or leave it out")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size {self.batch_size} holds no image; give 1 or more")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditConfig:
-    """Which frames a person is shown."""
-
-    sample: int = 200
-    """frames: one half drawn at random, the other the most doubtful; all there are where there are fewer"""
-    seed: int = 0
-    """of the draw"""
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.sample <= 2000:
-            raise ValueError(f"got sample={self.sample}, expected 2 to 2000 frames: more than a browser and a person take at once")
-        if self.seed < 0:
-            raise ValueError(f"got seed={self.seed}, expected 0 or above")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutOfBodyConfig:
-    """The classifier that tells frames outside the body by their embeddings."""
-
-    sensitivity: float = 0.99
-    """share of the labelled images outside that the threshold must find, each scored by a classifier that has not seen it"""
-    window: int = 5
-    """neighbouring frames over whose median a score is smoothed within a video, an odd number; 1 does not smooth"""
-    max_removed_share: float = 0.2
-    """nothing is removed where more than this share of the candidates would be: labels that do not fit the archive must not empty it"""
-    folds: int = 5
-    """of the cross-validation; images of one subfolder stay in one fold"""
-
-    def __post_init__(self) -> None:
-        for name in ("sensitivity", "max_removed_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"got {name}={getattr(self, name)}, expected a share above 0 and up to 1")
-        if self.window < 1 or self.window % 2 == 0:
-            raise ValueError(f"got window={self.window}, expected an odd number of frames; 1 does not smooth")
-        if self.folds < 2:
-            raise ValueError(f"got folds={self.folds}, expected 2 or more")
+        if self.size < 1:
+            raise ValueError(f"size {self.size} is no number of images; give 1 or more")
+        if len(set(self.nested)) < len(self.nested) or not all(1 <= nested < self.size for nested in self.nested):
+            raise ValueError(f"nested {self.nested} are to lie within {self.size} images; give different sizes of 1 to {self.size - 1}")

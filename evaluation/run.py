@@ -22,7 +22,7 @@ from evaluation.segment import fit_segmentation_head, score_masks, target_masks
 from warehouse.records import Score
 from warehouse.store import content_id, read_json, write_json
 
-__all__ = ["STAGE_VERSION", "ModelRef", "evaluate_model"]
+__all__ = ["STAGE_VERSION", "evaluate_model"]
 
 STAGE_VERSION = 3
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation.config import TaskKind
-from evaluation.items import Item, Task, TaskError, fingerprint
+from evaluation.items import Item, Task, TaskError
 from evaluation.readers import classes_of, image_files, kind_of, read_class_folders, read_label_csv, read_mask_folders, read_rows
 from evaluation.splits import complete_splits
 
-__all__ = ["KNOWN_TASKS", "Item", "Task", "TaskError", "check_task_name", "fingerprint", "read_task", "resolve_task"]
+__all__ = ["KNOWN_TASKS", "check_task_name", "read_task", "resolve_task"]
 
 _NO_PATIENTS = "the publication names no patients: frames of one examination may stand in several splits"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from curation.config import IngestConfig, PhantomConfig
-from curation.phantom import eval_patients, phantom_eval_patient, phantom_video, train_patients, write_eval_index
+from curation.ingest import IngestConfig
+from curation.phantom import PhantomConfig, eval_patients, phantom_eval_patient, phantom_video, train_patients, write_eval_index
 from flows.pipeline import run_flow
-from flows.progress import say, track
-from flows.runners import Runner, RunnerName, make_runner, successes
+from flows.runners import Runner, RunnerName, make_runner, say, successes, track
 
 __all__ = ["run_demo"]
 

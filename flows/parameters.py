@@ -12,9 +12,13 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from curation.config import EmbedConfig, IngestConfig
-from curation.curate_config import ClusterConfig, DedupConfig, HoldoutConfig, SampleConfig, ShardConfig
-from curation.device_config import DeviceConfig
+from curation.clustering import ClusterConfig
+from curation.dedup import DedupConfig
+from curation.embedding import EmbedConfig
+from curation.holdout import HoldoutConfig
+from curation.ingest import DeviceConfig, IngestConfig
+from curation.selection import SampleConfig
+from curation.shards import ShardConfig
 from evaluation.config import EvaluateConfig
 from pretrain.config import PretrainConfig
 from pretrain.recipes import recipe

@@ -15,11 +15,20 @@ from prefect import Task, flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from curation.config import EmbedConfig, IngestConfig
-from curation.curate_config import ClusterConfig, CurateConfig, DedupConfig, HoldoutConfig, SampleConfig, ShardConfig
-from curation.device_config import DeviceConfig, requalify_config
+from curation.clustering import ClusterConfig
+from curation.config import CurateConfig
+from curation.dedup import DedupConfig
+from curation.embedding import EmbedConfig
+from curation.holdout import HoldoutConfig
+from curation.ingest import DeviceConfig, IngestConfig, requalify_config
+from curation.selection import SampleConfig
+from curation.shards import ShardConfig
 from evaluation.config import EvaluateConfig
-from flows.checks import (
+from flows.job import Job
+from flows.parameters import changed_recipe
+from flows.runners import RunnerName, make_runner, say
+from flows.stages import (
+    NothingIngestedError,
     check_count,
     check_dataset_names,
     check_encoder,
@@ -28,19 +37,14 @@ from flows.checks import (
     check_new_folder,
     check_task,
     check_training,
+    run_curate,
+    run_embed,
+    run_evaluate,
+    run_ingest,
+    run_pretrain,
+    run_report,
+    run_requalify,
 )
-from flows.curate import run_curate
-from flows.embed import run_embed
-from flows.evaluate import run_evaluate
-from flows.ingest import run_ingest
-from flows.job import Job
-from flows.parameters import changed_recipe
-from flows.pretrain import run_pretrain
-from flows.progress import say
-from flows.reject_reasons import NothingIngestedError
-from flows.report import run_report
-from flows.requalify import run_requalify
-from flows.runners import RunnerName, make_runner
 from pretrain.config import PretrainConfig
 from warehouse.lake import open_lake
 from warehouse.queries import funnel_rows, has_kept_frames, latest_dataset

@@ -26,7 +26,7 @@ from pretrain.trainer import NonFiniteError, Progress, train
 from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
 
-__all__ = ["PRETRAIN_VERSION", "PretrainResult", "pretrain", "start_ray"]
+__all__ = ["PRETRAIN_VERSION", "PretrainResult", "pretrain"]
 
 PRETRAIN_VERSION = 2
 """raise when the same settings would give another model"""

@@ -88,7 +88,7 @@ TABLES: dict[str, pa.Schema] = {
     "requalified": pa.schema({"run_id": _s, "frame_id": _s, "keep": _b, "drop_reason": _s, "device": _s}),
     # frames that a person or a classifier took out for good, whatever any threshold says
     "removals": pa.schema({"run_id": _s, "frame_id": _s, "reason": _s, "source": _s}),
-    # pictures that only this lake's own people may see, in packs of their own with file mode 0600: see curation/private_pack.py
+    # pictures that only this lake's own people may see, in packs of their own with file mode 0600: see curation/ingest/private_pack.py
     "private_frames": pa.schema(
         {
             "frame_id": _s,
@@ -188,7 +188,7 @@ TABLES: dict[str, pa.Schema] = {
     "damaged_images": pa.schema({"video_id": _s, "ingest_key": _s, "run_id": _s, "uri": _s, "detail": _s}),
     # one row a Parquet part of vectors (embedding_schema); DuckLake 1.0 has no 16-bit float, so the vectors stay in their own files
     "embeddings": pa.schema({"part_id": _s, "pack_id": _s, "encoder_id": _s, "path": _s, "num_frames": _i64, "dim": _i32}),
-    # each candidate's scores against those that rank before it, by which any threshold can be decided (curation/similarity.py)
+    # each candidate's scores against those that rank before it, by which any threshold can be decided (curation/dedup/similarity.py)
     "similarities": pa.schema(
         {
             "similarity_id": _s,

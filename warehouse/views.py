@@ -170,7 +170,7 @@ VIEWS: dict[str, str] = {
                h.reference_sha256, h.hash_distance, h.similarity, h.correlation, h.via_frame_id
         FROM holdout h JOIN frames f ON f.frame_id = h.frame_id JOIN latest_videos v ON v.video_id = f.video_id
         ORDER BY video, second""",
-    # current videos that privacy filters took much of; see curation/privacy_flags.py
+    # current videos that privacy filters took much of; see curation/ingest/privacy_flags.py
     "flagged_videos": """
         WITH settings AS (
             SELECT run_id, any_value((config ->> 'max_text_share')::DOUBLE) AS max_text_share

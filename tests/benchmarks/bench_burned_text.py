@@ -34,12 +34,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont
 
-from curation.burned_text import TextWatch
-from curation.config import IngestConfig
-from curation.discover import hash_video
-from curation.ingest import ingest_video
-from curation.scan import scan_video
-from curation.text_boxes import Box, blacked_out
+from curation.ingest.config import IngestConfig
+from curation.ingest.ingest import ingest_video
+from curation.ingest.scan import scan_video
+from curation.privacy.burned_text import TextWatch
+from curation.privacy.text_boxes import Box, blacked_out
+from curation.sources.discover import hash_video
 from curation.video import UnreadableVideo
 from tests.benchmarks.kvasir_text_lines import LINES
 from tests.benchmarks.text_free_sources import cvc_sequences, picture, text_free_sources, written_video

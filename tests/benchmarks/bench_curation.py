@@ -26,19 +26,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from curation.config import EmbedConfig, PhantomConfig
-from curation.curate_config import DedupConfig
-from curation.dataset_folder import finish_dataset
-from curation.dedup import semantic_dedup
-from curation.dedup_clusters import default_dedup_clusters
-from curation.embed import embed_images
-from curation.encoder import load_encoder
-from curation.kmeans import default_num_clusters, fit_kmeans, frame_paths, hierarchical_kmeans
-from curation.pack import write_pack
-from curation.phantom import write_evaluation_sets
-from curation.sample import balanced_sample
-from curation.shard_plan import MEMBER_SCHEMA, plan_shards
-from curation.shards import write_shard
+from curation.clustering import fit_kmeans
+from curation.clustering.kmeans import default_num_clusters, frame_paths, hierarchical_kmeans
+from curation.dedup.config import DedupConfig
+from curation.dedup.dedup_clusters import default_dedup_clusters
+from curation.dedup.semantic import semantic_dedup
+from curation.embedding.config import EmbedConfig
+from curation.embedding.embed import embed_images
+from curation.embedding.encoder import load_encoder
+from curation.packs.pack import write_pack
+from curation.phantom.config import PhantomConfig
+from curation.phantom.phantom import write_evaluation_sets
+from curation.selection.sample import balanced_sample
+from curation.shards.dataset_folder import finish_dataset
+from curation.shards.plan import MEMBER_SCHEMA, plan_shards
+from curation.shards.write import write_shard
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.items import fingerprint

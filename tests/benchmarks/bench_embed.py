@@ -28,13 +28,13 @@ import numpy.typing as npt
 import timm
 import torch
 
-from curation.config import EmbedConfig
-from curation.embed import embed_packs, keep_freed_memory, whole_parts
-from curation.encoder import _open, load_encoder
-from curation.encoder_input import decode_image
-from curation.pack import write_pack
-from curation.pack_groups import group_packs, whole_packs
-from flows.runners import ProcessRunner, successes
+from curation.embedding.batches import group_packs, whole_packs
+from curation.embedding.config import EmbedConfig
+from curation.embedding.embed import embed_packs, keep_freed_memory, whole_parts
+from curation.embedding.encoder import _open, load_encoder
+from curation.embedding.preprocess import decode_image
+from curation.packs.pack import write_pack
+from flows.runners.runners import ProcessRunner, successes
 from warehouse.records import FramePack
 
 FRAMES_A_PACK, SIZE, WORKERS = 37, (512, 410), 2

@@ -20,13 +20,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from curation.config import EmbedConfig
-from curation.embed import embed_images
-from curation.encoder import load_encoder
-from curation.kmeans import closest_members, default_num_clusters, fit_kmeans, frame_paths, hierarchical_kmeans
-from curation.lloyd import Level
-from curation.nearest import assign
-from curation.sample import balanced_sample
+from curation.clustering import fit_kmeans
+from curation.clustering.kmeans import default_num_clusters, frame_paths, hierarchical_kmeans
+from curation.clustering.lloyd import Level
+from curation.clustering.nearest import assign
+from curation.clustering.resampling import closest_members
+from curation.embedding.config import EmbedConfig
+from curation.embedding.embed import embed_images
+from curation.embedding.encoder import load_encoder
+from curation.selection.sample import balanced_sample
 from tests.benchmarks.curation_pool import real_pool
 
 Floats = npt.NDArray[np.float32]

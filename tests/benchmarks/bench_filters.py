@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from curation.config import IngestConfig, PhantomConfig
-from curation.decide import decide, exposed_blur, failed_tests, frozen_samples, scores_of
-from curation.phantom import read_truth, render_video
-from curation.scan import scan_video
+from curation.ingest.config import IngestConfig
+from curation.ingest.decide import decide, exposed_blur, failed_tests, frozen_samples, scores_of
+from curation.ingest.scan import scan_video
+from curation.phantom.config import PhantomConfig
+from curation.phantom.phantom import render_video
+from curation.phantom.video import read_truth
 from curation.video import UnreadableVideo
 
 SPECULAR_SHARE = 0.002  # of the content area; more counts as a frame with reflections

@@ -29,13 +29,13 @@ import av
 import faiss
 import numpy as np
 
-from curation.config import PhantomConfig
-from curation.phantom import render_video
-from curation.vectors import read_part
-from evaluation.growth import StageGrowth, growth_rows
-from evaluation.report import ReportData, render_report
-from flows.growth import FORECAST_FRAMES, stage_growth
-from tests.benchmarks.growth_lake import ENCODER_ID, make_lake
+from curation.embedding.vectors import read_part
+from curation.phantom.config import PhantomConfig
+from curation.phantom.phantom import render_video
+from evaluation.report.growth import StageGrowth, growth_rows
+from evaluation.report.report import ReportData, render_report
+from flows.stages.growth import FORECAST_FRAMES, stage_growth
+from tests.helpers.growth_lake import ENCODER_ID, make_lake
 from warehouse.lake import open_lake
 from warehouse.queries import embedding_parts
 
@@ -45,7 +45,7 @@ FROM_EMBEDDINGS = ("similarity", "dedup", "cluster", "select", "shard")
 
 def endoforge(*arguments: str | Path) -> None:
     subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "flows.cli.cli", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 

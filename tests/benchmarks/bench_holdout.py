@@ -29,14 +29,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from curation.config import EmbedConfig
-from curation.embed import embed_images
-from curation.encoder import load_encoder
-from curation.holdout_list import read_holdout
-from curation.holdout_names import KnownVideo, named_videos
-from curation.holdout_search import in_turns, retrieval_similarity
-from curation.holdout_views import View, cut_out, probes_of, shared_areas, stored_picture, view_hash, views_of
-from curation.verify_copy import Features, compare, features_of
+from curation.embedding.config import EmbedConfig
+from curation.embedding.embed import embed_images
+from curation.embedding.encoder import load_encoder
+from curation.holdout.list import read_holdout
+from curation.holdout.names import KnownVideo, named_videos
+from curation.holdout.search import in_turns, retrieval_similarity
+from curation.holdout.verify_copy import Features, compare, features_of
+from curation.holdout.views import View, cut_out, probes_of, shared_areas, stored_picture, view_hash, views_of
 from warehouse.store import file_sha256
 
 DATA = Path(os.environ.get("ENDOFORGE_REAL_DATA", "."))

@@ -20,9 +20,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from curation.holdout_search import in_turns
-from curation.holdout_views import View, cut_out, shared_areas, view_hash
-from curation.verify_copy import compare, features_of
+from curation.holdout.search import in_turns
+from curation.holdout.verify_copy import compare, features_of
+from curation.holdout.views import View, cut_out, shared_areas, view_hash
 from tests.benchmarks.bench_holdout import (
     CORRELATION,
     DATA,
@@ -61,7 +61,7 @@ CHANGES: dict[str, Change] = {
 
 
 def fate(held: HeldOut, own: int, content: View, vector: Floats) -> tuple[str, float]:
-    """What becomes of a part of picture `own`, as `curation.holdout_find` goes about it, and its correlation with that picture."""
+    """What becomes of a part of picture `own`, as `curation.holdout.find` goes about it, and its correlation with that picture."""
     cosine = held.vectors @ vector
     bits = np.bitwise_count(held.hashes ^ np.uint64(view_hash(content)))
     alike = [int(view) for view in np.argsort(bits, kind="stable")[:NUM_VIEWS_NEAR] if bits[view] <= HASH_BITS]

@@ -36,17 +36,18 @@ from tempfile import SpooledTemporaryFile
 import cv2
 import numpy as np
 
-from curation.config import IngestConfig
-from curation.container import probe
-from curation.decide import SPARE_REASONS, decide
-from curation.discover import hash_video
-from curation.ingest import ingest_video
-from curation.pack import write_pack
-from curation.packet_index import index_packets
-from curation.sampling import DecodeReport, SampledFrame, keyframe_spacing_s
-from curation.scan import measured, spooled
-from curation.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
-from flows.runners import Failure, ProcessRunner
+from curation.ingest.config import IngestConfig
+from curation.ingest.decide import SPARE_REASONS, decide
+from curation.ingest.ingest import ingest_video
+from curation.ingest.scan import measured, spooled
+from curation.ingest.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
+from curation.packs.pack import write_pack
+from curation.sources.discover import hash_video
+from curation.video.container import probe
+from curation.video.packet_index import index_packets
+from curation.video.sampling import DecodeReport, SampledFrame, keyframe_spacing_s
+from flows.runners import Failure
+from flows.runners.runners import ProcessRunner
 
 ARCHIVE_VIDEOS, ARCHIVE_FRAMES = 130_000, 3.5e9
 """the reference workload: the archive that EndoDINO was trained from (arXiv 2501.05488)"""

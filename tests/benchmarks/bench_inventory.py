@@ -16,15 +16,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from curation.config import IngestConfig
-from curation.ingest import ingest_key
-from curation.manifest import listed_videos, read_manifest
-from flows.ingest_batches import Batches, ingest_in_batches
-from flows.ingest_plan import decided_before, plan_ingest
-from flows.inventory import take_inventory
+from curation.ingest.config import IngestConfig
+from curation.ingest.ingest import ingest_key
+from curation.sources.manifest import listed_videos, read_manifest
 from flows.job import Job
-from flows.manifests import record_manifest
-from flows.runners import SerialRunner
+from flows.runners.runners import SerialRunner
+from flows.stages.ingest_batches import Batches, ingest_in_batches
+from flows.stages.ingest_plan import decided_before, plan_ingest
+from flows.stages.inventory import take_inventory
+from flows.stages.manifests import record_manifest
 from warehouse.files import known_files, remember_files, remember_gone
 from warehouse.lake import Lake, open_lake
 from warehouse.left import remember_left

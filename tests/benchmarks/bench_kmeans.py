@@ -27,10 +27,11 @@ from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from curation.config import EmbedConfig
-from curation.embed import embed_images
-from curation.encoder import load_encoder
-from curation.kmeans import assign, fit_kmeans, hierarchical_kmeans
+from curation.clustering import assign, fit_kmeans
+from curation.clustering.kmeans import hierarchical_kmeans
+from curation.embedding.config import EmbedConfig
+from curation.embedding.embed import embed_images
+from curation.embedding.encoder import load_encoder
 
 Floats = npt.NDArray[np.float32]
 Result = TypeVar("Result")

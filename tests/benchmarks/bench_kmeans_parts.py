@@ -28,11 +28,11 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from curation.block_pass import assign_block
-from curation.kmeans_parts import hierarchical_kmeans_parts
-from curation.splitting import choose_num_splits
-from curation.vector_file import open_vectors, write_vectors
-from flows.runners import ProcessRunner, successes
+from curation.clustering.out_of_core.block_pass import assign_block
+from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
+from curation.clustering.splitting import choose_num_splits
+from curation.embedding.vector_file import open_vectors, write_vectors
+from flows.runners.runners import ProcessRunner, successes
 
 SLICE_ROWS = 1 << 16
 

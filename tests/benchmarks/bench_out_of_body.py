@@ -4,13 +4,12 @@ Usage: python tests/benchmarks/bench_out_of_body.py --tissue FOLDER [FOLDER ...]
 
 "Colour" is the score before structure was looked at, "1 fps" and "stills" that of both, with and without neighbours in time. "5 fps"
 has each frame five times, five to the second. Tissue is measured alone (one mode), inserted (30 frames for as many of 100 in white light,
-at three places), as stays of eight frames in a row, each a video, and as single pictures, each by itself.
-Each photograph becomes a segment of eight views, blurred, darkened, lit from the scope or
-tinted, inside a circle, an octagon or the whole frame. In the rows "among" all eight views, or one, stand among 40 frames of tissue, in the
-same light or in white light. `--fit` fits weights as those of curation/tissue_structure.py to one half of the tissue and photographs (by
-turns of file name) and prints them; the figures are of the other half, or of the same with `--fit-half`, by the weights in the code. The
-last line is the cost of structure beside the other filters.
-Modes are simulated: real ones remain to be measured.
+at three places), as stays of eight frames in a row, each a video, and as single pictures, each by itself. Each photograph becomes a
+segment of eight views, blurred, darkened, lit from the scope or tinted, inside a circle, an octagon or the whole frame. In the rows
+"among" all eight views, or one, stand among 40 frames of tissue, in the same light or in white light. `--fit` fits weights as those of
+curation/filters/tissue_structure.py to one half of the tissue and photographs (by turns of file name) and prints them; the figures are of
+the other half, or of the same with `--fit-half`, by the weights in the code. The last line is the cost of structure beside the other
+filters. Modes are simulated: real ones remain to be measured.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from curation.config import IngestConfig
-from curation.decide import outside_scores
-from curation.imaging_mode import ALL_WARM, warm_share
-from curation.phash import perceptual_hash
-from curation.privacy import color_profile, out_of_body_scores
-from curation.quality import bright_share, measure, shrink
-from curation.survey import survey_pictures
-from curation.tissue_structure import room_evidence, room_scores, structure_features
+from curation.filters.imaging_mode import ALL_WARM, warm_share
+from curation.filters.phash import perceptual_hash
+from curation.filters.quality import bright_share, measure, shrink
+from curation.filters.tissue_structure import room_evidence, room_scores, structure_features
+from curation.ingest.config import IngestConfig
+from curation.ingest.decide import outside_scores
+from curation.ingest.survey import survey_pictures
+from curation.privacy.out_of_body import color_profile, out_of_body_scores
 
 SIDE = 352
 LIMIT = IngestConfig().max_out_of_body
@@ -135,7 +134,7 @@ def cropped(frames: Sequence[np.ndarray], *, in_time: bool) -> tuple[list[np.nda
 
 
 def seen(rgb: np.ndarray, mask: np.ndarray) -> Seen:
-    """What `curation.scan` measures of a frame."""
+    """What `curation.ingest.scan` measures of a frame."""
     profile, gray = color_profile(rgb, mask), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     evidence = float("nan") if warm_share(profile) >= ALL_WARM else room_evidence(structure_features(gray, mask))
     return Seen(profile=profile, evidence=evidence, bright_share=bright_share(gray, mask))

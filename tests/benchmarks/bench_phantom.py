@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from curation.config import PhantomConfig
-from curation.phantom import render_video
+from curation.phantom.config import PhantomConfig
+from curation.phantom.phantom import render_video
 
 _LIMIT_FPS = 60.0
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from curation.draws import mix
-from curation.sample import balanced_sample
+from curation.selection.draws import mix
+from curation.selection.sample import balanced_sample
 
 
 def seconds(work: Callable[[], object]) -> float:

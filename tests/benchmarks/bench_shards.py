@@ -28,11 +28,11 @@ import numpy as np
 import pyarrow as pa
 import webdataset
 
-from curation.dataset_folder import finish_dataset
-from curation.pack import write_pack
-from curation.shard_plan import MEMBER_SCHEMA, plan_shards
-from curation.shards import write_shard
-from flows.runners import ProcessRunner, Runner, SerialRunner, successes
+from curation.packs.pack import write_pack
+from curation.shards.dataset_folder import finish_dataset
+from curation.shards.plan import MEMBER_SCHEMA, plan_shards
+from curation.shards.write import write_shard
+from flows.runners.runners import ProcessRunner, Runner, SerialRunner, successes
 
 IMAGES_PER_PACK, IMAGES_PER_SHARD, REPEATS, WORKERS = 200, 1000, 5, 2
 MOST_READ = 30_000  # images that are also written and read with webdataset, whose writer is given all of them in memory

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.cli import main as endoforge
+from flows.cli.cli import main as endoforge
 from warehouse.lake import open_lake
 from warehouse.store import file_sha256
 

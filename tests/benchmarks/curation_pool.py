@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from curation.config import PhantomConfig
-from curation.phantom_patient import draw_patient
-from curation.phantom_scene import STATIONS
-from curation.phantom_script import draw_script
-from curation.phantom_video import render_frames
+from curation.phantom.config import PhantomConfig
+from curation.phantom.patient import draw_patient
+from curation.phantom.scene import STATIONS
+from curation.phantom.script import draw_script
+from curation.phantom.video import render_frames
 
 __all__ = ["Pool", "join", "phantom_pool", "real_pool"]
 

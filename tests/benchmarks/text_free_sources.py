@@ -11,9 +11,9 @@ import av
 import cv2
 import numpy as np
 
-from curation.config import PhantomConfig
-from curation.phantom_patient import draw_patient
-from curation.phantom_video import write_video
+from curation.phantom.config import PhantomConfig
+from curation.phantom.patient import draw_patient
+from curation.phantom.video import write_video
 
 __all__ = ["cvc_sequences", "picture", "text_free_sources", "written_video"]
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import cv2
 
-from curation.config import PhantomConfig
-from curation.phantom_eval import phantom_eval_patient, write_eval_index
-from curation.phantom_patient import draw_patient
-from curation.phantom_script import draw_script
-from curation.phantom_video import render_frames
+from curation.phantom.config import PhantomConfig
+from curation.phantom.eval import phantom_eval_patient, write_eval_index
+from curation.phantom.patient import draw_patient
+from curation.phantom.script import draw_script
+from curation.phantom.video import render_frames
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches, open_loader
 from tests.device.place import Place, cores, full
-from tests.shards import write_dataset
+from tests.helpers.shards import write_dataset
 
 _PER_SHARD = 500
 

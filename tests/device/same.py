@@ -21,7 +21,7 @@ from pretrain.parallel import current_worker, full_tensor
 from pretrain.state import build_state, state_tensors
 from pretrain.trainer import NonFiniteError, Trainer, train
 from tests.device.place import Place, build, compile_all, gradients, is_compiled, made_batch, moved, small
-from tests.shards import picture, write_dataset
+from tests.helpers.shards import picture, write_dataset
 
 Steps = list[dict[str, float]]
 

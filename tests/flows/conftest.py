@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.config import PhantomConfig
-from curation.phantom import render_video
+from curation.phantom.config import PhantomConfig
+from curation.phantom.phantom import render_video
 
 TINY = PhantomConfig(num_train_videos=3, num_eval_patients=6, seconds=5, fps=8, size=128, seed=3)
 ODD_NAMES = ('patient one/it\'s "odd"\n.mp4', "söüß/procédure 内視鏡.mp4", "-dash & $(touch x); rm.mp4")
@@ -29,7 +29,7 @@ class Done:
 
 def endoforge(*arguments: str | Path, timeout: float = 400, env: dict[str, str] | None = None) -> Done:
     """Run the command as a user would."""
-    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "flows.cli.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})})
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -43,7 +43,7 @@ def succeed(*arguments: str | Path) -> Done:
 
 def kill_when(arguments: list[str], moment: Callable[[], bool]) -> bool:
     """Start a command and kill -9 it with its workers at a moment; False where it ended before."""
-    process = subprocess.Popen([sys.executable, "-m", "flows.cli", *arguments], start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "flows.cli.cli", *arguments], start_new_session=True, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         if moment():
             os.killpg(process.pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import COMMANDS
+from flows.cli.cli import COMMANDS
 from tests.flows.conftest import Demo, endoforge, kill_when, succeed
 from warehouse.lake import open_lake
 

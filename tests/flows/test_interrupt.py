@@ -37,7 +37,7 @@ class Running:
 
     def __init__(self, archive: Path, lake: Path, log: Path, *, recipe: str) -> None:
         self.log = log
-        command = [sys.executable, "-m", "flows.cli", "run", str(archive), "--lake", str(lake), "--size", "36", "--recipe", recipe]
+        command = [sys.executable, "-m", "flows.cli.cli", "run", str(archive), "--lake", str(lake), "--size", "36", "--recipe", recipe]
         options = ["--ingest.fps", "4", "--ingest.text", "off", "--workers", "2"]
         guard = archive.parent / "guard"
         guard.mkdir(exist_ok=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from curation.config import IngestConfig
-from flows.ingest import IngestSummary, run_ingest
+from curation.ingest.config import IngestConfig
 from flows.job import Job
-from flows.runners import RunnerName, make_runner
-from tests.clips import FORMATS, moving_picture, write_clip
-from tests.flows.test_curation import contents
-from tests.mutations import write_mutated
+from flows.runners.runners import RunnerName, make_runner
+from flows.stages.ingest import IngestSummary, run_ingest
+from tests.helpers.clips import FORMATS, moving_picture, write_clip
+from tests.helpers.lakes import contents
+from tests.helpers.mutations import write_mutated
 from warehouse.lake import open_lake
 
 CONFIG = IngestConfig(fps=4, text="off", timeout_s=60, max_memory_mb=1500)

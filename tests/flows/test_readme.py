@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.rows import sparse_row
+from tests.helpers.rows import sparse_row
 from warehouse.lake import open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
 

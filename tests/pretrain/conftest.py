@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.config import AugmentConfig, CheckpointConfig, HeadConfig, LossConfig, ModelConfig, OptimConfig, PretrainConfig, TrainConfig
-from tests.shards import picture, write_dataset
+from tests.helpers.shards import picture, write_dataset
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait make a busy machine ten times slower
 

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pretrain.config import PretrainConfig
 from pretrain.drop_path import KeptInBlock, KeptRows, draw_kept_rows

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from pretrain.config import PretrainConfig
-from pretrain.launch import pretrain, start_ray
+from pretrain.launch import pretrain
 from pretrain.metrics import read_metrics
+from pretrain.ray_cluster import start_ray
 
 
 def _die_at_step_6_until_allowed(folder: str, *, allowed: str) -> tuple[str, float]:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.ray_nodes import foreign_cluster, without_ray
+from tests.helpers.ray_nodes import foreign_cluster, without_ray
 
 pytest.importorskip("ray")
 

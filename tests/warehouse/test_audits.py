@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from warehouse.audits import AuditedFrame, audit_with_id, draw_sample, num_found_at_random
 from warehouse.dataset_audit import dataset_audit

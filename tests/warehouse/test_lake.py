@@ -152,7 +152,7 @@ def test_several_processes_commit_to_one_lake(lake: Lake) -> None:
     lake.close()
     program = (
         "import sys, pyarrow as pa\n"
-        "from tests.rows import sparse_row\n"
+        "from tests.helpers.rows import sparse_row\n"
         "from warehouse.lake import open_lake\n"
         "from warehouse.lineage import RunContext, plan_run, record_run\n"
         "with open_lake(sys.argv[1]) as lake:\n"

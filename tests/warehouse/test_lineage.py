@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rows import sparse_row
+from tests.helpers.rows import sparse_row
 from warehouse.ancestry import lineage
 from warehouse.answers import answer
 from warehouse.lake import Lake, LakeError, open_lake

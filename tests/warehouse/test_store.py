@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.rows import sparse_row
+from tests.helpers.rows import sparse_row
 from warehouse.lake import open_lake
 from warehouse.schema import TABLES
 from warehouse.store import atomic_file, canonical_json, content_id, file_sha256, remove_abandoned, write_json, write_parquet

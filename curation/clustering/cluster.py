@@ -1,0 +1,190 @@
+"""Cluster the unique frames of a lake, or place new frames in a tree that is there: Parquet in, the `clusters` table's rows out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+
+from curation.clustering.config import ClusterConfig
+from curation.clustering.kmeans import default_num_clusters, hierarchical_kmeans
+from curation.clustering.lloyd import Level
+from curation.clustering.nearest import assign
+from curation.clustering.out_of_core.block_pass import Map, run_pass
+from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
+from curation.clustering.splitting import MAX_CELL_VALUES
+from curation.embedding import VectorFile, gather_vectors
+from warehouse.records import ClusterTree, EmbeddingPart
+from warehouse.schema import TABLES
+from warehouse.store import atomic_file
+
+__all__ = ["CLUSTER_VERSION", "PLACE_VERSION", "Clustering", "cluster_frames", "place_frames"]
+
+CLUSTER_VERSION = 5
+"""raise when the same settings would give another tree"""
+PLACE_VERSION = 1
+"""raise when the same frames would be placed otherwise in the same tree"""
+
+_ROWS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clustering:
+    """A tree, and how close the frames it was fitted to are to its finest centroids."""
+
+    tree: ClusterTree
+    mean_distance: float
+    """Euclidean, between unit vectors"""
+
+
+def cluster_frames(
+    unique: Path,
+    parts: Sequence[EmbeddingPart],
+    *,
+    frames_id: str,
+    lake_root: Path,
+    out: Path,
+    work: Path,
+    config: ClusterConfig,
+    seed: int,
+    run_map: Map,
+    report: Callable[[str], None],
+) -> Clustering:
+    """Cluster the unique frames hierarchically; write the `clusters` table's rows to `out` and the tree beside the lake's frames.
+
+    Args:
+        unique: Parquet with the columns frame_id and pack_id.
+        parts: embeddings of every unique frame.
+        frames_id: names the set of frames; it is part of the tree, so that only a clustering of the same frames has the same id.
+        lake_root: what the parts' paths are relative to.
+        out: Parquet file to write.
+        work: folder of this clustering alone; what is found there is gone on with.
+        config: levels, resampling steps and memory.
+        seed: of the clustering.
+        run_map: where blocks of vectors are worked on, if they do not fit in memory.
+        report: is told in sentences how that goes.
+    """
+    vectors = gather_vectors(unique, parts, lake_root=lake_root, out=work / "vectors.npy")
+    num_clusters = config.num_clusters or default_num_clusters(vectors.num_rows)
+    if _fits_in_memory(vectors, config.max_memory_gb):
+        levels = hierarchical_kmeans(
+            vectors.read(0, vectors.num_rows),
+            num_clusters=num_clusters,
+            num_resamples=config.num_resamples,
+            resample_sizes=config.resample_sizes,
+            max_iterations=config.max_iterations,
+            seed=seed,
+        )
+    else:
+        report(f"clustering: {vectors.num_rows} x {vectors.dim} vectors do not fit in {config.max_memory_gb:g} GB, so it goes by blocks")
+        levels = hierarchical_kmeans_parts(
+            vectors,
+            num_clusters=num_clusters,
+            num_resamples=config.num_resamples,
+            resample_sizes=config.resample_sizes,
+            max_iterations=config.max_iterations,
+            max_seed_points=max(num_clusters[0], int(config.max_memory_gb * 1e9 / (16 * vectors.dim))),  # float32 twice in half of it
+            max_cell_points=MAX_CELL_VALUES // vectors.dim,
+            seed=seed,
+            work=work,
+            run_map=run_map,
+            report=report,
+        )
+    # the levels above travel with the tree: whoever places a frame at a finest centroid later finds its path without computing again
+    tensors: dict[str, npt.NDArray[Any]] = {"centroids_1": levels[0].centroids}
+    for number, level in enumerate(levels[1:], start=2):
+        tensors |= {f"centroids_{number}": level.centroids, f"assignment_{number}": level.assignment, f"distance_{number}": level.distance}
+    content = safetensors.numpy.save(tensors, metadata={"frames": frames_id})
+    tree_id = hashlib.sha256(content).hexdigest()
+    path = lake_root / "clusters" / f"{tree_id}.safetensors"
+    with atomic_file(path) as file:
+        file.write(content)
+    _write_rows(out, unique, tree_id, levels[0].assignment, levels[0].distance, levels[1:])
+    tree = ClusterTree(
+        tree_id=tree_id,
+        encoder_id=parts[0].encoder_id,
+        path=path.relative_to(lake_root).as_posix(),
+        num_clusters=tuple(len(level.centroids) for level in levels),
+        num_frames=vectors.num_rows,
+    )
+    return Clustering(tree=tree, mean_distance=float(np.mean(levels[0].distance, dtype=np.float64)))
+
+
+def place_frames(
+    frames: Path,
+    parts: Sequence[EmbeddingPart],
+    *,
+    tree_id: str,
+    tree_path: str,
+    lake_root: Path,
+    out: Path,
+    work: Path,
+    max_memory_gb: float,
+    run_map: Map,
+) -> float:
+    """Place frames at the nearest finest centroids of a tree and write the `clusters` table's rows, all levels, to `out`.
+
+    Args:
+        frames: Parquet with the columns frame_id and pack_id; at least one row.
+        parts: embeddings of every one of them, by the tree's encoder.
+        tree_id: of the tree.
+        tree_path: of its file, relative to `lake_root`.
+        lake_root: what the paths are relative to.
+        out: Parquet file to write.
+        work: folder of these frames and this tree alone.
+        max_memory_gb: above which it goes by blocks.
+        run_map: where blocks are worked on.
+
+    Returns:
+        Mean distance of the frames to their finest centroids.
+    """
+    tensors = safetensors.numpy.load_file(lake_root / tree_path)
+    num_levels = sum(name.startswith("centroids_") for name in tensors)
+    above = [
+        Level(tensors[f"centroids_{number}"], tensors[f"assignment_{number}"], tensors[f"distance_{number}"])
+        for number in range(2, num_levels + 1)
+    ]
+    vectors = gather_vectors(frames, parts, lake_root=lake_root, out=work / "vectors.npy")
+    if _fits_in_memory(vectors, max_memory_gb):
+        nearest, distance = assign(vectors.read(0, vectors.num_rows), tensors["centroids_1"])
+    else:
+        found = run_pass(vectors, tensors["centroids_1"], folder=work / "all", run_map=run_map, with_sums=False)
+        nearest, distance = found.nearest, found.distance
+    _write_rows(out, frames, tree_id, nearest, distance, above)
+    return float(np.mean(distance, dtype=np.float64))
+
+
+def _fits_in_memory(vectors: VectorFile, max_memory_gb: float) -> bool:
+    """As float32, with the copy that seeding makes."""
+    return 2 * 4 * vectors.num_rows * vectors.dim <= max_memory_gb * 1e9
+
+
+def _write_rows(
+    out: Path, frames: Path, tree_id: str, nearest: npt.NDArray[np.int32], distance: npt.NDArray[np.float32], above: Sequence[Level]
+) -> None:
+    """Rows of the frames in their order, some at a time: a frame is where its centroid is, level after level."""
+    with atomic_file(out) as file, pq.ParquetWriter(file, TABLES["clusters"], compression="zstd") as writer:
+        start = 0
+        for batch in pq.ParquetFile(frames).iter_batches(batch_size=_ROWS, columns=["frame_id"]):
+            rows = slice(start, start + len(batch))
+            start = rows.stop
+            cluster, away = nearest[rows], distance[rows]
+            for number in range(1, len(above) + 2):
+                columns = {
+                    "tree_id": pa.array([tree_id]).take(pa.array(np.zeros(len(batch), np.int32))),
+                    "frame_id": batch["frame_id"].cast(pa.string()),
+                    "level": pa.array(np.full(len(batch), number, np.int32)),
+                    "cluster_id": pa.array(cluster, pa.int32()),
+                    "distance": pa.array(away, pa.float32()),
+                }
+                writer.write_table(pa.table(columns, schema=TABLES["clusters"]))
+                if number <= len(above):
+                    cluster, away = above[number - 1].assignment[cluster], above[number - 1].distance[cluster]

@@ -1,0 +1,7 @@
+from .config import HoldoutConfig as HoldoutConfig
+from .find import HOLDOUT_VERSION as HOLDOUT_VERSION, find_copies as find_copies
+from .list import HoldoutError as HoldoutError, HoldoutList as HoldoutList, check_holdout as check_holdout, read_holdout as read_holdout
+from .names import KnownVideo as KnownVideo, named_videos as named_videos
+from .prepare import batches_of as batches_of, prepare_views as prepare_views
+from .rows import read_copies as read_copies, reasons_by_video as reasons_by_video, settle_holdout as settle_holdout
+from .search import retrieval_similarity as retrieval_similarity

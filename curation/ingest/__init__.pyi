@@ -1,0 +1,29 @@
+from .config import IngestConfig as IngestConfig, RequalifyConfig as RequalifyConfig
+from .device_config import DeviceConfig as DeviceConfig, requalify_config as requalify_config
+from .ingest import (
+    INGEST_VERSION as INGEST_VERSION,
+    SCRATCH as SCRATCH,
+    evidence_path as evidence_path,
+    ingest_key as ingest_key,
+    ingest_video as ingest_video,
+    left_for_later as left_for_later,
+    reject_for_failure as reject_for_failure,
+)
+from .private_pack import erase_pictures as erase_pictures
+from .private_sheet import (
+    PRIVATE_AUDIT_VERSION as PRIVATE_AUDIT_VERSION,
+    PrivatePicture as PrivatePicture,
+    render_private_sheet as render_private_sheet,
+)
+from .requalify import (
+    REQUALIFY_VERSION as REQUALIFY_VERSION,
+    device_thresholds as device_thresholds,
+    percentiles as percentiles,
+    requalify_part as requalify_part,
+    usable_scores as usable_scores,
+)
+from .restore import Returning as Returning, bring_back as bring_back, restored_id as restored_id
+from .scan import Scan as Scan, spooled as spooled
+from .source import scan_source as scan_source
+from .stills import read_still as read_still
+from .survey import NUM_PICTURES as NUM_PICTURES

@@ -1,0 +1,34 @@
+from .audit_sheet import (
+    AUDIT_VERSION as AUDIT_VERSION,
+    AuditSheet as AuditSheet,
+    SheetPicture as SheetPicture,
+    render_sheet as render_sheet,
+    upper_bound as upper_bound,
+)
+from .burned_text import TextWatch as TextWatch
+from .config import AuditConfig as AuditConfig, OutOfBodyConfig as OutOfBodyConfig
+from .insets import find_insets as find_insets
+from .out_of_body import (
+    PRIVACY_REASONS as PRIVACY_REASONS,
+    color_profile as color_profile,
+    out_of_body_scores as out_of_body_scores,
+    pixelated as pixelated,
+    smooth_scores as smooth_scores,
+)
+from .out_of_body_classifier import (
+    HEAD_VERSION as HEAD_VERSION,
+    Head as Head,
+    LabelledImages as LabelledImages,
+    fit_head as fit_head,
+    frames_outside as frames_outside,
+    read_labels as read_labels,
+    score_part as score_part,
+)
+from .text_boxes import Box as Box, blacked_out as blacked_out, cropped_away as cropped_away
+from .text_detector import (
+    TextCheckFailed as TextCheckFailed,
+    load_text_detector as load_text_detector,
+    text_detector_path as text_detector_path,
+)
+from .text_evidence import TextMask as TextMask
+from .text_reader import load_text_reader as load_text_reader

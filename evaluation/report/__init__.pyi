@@ -1,0 +1,13 @@
+from .growth import LEAST_VARIABLE_S as LEAST_VARIABLE_S, GrowthPoint as GrowthPoint, StageGrowth as StageGrowth
+from .report import (
+    REPORT_VERSION as REPORT_VERSION,
+    ContactSheet as ContactSheet,
+    CurvePoint as CurvePoint,
+    FunnelStep as FunnelStep,
+    Note as Note,
+    Picture as Picture,
+    ReportData as ReportData,
+    StageTiming as StageTiming,
+    TrainingCurve as TrainingCurve,
+    render_report as render_report,
+)

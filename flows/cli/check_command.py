@@ -1,0 +1,82 @@
+"""What each command checks before it imports, opens or makes anything heavy."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from curation.config import CurateConfig
+from flows.cli import commands
+from flows.stages import (
+    check_count,
+    check_dataset_names,
+    check_encoder,
+    check_held_out,
+    check_inputs,
+    check_new_folder,
+    check_task,
+    check_training,
+    refuse_taken_names,
+)
+from pretrain.recipes import recipe
+
+__all__ = ["check_command"]
+
+
+def check_command(command: Any) -> None:
+    """Refuse what would fail later; nothing is made.
+
+    Raises:
+        ValueError: a name, number, task or table is wrong.
+        OSError: a file or folder is missing or cannot be used.
+    """
+    check_count("workers", getattr(command.execution, "workers", None))
+    match command:
+        case commands.Demo():
+            CurateConfig(size=command.size)
+            batch_size = recipe(command.recipe).train.batch_size
+            check_training(runner=command.execution.runner, train_workers=1, batch_size=batch_size, size=command.size)
+            check_new_folder(command.out, "out")
+        case commands.Run():
+            _check_run(command)
+        case commands.Ingest():
+            check_inputs(command.videos)
+            check_new_folder(command.lake, "lake")
+        case commands.Embed():
+            check_encoder(command.config)
+        case commands.Curate():
+            check_dataset_names(command.name, command.config)
+            check_held_out(command.config.holdout)
+        case commands.Export():
+            check_new_folder(command.out.parent, "the folder of out")
+        case commands.Diff():
+            check_count("most", command.most)
+        case commands.Lineage():
+            check_count("most", command.most)
+        case commands.RemoveOutOfBody():
+            if missing := [name for name in ("inside", "outside") if not (command.labels / name).is_dir()]:
+                raise FileNotFoundError(f"labels {str(command.labels)!r} has no folder {' and no folder '.join(missing)}; make them")
+        case commands.Pretrain():
+            check_task(command.task, command.validation)
+            check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=command.config.train.batch_size)
+        case commands.Evaluate():
+            check_task(command.task, command.data)
+        case _:
+            pass
+
+
+def _check_run(command: commands.Run) -> None:
+    config = CurateConfig(size=command.size, holdout=command.holdout)
+    check_dataset_names(command.name, config)
+    batch_size = recipe(command.recipe).train.batch_size
+    check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size, size=command.size)
+    check_new_folder(command.lake, "lake")
+    check_inputs(command.videos)
+    check_held_out(config.holdout)
+    check_task(command.task, command.validation)
+    check_encoder(command.embed)
+    if os.path.isfile(command.lake / "catalog.sqlite"):
+        from warehouse.lake import open_lake
+
+        with open_lake(command.lake) as lake:
+            refuse_taken_names(lake, command.name, config)

@@ -1,0 +1,404 @@
+"""`endoforge`: one verb a stage, one for everything, and the questions one asks afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from tyro.conf import AvoidSubcommands
+
+from flows.cli import cli_datasets, commands
+from flows.cli.check_command import check_command
+from flows.cli.local_paths import refuse_uris
+from flows.cli.remedies import FAISS_REMEDY
+from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
+from pretrain.recipes import recipe
+
+if TYPE_CHECKING:
+    from flows.job import Job
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 only when it did its work."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        print(f"endoforge: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    if inner := is_supervised():
+        begin_supervised()
+    debug = "--debug" in rest
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")  # its tracebacks are for --debug
+    command, run = COMMANDS[name]
+    try:
+        parsed = tyro.cli(
+            command,
+            args=rest,
+            prog=f"endoforge {name}",
+            description=command.__doc__,
+            default=_default(name, rest),
+            config=(AvoidSubcommands,),
+        )
+        refuse_uris(parsed)
+        if not inner:
+            check_command(parsed)
+            if name in SUPERVISED and argv is None:
+                return run_supervised()
+        return run(parsed)
+    except KeyboardInterrupt:
+        print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `endoforge sql ... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"endoforge: {_sentence(error)}", file=sys.stderr)
+        return 1
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).partition("\n\nLINE ")[0].split()) or type(error).__name__  # one line has no place for DuckDB's pointer
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"the disk is full ({text}); free some space and type the same command again, what is finished is kept"
+    if isinstance(error, ModuleNotFoundError) and error.name == "faiss":
+        return f"FAISS is not installed; {FAISS_REMEDY}"
+    if isinstance(error, PermissionError):
+        return f"{text}; give this user access, or another folder"
+    if isinstance(error, ValueError | OSError | RuntimeError):
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _default(name: str, arguments: list[str]) -> Any:
+    """The recipe's values are the defaults of pretraining's options, so the recipe has to be known before they are parsed."""
+    if name != "pretrain":
+        return None
+    chosen = next((later for word, later in itertools.pairwise(arguments) if word == "--recipe"), None)
+    chosen = chosen or next((word.split("=", 1)[1] for word in arguments if word.startswith("--recipe=")), "demo")
+    missing: Any = tyro.MISSING
+    return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=recipe(chosen))
+
+
+def _overview() -> str:
+    lines = [f"  {name:<18} {(command.__doc__ or '').splitlines()[0]}" for name, (command, _) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: endoforge COMMAND [OPTIONS]",
+            "",
+            "Raw GI endoscopy video in; a curated image set, a DINOv2 foundation model and its scorecard out.",
+            "",
+            *lines,
+            "",
+            "`endoforge COMMAND --help` lists a command's options with their defaults.",
+        ]
+    )
+
+
+def _demo(command: commands.Demo) -> int:
+    _prefect_in(command.out / "lake")
+    from flows.demo import run_demo
+
+    execution = command.execution
+    report = run_demo(
+        command.out,
+        phantom=command.phantom,
+        size=command.size,
+        recipe=command.recipe,
+        runner=execution.runner,
+        workers=execution.workers,
+    )
+    print(report)
+    return 0
+
+
+def _run(command: commands.Run) -> int:
+    _prefect_in(command.lake)
+    from flows.pipeline import run_flow
+
+    report = run_flow(
+        videos=list(command.videos),
+        lake=str(command.lake),
+        size=command.size,
+        recipe=command.recipe,
+        name=command.name,
+        validation=str(command.validation) if command.validation else None,
+        validation_task=command.task,
+        ingest=command.ingest,
+        devices=command.devices,
+        embed=command.embed,
+        holdout=command.holdout,
+        runner=command.execution.runner,
+        workers=command.execution.workers,
+        train_workers=command.train_workers,
+    )
+    print(report)
+    return 0
+
+
+def _prefect_in(lake: Path) -> None:
+    """A run without a Prefect server of yours keeps what Prefect writes inside the lake; Prefect reads this when it is imported."""
+    if "PREFECT_API_URL" not in os.environ:
+        home = Path(os.environ.setdefault("PREFECT_HOME", str(lake.absolute() / ".prefect")))
+        home.mkdir(parents=True, exist_ok=True)
+
+
+def _ingest(command: commands.Ingest) -> int:
+    from flows.stages import NothingIngestedError, run_ingest
+
+    def ingest(job: Job) -> None:
+        why_nothing = run_ingest(job, command.videos, config=command.config).why_nothing
+        if why_nothing is not None:
+            raise NothingIngestedError(why_nothing)
+
+    return _in_job(command.lake, command.execution, ingest, create=True)
+
+
+def _requalify(command: commands.Requalify) -> int:
+    from flows.stages import run_requalify
+
+    return _in_job(command.lake, command.execution, lambda job: run_requalify(job, config=command.config))
+
+
+def _embed(command: commands.Embed) -> int:
+    def embed(job: Job) -> None:
+        from flows.stages import run_embed
+
+        run_embed(job, config=command.config)
+
+    return _in_job(command.lake, command.execution, embed)
+
+
+def _curate(command: commands.Curate) -> int:
+    if command.plan:
+        return _plan(command)
+    from flows.stages import run_curate
+    from warehouse.queries import encoder_named
+
+    def curate(job: Job) -> None:
+        encoder_id = encoder_named(job.lake, command.encoder)
+        run_curate(job, name=command.name, encoder_id=encoder_id, config=command.config)
+
+    return _in_job(command.lake, command.execution, curate)
+
+
+def _plan(command: commands.Curate) -> int:
+    from flows.job import Job
+    from flows.planning.plan import plan_curate
+    from flows.runners import make_runner
+    from warehouse.lake import open_lake
+
+    with open_lake(command.lake, read_only=True) as opened:
+        job = Job(lake=opened, runner=make_runner(command.execution.runner, command.execution.workers))
+        print(plan_curate(job, name=command.name, encoder=command.encoder, config=command.config))
+    return 0
+
+
+def _dedup(command: commands.Dedup) -> int:
+    from flows.stages import run_dedup_alone, run_dedup_preview
+    from warehouse.queries import encoder_named
+
+    def dedup(job: Job) -> None:
+        encoder_id = encoder_named(job.lake, command.encoder)
+        if command.preview:
+            print(
+                run_dedup_preview(
+                    job,
+                    encoder_id=encoder_id,
+                    config=command.config,
+                    thresholds=command.thresholds,
+                    num_pairs=command.pairs,
+                    out=command.out,
+                    seed=command.seed,
+                )
+            )
+        else:
+            print(run_dedup_alone(job, encoder_id=encoder_id, config=command.config, seed=command.seed))
+
+    return _in_job(command.lake, command.execution, dedup)
+
+
+def _privacy_audit(command: commands.PrivacyAudit) -> int:
+    from flows.stages import PrivateOutcome, run_audit, run_private_audit, run_private_sign_off, run_purge_private, run_sign_off
+
+    def audit(job: Job) -> None:
+        if command.purge_private:
+            run_purge_private(job, older_than_days=command.older_than_days)
+        elif command.private and command.sign_off is None:
+            drawn = run_private_audit(job, size=command.config.sample, seed=command.config.seed)
+            if drawn is not None:
+                print(drawn.audit_id)
+        elif command.private and command.sign_off is not None:
+            outcome = PrivateOutcome(
+                reviewer=command.reviewer.strip(),
+                lift=command.lift,
+                restore=command.restore,
+                whole_video=command.whole_video,
+                keep_private=command.keep_private,
+                note=command.note,
+            )
+            run_private_sign_off(job, command.sign_off, outcome)
+        elif command.sign_off is None:
+            print(run_audit(job, config=command.config, dataset=command.dataset).audit_id)
+        else:
+            run_sign_off(
+                job,
+                command.sign_off,
+                reviewer=command.reviewer.strip(),
+                found=command.found,
+                note=command.note,
+                remove_videos=command.remove_videos,
+            )
+
+    return _in_job(command.lake, command.execution, audit)
+
+
+def _remove_out_of_body(command: commands.RemoveOutOfBody) -> int:
+    def remove(job: Job) -> None:
+        from curation.embedding import EmbedConfig
+        from flows.stages import run_remove_out_of_body
+
+        encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
+        run_remove_out_of_body(job, labels=command.labels, encoder=encoder, config=command.config, dry_run=command.dry_run)
+
+    return _in_job(command.lake, command.execution, remove)
+
+
+def _pretrain(command: commands.Pretrain) -> int:
+    def train(job: Job) -> None:
+        from warehouse.queries import dataset_named
+
+        dataset_named(job.lake, command.dataset)  # before torch is loaded
+        from flows.stages import run_pretrain
+
+        chosen_by = (command.task, command.validation) if command.validation else None
+        best = run_pretrain(job, dataset=command.dataset, config=command.config, validation=chosen_by, num_workers=command.train_workers)
+        print(best.run_id)
+
+    return _in_job(command.lake, command.execution, train)
+
+
+def _evaluate(command: commands.Evaluate) -> int:
+    def evaluate(job: Job) -> None:
+        from curation.embedding import EmbedConfig
+        from flows.stages import run_evaluate
+
+        run_evaluate(
+            job,
+            checkpoint=command.checkpoint,
+            task=command.task,
+            data=command.data,
+            encoder=EmbedConfig(encoder=command.encoder, allow_download=command.allow_download),
+            config=command.config,
+        )
+
+    return _in_job(command.lake, command.execution, evaluate)
+
+
+def _report(command: commands.Report) -> int:
+    def report(job: Job) -> None:
+        from flows.stages import run_report
+        from warehouse.queries import latest_pretraining
+
+        print(run_report(job, run_id=command.run or latest_pretraining(job.lake), out=command.out))
+
+    return _in_job(command.lake, command.execution, report)
+
+
+def _in_job(lake: Path, execution: commands.Execution, work: Callable[[Job], object], *, create: bool = False) -> int:
+    from flows.job import Job
+    from flows.runners import make_runner
+    from warehouse.lake import open_lake
+
+    with open_lake(lake, create=create) as opened:
+        work(Job(lake=opened, runner=make_runner(execution.runner, execution.workers)))
+    return 0
+
+
+def _sql(command: commands.Sql) -> int:
+    from warehouse.answers import answer
+    from warehouse.lake import open_lake
+
+    with open_lake(command.lake, read_only=True) as opened:
+        sys.stdout.write(answer(opened, command.statement, format=command.format))
+    return 0
+
+
+def _lineage(command: commands.Lineage) -> int:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from warehouse.ancestry import LineageNode, lineage
+    from warehouse.lake import open_lake
+
+    def grow(tree: Tree, node: LineageNode) -> None:
+        for child in node.children:
+            grow(tree.add(Text(child.label)), child)
+
+    with open_lake(command.lake, read_only=True) as opened:
+        origin, uses = lineage(opened, command.id, max_children=command.most)
+    console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
+    for title, root in (("made from", origin), ("used by", uses)):
+        tree = Tree(Text(f"{root.label}  [{title}]"))
+        grow(tree, root)
+        if root.children:
+            console.print(tree)
+        else:
+            console.print(Text(f"{root.label}  [{title}: nothing recorded]"))
+    return 0
+
+
+def _doctor(command: commands.Doctor) -> int:
+    from flows.cli.doctor import examine
+    from flows.runners import make_runner
+
+    findings = []
+    for finding in examine(command.lake, make_runner(command.execution.runner, command.execution.workers)):
+        findings.append(finding)
+        print(f"{'WRONG' if finding.problem else 'ok':<6} {finding.topic:<10} {finding.found}")
+        if finding.problem:
+            print(f"{'':<17} -> {finding.problem}")
+    return 1 if any(finding.problem for finding in findings) else 0
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "demo": (commands.Demo, _demo),
+    "run": (commands.Run, _run),
+    "ingest": (commands.Ingest, _ingest),
+    "requalify": (commands.Requalify, _requalify),
+    "embed": (commands.Embed, _embed),
+    "curate": (commands.Curate, _curate),
+    "dedup": (commands.Dedup, _dedup),
+    "datasets": (commands.Datasets, cli_datasets.show_datasets),
+    "diff": (commands.Diff, cli_datasets.show_diff),
+    "verify": (commands.Verify, cli_datasets.verify),
+    "export": (commands.Export, cli_datasets.export),
+    "privacy-audit": (commands.PrivacyAudit, _privacy_audit),
+    "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
+    "pretrain": (commands.Pretrain, _pretrain),
+    "evaluate": (commands.Evaluate, _evaluate),
+    "report": (commands.Report, _report),
+    "sql": (commands.Sql, _sql),
+    "lineage": (commands.Lineage, _lineage),
+    "doctor": (commands.Doctor, _doctor),
+}
+
+SUPERVISED = ("demo", "run")
+"""Commands that start servers and clusters of other makers, which do not end by themselves when they are interrupted."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

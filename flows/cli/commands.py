@@ -1,0 +1,411 @@
+"""The commands as dataclasses: tyro makes the parsers and the help from them.
+
+Nothing heavy is imported here; each command imports what it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from curation.config import CurateConfig
+from curation.dedup import DedupConfig
+from curation.embedding import EmbedConfig
+from curation.holdout import HoldoutConfig
+from curation.ingest import DeviceConfig, IngestConfig, RequalifyConfig
+from curation.phantom import PhantomConfig
+from curation.privacy import AuditConfig, OutOfBodyConfig
+from evaluation.config import EvaluateConfig
+from flows.runners import RunnerName
+from pretrain.config import PretrainConfig
+
+__all__ = [
+    "Curate",
+    "Datasets",
+    "Dedup",
+    "Demo",
+    "Diff",
+    "Doctor",
+    "Embed",
+    "Evaluate",
+    "Export",
+    "Ingest",
+    "Lineage",
+    "Pretrain",
+    "PrivacyAudit",
+    "RemoveOutOfBody",
+    "Report",
+    "Requalify",
+    "Run",
+    "Sql",
+    "Verify",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a command runs."""
+
+    runner: RunnerName = "processes"
+    """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
+    workers: int | None = None
+    """worker processes; as many as there are cores unless given"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+Flat = Annotated[Execution, arg(name="")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How a question is answered."""
+
+    runner: RunnerName = "serial"
+    """taken as by every command; a question is always answered in this process"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+FlatAsking = Annotated[Asking, arg(name="")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """Make phantom videos, do with them everything that `run` does, and write DIR/report.html."""
+
+    out: Path = Path("demo")
+    """folder to fill"""
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    size: int = 500
+    """images in the curated dataset"""
+    recipe: str = "demo"
+    """of the pretraining; smoke is over in seconds and learns nothing"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Videos to a scored model: ingest, embed, curate, pretrain, evaluate and report, as one Prefect flow."""
+
+    videos: Positional[tuple[str, ...]]
+    """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
+    manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
+    lake: Path
+    """folder of the lake; made if missing"""
+    size: int
+    """images to curate; all candidates where there are fewer"""
+    recipe: str
+    """demo, smoke, vits14, vitb14, vitl14 or vitg14; `endoforge pretrain --recipe R --help` shows all its values"""
+    name: str = "curated"
+    """name of the dataset"""
+    validation: Path | None = None
+    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
+    task: str = "auto"
+    """task that --validation and the final scores are for; `endoforge evaluate --help` lists them"""
+    train_workers: int = 1
+    """training processes: one a GPU, or one on a CPU"""
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    devices: DeviceConfig = field(default_factory=DeviceConfig)
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingest:
+    """Decode videos, drop what teaches nothing or identifies someone, pack the rest."""
+
+    videos: Positional[tuple[str, ...]]
+    """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
+    manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
+    lake: Path
+    """folder of the lake; made if missing"""
+    config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requalify:
+    """Decide again which frames are kept, by other thresholds, without decoding."""
+
+    lake: Path
+    """folder of the lake"""
+    config: Annotated[RequalifyConfig, arg(name="")] = field(default_factory=RequalifyConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embed:
+    """Turn every kept frame into a vector."""
+
+    lake: Path
+    """folder of the lake"""
+    config: Annotated[EmbedConfig, arg(name="")] = field(default_factory=EmbedConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curate:
+    """Deduplicate, cluster, sample and shard: one immutable dataset."""
+
+    lake: Path
+    """folder of the lake"""
+    name: str
+    """name of the dataset: letters, digits, dot, dash and underscore; {selection} stands for eight digits of its content's id"""
+    encoder: str | None = None
+    """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    plan: bool = False
+    """do nothing: say what each stage that is not done yet would cost in time, memory and disk on this machine"""
+    config: OmitArgPrefixes[Annotated[CurateConfig, arg(name="")]]
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dedup:
+    """Find copies, look-alikes and similar frames and say which are left out, or show what other thresholds would do."""
+
+    lake: Path
+    """folder of the lake"""
+    encoder: str | None = None
+    """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    preview: bool = False
+    """decide nothing: write a page with the similarity histogram, what each threshold leaves out, and pairs of images at its border"""
+    thresholds: tuple[float, ...] = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995)
+    """cosines that the preview shows, beside --dedup-threshold"""
+    pairs: int = 6
+    """pairs of images on each side of a border"""
+    out: Path | None = None
+    """the preview's file; LAKE/previews/dedup-ID.html unless given"""
+    seed: int = 0
+    """of the clusters that are searched"""
+    config: OmitArgPrefixes[Annotated[DedupConfig, arg(name="")]] = field(default_factory=DedupConfig)
+    execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if not self.thresholds or not all(-1 < threshold <= 1 for threshold in self.thresholds):
+            raise ValueError(f"thresholds {self.thresholds} are not cosines; give numbers above -1 and at most 1")
+        if self.pairs < 1:
+            raise ValueError(f"pairs {self.pairs} is too small; give 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datasets:
+    """List the datasets: content id, images, shards, bytes, when and from what they were made, and whether they were audited."""
+
+    lake: Path
+    """folder of the lake"""
+    format: Literal["table", "csv", "json"] = "table"
+    """of the answer"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """Compare two datasets: frames in one or both, by video, site and cluster, and the settings that differ."""
+
+    lake: Path
+    """folder of the lake"""
+    a: Positional[str]
+    """name of a dataset"""
+    b: Positional[str]
+    """name of the other"""
+    most: int = 10
+    """rows shown of each table, the largest changes first"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """Read every shard of a dataset again and compare it with its hash, its sidecar and the lake; exit code 1 where anything differs."""
+
+    lake: Path
+    """folder of the lake"""
+    name: Positional[str]
+    """of the dataset"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Write a dataset for other tools, with its cards: ids and pixels, never a path or a name."""
+
+    lake: Path
+    """folder of the lake"""
+    name: Positional[str]
+    """of the dataset"""
+    format: Literal["imagefolder", "parquet", "hf"]
+    """imagefolder: a folder a coarsest cluster and metadata.csv; parquet: images as bytes beside their columns, a file a tar; hf: a
+    repository for the Hugging Face hub with the tars as they are"""
+    out: Path
+    """folder to write; must not be there yet"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyAudit:
+    """Draw frames for a person to look at, or record what that person found; found frames are removed for good.
+
+    With --private, look at pictures that were withheld (dropped as out of body, or hidden under a doubtful mask) and decide about them.
+    """
+
+    lake: Path
+    """folder of the lake"""
+    dataset: str | None = None
+    """draw from this dataset's shards; from all kept frames unless given"""
+    config: Annotated[AuditConfig, arg(name="")] = field(default_factory=AuditConfig)
+    sign_off: str | None = None
+    """id of the audit whose sheet a person has looked through, or a unique start of it; instead of drawing one"""
+    reviewer: str = ""
+    """that person's name, as it is to be recorded"""
+    found: tuple[int, ...] = ()
+    """positions on the sheet of the frames that identify someone; none where it is clean"""
+    note: str = ""
+    """anything else to record"""
+    remove_videos: bool = False
+    """remove all frames of the found frames' videos"""
+    private: bool = False
+    """draw withheld pictures, those of flagged videos first, onto a private page (file mode 0600); with --sign-off, decide about them"""
+    lift: tuple[int, ...] = ()
+    """positions on the private page whose mask is wrong: the picture without it becomes the frame"""
+    restore: tuple[int, ...] = ()
+    """positions on the private page that show the inside of a patient: they become frames"""
+    whole_video: bool = False
+    """decide about all withheld pictures of the shown videos: lifted or restored in videos where one was, confirmed in the others"""
+    keep_private: bool = False
+    """keep the decided private pictures and their page; they are deleted otherwise"""
+    purge_private: bool = False
+    """delete all private pictures, seen or not, and do nothing else; what was quarantined stays out for good"""
+    older_than_days: float = 0.0
+    """with --purge-private: only those of videos ingested that many days ago or earlier"""
+    execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if self.purge_private and (self.sign_off is not None or self.private or self.dataset):
+            raise ValueError("got --purge-private with another task, expected it alone or with --older-than-days")
+        if self.older_than_days < 0 or (self.older_than_days and not self.purge_private):
+            raise ValueError(f"got --older-than-days {self.older_than_days:g}, expected 0 or more days, with --purge-private")
+        decided = self.lift or self.restore or self.whole_video or self.keep_private
+        if decided and not (self.private and self.sign_off is not None):
+            raise ValueError(
+                "got a decision about withheld pictures without --private --sign-off AUDIT_ID; the id stands on the private page"
+            )
+        if self.private and (self.dataset or self.found or self.remove_videos):
+            raise ValueError(
+                "got --private with --dataset, --found or --remove-videos, which are for audits of frames in use; leave one out"
+            )
+        if self.sign_off is None and (self.reviewer or self.found or self.note or self.remove_videos):
+            raise ValueError("got an outcome without --sign-off AUDIT_ID, expected the id that stands on the sheet")
+        if self.sign_off is not None and not self.reviewer.strip():
+            raise ValueError('got no --reviewer, expected the name of the person who looked, as in --reviewer "Jane Doe"')
+        if self.remove_videos and not self.found:
+            raise ValueError("got --remove-videos without --found, expected the positions of the frames whose videos are to go")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveOutOfBody:
+    """Learn from labelled images what is outside the body, and remove such frames for good."""
+
+    lake: Path
+    """folder of the lake"""
+    labels: Path
+    """folder with the folders inside/ and outside/ of images; images of one procedure in a subfolder of their own are kept together"""
+    encoder: str = "efficientnet-lite0"
+    """whose embeddings to use, by the name given to `embed`"""
+    allow_download: bool = False
+    """let timm fetch weights of a named encoder from the Hugging Face hub"""
+    dry_run: bool = False
+    """only say what would be removed"""
+    config: Annotated[OutOfBodyConfig, arg(name="")] = field(default_factory=OutOfBodyConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrain:
+    """DINOv2 pretraining on a dataset; typed again, it goes on where it was interrupted."""
+
+    lake: Path
+    """folder of the lake"""
+    dataset: str
+    """name of the dataset"""
+    recipe: str
+    """demo, smoke, vits14, vitb14, vitl14 or vitg14; every option below starts from its values (with --help: those of the recipe named)"""
+    validation: Path | None = None
+    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
+    task: str = "auto"
+    """how to read --validation"""
+    train_workers: int = 1
+    """training processes: one a GPU, or one on a CPU"""
+    config: Annotated[PretrainConfig, arg(name="")]
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """Score a frozen checkpoint on a task, beside random weights and the curation encoder."""
+
+    lake: Path
+    """folder of the lake the scores go to"""
+    checkpoint: str
+    """a pretraining run's id (its chosen checkpoint), or a folder that timm loads as local-dir:"""
+    task: str
+    """name of a known task, or auto"""
+    data: Path
+    """where the task's images are"""
+    encoder: str = "efficientnet-lite0"
+    """the baseline encoder"""
+    allow_download: bool = False
+    """let timm fetch weights of a named encoder from the Hugging Face hub"""
+    config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Write one self-contained HTML file about the lake and a pretraining run."""
+
+    lake: Path
+    """folder of the lake"""
+    run: str | None = None
+    """pretraining run; the latest unless given"""
+    out: Path | None = None
+    """file to write; LAKE/runs/RUN/report.html unless given"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sql:
+    """Ask the lake: one read-only statement."""
+
+    lake: Path
+    """folder of the lake"""
+    statement: Positional[str]
+    """such as "FROM funnel" """
+    format: Literal["table", "csv", "json"] = "table"
+    """of the answer"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Print the tree from an id back to the videos, and forward to what was made from it."""
+
+    lake: Path
+    """folder of the lake"""
+    id: Positional[str]
+    """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it (8 characters), or a dataset's or shard's name"""
+    most: int = 8
+    """things of one kind shown under a run; the rest is counted"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doctor:
+    """Print versions, decoders, the runner, devices and free disk, and name what is wrong."""
+
+    lake: Path | None = None
+    """also look at this lake"""
+    execution: Flat = field(default_factory=Execution)

@@ -1,0 +1,4 @@
+"""Planning: what `--plan` prints, for each stage that would run.
+
+Start with `plan.py`.
+"""

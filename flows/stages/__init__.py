@@ -1,0 +1,8 @@
+"""Stages: each turns what the lake holds into more of it, in one transaction, under one stage key.
+
+Start with `ingest.py`; `curate.py` runs the stages from deduplication to shards.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,36 @@
+from .audit import run_audit as run_audit, run_sign_off as run_sign_off
+from .checks import (
+    check_count as check_count,
+    check_dataset_names as check_dataset_names,
+    check_encoder as check_encoder,
+    check_held_out as check_held_out,
+    check_inputs as check_inputs,
+    check_new_folder as check_new_folder,
+    check_task as check_task,
+    check_training as check_training,
+    refuse_taken_names as refuse_taken_names,
+)
+from .cluster import plan_cluster as plan_cluster
+from .costs import corrected_by as corrected_by, cost_of_run as cost_of_run, stage_cost as stage_cost, tells_rate as tells_rate
+from .curate import dataset_name as dataset_name, run_curate as run_curate
+from .datasets import export_dataset as export_dataset, verify_dataset as verify_dataset
+from .dedup import plan_dedup as plan_dedup, plan_similarity as plan_similarity, run_dedup_alone as run_dedup_alone
+from .dedup_preview import run_dedup_preview as run_dedup_preview
+from .embed import run_embed as run_embed
+from .evaluate import run_evaluate as run_evaluate
+from .holdout import plan_holdout as plan_holdout
+from .ingest import run_ingest as run_ingest
+from .out_of_body import run_remove_out_of_body as run_remove_out_of_body
+from .place import placed as placed
+from .pretrain import run_pretrain as run_pretrain
+from .private_audit import (
+    PrivateOutcome as PrivateOutcome,
+    run_private_audit as run_private_audit,
+    run_private_sign_off as run_private_sign_off,
+    run_purge_private as run_purge_private,
+)
+from .reject_reasons import NothingIngestedError as NothingIngestedError
+from .report import run_report as run_report
+from .requalify import run_requalify as run_requalify
+from .select import plan_select as plan_select
+from .shard import plan_shard as plan_shard, shard_settings as shard_settings

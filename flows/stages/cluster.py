@@ -1,0 +1,111 @@
+"""Stage run: the unique frames to a tree of clusters, an earlier one of the same settings where that still suits them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from curation.clustering import CLUSTER_VERSION, ClusterConfig, Map, cluster_frames
+from flows.job import Job
+from flows.runners import Runner, say, successes, track
+from flows.stages.one_at_a_time import one_at_a_time
+from flows.stages.place import Fit, run_place
+from warehouse import queries, trees
+from warehouse.artifacts import artifact_of
+from warehouse.lineage import RunPlan, plan_run
+from warehouse.records import Artifact, EmbeddingPart
+
+__all__ = ["plan_cluster", "run_cluster"]
+
+
+def plan_cluster(*, encoder_id: str, dedup: Artifact, config: ClusterConfig, seed: int) -> RunPlan:
+    """Name the clustering: memory and the rules for a new tree do not change what a tree is."""
+    settings = {
+        "encoder_id": encoder_id,
+        "num_clusters": config.num_clusters,
+        "num_resamples": config.num_resamples,
+        "resample_sizes": config.resample_sizes,
+        "max_iterations": config.max_iterations,
+        "seed": seed,
+    }
+    return plan_run(stage="cluster", version=CLUSTER_VERSION, config=settings, inputs=[dedup], seed=seed)
+
+
+def run_cluster(
+    job: Job, *, parts: Sequence[EmbeddingPart], dedup: Artifact, config: ClusterConfig, seed: int
+) -> tuple[Artifact, Artifact | None]:
+    """Bring what a deduplication has kept under a tree of clusters.
+
+    Frames that were clustered with these settings are not clustered again. Where others were, `config.refit` says whether the new ones
+    are placed in that tree or all of them get a new one.
+
+    Returns:
+        The cluster tree, and the placement of the frames in it that are new since it was made, if there was one.
+    """
+    plan = plan_cluster(encoder_id=parts[0].encoder_id, dedup=dedup, config=config, seed=seed)
+    if done := job.done(plan, "cluster_tree"):
+        return done, None
+    replaced: Fit | None = None
+    with _mapped(job.runner) as run_map:
+        if config.refit != "always" and (tree := trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION)):
+            placement, replaced = run_place(job, tree=tree, parts=parts, dedup=dedup, config=config, run_map=run_map)
+            if placement:
+                return tree.artifact, placement
+        with one_at_a_time(job.lake.root, plan.run_id):  # a fit goes on from what a killed one left in its folder
+            if done := job.done(plan, "cluster_tree"):
+                return done, None
+            return _fit_tree(job, plan, parts, dedup, config, seed, run_map, replaced), None
+
+
+def _fit_tree(
+    job: Job,
+    plan: RunPlan,
+    parts: Sequence[EmbeddingPart],
+    dedup: Artifact,
+    config: ClusterConfig,
+    seed: int,
+    run_map: Map,
+    replaced: Fit | None,
+) -> Artifact:
+    work = job.lake.root / "staging" / "cluster" / plan.run_id
+    work.mkdir(parents=True, exist_ok=True)
+    with job.record(plan) as run:
+        queries.export_unique(job.lake, dedup.artifact_id, work / "unique.parquet")
+        made = cluster_frames(
+            work / "unique.parquet",
+            parts,
+            frames_id=dedup.artifact_id,
+            lake_root=job.lake.root,
+            out=work / "clusters.parquet",
+            work=work,
+            config=config,
+            seed=seed,
+            run_map=run_map,
+            report=say,
+        )
+        artifact = artifact_of(made.tree)
+        if not queries.is_recorded(job.lake, "clusters", "tree_id", artifact.artifact_id):
+            run.parts("clusters", [work / "clusters.parquet"])
+        run.output(artifact)
+        run.metrics.update({f"num_clusters_level_{level}": count for level, count in enumerate(made.tree.num_clusters, start=1)})
+        run.metrics["num_frames"] = made.tree.num_frames
+        run.metrics["mean_distance"] = made.mean_distance
+        if replaced:
+            run.metrics.update(replaced_drift=replaced.drift, replaced_growth=replaced.growth)
+    shutil.rmtree(work)
+    say(f"cluster: {made.tree.num_frames} frames in {' / '.join(str(count) for count in made.tree.num_clusters)} clusters")
+    return artifact
+
+
+@contextmanager
+def _mapped(runner: Runner) -> Iterator[Map]:
+    """The runner as clustering uses it: pass after pass on the same workers, and no block may fail."""
+
+    def run_map(function: Any, items: Sequence[Any], **shared: Any) -> Iterator[Any]:
+        results = successes(runner.map(function, items, **shared), stage="cluster")
+        return track(results, description="cluster blocks", total=len(items))
+
+    with runner.reuse_workers():
+        yield run_map

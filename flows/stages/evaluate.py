@@ -1,0 +1,91 @@
+"""Stage run: a checkpoint's scores on a task, with random weights and the curation encoder beside it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from curation.embedding import EmbedConfig, export_encoder
+from evaluation.backbone import ModelRef
+from evaluation.config import EvaluateConfig
+from evaluation.items import fingerprint
+from evaluation.run import STAGE_VERSION, evaluate_model
+from evaluation.tasks import resolve_task
+from flows.job import Job
+from flows.runners import say, successes, track
+from flows.stages.pretrain import task_artifact
+from warehouse.artifacts import artifact_of
+from warehouse.lineage import completed_run_id, plan_run
+from warehouse.queries import best_checkpoint, scores_of
+from warehouse.records import Artifact, Score
+from warehouse.store import content_id, file_sha256
+
+__all__ = ["run_evaluate"]
+
+HEADLINES = ("balanced_accuracy", "quadratic_weighted_kappa", "dice")
+"""metrics that are printed; the lake has them all"""
+
+
+def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: EmbedConfig, config: EvaluateConfig) -> tuple[Score, ...]:
+    """Score a checkpoint and its baselines; everything is chosen on the validation split and reported on the test split.
+
+    Args:
+        job: the lake that gets the scores.
+        checkpoint: a pretraining run's id, or an exported folder.
+        task: a known task, or auto.
+        data: the task's folder.
+        encoder: the baseline that a checkpoint has to beat to be worth its training.
+        config: protocol.
+
+    Raises:
+        LakeError: no such run.
+        TaskError: no such task, or its data is unusable.
+    """
+    found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
+    identity = fingerprint(found, num_workers=config.num_workers)
+    model, artifact = _model(job, checkpoint)
+    baseline = _baseline(job, encoder)
+    settings = {
+        **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
+        "task": found.name,
+        "baseline": baseline.model_id,
+    }
+    plan = plan_run(
+        stage="evaluate", version=STAGE_VERSION, config=settings, inputs=[artifact, task_artifact(found, identity)], seed=config.seed
+    )
+    if run_id := completed_run_id(job.lake, plan):
+        say(f"evaluate: {found.name} is scored already")
+        return scores_of(job.lake, run_id)
+    random = ModelRef(
+        model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
+    )
+    with job.record(plan) as run:
+        models = (model, random, baseline)
+        cache_dir = str(job.lake.root / "staging" / "evaluate")
+        scored = job.runner.map(evaluate_model, models, task=found, identity=identity, config=config, cache_dir=cache_dir)
+        by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
+        scores = [score for rows in by_model for score in rows]
+        run.rows("scores", scores)
+        run.output(*map(artifact_of, scores))
+    for score in scores:
+        if score.metric not in HEADLINES:
+            continue
+        say(f"evaluate: {score.task} {score.head} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}")
+    return tuple(scores)
+
+
+def _model(job: Job, checkpoint: str) -> tuple[ModelRef, Artifact]:
+    folder = Path(checkpoint)
+    if (folder / "model.safetensors").is_file():
+        digest = file_sha256(folder / "model.safetensors")
+        artifact = Artifact(artifact_id=digest, kind="checkpoint", uri=folder.absolute().as_uri(), sha256=digest)
+        return ModelRef(model_id=digest, label=folder.name, path=str(folder.absolute())), artifact
+    best = best_checkpoint(job.lake, checkpoint)
+    model = ModelRef(model_id=best.checkpoint_id, label=f"{best.run_id} step {best.step}", path=str(job.lake.root / best.path))
+    return model, artifact_of(best)
+
+
+def _baseline(job: Job, encoder: EmbedConfig) -> ModelRef:
+    folder = job.lake.root / "encoders" / content_id(encoder.encoder)[:16]
+    encoder_id = export_encoder(encoder, folder)
+    return ModelRef(model_id=encoder_id, label=encoder.encoder, path=str(folder))

@@ -1,0 +1,97 @@
+"""Stage run: a dataset to checkpoints, the best of them chosen by a downstream score."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from evaluation.items import Fingerprint, Task, fingerprint
+from evaluation.tasks import resolve_task
+from evaluation.validate import knn_score, retrieval_score
+from flows.job import Job
+from flows.runners import say, track_steps
+from pretrain.config import PretrainConfig
+from pretrain.launch import PRETRAIN_VERSION, pretrain
+from pretrain.metrics import read_metrics
+from pretrain.ray_cluster import ray_job_id
+from warehouse.artifacts import artifact_of
+from warehouse.lineage import completed_run_id, plan_run
+from warehouse.queries import best_checkpoint, dataset_named
+from warehouse.records import Artifact, Checkpoint, Dataset
+
+__all__ = ["run_pretrain", "task_artifact"]
+
+RETRIEVAL_EXCLUDES_S = 1.0
+"""frames of one video nearer than this do not count as found: at the usual sampling rate, its direct neighbours in time"""
+
+
+def run_pretrain(
+    job: Job,
+    *,
+    dataset: str,
+    config: PretrainConfig,
+    validation: tuple[str, Path] | None,
+    num_workers: int,
+) -> Checkpoint:
+    """Train on a dataset of the lake and return the checkpoint with the best downstream score.
+
+    Args:
+        job: the lake that holds the dataset and gets the run.
+        dataset: its name.
+        config: a whole recipe.
+        validation: task name and data folder that checkpoints are scored on (its train and val splits); None scores them by retrieval of
+            the same video, which needs no labels.
+        num_workers: training processes; the result's identity does not depend on it.
+    """
+    found = dataset_named(job.lake, dataset)
+    inputs = [artifact_of(found)]
+    if validation is not None:
+        task = resolve_task(validation[0], validation[1])
+        inputs.append(task_artifact(task, fingerprint(task)))
+    plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=config, inputs=inputs, seed=config.train.seed)
+    if run_id := completed_run_id(job.lake, plan):
+        say(f"pretrain: {run_id} is finished already")
+        return best_checkpoint(job.lake, run_id)
+    if validation is None:
+        say("pretrain: no --validation given: checkpoints are chosen by how well frames of one video find each other")
+    run_dir = job.lake.root / "runs" / plan.run_id
+    backend: Literal["local", "ray"] = "local" if job.runner.name == "serial" else "ray"
+    with job.record(plan) as run:
+        try:
+            with track_steps("pretrain") as progress:
+                result = pretrain(
+                    config,
+                    dataset_dir=job.lake.root / found.path,
+                    run_dir=run_dir,
+                    run_id=plan.run_id,
+                    validate=_validator(job, found, validation),
+                    num_workers=num_workers,
+                    use_gpu=torch.cuda.is_available(),
+                    backend=backend,
+                    lake_root=job.lake.root,
+                    progress=progress,
+                )
+        finally:
+            run.ray_job_id = ray_job_id() if backend == "ray" else None
+        run.rows("checkpoints", result.checkpoints)
+        run.rows("train_metrics", [{"step": step, "name": name, "value": value} for step, name, value in read_metrics(result.metrics_path)])
+        run.output(*(artifact_of(item) for item in result.checkpoints))
+        run.metrics["num_steps"] = result.num_steps
+    best = best_checkpoint(job.lake, plan.run_id)
+    say(f"pretrain: step {best.step} has the best {best.validation_metric}, {best.validation_score:.3f}: {job.lake.root / best.path}")
+    return best
+
+
+def _validator(job: Job, dataset: Dataset, validation: tuple[str, Path] | None) -> Callable[[str], tuple[str, float]]:
+    if validation is not None:
+        return functools.partial(knn_score, task=validation[0], data=str(validation[1].absolute()))
+    return functools.partial(retrieval_score, samples=str(job.lake.root / dataset.path / "samples.parquet"), exclude_s=RETRIEVAL_EXCLUDES_S)
+
+
+def task_artifact(task: Task, identity: Fingerprint) -> Artifact:
+    """An evaluation set as the lineage names it."""
+    return Artifact(artifact_id=identity.data_id, kind="task", uri=task.name, sha256=identity.data_id, num_rows=len(task.items))

@@ -1,0 +1,86 @@
+"""Flags that messages advise are flags of the command that prints the message."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tyro
+from tyro.conf import AvoidSubcommands
+
+from flows.cli import cli
+
+ROOT = Path(cli.__file__).parents[2]
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
+PRINTED_BY = {
+    "curation/ingest/config.py": ["ingest", "run"],
+    "curation/embedding/encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
+    "curation/shards/plan.py": ["curate", "run"],
+    "curation/privacy/text_detector.py": ["ingest", "run"],
+    "evaluation/tasks.py": ["evaluate"],
+    "flows/cli/cli.py": [],
+    "flows/stages/audit.py": ["privacy-audit"],
+    "flows/stages/audit_words.py": ["privacy-audit"],
+    "flows/cli/commands.py": ["privacy-audit"],
+    "flows/stages/datasets.py": ["export"],
+    "flows/cli/doctor.py": ["doctor"],
+    "flows/stages/flagged.py": ["privacy-audit"],
+    "flows/stages/out_of_body.py": ["remove-out-of-body"],
+    "flows/stages/place.py": ["curate"],
+    "flows/planning/plan.py": ["curate"],
+    "flows/stages/pretrain.py": ["pretrain", "run"],
+    "flows/stages/private_audit.py": ["privacy-audit"],
+    "flows/runners/runners.py": ["ingest", "run"],
+    "pretrain/launch.py": ["pretrain", "run"],
+    "pretrain/ray_cluster.py": ["pretrain"],
+    "warehouse/queries.py": ["curate", "run"],
+}
+"""Commands that print the messages of a file; --help and --debug, which all take, aside."""
+ONLY_BY = {("curation/embedding/encoder.py", "--device"): ["embed", "run"]}
+"""Commands that print a file's message about a flag, if fewer: the others leave the device to `auto`."""
+
+
+def flags_of(name: str) -> set[str]:
+    """Every flag that a command takes."""
+    command, _ = cli.COMMANDS[name]
+    parser = tyro.extras.get_parser(command, default=cli._default(name, []), config=(AvoidSubcommands,))
+    return {flag for action in parser._actions for flag in action.option_strings} | {"--help"}
+
+
+def messages(path: Path) -> Iterator[str]:
+    """The text of each string in a file that stands in no docstring; values put into it are left out."""
+    tree = ast.parse(path.read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node) if part is not node}
+    for node in ast.walk(tree):
+        if id(node) in statements or id(node) in inner:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+
+
+def advice() -> list[tuple[str, str]]:
+    """(file, message) of all messages with a flag in them."""
+    files = [path for room in ("curation", "evaluation", "flows", "pretrain", "warehouse") for path in sorted((ROOT / room).rglob("*.py"))]
+    found = [(path.relative_to(ROOT).as_posix(), text) for path in files for text in messages(path)]
+    return [(name, text) for name, text in found if " " in text.strip() and FLAG.search(text)]
+
+
+@pytest.mark.filterwarnings("ignore:get_parser")
+@pytest.mark.parametrize(("name", "text"), advice(), ids=lambda value: value[:40])
+def test_each_advised_flag_is_one_that_the_command_takes(name: str, text: str) -> None:
+    named = re.findall(r"`endoforge ([a-z-]+)([^`]*)`(?: (--[a-z.-]+))?", text)
+    for command, rest, after in named:
+        if command in cli.COMMANDS:
+            assert set(FLAG.findall(rest)) | ({after} if after else set()) <= flags_of(command)
+    bare = set(FLAG.findall(re.sub(r"`endoforge [^`]*`(?: --[a-z.-]+)?", "", text)))
+    for flag in bare - {"--debug", "--help"}:
+        assert name in PRINTED_BY, f"{name} advises {flag}: name the commands that print it in PRINTED_BY"
+        for command in ONLY_BY.get((name, flag), PRINTED_BY[name]):
+            taken = flags_of(command)
+            assert flag in taken or any(other.endswith("." + flag.removeprefix("--")) for other in taken), f"{command} takes no {flag}"

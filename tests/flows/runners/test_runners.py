@@ -1,0 +1,175 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.runners import Failure
+from flows.runners.runners import Runner, make_runner, successes
+
+
+def double(item: int, *, offset: int) -> int:
+    if item == 3:
+        raise ValueError("three\nis bad")
+    return 2 * item + offset
+
+
+def misbehave(item: str) -> str:
+    if item == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if item == "hang":
+        time.sleep(3600)
+    if item == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if item == "grow":
+        kept = []
+        while True:
+            kept.append(np.ones(1 << 20))  # 8 MiB
+    if item == "exhaust":
+        np.ones(1 << 50)
+    if item == "raise":
+        raise NeedsTwo("a", "b")
+    return item
+
+
+class NeedsTwo(Exception):
+    """Cannot be unpickled, as many a library's exceptions."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+def touch(item: str, *, folder: str) -> None:
+    (Path(folder) / item).touch()
+
+
+@pytest.mark.parametrize("name", ["serial", "processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_results_come_in_order_and_an_error_in_its_place(name: str) -> None:
+    runner = make_runner(name, 2)  # type: ignore[arg-type]
+    results = list(runner.map(double, [1, 2, 3, 4], offset=10))
+    results = [replace(result, node=None) if isinstance(result, Failure) else result for result in results]
+    assert results == [12, 14, Failure(item=3, reason="error", detail="ValueError: three is bad"), 18]
+    assert runner.name == name
+
+
+def test_a_system_error_is_told_without_the_path(tmp_path: Path) -> None:
+    (failure,) = make_runner("serial").map(touch, ["a"], folder=str(tmp_path / "Jane Doe"))
+    assert failure == Failure(item="a", reason="error", detail="FileNotFoundError: No such file or directory", errno=2)
+
+
+def killed_from_outside(item: str, *, folder: str, times: int) -> str:
+    """Note each try, and die by SIGKILL in the first ones, as where the kernel has no memory left."""
+    if item == "victim":
+        tries = len(os.listdir(folder))
+        (Path(folder) / str(tries)).touch()
+        if tries < times:
+            time.sleep(0.5)  # as no decoder dies in the moment it begins
+            os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_an_item_whose_worker_is_killed_is_tried_again_and_then_lost(name: str, tmp_path: Path) -> None:
+    runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
+    (tmp_path / "twice").mkdir()
+    items = ["a", "victim", "b"]
+    assert list(runner.map(killed_from_outside, items, folder=str(tmp_path / "twice"), times=2)) == items
+    assert sorted(os.listdir(tmp_path / "twice")) == ["0", "1", "2"]
+    (tmp_path / "always").mkdir()
+    first, failure, last = runner.map(killed_from_outside, items, folder=str(tmp_path / "always"), times=100)
+    assert (first, last) == ("a", "b")
+    assert isinstance(failure, Failure)
+    assert (failure.reason, failure.detail.split(";")[0]) == ("lost", "the worker process was killed from outside (SIGKILL)")
+    assert len(os.listdir(tmp_path / "always")) == 4
+
+
+MISBEHAVIOUR = ["a", "crash", "b", "hang", "stop", "c", "grow", "exhaust", "raise", "d"]
+WHAT_BECOMES_OF_IT = [
+    "a",
+    Failure(item="crash", reason="crash", detail="the worker process died with exit code -11"),
+    "b",
+    Failure(item="hang", reason="timeout", detail="took longer than 3 s"),
+    Failure(item="stop", reason="timeout", detail="took longer than 3 s"),
+    "c",
+    Failure(item="grow", reason="memory", detail="needed more than 600 MiB of memory"),
+    "memory",
+    Failure(item="raise", reason="error", detail="NeedsTwo: ab"),
+    "d",
+]
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_whatever_an_item_does_to_its_worker_is_its_own_failure_and_the_others_go_on(name: str) -> None:
+    runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
+    results = list(runner.map(misbehave, MISBEHAVIOUR, timeout_s=3, max_memory_mb=600))
+    results = [replace(result, node=None) if isinstance(result, Failure) else result for result in results]
+    exhausted = results[7]
+    assert isinstance(exhausted, Failure)
+    results[7] = exhausted.reason  # NumPy's words are its own
+    assert results == WHAT_BECOMES_OF_IT
+
+
+def wait_for_ever(item: int, *, folder: str) -> None:
+    (Path(folder) / "worker").write_text(str(os.getpid()))
+    time.sleep(3600)
+
+
+def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    script = f"""
+from flows.runners.runners import make_runner
+from tests.flows.runners.test_runners import wait_for_ever
+if __name__ == "__main__":
+    list(make_runner("processes", 1).map(wait_for_ever, [0], folder={str(tmp_path)!r}))
+"""
+    run = subprocess.Popen([sys.executable, "-c", script])
+    noted = tmp_path / "worker"
+    while not (noted.exists() and noted.read_text()):
+        assert run.poll() is None
+        time.sleep(0.02)
+    worker = Path("/proc") / noted.read_text()
+    assert worker.exists()
+    run.kill()
+    run.wait()
+    while worker.exists() and "(zombie)" not in (worker / "status").read_text():
+        time.sleep(0.02)
+
+
+def test_more_items_than_are_in_flight_at_once_are_all_done(tmp_path: Path) -> None:
+    names = [f"{number:03d}" for number in range(40)]
+    assert list(make_runner("processes", 2).map(touch, names, folder=str(tmp_path))) == [None] * 40
+    assert sorted(os.listdir(tmp_path)) == names
+
+
+def own_process(item: int) -> int:
+    return os.getpid()
+
+
+def test_workers_are_reused_where_asked_and_survive_a_crash_of_one() -> None:
+    runner = make_runner("processes", 1)
+    with runner.reuse_workers():
+        first, second = ([*runner.map(own_process, [0])] for _ in range(2))
+        crashed = list(runner.map(misbehave, ["crash"]))
+        third = list(runner.map(own_process, [0]))
+    assert first == second
+    assert crashed == [Failure(item="crash", reason="crash", detail="the worker process died with exit code -11")]
+    assert isinstance(third[0], int)
+    assert third != first
+    assert [*runner.map(own_process, [0])] not in (first, third)
+
+
+def test_leaving_early_does_not_wait_for_the_rest() -> None:
+    results = make_runner("processes", 2).map(misbehave, ["a", "hang", "hang"])
+    started = time.monotonic()
+    assert next(results) == "a"
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 60
+
+
+def test_a_stage_that_needs_every_item_stops_at_a_failure() -> None:
+    with pytest.raises(RuntimeError, match=r"shard failed on 3 \(error\): ValueError: three is bad"):
+        list(successes(make_runner("serial").map(double, [1, 3], offset=0), stage="shard"))
