@@ -265,7 +265,7 @@ def test_frames_that_could_not_be_checked_are_quarantined(tmp_path: Path) -> Non
     film(tmp_path / "film.mp4", [tissue(seed) for seed in range(3)])
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
-        "from curation.config import IngestConfig\n"
+        "from curation.ingest import IngestConfig\n"
         "from curation.sources.discover import hash_video\n"
         "from curation.ingest.ingest import ingest_video\n"
         "import pyarrow.parquet as pq\n"
