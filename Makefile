@@ -1,21 +1,33 @@
-# make run    installs, then makes phantom videos into a scored model and a report in demo/
-# make test   installs, then runs the tests
+# make run        installs, then makes phantom videos into a scored model and a report in demo/
+# make test       installs, then runs the tests; test-fast leaves out those over ten seconds
+# make check      ruff, mypy, import-linter, the documentation built strictly
+# make fmt        formats, and repairs what ruff can
+# make docs       writes the documentation into site/
+# make bench      benchmarks that need no data; BENCH="kmeans shards" chooses
+# make lock       resolves the dependencies of pyproject.toml again
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 DEMO ?= demo
+BENCH ?= kmeans sample shards embed
 
-.PHONY: install run test check lock
+.PHONY: install install-dev run test test-fast check fmt docs bench lock
 
 install: .venv/installed
+install-dev: .venv/installed-dev
 
-# The lock holds exact versions; uv only installs them, much faster than pip does.
+# The locks hold exact versions and hashes; uv only installs them, much faster than pip does.
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"EndoForge needs Python 3.11 or newer, this is {sys.version.split()[0]}; set PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	UV_COMPILE_BYTECODE_TIMEOUT=600 $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
+	UV_COMPILE_BYTECODE_TIMEOUT=600 $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+# What tests, checks and documentation need beside it.
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	UV_COMPILE_BYTECODE_TIMEOUT=600 $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(BIN)/python -r requirements-dev.lock
 	touch $@
 
 run: install
@@ -23,16 +35,31 @@ run: install
 
 # Tests start hundreds of processes, which would each compile EndoForge's files anew. In the order of the folders the quick files come last,
 # so that both workers end together.
-test: export PYTHONDONTWRITEBYTECODE =
-test: install
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+test: install-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: install
+test-fast: install-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+check: install-dev docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# After a change of the dependencies in pyproject.toml.
+fmt: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install-dev
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: install-dev
+	for name in $(BENCH); do $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; done
+
+# After a change of the dependencies in pyproject.toml: versions stay where they can; delete a lock to have all the newest.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: install
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra cpu --extra dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --extra cpu pyproject.toml --output-file requirements.lock
+	$(LOCK) --group pyproject.toml:dev --constraint requirements.lock --output-file requirements-dev.lock

@@ -16,7 +16,7 @@ from tyro.conf import AvoidSubcommands
 from flows.cli import cli_datasets, commands
 from flows.cli.check_command import check_command
 from flows.cli.local_paths import refuse_uris
-from flows.cli.remedies import FAISS_REMEDY
+from flows.cli.remedies import INSTALL_REMEDY
 from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
 from pretrain.recipes import recipe
 
@@ -73,8 +73,8 @@ def _sentence(error: Exception) -> str:
     text = " ".join(str(error).partition("\n\nLINE ")[0].split()) or type(error).__name__  # one line has no place for DuckDB's pointer
     if isinstance(error, OSError) and error.errno == 28:
         return f"the disk is full ({text}); free some space and type the same command again, what is finished is kept"
-    if isinstance(error, ModuleNotFoundError) and error.name == "faiss":
-        return f"FAISS is not installed; {FAISS_REMEDY}"
+    if isinstance(error, ModuleNotFoundError):  # an installation for questions alone has neither torch nor a decoder
+        return f"{'FAISS' if error.name == 'faiss' else error.name} is not installed; {INSTALL_REMEDY}"
     if isinstance(error, PermissionError):
         return f"{text}; give this user access, or another folder"
     if isinstance(error, ValueError | OSError | RuntimeError):

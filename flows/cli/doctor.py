@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.cli.remedies import FAISS_REMEDY
+from flows.cli.remedies import INSTALL_REMEDY
 from flows.runners import Failure, Runner
 from warehouse.lake import EXTENSIONS, LakeError, extension_path, open_lake
 
@@ -55,10 +56,13 @@ def examine(lake: Path | None, runner: Runner) -> Iterator[Finding]:
     )
     yield Finding(topic="machine", found=f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores")
     yield from _libraries()
-    yield from _decoders()
-    yield _text()
+    is_whole = importlib.util.find_spec("av") and importlib.util.find_spec("torch")  # else it is for questions to a lake alone
+    if is_whole:
+        yield from _decoders()
+        yield _text()
     yield _runner(runner)
-    yield from _devices()
+    if is_whole:
+        yield from _devices()
     yield from _extensions()
     yield _disk(lake)
     yield _home()
@@ -82,9 +86,10 @@ def _libraries() -> Iterator[Finding]:
             found="faiss-cpu and faiss-gpu",
             problem="both install the same module and break each other: pip uninstall both, then install one",
         )
-    missing = [name for name in LIBRARIES if name not in versions and not name.startswith("faiss-")]
+    optional = {"faiss-cpu", "faiss-gpu"} | (set() if platform.machine() == "x86_64" else {"decord"})  # decord has wheels for x86-64 alone
+    missing = [name for name in LIBRARIES if name not in versions and name not in optional]
     if missing:
-        yield Finding(topic="libraries", found=f"not {', '.join(missing)}", problem="run `make install`")
+        yield Finding(topic="libraries", found=f"not {', '.join(missing)}", problem=f"`sql`, `lineage`, `datasets` and `diff` work; for the rest {INSTALL_REMEDY}")
 
 
 def _decoders() -> Iterator[Finding]:
@@ -130,7 +135,7 @@ def _faiss() -> Finding:
     try:
         from curation.clustering import num_faiss_gpus
     except ImportError as error:
-        return Finding(topic="faiss", found=f"does not load ({error})", problem=FAISS_REMEDY)
+        return Finding(topic="faiss", found=f"does not load ({error})", problem=INSTALL_REMEDY)
     num_gpus = num_faiss_gpus()
     return Finding(topic="faiss", found=f"GPU, {num_gpus} devices" if num_gpus else "CPU")
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["FAISS_REMEDY"]
+__all__ = ["INSTALL_REMEDY"]
 
-FAISS_REMEDY = "run `pip install '.[cpu]'` in the checkout, or '.[gpu]' on a machine with a GPU"
+INSTALL_REMEDY = "run `pip install '.[cpu]'` in the checkout, or '.[gpu]' on a machine with a GPU"
