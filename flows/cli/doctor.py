@@ -89,7 +89,8 @@ def _libraries() -> Iterator[Finding]:
     optional = {"faiss-cpu", "faiss-gpu"} | (set() if platform.machine() == "x86_64" else {"decord"})  # decord has wheels for x86-64 alone
     missing = [name for name in LIBRARIES if name not in versions and name not in optional]
     if missing:
-        yield Finding(topic="libraries", found=f"not {', '.join(missing)}", problem=f"`sql`, `lineage`, `datasets` and `diff` work; for the rest {INSTALL_REMEDY}")
+        remedy = f"`sql`, `lineage`, `datasets` and `diff` work; for the rest {INSTALL_REMEDY}"
+        yield Finding(topic="libraries", found=f"not {', '.join(missing)}", problem=remedy)
 
 
 def _decoders() -> Iterator[Finding]:
