@@ -151,12 +151,19 @@ def test_a_training_killed_under_ray_ends_like_one_that_ran_through_without_it(d
     assert trained(killed) == trained(whole)
 
 
-def readme_blocks(language: str) -> list[str]:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    return [block.split("```")[0] for block in text.split(f"```{language}\n")[1:]]
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("block", readme_blocks("python"), ids=["webdataset", "duckdb"])
+def blocks(language: str, pages: list[Path]) -> list[str]:
+    return [block.split("```")[0] for page in pages for block in page.read_text().split(f"```{language}\n")[1:]]
+
+
+def statements(text: str) -> list[str]:
+    return [sql for part in text.split(";") if (sql := re.sub(r"--.*", "", part).strip())]
+
+
+@pytest.mark.parametrize("block", blocks("python", [ROOT / "README.md", ROOT / "docs/lake.md"]), ids=["webdataset", "duckdb"])
 def test_the_readmes_readers_import_nothing_of_ours_and_work(block: str, demo: Demo, tmp_path: Path) -> None:
     (tmp_path / "demo").symlink_to(demo.folder)
     forbid = "import sys\nfor name in ('flows', 'curation', 'pretrain', 'evaluation', 'warehouse'): sys.modules[name] = None\n"
@@ -166,15 +173,23 @@ def test_the_readmes_readers_import_nothing_of_ours_and_work(block: str, demo: D
 
 
 def test_the_readmes_questions_are_answered(demo: Demo) -> None:
-    (questions,) = readme_blocks("sql")
-    statements = [line.split(";")[0] for line in questions.splitlines()]
-    assert len(statements) == 6
-    for statement in statements:
+    (questions,) = blocks("sql", [ROOT / "README.md"])
+    asked = [line.split(";")[0] for line in questions.splitlines()]
+    assert len(asked) == 6
+    for statement in asked:
         assert "row" in succeed("sql", "--lake", demo.lake, statement).out
 
 
+def test_every_question_of_the_documentation_is_answered(demo: Demo) -> None:
+    asked = [statement for block in blocks("sql", PAGES) for statement in statements(block)]
+    assert len(asked) >= 30
+    with open_lake(demo.lake, read_only=True) as lake:
+        for statement in asked:
+            assert lake.ask(statement).column_names
+
+
 def test_every_command_the_readme_names_exists() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (ROOT / "README.md").read_text()
     named = set(re.findall(r"endoforge ([a-z][\w-]*)", text)) | set(re.findall(r"^\| `([\w-]+)`", text, re.MULTILINE))
     assert {"run", "demo", "ingest", "pretrain", "sql"} <= named <= set(COMMANDS)
 

@@ -1,4 +1,4 @@
-"""README's own text, run against a lake that was copied, changed and moved."""
+"""The documentation's own text, run against a lake that was copied, changed and moved."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ from tests.helpers.rows import sparse_row
 from warehouse.lake import open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "lake.md"
 
 
 def add_reject(lake: Path, uri: str, *, create: bool = False) -> None:
@@ -19,7 +19,7 @@ def add_reject(lake: Path, uri: str, *, create: bool = False) -> None:
 
 
 def rejects_by_the_snippet(lake: Path) -> set[str]:
-    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "ATTACH" in code]
+    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "ATTACH" in code]
     names: dict[str, Any] = {}
     exec(snippet.replace("demo/lake", str(lake)), names)
     return {uri for (uri,) in names["lake"].sql("SELECT uri FROM lake.rejects").fetchall()}

@@ -1,0 +1,85 @@
+"""The pages that are made from the code, and what the written ones say of it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from docs.hooks import commands_page, tables_page
+from evaluation.items import Task
+from evaluation.splits import complete_splits
+from flows.cli.cli import COMMANDS
+from pretrain.recipes import vits14
+from warehouse.schema import TABLES
+from warehouse.views import VIEWS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[str, str]:
+    """Help text by command."""
+    return dict(re.findall(r"^## (\S+)\n\n```text\n(.*?)```", commands_page(), re.DOTALL | re.MULTILINE))
+
+
+def test_the_reference_has_the_help_of_every_command(commands: dict[str, str]) -> None:
+    assert list(commands) == list(COMMANDS)
+    for name, text in commands.items():
+        assert text.startswith(f"usage: endoforge {name} ")
+        assert "--lake" in text or name == "demo"
+
+
+def test_the_data_dictionary_has_every_table_column_and_view() -> None:
+    page = tables_page()
+    parts = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
+    assert {*TABLES, *VIEWS} <= set(parts)
+    for table, schema in TABLES.items():
+        assert re.findall(r"^\| `(\w+)`", parts[table], re.MULTILINE) == schema.names
+    assert "| `pts_us` | int64 | presentation time from the start of the video stream |" in parts["frames"]
+    assert "FROM current_frames" in parts["funnel"]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_commands_and_options_on_a_page_exist(page: Path, commands: dict[str, str]) -> None:
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+        for name, options in re.findall(r"^\S*endoforge (\S+)(.*)", block, re.MULTILINE):
+            for option in re.findall(r" (--[\w.-]+)", options):
+                assert option in commands[name], f"{page.name}: endoforge {name} {option}"
+    known = "\n".join(commands.values())
+    for option in re.findall(r"`(?:endoforge )?(--[a-z][\w.-]+)", page.read_text()):
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w.-])", known) or option == "--dry", f"{page.name}: {option}"
+
+
+def test_figures_have_a_digit_before_the_point() -> None:
+    for page in [ROOT / "README.md", *PAGES, ROOT / "tests/device/FIGURES.md"]:
+        assert re.findall(r"(?<![\w./)*\]-])\.\d+\b", page.read_text()) == [], page.name
+
+
+def extension(name: str) -> dict[str, Any]:
+    """What a snippet of the page on extending defines."""
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), re.DOTALL) if name in code]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
+def test_the_documented_reader_gives_a_valid_task(tmp_path: Path) -> None:
+    for patient in range(6):
+        for label in ("a", "b"):
+            cv2.imwrite(str(tmp_path / f"p{patient}_{label}_0.jpg"), np.full((32, 32, 3), 40 * patient, np.uint8))
+    (tmp_path / "test.txt").write_text("p4 p5")
+    items, notes = extension("read_mine")["read_mine"](tmp_path)
+    complete, made = complete_splits(items, share=0.25, seed=0)
+    task = Task(name="mine", kind="classification", items=complete, classes=("a", "b"), notes=(*notes, *made))
+    task.validate()
+    assert {item.group for item in task.split("test")} == {"patient p4", "patient p5"}
+
+
+def test_the_documented_recipe_differs_in_its_length_alone() -> None:
+    longer = extension("vits14_long")["vits14_long"]()
+    assert longer.train.num_steps == 2 * vits14().train.num_steps
+    assert longer.model == vits14().model
