@@ -53,7 +53,7 @@ fmt: install-dev
 	$(BIN)/ruff format .
 
 docs: install-dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: install-dev
 	for name in $(BENCH); do $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; done
