@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 
 import warehouse.schema
 import warehouse.views
+from docs.columns import MEANINGS, VIEW_MEANINGS
 from flows.cli.cli import COMMANDS, main
 from warehouse.schema import TABLES
 from warehouse.views import MACROS, VIEWS
@@ -34,16 +35,16 @@ def commands_page() -> str:
 
 
 def _help(command: str) -> str:
-    """The help text, in one column of 100 characters."""
+    """The help text, in one column of 80 characters."""
     before, printed = dict(os.environ), io.StringIO()
-    os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
+    os.environ.update(COLUMNS="80", NO_COLOR="1", TERM="dumb")
     try:
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
             main([command, "--help"])
     finally:
         os.environ.clear()
         os.environ.update(before)
-    return printed.getvalue().strip()
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
 
 
 def tables_page() -> str:
@@ -57,11 +58,13 @@ def tables_page() -> str:
     for table, columns in TABLES.items():
         about, body = _entry(schema, table)
         rows = [f"| `{field.name}` | {field.type} | {_comment(body, field.name)} |" for field in columns]
-        parts.append("\n".join([f"### {table}", "", *([about, ""] if about else []), "| column | type | |", "|---|---|---|", *rows]))
+        parts.append(
+            "\n".join([f"### {table}", "", *([about, ""] if about else []), "| column | type | what it is |", "|---|---|---|", *rows])
+        )
     parts.append("## Views")
     for view in [*VIEWS, *MACROS]:
         about, _ = _entry(views, view)
-        parts.append(f"### {view}\n\n{about}\n\n```sql\n{_dedent((VIEWS | MACROS)[view])}\n```")
+        parts.append(f"### {view}\n\n{about or VIEW_MEANINGS.get(view, '')}\n\n```sql\n{_dedent((VIEWS | MACROS)[view])}\n```")
     return "\n\n".join(parts)
 
 
@@ -79,9 +82,9 @@ def _entry(source: str, name: str) -> tuple[str, str]:
 
 
 def _comment(body: str, column: str) -> str:
-    """The comment behind a column, if there is one on its line."""
-    found = re.search(rf'"{column}": [^#\n]*#\s*(.*)', body)
-    return _cell(found[1]) if found else ""
+    """The comment behind a column on its line, else what such columns mean everywhere."""
+    found = re.search(rf'"{column}": [^#"\n]*#\s*(.*)', body)
+    return _cell(found[1] if found else MEANINGS.get(column, ""))
 
 
 def _cell(text: str) -> str:

@@ -38,15 +38,18 @@ def test_the_data_dictionary_has_every_table_column_and_view() -> None:
     parts = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
     assert {*TABLES, *VIEWS} <= set(parts)
     for table, schema in TABLES.items():
-        assert re.findall(r"^\| `(\w+)`", parts[table], re.MULTILINE) == schema.names
+        meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", parts[table], re.MULTILINE))
+        assert list(meanings) == schema.names
+        assert [name for name, meaning in meanings.items() if not meaning.strip()] == [], table
     assert "| `pts_us` | int64 | presentation time from the start of the video stream |" in parts["frames"]
+    assert [view for view in VIEWS if parts[view].lstrip().startswith("```")] == []
     assert "FROM current_frames" in parts["funnel"]
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
 def test_commands_and_options_on_a_page_exist(page: Path, commands: dict[str, str]) -> None:
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
-        for name, options in re.findall(r"^\S*endoforge (\S+)(.*)", block, re.MULTILINE):
+        for name, options in re.findall(r"^\S*endoforge (\S+)(.*)", block.replace("\\\n", " "), re.MULTILINE):
             for option in re.findall(r" (--[\w.-]+)", options):
                 assert option in commands[name], f"{page.name}: endoforge {name} {option}"
     known = "\n".join(commands.values())
