@@ -83,7 +83,7 @@ def _entry(source: str, name: str) -> tuple[str, str]:
 
 def _comment(body: str, column: str) -> str:
     """The comment behind a column on its line, else what such columns mean everywhere."""
-    found = re.search(rf'"{column}": [^#"\n]*#\s*(.*)', body)
+    found = re.search(rf'"{column}": (?:(?!"\w+":)[^#\n])*#\s*(.*)', body)
     return _cell(found[1] if found else MEANINGS.get(column, ""))
 
 
