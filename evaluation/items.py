@@ -54,6 +54,10 @@ class Task:
         """The items of one split, in order."""
         return tuple(item for item in self.items if item.split == name)
 
+    def leaks(self) -> tuple[str, ...]:
+        """Warnings about groups that stand in several splits; each one sentence."""
+        return _leaks(self.name, "groups", "leak: patients or sequences that the model's head is trained on are also scored", self.items)
+
     def validate(self) -> tuple[str, ...]:
         """Warnings about this set, leaks first; each one sentence.
 
@@ -67,9 +71,7 @@ class Task:
                     f"task {self.name}: the {split} split is empty ({len(self.items)} items in all); add labelled images, "
                     "or remove the split column to have groups divided by chance"
                 )
-        warnings = _leaks(
-            self.name, "groups", "leak: patients or sequences that the model's head is trained on are also scored", self.items
-        )
+        warnings = self.leaks()
         if self.kind != "segmentation":
             for split, consequence in (("train", None), ("val", "is never chosen for"), ("test", "is not scored")):
                 absent = sorted(set(self.classes) - {str(item.label) for item in self.split(split)})

@@ -24,7 +24,7 @@ from warehouse.store import content_id, read_json, write_json
 
 __all__ = ["STAGE_VERSION", "evaluate_model"]
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 
 Ints = npt.NDArray[np.int64]
 
@@ -46,7 +46,7 @@ def evaluate_model(model: ModelRef, *, task: Task, identity: Fingerprint, config
         TaskError: the task's files are missing or damaged, or a split or class is empty.
         BackboneError: the exported folder is not usable.
     """
-    warnings = task.validate()
+    warnings, num_leaks = task.validate(), len(task.leaks()) + len(identity.leaks)
     if len({item.group for item in task.split("test")}) == 1:
         warnings = (*warnings, "the test split is one patient: no interval can be given")
     cache = Path(cache_dir)
@@ -65,6 +65,7 @@ def evaluate_model(model: ModelRef, *, task: Task, identity: Fingerprint, config
         "protocol": "frozen; chosen on val, reported on test",
         **({"splits": "; ".join(task.notes)} if task.notes else {}),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
+        **({"num_leaks": str(num_leaks)} if num_leaks else {}),
     }
     scores = tuple(
         _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)

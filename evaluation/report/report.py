@@ -228,6 +228,7 @@ def _score_tables(data: ReportData) -> list[dict[str, object]]:
                 "num_items": first.num_items,
                 "num_groups": first.num_groups,
                 "warnings": first.details.get("warnings"),
+                "has_leaks": int(first.details.get("num_leaks", 0)) > 0,
                 "splits": first.details.get("splits"),
             }
         )

@@ -80,6 +80,15 @@ def test_a_second_call_returns_what_the_first_one_found(vit_folder: str, colours
         evaluate(_ref(str(model)), task=task, config=replace(QUICK, seed=1), cache_dir=str(tmp_path / "cache"))
 
 
+def test_scores_say_how_many_leaks_their_data_has(vit_folder: str, colours: Path, tmp_path: Path) -> None:
+    task = read_task(colours)
+    whole = evaluate(_ref(vit_folder), task=task, config=QUICK, cache_dir=str(tmp_path / "whole"))
+    assert "num_leaks" not in whole[0].details
+    items = tuple(replace(item, group="patient 0") if item.split in ("test", "val") else item for item in task.items)
+    leaking = evaluate(_ref(vit_folder), task=replace(task, items=items), config=QUICK, cache_dir=str(tmp_path / "leaking"))
+    assert leaking[0].details["num_leaks"] == "1"
+
+
 def test_two_computations_give_equal_scores(vit_folder: str, colours: Path, tmp_path: Path) -> None:
     task = read_task(colours)
     results = [evaluate(_ref(vit_folder), task=task, config=QUICK, cache_dir=str(tmp_path / name)) for name in "ab"]

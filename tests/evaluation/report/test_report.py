@@ -203,6 +203,13 @@ def _hostile() -> ReportData:
     )
 
 
+@pytest.mark.parametrize(("details", "level"), [({"num_leaks": "1"}, "leak"), ({}, "warning")])
+def test_the_record_of_leaks_and_not_the_words_of_a_warning_colours_it(details: dict[str, str], level: str, tmp_path: Path) -> None:
+    warned = {"warnings": "no val image of class 'leak', which therefore is never chosen for", **details}
+    render_report(replace(report_data(), scores=(replace(_score("a", "ours", "accuracy", 0.5), details=warned),)), tmp_path / "r.html")
+    assert f'<div class="note {level}"><b>data</b>no val image' in (tmp_path / "r.html").read_text()
+
+
 def _with_wide_tables() -> ReportData:
     """Tables as wide as a large lake makes them: every stage with a forecast or a long note, long names, six metrics."""
     data = report_data()
