@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from flows.runners import Runner
-from pretrain.ray_cluster import ray_job_id
+from flows.runners import Runner, ray_job_id
 from warehouse.lake import Lake
 from warehouse.lineage import RunContext, RunPlan, RunRecorder, completed_run_id, record_run, run_outputs
 from warehouse.records import Artifact

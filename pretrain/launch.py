@@ -19,7 +19,6 @@ from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
 from pretrain.metrics import newest_row
-from pretrain.ray_cluster import is_local, start_ray
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.trainer import NonFiniteError, Progress, train
@@ -56,6 +55,7 @@ def pretrain(
     num_workers: int = 1,
     use_gpu: bool = False,
     backend: Literal["local", "ray"] = "ray",
+    on_one_machine: bool = True,
     lake_root: Path | None = None,
     progress: Progress | None = None,
 ) -> PretrainResult:
@@ -73,7 +73,8 @@ def pretrain(
             being better; called after each checkpoint. None makes the newest checkpoint the best.
         num_workers: processes that share each batch; more than one needs the ray backend.
         use_gpu: one GPU for each worker.
-        backend: local trains in this process; ray under Ray Train, on RAY_ADDRESS's cluster or a local one on loopback.
+        backend: local trains in this process; ray under Ray Train, which the caller has connected to a cluster.
+        on_one_machine: the cluster is this machine alone, so its workers talk over loopback and nobody else can join them.
         lake_root: checkpoint records name paths relative to it; absolute paths where not given.
         progress: called now and then with steps done, steps in all and the newest metrics.
 
@@ -96,7 +97,7 @@ def pretrain(
             "use_gpu": use_gpu,
         }
         if backend == "ray":
-            _train_under_ray(config, arguments, num_workers=num_workers, use_gpu=use_gpu, progress=progress)
+            _train_under_ray(config, arguments, num_workers=num_workers, use_gpu=use_gpu, on_one_machine=on_one_machine, progress=progress)
         elif num_workers == 1:
             train(config, progress=progress, **arguments)
         else:
@@ -133,13 +134,20 @@ def _relative(path: Path, lake_root: Path | None) -> str:
 
 
 def _train_under_ray(
-    config: PretrainConfig, arguments: dict[str, Any], *, num_workers: int, use_gpu: bool, progress: Progress | None
+    config: PretrainConfig,
+    arguments: dict[str, Any],
+    *,
+    num_workers: int,
+    use_gpu: bool,
+    on_one_machine: bool,
+    progress: Progress | None,
 ) -> None:
-    start_ray()
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    if not ray.is_initialized():
+        raise RuntimeError("this process is not connected to Ray; call flows.runners.start_ray first, or give backend local")
     run_dir: Path = arguments["run_dir"]
     resource = "GPU" if use_gpu else "CPU"
     available = int(ray.cluster_resources().get(resource, 0))  # type: ignore[no-untyped-call]
@@ -148,7 +156,7 @@ def _train_under_ray(
     (run_dir / "failure.json").unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
         timeout_s = 6 * 3600  # workers wait at a barrier while the first one validates
-        if is_local():
+        if on_one_machine:
             from pretrain.loopback import LoopbackConfig, LoopbackTrainer
 
             meetings = stack.enter_context(tempfile.TemporaryDirectory(prefix="endoforge-", ignore_cleanup_errors=True))

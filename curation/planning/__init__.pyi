@@ -1,4 +1,6 @@
 from .cost import (
+    ENCODER_BYTES as ENCODER_BYTES,
+    PROCESS_BYTES as PROCESS_BYTES,
     STAGE_S as STAGE_S,
     Cost as Cost,
     Rates as Rates,

@@ -15,6 +15,8 @@ from curation.clustering import MAX_CELL_VALUES, choose_num_splits, default_num_
 from curation.dedup import PROBED_CELLS, SHARE_HASHES, default_dedup_clusters, num_cells, num_fitted
 
 __all__ = [
+    "ENCODER_BYTES",
+    "PROCESS_BYTES",
     "STAGE_S",
     "Cost",
     "Rates",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
+import torch
 
 from curation.embedding import (
     EMBED_VERSION,
@@ -15,7 +18,8 @@ from curation.embedding import (
     whole_parts,
 )
 from flows.job import Job
-from flows.runners import say, successes, track
+from flows.runners import Resources, say, successes, track
+from flows.stages.encoder_resources import encoder_device, encoder_resources
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import plan_run
 from warehouse.plan_sizes import pool_sizes
@@ -32,15 +36,18 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
     two versions may differ. Forgetting is a transaction of its own, so that no stage takes up old vectors while new ones are made; their
     files stay what they were.
     """
-    encoder = load_encoder(config)
-    encoder_id = encoder.encoder_id
+    here = replace(config, device="cpu")
+    encoder_id = load_encoder(here).encoder_id
+    lake_root = str(job.lake.root)
     if outdated := outdated_embeddings(job.lake, encoder_id, EMBED_VERSION):
         with job.lake.transaction():
             job.lake.remove("embeddings", pa.Table.from_pylist(outdated))
         say(f"embed: the vectors of {len(outdated)} packs are of an earlier version and are made anew")
     packs = packs_without_embeddings(job.lake, encoder_id, EMBED_VERSION)
-    groups = group_packs(packs, batch_size=batch_size_on(encoder.device, config))
-    remove_unused_pieces(groups, lake_root=str(job.lake.root), config=config, older_than_s=ABANDONED_AFTER_S)
+    resources = encoder_resources(job.runner, config.device) if packs else Resources()
+    there = replace(config, device=encoder_device(resources))
+    groups = group_packs(packs, batch_size=batch_size_on(torch.device(there.device), there))
+    remove_unused_pieces(groups, lake_root=lake_root, config=here, older_than_s=ABANDONED_AFTER_S)
     if not packs:
         has_frames = pool_sizes(job.lake).num_candidates > 0
         say("embed: every kept frame has its embedding already" if has_frames else "embed: the lake has no kept frame; ingest videos first")
@@ -52,8 +59,8 @@ def run_embed(job: Job, *, config: EmbedConfig) -> str:
         inputs=[artifact_of(pack) for pack in packs],
     )
     with job.record(plan) as run:
-        results = successes(job.runner.map(embed_packs, groups, lake_root=str(job.lake.root), config=config), stage="embed")
-        embedded = whole_parts(groups, results, lake_root=str(job.lake.root), config=config)
+        results = job.runner.map(embed_packs, groups, resources=resources, lake_root=lake_root, config=there)
+        embedded = whole_parts(groups, successes(results, stage="embed"), lake_root=lake_root, config=here)
         num_frames = sum(pack.num_frames for pack in packs)
         tracked = track(
             zip(groups, embedded, strict=True), description="embed frames", total=num_frames, size=lambda done: done[0].num_frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from curation.embedding import EmbedConfig, export_encoder
@@ -13,6 +13,7 @@ from evaluation.run import STAGE_VERSION, evaluate_model
 from evaluation.tasks import resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
+from flows.stages.encoder_resources import encoder_device, encoder_resources
 from flows.stages.pretrain import task_artifact
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
@@ -62,7 +63,11 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     with job.record(plan) as run:
         models = (model, random, baseline)
         cache_dir = str(job.lake.root / "staging" / "evaluate")
-        scored = job.runner.map(evaluate_model, models, task=found, identity=identity, config=config, cache_dir=cache_dir)
+        resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
+        there = replace(config, device=encoder_device(resources))
+        scored = job.runner.map(
+            evaluate_model, models, resources=resources, task=found, identity=identity, config=there, cache_dir=cache_dir
+        )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
         run.rows("scores", scores)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from curation.embedding import EMBED_VERSION, EmbedConfig, load_encoder
 from curation.holdout import (
@@ -25,6 +25,7 @@ from curation.holdout import (
 from curation.sources import patient_key
 from flows.job import Job
 from flows.runners import say, successes, track
+from flows.stages.encoder_resources import encoder_device, encoder_resources
 from warehouse import holdout as lake_side, queries
 from warehouse.lake import Lake
 from warehouse.lineage import RunPlan, plan_run
@@ -69,7 +70,7 @@ def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) 
     plan, held_out = plan_holdout(job.lake, encoder_id=encoder_id, config=config, seed=seed)
     if done := job.done(plan, "holdout"):
         return done
-    encoder = EmbedConfig(encoder=lake_side.encoder_name(job.lake, encoder_id))
+    encoder = EmbedConfig(encoder=lake_side.encoder_name(job.lake, encoder_id), device="cpu")
     if held_out.files and load_encoder(encoder).encoder_id != encoder_id:
         raise HoldoutError(
             f"the frames were embedded by another {encoder.encoder!r} than is here (weights or image size differ), and what is held out "
@@ -81,7 +82,9 @@ def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) 
         shutil.rmtree(work / name, ignore_errors=True)
     with job.record(plan) as run:
         batches = batches_of(held_out.files)
-        prepared = job.runner.map(prepare_views, batches, work=str(work), encoder=encoder, seed=seed)
+        resources = encoder_resources(job.runner, "auto")
+        there = replace(encoder, device=encoder_device(resources))
+        prepared = job.runner.map(prepare_views, batches, resources=resources, work=str(work), encoder=there, seed=seed)
         views = tuple(track(successes(prepared, stage="holdout"), description="held-out pictures", total=len(batches)))
         failures = {name: reason for part in views for name, reason in part.failures.items()}
         failures |= dict.fromkeys(held_out.unreadable, "not there, or not readable")

@@ -13,11 +13,10 @@ from evaluation.items import Fingerprint, Task, fingerprint
 from evaluation.tasks import resolve_task
 from evaluation.validate import knn_score, retrieval_score
 from flows.job import Job
-from flows.runners import say, track_steps
+from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
 from pretrain.config import PretrainConfig
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
-from pretrain.ray_cluster import ray_job_id
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import best_checkpoint, dataset_named
@@ -62,6 +61,8 @@ def run_pretrain(
     backend: Literal["local", "ray"] = "local" if job.runner.name == "serial" else "ray"
     with job.record(plan) as run:
         try:
+            if backend == "ray":
+                start_ray()
             with track_steps("pretrain") as progress:
                 result = pretrain(
                     config,
@@ -72,6 +73,7 @@ def run_pretrain(
                     num_workers=num_workers,
                     use_gpu=torch.cuda.is_available(),
                     backend=backend,
+                    on_one_machine=is_local(),
                     lake_root=job.lake.root,
                     progress=progress,
                 )

@@ -15,8 +15,8 @@ __all__ = ["foreign_cluster", "without_ray"]
 _NODES = """
 import sys, time
 from ray.cluster_utils import Cluster
-head, *others = map(int, sys.argv[1:])
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
+num_gpus, head, *others = map(int, sys.argv[1:])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "num_gpus": num_gpus, "include_dashboard": False})
 for num_cpus in others:
     cluster.add_node(num_cpus=num_cpus)
 print(cluster.address, flush=True)
@@ -25,10 +25,10 @@ time.sleep(1800)
 
 
 @contextmanager
-def foreign_cluster(*num_cpus: int, env: Mapping[str, str]) -> Iterator[str]:
-    """Nodes with that many CPUs each, the head first; gives the address and kills all of it at the end."""
+def foreign_cluster(*num_cpus: int, env: Mapping[str, str], num_gpus: int = 0) -> Iterator[str]:
+    """Nodes with that many CPUs each, the head, which says that it has GPUs, first; gives the address and kills all of it at the end."""
     environment = {**env, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
-    command = [sys.executable, "-c", _NODES, *map(str, num_cpus)]
+    command = [sys.executable, "-c", _NODES, *map(str, (num_gpus, *num_cpus))]
     cluster = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert cluster.stdout is not None
     try:

@@ -15,10 +15,10 @@ import psutil
 import pytest
 import torch
 
+from flows.runners import start_ray
 from pretrain.config import PretrainConfig
 from pretrain.launch import pretrain
 from pretrain.metrics import read_metrics
-from pretrain.ray_cluster import start_ray
 
 
 def _die_at_step_6_until_allowed(folder: str, *, allowed: str) -> tuple[str, float]:

@@ -33,9 +33,9 @@ PRINTED_BY = {
     "flows/planning/plan.py": ["curate"],
     "flows/stages/pretrain.py": ["pretrain", "run"],
     "flows/stages/private_audit.py": ["privacy-audit"],
-    "flows/runners/runners.py": ["ingest", "run"],
+    "flows/runners/process_runner.py": ["ingest", "run"],
+    "flows/runners/ray_start.py": ["pretrain"],
     "pretrain/launch.py": ["pretrain", "run"],
-    "pretrain/ray_cluster.py": ["pretrain"],
     "warehouse/queries.py": ["curate", "run"],
 }
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""

@@ -17,6 +17,7 @@ from curation.ingest.config import IngestConfig
 from curation.ingest.ingest import ingest_video
 from curation.sources.manifest import pseudonym
 from flows.job import Job
+from flows.runners import Resources
 from flows.runners.runners import RunnerName, SerialRunner
 from flows.stages.ingest import run_ingest
 from tests.helpers.dicom_files import KEY, STUDY, stream, write_dicom
@@ -141,6 +142,9 @@ class BusyArchive:
         if shared.get("work") is ingest_video:
             self.meanwhile()
         return SerialRunner().map(function, items, timeout_s=timeout_s, **shared)
+
+    def machines(self) -> list[Resources]:
+        return SerialRunner().machines()
 
     def reuse_workers(self) -> AbstractContextManager[None]:
         return SerialRunner().reuse_workers()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 FETCH = """
 import ray
-from pretrain.ray_cluster import start_ray
+from flows.runners import start_ray
 start_ray()
 print(ray.get(ray.remote(lambda data: len(data)).remote(ray.put(b"x" * 1_000_000)), timeout=60))
 """

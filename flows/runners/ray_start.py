@@ -7,6 +7,8 @@ import os
 import secrets
 import sys
 
+import psutil
+
 __all__ = ["is_local", "ray_job_id", "start_ray"]
 
 
@@ -49,7 +51,14 @@ def start_ray() -> None:
         # What workers say is read from the run's folder; their own lines would drown the progress (without its dashboard, Ray Train repeats
         # a warning every second).
         # "local": without it Ray joins whatever cluster was started on this machine, which may be anybody's
-        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            "local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+            _memory=psutil.virtual_memory().total,  # Ray takes what happens to be free
+        )
     else:
         _connect(os.environ["RAY_ADDRESS"])
 
