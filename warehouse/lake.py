@@ -1,4 +1,4 @@
-"""The lake: DuckLake tables over Parquet in one folder, opened, migrated and committed to by this module alone.
+"""The lake: DuckLake tables over Parquet in one folder, opened and committed to by this module alone.
 
 DuckLake (https://ducklake.select) gives ACID transactions, several writers, snapshots and time travel; nothing of it is written by hand
 here. Its DuckDB extensions come from PyPI wheels and are loaded by path, and DuckDB may fetch no others, so opening a lake never touches
@@ -163,12 +163,12 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     Args:
         root: the lake's folder.
         create: make the folder, the catalog and the tables where they are missing.
-        read_only: refuse every write, so that an older schema cannot be brought up to date.
+        read_only: refuse every write.
         catalog: a DuckLake catalog other than the folder's own SQLite file, such as `postgres:dbname=lake host=...`.
 
     Raises:
         ValueError: `root` is a URI.
-        LakeError: there is no lake there, or a newer EndoForge wrote it, or an older one and it is opened read-only.
+        LakeError: there is no lake there, or an EndoForge with another schema wrote it.
     """
     root = local_path(root, what="the lake").absolute()
     sqlite_catalog = root / "catalog.sqlite"
@@ -209,40 +209,31 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     lake = Lake(root, connection, writing)
     for attempt in commit_retries():
         with attempt:
-            _migrate(lake, read_only=read_only)
+            _make_tables(lake, read_only=read_only)
     return lake
 
 
-def _migrate(lake: Lake, *, read_only: bool) -> None:
-    """Create what is missing, or refuse a lake from the future, and one from the past that may not be written."""
+def _make_tables(lake: Lake, *, read_only: bool) -> None:
+    """Create the tables of a new lake, or refuse one of another schema."""
     version = _version(lake)
-    if version > SCHEMA_VERSION:
-        raise LakeError(
-            f"the lake in {lake.root} has schema version {version}, this EndoForge knows up to {SCHEMA_VERSION}; "
-            "upgrade EndoForge to open it"
-        )
     if version == SCHEMA_VERSION:
         return
-    if read_only:
-        raise LakeError(
-            f"the lake in {lake.root} has schema version {version}, expected {SCHEMA_VERSION}, and is opened read-only; any command that "
-            f"writes brings it up to date and keeps its rows, such as `endoforge embed --lake {lake.root}`"
-        )
+    found = f"the lake in {lake.root} has schema version {version}"
+    if version > SCHEMA_VERSION:
+        raise LakeError(f"{found}, this EndoForge knows up to {SCHEMA_VERSION}; upgrade EndoForge to open it")
+    if version or read_only:
+        raise LakeError(f"{found}, expected {SCHEMA_VERSION}; lakes made before 0.1.0 are not converted, so ingest the videos again")
     with lake.transaction():
         if _version(lake) == SCHEMA_VERSION:
             return  # another process was quicker
         for name, schema in TABLES.items():
             columns = ", ".join(f'"{column.name}" {_ARROW_TO_SQL[column.type]}' for column in schema)
-            lake.query(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
-            known = {row["column_name"] for row in lake.rows(f"DESCRIBE {name}")}
-            for column in schema:
-                if column.name not in known:
-                    lake.query(f'ALTER TABLE {name} ADD COLUMN "{column.name}" {_ARROW_TO_SQL[column.type]}')
+            lake.query(f"CREATE TABLE {name} ({columns})")
         for name, sql in VIEWS.items():
-            lake.query(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+            lake.query(f"CREATE VIEW {name} AS {sql}")
         for name, sql in MACROS.items():
-            lake.query(f"CREATE OR REPLACE MACRO {name} AS TABLE {sql}")
-        lake.query("CREATE TABLE IF NOT EXISTS lake_schema (version INTEGER)")
+            lake.query(f"CREATE MACRO {name} AS TABLE {sql}")
+        lake.query("CREATE TABLE lake_schema (version INTEGER)")
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
 
 

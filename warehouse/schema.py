@@ -30,7 +30,7 @@ TABLES: dict[str, pa.Schema] = {
             "duration_s": _f64,
             "num_frames_declared": _i64,
             "num_frames_decoded": _i64,
-            "num_frames_skipped": _i64,  # left out of decoding on purpose; null before schema 7, when they counted as decoded
+            "num_frames_skipped": _i64,  # left out of decoding on purpose
             "num_frames_sampled": _i64,
             "num_frames_kept": _i64,
             "num_frames_boxed": _i64,  # samples with at least one box over text

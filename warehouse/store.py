@@ -37,7 +37,6 @@ MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.E
 
 ABANDONED_AFTER_S = 24 * 3600.0
 """until a temporary file that nobody has written to since is taken to be a killed process's"""
-_CHUNK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -101,12 +100,9 @@ def _sync(path: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content as lower-case hexadecimal, read in 1 MiB pieces."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file's content as lower-case hexadecimal."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def canonical_json(value: object) -> str:

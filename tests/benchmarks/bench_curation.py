@@ -30,7 +30,6 @@ from curation.clustering import fit_kmeans
 from curation.clustering.kmeans import default_num_clusters, frame_paths, hierarchical_kmeans
 from curation.dedup.config import DedupConfig
 from curation.dedup.dedup_clusters import default_dedup_clusters
-from curation.dedup.semantic import semantic_dedup
 from curation.embedding.config import EmbedConfig
 from curation.embedding.embed import embed_images
 from curation.embedding.encoder import load_encoder
@@ -49,6 +48,7 @@ from evaluation.tasks import resolve_task
 from pretrain.launch import pretrain
 from pretrain.recipes import recipe as recipe_named
 from tests.benchmarks.curation_pool import Pool, join, phantom_pool, real_pool
+from tests.helpers.semantic_dedup import semantic_dedup
 
 SAMPLE_SEEDS, PRETRAIN_SEEDS = range(5), range(3)
 PRETRAIN_IMAGES = 500

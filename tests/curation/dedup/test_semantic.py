@@ -3,7 +3,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, strategies as st
 
-from curation.dedup.semantic import duplicates_at, nearest_before, semantic_dedup
+from curation.dedup.semantic import nearest_before
+from tests.helpers.semantic_dedup import duplicates_at, semantic_dedup
 
 Signs = npt.NDArray[np.float32]
 

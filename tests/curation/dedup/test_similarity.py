@@ -17,10 +17,10 @@ from curation.clustering.out_of_core.block_pass import Block
 from curation.dedup.config import DedupConfig
 from curation.dedup.dedup_clusters import assign_points, fit_clusters, unit as scaled
 from curation.dedup.deduplicate import decide_duplicates
-from curation.dedup.semantic import semantic_dedup
 from curation.dedup.similarity import assign_rows, prepare_search, search_clusters, search_hashes
 from curation.dedup.similarity_rows import collect_similarities
 from curation.embedding.vector_file import write_vectors
+from tests.helpers.semantic_dedup import semantic_dedup
 from warehouse.records import EmbeddingPart
 from warehouse.schema import embedding_schema
 
