@@ -21,7 +21,7 @@ from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.local_path import local_path
-from warehouse.schema import SCHEMA_VERSION, TABLES
+from warehouse.schema import SCHEMA_VERSION, TABLES, table_schema
 from warehouse.views import MACROS, VIEWS
 
 __all__ = ["EXTENSIONS", "Lake", "LakeError", "commit_retries", "extension_path", "open_lake"]
@@ -75,18 +75,34 @@ class Lake:
         rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
         return rows
 
-    def append(self, table: str, rows: pa.Table) -> None:
-        """Append rows whose columns are those of `table`'s schema, inside a `transaction`."""
-        self._connection.register("_new_rows", rows.select(TABLES[table].names).cast(TABLES[table]))
+    def added_scores(self, table: str) -> tuple[str, ...]:
+        """The columns of a table that installed filters have added, here or elsewhere, in alphabetical order."""
+        return tuple(sorted({row["column_name"] for row in self.rows(f"DESCRIBE {table}")} - set(TABLES[table].names)))
+
+    def add_scores(self, table: str, scores: Sequence[str]) -> None:
+        """Give a table the columns of these scores, where they are missing; rows that are there already have null in them."""
+        if not set(scores) - set(self.added_scores(table)):
+            return
+        for attempt in commit_retries():
+            with attempt, self.transaction():
+                for name in sorted(set(scores) - set(self.added_scores(table))):  # another process may have been quicker
+                    self.query(f'ALTER TABLE {table} ADD COLUMN "{name}" FLOAT')
+                _create_views(self)
+
+    def append(self, table: str, rows: pa.Table, *, scores: Sequence[str] = ()) -> None:
+        """Append rows whose columns are those of `table`'s schema and these scores, inside a `transaction`."""
+        schema = table_schema(table, scores=scores)
+        self._connection.register("_new_rows", rows.select(schema.names).cast(schema))
         try:
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM _new_rows")
         finally:
             self._connection.unregister("_new_rows")
 
-    def append_parquet(self, table: str, paths: Sequence[Path], constants: Mapping[str, str]) -> None:
+    def append_parquet(self, table: str, paths: Sequence[Path], constants: Mapping[str, str], *, scores: Sequence[str] = ()) -> None:
         """Append the rows of Parquet parts, in the order given, without holding them in memory; `constants` fill whole columns."""
         numbers = {name: f"${position}" for position, name in enumerate(constants, start=2)}
-        columns = ", ".join(f"{numbers[name]} AS {name}" if name in numbers else name for name in TABLES[table].names)
+        names = table_schema(table, scores=scores).names
+        columns = ", ".join(f'{numbers[name]} AS "{name}"' if name in numbers else f'"{name}"' for name in names)
         for start in range(0, len(paths), 1000):
             batch = [str(path) for path in paths[start : start + 1000]]
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM read_parquet($1)", [batch, *constants.values()])
@@ -229,12 +245,16 @@ def _make_tables(lake: Lake, *, read_only: bool) -> None:
         for name, schema in TABLES.items():
             columns = ", ".join(f'"{column.name}" {_ARROW_TO_SQL[column.type]}' for column in schema)
             lake.query(f"CREATE TABLE {name} ({columns})")
-        for name, sql in VIEWS.items():
-            lake.query(f"CREATE VIEW {name} AS {sql}")
+        _create_views(lake)
         for name, sql in MACROS.items():
             lake.query(f"CREATE MACRO {name} AS TABLE {sql}")
         lake.query("CREATE TABLE lake_schema (version INTEGER)")
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
+
+
+def _create_views(lake: Lake) -> None:
+    for name, sql in VIEWS.items():
+        lake.query(f"CREATE OR REPLACE VIEW {name} AS {sql}")
 
 
 def _version(lake: Lake) -> int:

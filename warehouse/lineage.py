@@ -21,7 +21,7 @@ from warehouse.lake import Lake, commit_retries
 from warehouse.peak_memory import PeakMemory
 from warehouse.provenance import current_provenance
 from warehouse.records import Artifact
-from warehouse.schema import TABLES
+from warehouse.schema import TABLES, table_schema
 from warehouse.store import canonical_json, content_id
 
 __all__ = ["RunContext", "RunPlan", "RunRecorder", "completed_run_id", "plan_run", "record_run", "run_outputs"]
@@ -99,8 +99,8 @@ class RunRecorder:
     """Ray's id of the job that did the work; set by whoever used Ray"""
     metrics: dict[str, float] = field(default_factory=dict)
     outputs: list[Artifact] = field(default_factory=list)
-    _tables: list[tuple[str, pa.Table]] = field(default_factory=list)
-    _parts: list[tuple[str, list[Path], dict[str, str]]] = field(default_factory=list)
+    _tables: list[tuple[str, pa.Table, Sequence[str]]] = field(default_factory=list)
+    _parts: list[tuple[str, list[Path], dict[str, str], Sequence[str]]] = field(default_factory=list)
     _superseded: list[tuple[str, pa.Table]] = field(default_factory=list)
 
     @property
@@ -112,25 +112,30 @@ class RunRecorder:
         """Name things this run made."""
         self.outputs.extend(artifacts)
 
-    def rows(self, table: str, rows: Sequence[object]) -> None:
+    def rows(self, table: str, rows: Sequence[object], *, scores: Sequence[str] = ()) -> None:
         """Add rows: dicts or records that name every column of the table; `run_id` is filled in and may be left out.
+
+        `scores` are columns that installed filters have added to the table.
 
         Raises:
             ValueError: a row has a column that the table lacks, or lacks one that the table has. None is a value.
         """
-        cells = [_cells(table, row) | ({"run_id": self.run_id} if "run_id" in TABLES[table].names else {}) for row in rows]
-        columns = {name: [row[name] for row in cells] for name in TABLES[table].names}
-        self._tables.append((table, pa.table(columns, schema=TABLES[table])))
+        schema = table_schema(table, scores=scores)
+        cells = [_cells(table, schema.names, row) | ({"run_id": self.run_id} if "run_id" in schema.names else {}) for row in rows]
+        columns = {name: [row[name] for row in cells] for name in schema.names}
+        self._tables.append((table, pa.table(columns, schema=schema), scores))
 
-    def parts(self, table: str, paths: Sequence[Path], **constants: str) -> None:
+    def parts(self, table: str, paths: Sequence[Path], *, scores: Sequence[str] = (), **constants: str) -> None:
         """Add the rows of Parquet files that workers wrote; `constants` are columns that the files lack.
+
+        `scores` are columns that installed filters have added to the table.
 
         Raises:
             ValueError: a constant is no column of the table.
         """
         if unknown := constants.keys() - set(TABLES[table].names):
             raise ValueError(f"constants of table {table} are {', '.join(sorted(unknown))}; give columns that the table has")
-        self._parts.append((table, list(paths), constants))
+        self._parts.append((table, list(paths), constants, scores))
 
     def supersede(self, table: str, rows: Sequence[dict[str, object]]) -> None:
         """Take back earlier rows, named by the values of some columns: what this run says replaces them."""
@@ -142,14 +147,14 @@ class RunRecorder:
         """Take back what is superseded and append everything collected; called inside the run's transaction."""
         for table, rows in self._superseded:
             lake.remove(table, rows)
-        for table, rows in self._tables:
+        for table, rows, scores in self._tables:
             if rows.num_rows:
-                lake.append(table, rows)
-        for table, paths, constants in self._parts:
-            lake.append_parquet(table, paths, constants)
+                lake.append(table, rows, scores=scores)
+        for table, paths, constants, scores in self._parts:
+            lake.append_parquet(table, paths, constants, scores=scores)
 
 
-def _cells(table: str, row: object) -> dict[str, object]:
+def _cells(table: str, names: Sequence[str], row: object) -> dict[str, object]:
     """The values of a row by column; dicts as JSON.
 
     Raises:
@@ -161,7 +166,7 @@ def _cells(table: str, row: object) -> dict[str, object]:
         values = {column.name: getattr(row, column.name) for column in fields(row)}
     else:
         raise ValueError(f"a row of table {table} is {type(row).__name__}; give a dict or a record")
-    columns = set(TABLES[table].names)
+    columns = set(names)
     missing, unknown = sorted(columns - values.keys() - {"run_id"}), sorted(values.keys() - columns)
     if missing or unknown:
         faults = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(unknown)

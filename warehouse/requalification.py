@@ -10,6 +10,7 @@ from typing import Any
 from warehouse.lake import Lake
 from warehouse.lineage import run_outputs
 from warehouse.records import Artifact, FramePack
+from warehouse.schema import TABLES
 
 __all__ = ["current_packs", "device_percentiles", "effective_requalification", "export_scores", "latest_requalification", "scored_frames"]
 
@@ -55,22 +56,24 @@ def current_packs(lake: Lake) -> tuple[FramePack, ...]:
     return tuple(FramePack(**row) for row in rows)
 
 
-def export_scores(lake: Lake, folder: Path, *, frames_per_part: int) -> tuple[Path, ...]:
+def export_scores(lake: Lake, folder: Path, *, scores: Sequence[str], frames_per_part: int) -> tuple[Path, ...]:
     """Write the scores, ingest's verdict and the device of every current frame as folders of Parquet, whole videos in each.
 
     Args:
         lake: where the frames are.
         folder: what to fill.
+        scores: their columns; one that the lake lacks is null.
         frames_per_part: about how many frames a folder should hold.
     """
     (row,) = lake.rows(
         "SELECT count(*) AS num FROM frames f JOIN latest_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key"
     )
+    known = {*TABLES["frames"].names, *lake.added_scores("frames")}
+    columns = ", ".join(f'f."{name}"' if name in known else f'NULL::FLOAT AS "{name}"' for name in scores)
     num_parts = max(1, -(-int(row["num"]) // frames_per_part))
     return lake.copy_to_partitions(
-        f"""SELECT md5_number_lower(f.video_id) % {num_parts} AS part, f.video_id, f.frame_id, f.frame_index, f.blur, f.luma, f.dark_share,
-                   f.bright_share, f.specular_share, f.bubble_share, f.stool_share, f.motion, f.out_of_body, f.phash, f.keep, f.drop_reason,
-                   f.pack_id IS NOT NULL AS is_stored, {_DEVICE} AS device
+        f"""SELECT md5_number_lower(f.video_id) % {num_parts} AS part, f.video_id, f.frame_id, f.frame_index, {columns}, f.phash, f.keep,
+                   f.drop_reason, f.pack_id IS NOT NULL AS is_stored, {_DEVICE} AS device
             FROM frames f JOIN latest_videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
             LEFT JOIN video_info i ON i.video_id = f.video_id ANTI JOIN replaced_frames o ON o.frame_id = f.frame_id""",
         folder,

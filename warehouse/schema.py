@@ -5,9 +5,11 @@ Workers write Parquet parts with these schemas; the lake makes its tables from t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
-__all__ = ["SCHEMA_VERSION", "TABLES", "embedding_schema"]
+__all__ = ["SCHEMA_VERSION", "TABLES", "embedding_schema", "table_schema"]
 
 SCHEMA_VERSION = 7
 
@@ -308,6 +310,14 @@ TABLES: dict[str, pa.Schema] = {
     "artifacts": pa.schema({"artifact_id": _s, "kind": _s, "uri": _s, "sha256": _s, "num_bytes": _i64, "num_rows": _i64}),
     "edges": pa.schema({"run_id": _s, "artifact_id": _s, "direction": _s}),  # input or output
 }
+
+
+def table_schema(table: str, *, scores: Sequence[str] = ()) -> pa.Schema:
+    """The columns of a table, with those of the scores that installed filters add: nullable 32-bit floats (see curation/filters)."""
+    schema = TABLES[table]
+    for name in scores:
+        schema = schema.append(pa.field(name, _f32))
+    return schema
 
 
 def embedding_schema(dim: int) -> pa.Schema:

@@ -4,6 +4,7 @@ from .content_area import (
     find_content_area as find_content_area,
     full_area as full_area,
 )
+from .frame_filter import Floats as Floats, FrameFilter as FrameFilter, Picture as Picture
 from .imaging_mode import (
     ALL_WARM as ALL_WARM,
     SURELY_WARM as SURELY_WARM,
@@ -12,13 +13,15 @@ from .imaging_mode import (
     warm_share as warm_share,
 )
 from .phash import hamming as hamming, near_duplicate_runs as near_duplicate_runs, perceptual_hash as perceptual_hash
-from .quality import (
-    FILTER_WIDTH as FILTER_WIDTH,
-    FrameQuality as FrameQuality,
-    inner_mask as inner_mask,
-    measure as measure,
-    shrink as shrink,
-    stool_shares as stool_shares,
+from .picture import FILTER_WIDTH as FILTER_WIDTH, inner_mask as inner_mask, shrink as shrink
+from .registry import frame_filters as frame_filters, measure as measure, score_names as score_names
+from .stool import stool_shares as stool_shares
+from .thresholds import (
+    FrameThresholds as FrameThresholds,
+    filter_sentences as filter_sentences,
+    installed_filters as installed_filters,
+    named_values as named_values,
+    settings_of as settings_of,
 )
 from .tissue_structure import (
     SURELY_ROOM as SURELY_ROOM,

@@ -1,4 +1,4 @@
-from .config import IngestConfig as IngestConfig, RequalifyConfig as RequalifyConfig
+from .config import IngestConfig as IngestConfig, RequalifyConfig as RequalifyConfig, percentiles as percentiles
 from .device_config import DeviceConfig as DeviceConfig, requalify_config as requalify_config
 from .ingest import (
     INGEST_VERSION as INGEST_VERSION,
@@ -18,7 +18,6 @@ from .private_sheet import (
 from .requalify import (
     REQUALIFY_VERSION as REQUALIFY_VERSION,
     device_thresholds as device_thresholds,
-    percentiles as percentiles,
     requalify_part as requalify_part,
     usable_scores as usable_scores,
 )

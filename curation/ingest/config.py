@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["FrameThresholds", "IngestConfig", "RequalifyConfig"]
+from curation.filters import FrameThresholds, installed_filters, named_values
+
+__all__ = ["IngestConfig", "RequalifyConfig", "no_percentiles", "percentiles"]
+
+_PERCENTILES = {
+    "blur": "blur_percentile",
+    "specular_share": "specular_percentile",
+    "bubble_share": "bubble_percentile",
+    "stool_share": "stool_percentile",
+}
+"""option of each score of EndoForge itself that is judged by device"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameThresholds:
-    """What decides from a frame's scores, and from its neighbours', whether it is kept."""
-
-    min_blur: float = 8.0
-    """variance of the Laplacian at 256 pixels' width, scaled to a mean luma of 100, under which a frame is blurred"""
-    min_luma: float = 30.0
-    """mean luma (0-255) under which a frame is too dark"""
-    max_luma: float = 200.0
-    """mean luma (0-255) over which a frame is too bright"""
-    max_dark_share: float = 0.8
-    """share of pixels with a luma of at most 25, over which a frame is too dark"""
-    max_bright_share: float = 0.35
-    """share of pixels with a luma of at least 245, over which a frame is too bright"""
-    max_specular_share: float = 0.3
-    """share of pixels that mirror the lamp, over which a frame is dropped"""
-    max_bubble_share: float = 0.5
-    """share of pixels amid small bright rims and spots, over which a frame shows bubbles or foam"""
-    max_stool_share: float = 0.8
-    """share of lit pixels that are yellower than the video's own tissue, over which a frame shows stool or murky fluid; high, because
-    another organ may be yellower too"""
-    freeze_motion: float = 0.5
-    """mean absolute luma difference (0-255) to the previous sample, under which an unchanged frame is frozen"""
-    max_hash_distance: int = 6
-    """of the 64 bits of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
-    max_out_of_body: float = 0.3
-    """score (0-1) over which a frame is out of the body: it has neither the colours nor the structure of tissue"""
-
-    def __post_init__(self) -> None:
-        """Refuse values that no frame could satisfy."""
-        if not 0 <= self.max_hash_distance <= 64:
-            raise ValueError(f"max_hash_distance={self.max_hash_distance} is outside 0-64 bits; 6 is a good value")
-        for name in (*(f"max_{part}_share" for part in ("dark", "bright", "specular", "bubble", "stool")), "max_out_of_body"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
+def no_percentiles() -> dict[str, float]:
+    """For each score of an installed filter the percentile that drops nothing."""
+    return {each.name: 0.0 if each.bad == "low" else 100.0 for each in installed_filters() if each.threshold is not None and each.by_device}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +123,27 @@ class RequalifyConfig(FrameThresholds):
     """a frame with no more than this share of reflections, bubbles or stool is never dropped for its device's percentile"""
     min_device_frames: int = 1000
     """usable frames that a device must have for its percentiles to say anything; with fewer, only the fixed thresholds apply"""
+    percentiles: Mapping[str, float] = field(default_factory=no_percentiles)
+    """the same for the scores of filters that other packages add, by name; 0 is off where low is bad, 100 where high is"""
 
     def __post_init__(self) -> None:
         """Refuse values that no frame could satisfy."""
         FrameThresholds.__post_init__(self)
-        for name in ("blur_percentile", "specular_percentile", "bubble_percentile", "stool_percentile"):
+        for name in _PERCENTILES.values():
             if not 0 <= getattr(self, name) <= 100:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-100; it is a percentile")
+        object.__setattr__(self, "percentiles", named_values(self.percentiles, no_percentiles(), setting="percentiles"))
+        for name, value in self.percentiles.items():
+            if not 0 <= value <= 100:
+                raise ValueError(f"percentiles has {name}={value}, outside 0-100; it is a percentile")
         if not 0 <= self.share_floor <= 1:
             raise ValueError(f"share_floor={self.share_floor} is outside 0-1; it is a share")
         if self.min_device_frames < 1:
             raise ValueError(f"min_device_frames={self.min_device_frames} is too small; give 1 or more")
+
+
+def percentiles(config: RequalifyConfig) -> dict[str, float]:
+    """The percentile asked for of each score that is judged by device; empty where none is."""
+    off = {name: 0.0 if name == "blur" else 100.0 for name in _PERCENTILES} | no_percentiles()
+    asked = {name: getattr(config, option) for name, option in _PERCENTILES.items()} | dict(config.percentiles)
+    return {name: value for name, value in asked.items() if value != off[name]}

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from curation.filters import SURELY_ROOM, SURELY_WARM, hamming, near_duplicate_runs, room_scores, stool_shares, warm_share
-from curation.ingest.config import FrameThresholds, IngestConfig
+from curation.filters import (
+    SURELY_ROOM,
+    SURELY_WARM,
+    Floats,
+    FrameThresholds,
+    frame_filters,
+    hamming,
+    near_duplicate_runs,
+    room_scores,
+    score_names,
+    stool_shares,
+    warm_share,
+)
+from curation.ingest.config import IngestConfig
 from curation.ingest.privacy_flags import quarantine_unconfirmed
 from curation.ingest.scan import Sample
 from curation.privacy import out_of_body_scores, smooth_scores
 
 __all__ = [
-    "SPARE_REASONS",
     "FrameScores",
     "decide",
     "drop_reasons",
-    "exposed_blur",
     "failed_tests",
     "frozen_samples",
     "is_spare",
     "outside_scores",
     "quality_reasons",
     "scores_of",
+    "spare_reasons",
 ]
-
-SPARE_REASONS = ("too_dark", "too_bright", "blurred", "specular", "bubbles", "stool", "frozen", "near_duplicate")
-"""why a frame may be dropped whose picture is stored nevertheless: other thresholds may want it"""
 
 _TISSUE_COLORS = 0.3  # score of colours up to which a frame never speaks for a room, whatever threshold is set
 _MOST_BRIGHT = 0.1  # overexposed phantom frames have evidence up to 10.2
 _FREEZE_HASH_DISTANCE = 2  # bits near the median flip with the coding noise of an unchanged picture
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +53,8 @@ class FrameScores:
     The numbers are 32-bit floats, as the lake stores them, so that ingest and a later decision compare the same values.
     """
 
-    blur: Floats
-    luma: Floats
-    dark_share: Floats
-    bright_share: Floats
-    specular_share: Floats
-    bubble_share: Floats
-    """NaN, as in every other score but that of out of body, where it is not known: then nothing is dropped for it"""
-    stool_share: Floats
-    motion: Floats
-    """NaN for the first"""
-    out_of_body: Floats
+    numbers: Mapping[str, Floats]
+    """each score by the name of its filter; NaN where it is not known, and then nothing is dropped for it but as out_of_body_unchecked"""
     phash: Sequence[int | None]
     """None where there is none: then a sample is like no other"""
     settled: Sequence[str | None]
@@ -65,17 +63,15 @@ class FrameScores:
     """whether there are pixels"""
 
 
+@functools.cache
+def spare_reasons() -> frozenset[str]:
+    """Why a frame may be dropped whose picture is stored nevertheless: other thresholds may want it."""
+    return frozenset(each.reason for each in frame_filters() if each.reason and not each.is_private) | {"frozen", "near_duplicate"}
+
+
 def is_spare(sample: Sample) -> bool:
     """Whether other thresholds may want the picture of a dropped sample, and privacy would let them."""
-    return sample.drop_reason in SPARE_REASONS and not math.isnan(sample.out_of_body)
-
-
-def exposed_blur(blur: Floats, luma: Floats) -> Floats:
-    """Variance of the Laplacian as it would be at a mean luma of 100.
-
-    Contrast grows with exposure and the variance with its square: a dark frame is not for that reason blurred.
-    """
-    return np.asarray(blur * (100 / np.maximum(luma, 1)) ** 2, np.float32)
+    return sample.drop_reason in spare_reasons() and not math.isnan(sample.out_of_body)
 
 
 def failed_tests(scores: FrameScores, thresholds: FrameThresholds) -> dict[str, npt.NDArray[np.bool_]]:
@@ -83,16 +79,13 @@ def failed_tests(scores: FrameScores, thresholds: FrameThresholds) -> dict[str, 
 
     In order: of several reasons the first counts.
     """
-    return {
-        "out_of_body": scores.out_of_body > thresholds.max_out_of_body,
-        "too_dark": (scores.luma < thresholds.min_luma) | (scores.dark_share > thresholds.max_dark_share),
-        "too_bright": (scores.luma > thresholds.max_luma) | (scores.bright_share > thresholds.max_bright_share),
-        "blurred": exposed_blur(scores.blur, scores.luma) < thresholds.min_blur,
-        "specular": scores.specular_share > thresholds.max_specular_share,
-        "bubbles": scores.bubble_share > thresholds.max_bubble_share,
-        "stool": scores.stool_share > thresholds.max_stool_share,
-        "out_of_body_unchecked": np.isnan(scores.out_of_body),  # too dark to judge, and by these thresholds not too dark to keep
-    }
+    tests: dict[str, npt.NDArray[np.bool_]] = {}
+    for each in frame_filters():
+        if each.reason:
+            fails = each.fails(scores.numbers, thresholds.value(each.option))
+            tests[each.reason] = tests[each.reason] | fails if each.reason in tests else fails
+    # too dark to judge, and by these thresholds not too dark to keep
+    return {**tests, "out_of_body_unchecked": np.isnan(scores.numbers["out_of_body"])}
 
 
 def quality_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str | None]:
@@ -105,7 +98,7 @@ def quality_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[st
 
 def frozen_samples(scores: FrameScores, thresholds: FrameThresholds) -> list[int]:
     """Positions of the samples that repeat the one before: as good as no motion, and the same perceptual hash but for coding noise."""
-    still = np.flatnonzero(scores.motion < thresholds.freeze_motion).tolist()
+    still = np.flatnonzero(scores.numbers["motion"] < thresholds.freeze_motion).tolist()
     hashes = [(scores.phash[each - 1], scores.phash[each]) for each in still]
     return [
         each
@@ -120,7 +113,7 @@ def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str |
     A run of near duplicates keeps its sharpest member of those that have pixels. Where none has any, the sharpest is `not_stored`: it would
     have been kept.
     """
-    reasons = quality_reasons(scores, thresholds)
+    reasons, blur = quality_reasons(scores, thresholds), scores.numbers["blur"]
     for position in frozen_samples(scores, thresholds):
         reasons[position] = reasons[position] or "frozen"
     usable = [position for position, reason in enumerate(reasons) if reason is None]
@@ -130,7 +123,7 @@ def drop_reasons(scores: FrameScores, thresholds: FrameThresholds) -> list[str |
     alike = [[positions[place] for place in run] for run in runs]
     for members in [*alike, *([position] for position in usable if position not in hashed)]:
         stored = [position for position in members if scores.is_stored[position]]
-        best = max(stored or members, key=lambda position: (scores.blur[position], -position))
+        best = max(stored or members, key=lambda position: (blur[position], -position))
         for position in members:
             reasons[position] = "near_duplicate" if position != best else None if stored else "not_stored"
     return reasons
@@ -165,10 +158,10 @@ def decide(samples: list[Sample], config: IngestConfig, *, in_time: bool = True)
     profiles = [sample.colors for sample in samples]
     evidence = np.array([sample.room_evidence for sample in samples])
     times_s = np.array([sample.pts_us for sample in samples]) / 1e6 if in_time else None
-    scores = outside_scores(profiles, evidence, np.array([sample.quality.bright_share for sample in samples]), times_s=times_s)
+    scores = outside_scores(profiles, evidence, np.array([sample.scores["bright_share"] for sample in samples]), times_s=times_s)
     out_of_body = smooth_scores(scores, _window(samples, config) if in_time else 1)
     for sample, score, share in zip(samples, out_of_body.tolist(), stool_shares(profiles).tolist(), strict=True):
-        sample.out_of_body, sample.stool_share = score, share
+        sample.out_of_body, sample.scores["stool_share"] = score, share
     quarantine_unconfirmed(samples, config)
     for sample, reason in zip(samples, drop_reasons(scores_of(samples, config), config), strict=True):
         sample.drop_reason = reason
@@ -187,20 +180,9 @@ def _settled(sample: Sample, config: IngestConfig) -> str | None:
 
 def scores_of(samples: Sequence[Sample], config: IngestConfig) -> FrameScores:
     """The samples' scores as columns, as the rule wants them."""
-
-    def column(values: Sequence[float]) -> Floats:
-        return np.array(values, np.float32)
-
+    numbers = {name: np.array([sample.scores[name] for sample in samples], np.float32) for name in score_names() if name != "out_of_body"}
     return FrameScores(
-        blur=column([sample.quality.blur for sample in samples]),
-        luma=column([sample.quality.luma for sample in samples]),
-        dark_share=column([sample.quality.dark_share for sample in samples]),
-        bright_share=column([sample.quality.bright_share for sample in samples]),
-        specular_share=column([sample.quality.specular_share for sample in samples]),
-        bubble_share=column([sample.quality.bubble_share for sample in samples]),
-        stool_share=column([sample.stool_share for sample in samples]),
-        motion=column([sample.quality.motion for sample in samples]),
-        out_of_body=column([sample.out_of_body for sample in samples]),
+        numbers={**numbers, "out_of_body": np.array([sample.out_of_body for sample in samples], np.float32)},
         phash=[sample.phash for sample in samples],
         settled=[_settled(sample, config) for sample in samples],
         is_stored=np.ones(len(samples), bool),

@@ -13,13 +13,14 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from curation.filters import installed_filters
 from curation.ingest.decide import is_spare
 from curation.ingest.privacy_flags import hidden_share
 from curation.ingest.scan import Sample, Scan, spooled
 from curation.packs import PackEntry
 from curation.privacy import Box, pixelated
 from warehouse.records import VideoRef
-from warehouse.schema import TABLES
+from warehouse.schema import table_schema
 
 __all__ = ["frames_table", "preview_rows"]
 
@@ -33,9 +34,10 @@ _PREVIEW_COLUMNS = 12
 def frames_table(video: VideoRef, key: str, scan: Scan, ids: list[str], places: Mapping[str, tuple[str, PackEntry]]) -> pa.Table:
     """One row of the table `frames` for each sample, kept or dropped; `places` say in which pack, and where, the stored ones lie."""
     rows = _frame_rows(video, key, scan, ids, places)
-    parts = [pa.Table.from_pylist([], TABLES["frames"])]
+    schema = table_schema("frames", scores=[each.name for each in installed_filters()])
+    parts = [pa.Table.from_pylist([], schema)]
     while part := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-        parts.append(pa.Table.from_pylist(part, TABLES["frames"]))
+        parts.append(pa.Table.from_pylist(part, schema))
     return pa.concat_tables(parts).combine_chunks()
 
 
@@ -44,7 +46,6 @@ def _frame_rows(
 ) -> Iterator[dict[str, object]]:
     for frame_id, sample in zip(ids, scan.samples, strict=True):
         pack_id, place = places.get(frame_id, (None, None))
-        quality = sample.quality
         yield {
             "frame_id": frame_id,
             "video_id": video.video_id,
@@ -56,17 +57,9 @@ def _frame_rows(
             "crop_y": sample.area.y,
             "crop_width": sample.area.width,
             "crop_height": sample.area.height,
-            "blur": quality.blur,
-            "luma": quality.luma,
-            "dark_share": quality.dark_share,
-            "bright_share": quality.bright_share,
-            "specular_share": quality.specular_share,
-            "bubble_share": quality.bubble_share,
-            "stool_share": sample.stool_share,
-            "motion": None if math.isnan(quality.motion) else quality.motion,
+            **{name: None if math.isnan(score) else score for name, score in (sample.scores | {"out_of_body": sample.out_of_body}).items()},
             "room_evidence": None if math.isnan(sample.room_evidence) else sample.room_evidence,
             "imaging_mode": sample.imaging_mode,
-            "out_of_body": None if math.isnan(sample.out_of_body) else sample.out_of_body,
             "text_share": _share(sample.text_boxes, sample.stored_size),
             "unconfirmed_share": _share(None if sample.text_boxes is None else sample.unconfirmed_boxes, sample.stored_size),
             "text_boxes": json.dumps(sample.text_boxes) if sample.text_boxes is not None else None,

@@ -17,6 +17,7 @@ from typing import IO
 import cv2
 import pyarrow as pa
 
+from curation.filters import settings_of
 from curation.ingest.config import IngestConfig
 from curation.ingest.decide import decide, is_spare
 from curation.ingest.frame_rows import frames_table, preview_rows
@@ -45,7 +46,7 @@ _SPOOL_MEMORY_BYTES = 16 << 20
 
 def ingest_key(config: IngestConfig) -> str:
     """Identifies everything that influences what ingest makes of a video."""
-    settings = dataclasses.asdict(config)
+    settings = settings_of(config)
     for name in LIMITS:
         del settings[name]
     return content_id({"stage": "ingest", "version": INGEST_VERSION, "config": settings})
@@ -62,8 +63,10 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
 
     Raises:
         OSError: the lake cannot be written to, for instance because the disk is full.
+        ValueError: a filter of the settings is not installed here.
     """
     cv2.setNumThreads(1)
+    config.refuse_missing_filters()
     key = ingest_key(config)
     root = Path(lake_root)
     evidence = root / evidence_path(video.video_id, key)

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from curation.ingest.config import IngestConfig
-from curation.ingest.decide import SPARE_REASONS
+from curation.ingest.decide import spare_reasons
 from curation.ingest.scan import Sample, spooled
 from curation.packs import write_pack
-from curation.privacy import PRIVACY_REASONS, Box, blacked_out
+from curation.privacy import Box, blacked_out, privacy_reasons
 from warehouse.records import PrivatePack
 from warehouse.schema import TABLES
 from warehouse.store import write_parquet
@@ -33,9 +33,9 @@ __all__ = ["erase_pictures", "painted", "private_jpeg", "why_private", "write_pr
 def why_private(sample: Sample, config: IngestConfig) -> str | None:
     """Why a picture of the sample goes to the private pack: out_of_body, text or mask; None if none does."""
     reason = sample.drop_reason
-    if reason in PRIVACY_REASONS and reason != "text_unaudited":
-        return "out_of_body" if reason.startswith("out_of_body") else "text"
-    is_wanted = reason in (None, "text_unaudited") or (reason in SPARE_REASONS and config.store_dropped)
+    if reason in privacy_reasons() and reason != "text_unaudited":
+        return "text" if reason.startswith("text") else "out_of_body"
+    is_wanted = reason in (None, "text_unaudited") or (reason in spare_reasons() and config.store_dropped)
     return "mask" if is_wanted and sample.unconfirmed_boxes else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.ingest.config import FrameThresholds, RequalifyConfig
-from curation.ingest.decide import SPARE_REASONS, FrameScores, drop_reasons, exposed_blur, quality_reasons
+from curation.filters import FrameFilter, FrameThresholds, frame_filters, score_names
+from curation.ingest.config import RequalifyConfig, percentiles
+from curation.ingest.decide import FrameScores, drop_reasons, quality_reasons, spare_reasons
 from warehouse.schema import TABLES
 from warehouse.store import write_parquet
 
-__all__ = ["REQUALIFY_VERSION", "RequalifiedPart", "device_thresholds", "percentiles", "requalify_part", "stored_scores", "usable_scores"]
+__all__ = ["REQUALIFY_VERSION", "RequalifiedPart", "device_thresholds", "requalify_part", "stored_scores", "usable_scores"]
 
 REQUALIFY_VERSION = 1
 
-_SHARES = {"specular_share": "specular_percentile", "bubble_share": "bubble_percentile", "stool_share": "stool_percentile"}
-_NUMBERS = ("blur", "luma", "dark_share", "bright_share", *_SHARES, "motion", "out_of_body")
 _CHANGED = TABLES["requalified"].remove(TABLES["requalified"].get_field_index("run_id"))
 
 
@@ -43,12 +41,6 @@ class RequalifiedPart:
     """would be kept, but have no pixels"""
 
 
-def percentiles(config: RequalifyConfig) -> dict[str, float]:
-    """The percentile asked for of each score that is judged by device; empty where none is."""
-    asked = {"blur": config.blur_percentile} if config.blur_percentile > 0 else {}
-    return asked | {score: getattr(config, name) for score, name in _SHARES.items() if getattr(config, name) < 100}
-
-
 def usable_scores(part: str, *, out: str, config: RequalifyConfig) -> str:
     """Write, to the folder `out`, the scores judged by device of those frames of a part that pass every fixed threshold; returns the file.
 
@@ -57,8 +49,9 @@ def usable_scores(part: str, *, out: str, config: RequalifyConfig) -> str:
     tables = []
     for device, rows, scores in _videos(Path(part)):
         is_usable = np.array([reason is None for reason in quality_reasons(scores, config)])
-        columns = {"device": pa.array([device] * rows.num_rows), "blur": pa.array(exposed_blur(scores.blur, scores.luma))}
-        columns |= {name: pa.array(getattr(scores, name), mask=np.isnan(getattr(scores, name))) for name in _SHARES}
+        judged = {each.name: each.compared(scores.numbers) for each in frame_filters() if each.by_device}
+        columns = {"device": pa.array([device] * rows.num_rows)}
+        columns |= {name: pa.array(values, mask=np.isnan(values)) for name, values in judged.items()}
         tables.append(pa.table(columns).filter(pa.array(is_usable)))
     path = Path(out, f"{Path(part).name}.parquet")
     write_parquet(path, pa.concat_tables(tables))
@@ -72,20 +65,23 @@ def device_thresholds(rows: Sequence[Mapping[str, Any]], config: RequalifyConfig
         rows: of each device its name, num_frames, and the percentile asked for of each score in `percentiles(config)`.
         config: percentiles and what bounds them: a percentile only ever tightens a fixed threshold, and not beyond blur_cap or share_floor.
     """
+    judged = [each for each in frame_filters() if each.by_device and each.name in percentiles(config)]
     found: dict[str, FrameThresholds] = {}
     for row in rows:
         if row["num_frames"] < config.min_device_frames:
             continue
-        tighter: dict[str, Any] = {}
-        for score in percentiles(config):
-            if row[score] is None:
-                continue
-            if score == "blur":
-                tighter["min_blur"] = max(config.min_blur, min(row[score], config.blur_cap))
-            else:
-                tighter[f"max_{score}"] = min(getattr(config, f"max_{score}"), max(row[score], config.share_floor))
-        found[row["device"]] = dataclasses.replace(config, **tighter)
+        tighter = {each.option: _tightened(each, row[each.name], config) for each in judged if row[each.name] is not None}
+        found[row["device"]] = config.changed(tighter)
     return found
+
+
+def _tightened(judged: FrameFilter, percentile: float, config: RequalifyConfig) -> float:
+    """A threshold tightened to a percentile, as far as the settings let it; those of installed filters have no such limit."""
+    fixed = config.value(judged.option)
+    is_installed = judged.name in config.percentiles
+    if judged.bad == "low":
+        return max(fixed, percentile if is_installed else min(percentile, config.blur_cap))
+    return min(fixed, percentile if is_installed else max(percentile, config.share_floor))
 
 
 def requalify_part(part: str, *, out: str, config: RequalifyConfig, by_device: Mapping[str, FrameThresholds]) -> RequalifiedPart:
@@ -131,11 +127,12 @@ def requalify_part(part: str, *, out: str, config: RequalifyConfig, by_device: M
 def _videos(part: Path) -> Iterator[tuple[str, pa.Table, FrameScores]]:
     """Each video of a part, in a fixed order: its device, its rows in time order and its scores."""
     table = pq.read_table(part, partitioning=None).sort_by([("video_id", "ascending"), ("frame_index", "ascending")]).combine_chunks()
+    spare = spare_reasons()
     _, starts = np.unique(table["video_id"].to_numpy(zero_copy_only=False).astype(str), return_index=True)
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), table.num_rows], strict=True):
         rows = table.slice(start, end - start)
         # what ingest dropped for a reason that no threshold made has no pixels that could be looked at again
-        settled = [reason if reason is not None and reason not in SPARE_REASONS else None for reason in rows["drop_reason"].to_pylist()]
+        settled = [reason if reason is not None and reason not in spare else None for reason in rows["drop_reason"].to_pylist()]
         yield rows["device"][0].as_py(), rows, stored_scores(rows, settled=settled, is_stored=rows["is_stored"].to_numpy())
 
 
@@ -148,7 +145,7 @@ def stored_scores(rows: pa.Table, *, settled: Sequence[str | None], is_stored: n
         is_stored: see `FrameScores`.
     """
     return FrameScores(
-        **{name: rows[name].to_numpy().astype(np.float32) for name in _NUMBERS},
+        numbers={name: rows[name].to_numpy().astype(np.float32) for name in score_names()},
         phash=[None if digits is None else int(digits, 16) for digits in rows["phash"].to_pylist()],
         settled=settled,
         is_stored=is_stored,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.ingest.config import FrameThresholds
+from curation.filters import FrameThresholds, frame_filters, installed_filters
 from curation.ingest.decide import drop_reasons
 from curation.ingest.privacy_flags import hidden_share
 from curation.ingest.private_pack import painted
@@ -24,7 +24,7 @@ from curation.ingest.requalify import stored_scores
 from curation.packs import read_frame, write_pack
 from curation.privacy import Box
 from warehouse.records import FramePack
-from warehouse.schema import TABLES
+from warehouse.schema import table_schema
 
 __all__ = ["Returning", "bring_back", "restored_id"]
 
@@ -66,7 +66,7 @@ def bring_back(
     """Write the pack of the frames of one video that come back, and make their rows of the table `frames`.
 
     A frame that nobody named is kept or dropped by the thresholds of its ingest, among those that come back with it. A person has seen that
-    it shows the inside of a patient, so its out-of-body score is 0.
+    it shows the inside of a patient and nobody's identity, so its out-of-body score is 0 and other private filters do not judge it.
 
     Args:
         returning: the frames, in time order.
@@ -95,6 +95,7 @@ def bring_back(
             boxes = tuple(box for box in boxes if box not in frame.boxes)
         made.append(
             row
+            | {each.name: None for each in frame_filters() if each.is_private and each.name in row}
             | {
                 "frame_id": entry.frame_id,
                 "out_of_body": 0.0,
@@ -119,8 +120,10 @@ def bring_back(
 
 
 def _reasons(rows: Sequence[dict[str, Any]], config: Mapping[str, Any]) -> list[str | None]:
+    options = {each.option for each in installed_filters()}
+    of_installed = {option: value for option, value in config.get("thresholds", {}).items() if option in options}
     names = [field.name for field in dataclasses.fields(FrameThresholds)]
-    thresholds = FrameThresholds(**{name: config[name] for name in names if name in config})
-    table = pa.Table.from_pylist(list(rows), TABLES["frames"])
+    thresholds = FrameThresholds(**{**{name: config[name] for name in names if name in config}, "thresholds": of_installed})
+    table = pa.Table.from_pylist(list(rows), table_schema("frames", scores=[each.name for each in installed_filters()]))
     scores = stored_scores(table, settled=[None] * len(rows), is_stored=np.ones(len(rows), bool))
     return drop_reasons(scores, thresholds)

@@ -16,7 +16,7 @@ from curation.filters import (
     ALL_WARM,
     SURELY_WARM,
     ContentArea,
-    FrameQuality,
+    Picture,
     find_imaging_mode,
     measure,
     median_saturation,
@@ -54,7 +54,8 @@ class Sample:
 
     frame_index: int
     pts_us: int
-    quality: FrameQuality
+    scores: dict[str, float]
+    """by the names of the filters; `decide` adds what needs the whole video"""
     colors: np.ndarray
     phash: int
     is_corrupt: bool
@@ -76,7 +77,6 @@ class Sample:
     """log-odds of a room by structure; NaN if the colours leave no doubt, or it is too dark"""
     imaging_mode: str = "unknown"
     out_of_body: float = 0.0
-    stool_share: float = 0.0
     drop_reason: str | None = None
 
 
@@ -224,7 +224,7 @@ def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous
     sample = Sample(
         frame_index=frame.frame_index,
         pts_us=frame.pts_us,
-        quality=measure(small, gray, previous, geometry.filter_mask),
+        scores=measure(Picture(rgb=small, gray=gray, previous=previous, mask=geometry.filter_mask)),
         colors=colors,
         imaging_mode="white_light" if warm >= SURELY_WARM else find_imaging_mode(colors, median_saturation(small, geometry.filter_mask)),
         room_evidence=math.nan if warm >= ALL_WARM else room_evidence(structure_features(gray, geometry.filter_mask)),

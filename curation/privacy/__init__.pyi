@@ -9,10 +9,10 @@ from .burned_text import TextWatch as TextWatch
 from .config import AuditConfig as AuditConfig, OutOfBodyConfig as OutOfBodyConfig
 from .insets import find_insets as find_insets
 from .out_of_body import (
-    PRIVACY_REASONS as PRIVACY_REASONS,
     color_profile as color_profile,
     out_of_body_scores as out_of_body_scores,
     pixelated as pixelated,
+    privacy_reasons as privacy_reasons,
     smooth_scores as smooth_scores,
 )
 from .out_of_body_classifier import (

@@ -9,15 +9,15 @@ business (curation/privacy/burned_text.py); outside the content area none reache
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-__all__ = ["PRIVACY_REASONS", "color_profile", "out_of_body_scores", "pixelated", "smooth_scores"]
+from curation.filters import frame_filters
 
-PRIVACY_REASONS = ("out_of_body", "out_of_body_unchecked", "text", "text_unchecked", "text_unaudited")
-"""Drop reasons that no later threshold takes back: pixels are stored in the private pack alone (curation/ingest/private_pack.py)."""
+__all__ = ["color_profile", "out_of_body_scores", "pixelated", "privacy_reasons", "smooth_scores"]
 
 _LIT_VALUE = 50  # of 255; darker pixels have no dependable colour
 _HIGHLIGHT_VALUE = 235  # brighter and colourless ones show the lamp
@@ -27,6 +27,13 @@ _NUM_HUES = 36  # steps of ten degrees, red first
 _WARM_HUES = np.array([step <= 4 or step >= 32 for step in range(_NUM_HUES)])
 _PLAUSIBLE_HUES = (*range(9), *range(27, _NUM_HUES))
 _HUE_REACH = 3
+
+
+@functools.cache
+def privacy_reasons() -> frozenset[str]:
+    """Drop reasons that no later threshold takes back: pixels are stored in the private pack alone (curation/ingest/private_pack.py)."""
+    by_score = {each.reason for each in frame_filters() if each.reason and each.is_private}
+    return frozenset({*by_score, "out_of_body_unchecked", "text", "text_unchecked", "text_unaudited"})
 
 
 def color_profile(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:

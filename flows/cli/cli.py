@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from tyro.conf import AvoidSubcommands
 
+from curation.filters import filter_sentences
 from flows.cli import cli_datasets, commands
 from flows.cli.check_command import check_command
 from flows.cli.local_paths import refuse_uris
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             command,
             args=rest,
             prog=f"endoforge {name}",
-            description=command.__doc__,
+            description=_description(name, command),
             default=_default(name, rest),
             config=(AvoidSubcommands,),
         )
@@ -80,6 +81,12 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, ValueError | OSError | RuntimeError):
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _description(name: str, command: type) -> str:
+    """What a command does; with a sentence on each installed filter where its threshold is an option."""
+    said = filter_sentences() if name in ("run", "ingest", "requalify") else []
+    return "\n\n".join([command.__doc__ or "", *said])
 
 
 def _default(name: str, arguments: list[str]) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from curation.filters import installed_filters
 from curation.ingest import SCRATCH, IngestConfig, ingest_key
 from curation.privacy import load_text_detector, load_text_reader
 from curation.sources import patient_key as pseudonym_key, remove_dead_scratch
@@ -64,6 +65,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
         load_text_reader()
     patient_key = pseudonym_key()
     with _one_at_a_time(job.lake.root):
+        job.lake.add_scores("frames", [each.name for each in installed_filters()])
         return _ingest(job, inputs, config, patient_key)
 
 

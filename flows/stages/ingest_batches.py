@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from curation.filters import installed_filters, settings_of
 from curation.ingest import INGEST_VERSION, IngestConfig, evidence_path, ingest_key, ingest_video, left_for_later, reject_for_failure
 from flows.job import Job
 from flows.runners import Failure, raise_if_machine_failed
@@ -81,7 +82,7 @@ def _plan(job: Job, config: IngestConfig, inputs: Sequence[Artifact]) -> RunPlan
     """A run that the lake does not have: one over the same files whose rows have been taken back is named as what this one follows."""
     after: list[str] = []
     while True:
-        settings = {**asdict(config), "after": after} if after else config
+        settings = settings_of(config) | ({"after": after} if after else {})
         plan = plan_run(stage="ingest", version=INGEST_VERSION, config=settings, inputs=inputs)
         earlier = completed_run_id(job.lake, plan)
         if earlier is None:
@@ -112,7 +113,8 @@ def _collect(run: RunRecorder, batch: Sequence[IngestedVideo], job: Job) -> None
     run.rows("packs", [{**asdict(pack), "ingest_key": keys[pack.video_id]} for pack in packs])
     run.rows("rejects", [item.reject for item in batch if item.reject is not None])
     run.rows("damaged_images", [image for item in batch for image in item.damaged_images])
-    run.parts("frames", [job.lake.root / item.frames_part for item in batch if item.frames_part is not None])
+    frames = [job.lake.root / item.frames_part for item in batch if item.frames_part is not None]
+    run.parts("frames", frames, scores=[each.name for each in installed_filters()])
     run.parts("private_frames", [job.lake.root / item.private.part for item in batch if item.private is not None])
     run.parts("previews", [job.lake.root / item.previews_part for item in batch if item.previews_part is not None])
     run.output(*map(artifact_of, packs))

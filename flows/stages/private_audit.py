@@ -117,7 +117,7 @@ def run_private_sign_off(job: Job, audit_id: str, outcome: PrivateOutcome) -> Pr
             with job.record(plan_run(stage="private_sign_off", version=PRIVATE_AUDIT_VERSION, config=settings, inputs=[artifact])) as run:
                 packs, rows = _brought_back(job.lake, choices)
                 run.rows("packs", packs)
-                run.rows("frames", rows)
+                run.rows("frames", rows, scores=job.lake.added_scores("frames"))
                 run.rows("private_decisions", [_decision(choice, audit, outcome) for choice in choices])
                 kept = {name: getattr(audit, name) for name in ("audit_id", "num_frames", "sheet")}
                 signed = {"status": "signed", "reviewer": outcome.reviewer, "note": outcome.note or None, "recorded_at": _now()}

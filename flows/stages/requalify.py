@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 
+from curation.filters import installed_filters, score_names, settings_of
 from curation.ingest import REQUALIFY_VERSION, RequalifyConfig, device_thresholds, percentiles, requalify_part, usable_scores
 from flows.job import Job
 from flows.runners import say, successes, track
@@ -28,7 +28,7 @@ def run_requalify(job: Job, *, config: RequalifyConfig) -> str:
     Where those were made from the same frames with the same thresholds, nothing is done. A run that was done before, but of which others
     have since been made, is done again: the latest one counts.
     """
-    settings = {**asdict(config), "frames": requalification.scored_frames(job.lake)}
+    settings = {**settings_of(config), "frames": requalification.scored_frames(job.lake)}
     latest = requalification.latest_requalification(job.lake)
     plan = plan_run(
         stage="requalify",
@@ -42,7 +42,8 @@ def run_requalify(job: Job, *, config: RequalifyConfig) -> str:
     work = job.lake.root / "staging" / "requalify" / plan.run_id
     shutil.rmtree(work, ignore_errors=True)  # what a killed run left; exporting adds to a folder and replaces nothing
     with job.record(plan) as run:
-        parts = [str(part) for part in requalification.export_scores(job.lake, work / "scores", frames_per_part=FRAMES_PER_PART)]
+        exported = requalification.export_scores(job.lake, work / "scores", scores=score_names(), frames_per_part=FRAMES_PER_PART)
+        parts = [str(part) for part in exported]
         by_device = {}
         if asked := percentiles(config):
             found = list(successes(job.runner.map(usable_scores, parts, out=str(work / "usable"), config=config), stage="requalify"))
@@ -54,6 +55,8 @@ def run_requalify(job: Job, *, config: RequalifyConfig) -> str:
         run.output(Artifact(artifact_id=content_id(settings), kind="requalification", uri="tables/main/requalified"))
         run.metrics.update(total)
     shutil.rmtree(work)
+    if unknown := {each.name for each in installed_filters()} - set(job.lake.added_scores("frames")):
+        say(f"requalify: no frame has the scores {', '.join(sorted(unknown))}, so nothing is dropped for them; ingest the videos again")
     say(
         f"requalify: {total['num_kept']} of {total['num_frames']} frames are kept; of those that ingest had dropped "
         f"{total['num_brought_back']} came back, of those that it had kept {total['num_taken_out']} were taken out"

@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
+from curation.filters.sharpness import exposed_blur
 from curation.ingest.config import IngestConfig
-from curation.ingest.decide import decide, exposed_blur, failed_tests, frozen_samples, scores_of
+from curation.ingest.decide import decide, failed_tests, frozen_samples, scores_of
 from curation.ingest.scan import scan_video
 from curation.phantom.config import PhantomConfig
 from curation.phantom.phantom import render_video
@@ -64,6 +65,7 @@ def judge(path: Path, config: IngestConfig) -> Judged:
         raise scan
     decide(scan.samples, config)
     scores = scores_of(scan.samples, config)
+    numbers = scores.numbers
     _, table = read_truth(path.with_name(f"{path.stem}.truth.parquet"))
     by_time = {round(row["pts_us"] / 1000): row for row in table.to_pylist()}
     truth = [by_time[round(sample.pts_us / 1000)] for sample in scan.samples]
@@ -72,14 +74,14 @@ def judge(path: Path, config: IngestConfig) -> Judged:
     return Judged(
         truth=truth,
         score={
-            "blur": -exposed_blur(scores.blur, scores.luma),
-            "dark": -scores.luma,
-            "bright": scores.bright_share,
-            "specular": scores.specular_share,
-            "bubbles": scores.bubble_share,
-            "stool": scores.stool_share,
-            "freeze": -np.nan_to_num(scores.motion, nan=255.0),
-            "out_of_body": scores.out_of_body,
+            "blur": -exposed_blur(numbers),
+            "dark": -numbers["luma"],
+            "bright": numbers["bright_share"],
+            "specular": numbers["specular_share"],
+            "bubbles": numbers["bubble_share"],
+            "stool": numbers["stool_share"],
+            "freeze": -np.nan_to_num(numbers["motion"], nan=255.0),
+            "out_of_body": numbers["out_of_body"],
         },
         dropped={**failed_tests(scores, config), "freeze": frozen},
     )

@@ -37,7 +37,7 @@ import cv2
 import numpy as np
 
 from curation.ingest.config import IngestConfig
-from curation.ingest.decide import SPARE_REASONS, decide
+from curation.ingest.decide import decide, spare_reasons
 from curation.ingest.ingest import ingest_video
 from curation.ingest.scan import measured, spooled
 from curation.ingest.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
@@ -132,7 +132,7 @@ def second_pass(folder: str, *, config: IngestConfig) -> None:
     with SpooledTemporaryFile() as spool:
         samples = measured(frames(), survey, config, spool, DecodeReport())
         decide(samples, config)
-        for name, reasons in (("pack", (None,)), ("spare", SPARE_REASONS)):
+        for name, reasons in (("pack", (None,)), ("spare", spare_reasons())):
             chosen = [(f"{number:06d}", sample) for number, sample in enumerate(samples) if sample.drop_reason in reasons]
             if chosen:
                 write_pack(Path(folder, f"{name}.tar"), ((frame_id, spooled(spool, sample)) for frame_id, sample in chosen))

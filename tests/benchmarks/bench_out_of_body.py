@@ -25,9 +25,12 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from curation.filters.exposure import bright_share
+from curation.filters.frame_filter import Picture
 from curation.filters.imaging_mode import ALL_WARM, warm_share
 from curation.filters.phash import perceptual_hash
-from curation.filters.quality import bright_share, measure, shrink
+from curation.filters.picture import shrink
+from curation.filters.registry import measure
 from curation.filters.tissue_structure import room_evidence, room_scores, structure_features
 from curation.ingest.config import IngestConfig
 from curation.ingest.decide import outside_scores
@@ -167,7 +170,7 @@ def _print_cost(crops: Sequence[np.ndarray], mask: np.ndarray) -> None:
     grays = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]
     start = time.process_time()
     for crop, gray in zip(crops, grays, strict=True):
-        measure(crop, gray, gray, mask)
+        measure(Picture(rgb=crop, gray=gray, previous=gray, mask=mask))
         color_profile(crop, mask)
         perceptual_hash(gray, mask)
     filtered = time.process_time()

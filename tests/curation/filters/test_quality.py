@@ -3,19 +3,14 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from curation.filters.bubbles import bubble_share
+from curation.filters.exposure import bright_share, dark_share, mean_luma
+from curation.filters.motion import motion
 from curation.filters.phash import hamming, near_duplicate_runs, perceptual_hash
-from curation.filters.quality import (
-    bright_share,
-    bubble_share,
-    dark_share,
-    inner_mask,
-    laplacian_variance,
-    mean_luma,
-    motion,
-    shrink,
-    specular_share,
-    stool_shares,
-)
+from curation.filters.picture import inner_mask, shrink
+from curation.filters.reflections import specular_share
+from curation.filters.sharpness import laplacian_variance
+from curation.filters.stool import stool_shares
 from curation.ingest.config import IngestConfig, RequalifyConfig
 
 

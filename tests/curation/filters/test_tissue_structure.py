@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from curation.filters.imaging_mode import find_imaging_mode, median_saturation, warm_share
-from curation.filters.quality import shrink
+from curation.filters.picture import shrink
 from curation.filters.tissue_structure import NUM_FEATURES, room_evidence, room_scores, structure_features
 from curation.phantom.patient import draw_patient
 from curation.phantom.script import draw_script

@@ -1,17 +1,16 @@
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from curation.filters.content_area import full_area
-from curation.filters.quality import FrameQuality
-from curation.ingest.config import FrameThresholds, IngestConfig
-from curation.ingest.decide import SPARE_REASONS, FrameScores, decide, drop_reasons, quality_reasons
+from curation.filters.thresholds import FrameThresholds
+from curation.ingest.config import IngestConfig
+from curation.ingest.decide import FrameScores, decide, drop_reasons, quality_reasons, spare_reasons
 from curation.ingest.scan import Sample
-from curation.privacy.out_of_body import PRIVACY_REASONS
+from curation.privacy.out_of_body import privacy_reasons
 
 USUAL = {
     "blur": 100.0,
@@ -31,7 +30,7 @@ def scores(*samples: Mapping[str, object]) -> FrameScores:
     """Samples that look unlike their neighbours, usual but for what is named."""
     columns = {name: np.array([sample.get(name, value) for sample in samples], np.float32) for name, value in USUAL.items()}
     return FrameScores(
-        **columns,
+        numbers=columns,
         phash=[int(str(sample.get("phash", APART << 2 * place & 2**64 - 1))) for place, sample in enumerate(samples)],
         settled=[sample.get("settled") for sample in samples],  # type: ignore[misc]
         is_stored=np.array([sample.get("is_stored", True) for sample in samples], bool),
@@ -85,7 +84,7 @@ def test_what_has_no_pixels_gives_way_to_what_has() -> None:
 
 
 def test_only_known_reasons_put_a_picture_into_the_spare_pack() -> None:
-    assert not set(SPARE_REASONS) & {*PRIVACY_REASONS, "corrupt", "not_stored"}
+    assert not set(spare_reasons()) & {*privacy_reasons(), "corrupt", "not_stored"}
 
 
 @given(
@@ -124,7 +123,7 @@ def grey_samples(evidence: list[float], rate: int) -> list[Sample]:
         Sample(
             frame_index=place,
             pts_us=place * 1_000_000 // rate,
-            quality=FrameQuality(**usual),
+            scores=dict(usual),
             colors=np.zeros((2, 36), np.float32),
             phash=0,
             is_corrupt=False,
@@ -159,6 +158,6 @@ def test_a_room_with_the_colours_of_tissue_is_found_by_its_structure(evidence: f
     for sample in samples:
         sample.colors[1, 1] = 0.9  # orange, as tissue and as lit wood
     samples[4].room_evidence = evidence
-    samples[4].quality = replace(samples[4].quality, bright_share=bright_share)
+    samples[4].scores["bright_share"] = bright_share
     decide(samples, IngestConfig())
     assert [sample.out_of_body for sample in samples] == pytest.approx([0.1] * 4 + [score] + [0.1] * 4)

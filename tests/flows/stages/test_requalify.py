@@ -11,7 +11,8 @@ import pytest
 from curation.config import CurateConfig
 from curation.dedup.config import DedupConfig
 from curation.embedding.config import EmbedConfig
-from curation.ingest.config import FrameThresholds, IngestConfig, RequalifyConfig
+from curation.filters.thresholds import FrameThresholds
+from curation.ingest.config import IngestConfig, RequalifyConfig
 from curation.ingest.device_config import DeviceConfig, requalify_config as by_device
 from curation.packs.pack import iter_pack
 from curation.phantom.config import PhantomConfig

@@ -1,0 +1,181 @@
+"""The example of a filter, installed from outside and used by real commands."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.films import tissue, write_video
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLE = REPOSITORY / "examples" / "filter_example"
+COLORS = (0.15, 1.0, 0.5, 0.05)
+"""share of the colour that each scene of the film keeps"""
+
+
+def install(source: Path, target: Path) -> dict[str, str]:
+    """Install a package into a folder of its own; returns the environment that has it."""
+    copy = target.parent / f"{target.name}-source"
+    copy.mkdir()
+    for file in source.iterdir():
+        if file.suffix in (".py", ".toml"):
+            (copy / file.name).write_text(file.read_text())
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
+    subprocess.run([*pip, "--disable-pip-version-check", "--target", str(target), str(copy)], check=True, timeout=120)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(REPOSITORY)]), "COLUMNS": "200"}
+
+
+def endoforge(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flows.cli.cli", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def rows(environment: dict[str, str], lake: Path, statement: str) -> list[dict[str, object]]:
+    answer = endoforge(environment, "sql", "--lake", str(lake), statement, "--format", "json")
+    assert answer.returncode == 0, answer.stderr
+    found: list[dict[str, object]] = json.loads(answer.stdout)
+    return found
+
+
+def funnel(environment: dict[str, str], lake: Path) -> dict[object, object]:
+    """Dropped frames by reason; None: kept."""
+    found = rows(environment, lake, "SELECT reason, num_frames FROM funnel WHERE step <> 'sampled' AND num_frames > 0")
+    return {row["reason"]: row["num_frames"] for row in found}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return install(EXAMPLE, tmp_path_factory.mktemp("installed") / "site")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four scenes of two seconds, some of them pale."""
+    scenes = []
+    for seed, share in enumerate(COLORS):
+        picture = tissue(seed)
+        grey = picture.mean(axis=2, keepdims=True)
+        scenes += [grey + share * (picture - grey)] * 2
+    return write_video(tmp_path_factory.mktemp("films") / "film.mp4", scenes)
+
+
+def test_the_example_is_one_file_of_at_most_sixty_lines() -> None:
+    (file,) = EXAMPLE.glob("*.py")
+    assert len(file.read_text().splitlines()) <= 60
+
+
+def test_help_names_an_installed_filter(installed: dict[str, str]) -> None:
+    said = endoforge(installed, "ingest", "--help").stdout
+    assert "--thresholds.min-colorfulness" in said
+    assert "colourfulness by Hasler and Suesstrunk" in said
+    said = endoforge(installed, "requalify", "--help").stdout
+    assert "--percentiles.colorfulness" in said
+
+
+@pytest.mark.slow
+def test_a_filter_from_outside_drops_frames_and_refilters_them(installed: dict[str, str], film: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    out = endoforge(installed, "ingest", str(film), "--lake", str(lake), "--text", "off", "--max-out-of-body", "1", "--workers", "1")
+    assert out.returncode == 0, out.stderr
+    found = rows(installed, lake, "SELECT colorfulness, drop_reason FROM frames ORDER BY frame_index")
+    assert [row["colorfulness"] for row in found] == pytest.approx([6.3, 6.3, 41.2, 41.2, 20.7, 20.7, 2.9, 2.9], abs=0.1)
+    assert [row["drop_reason"] for row in found] == ["pale", "pale", None, "frozen", None, "frozen", "pale", "pale"]
+    assert funnel(installed, lake) == {"pale": 4, "frozen": 2, None: 2}
+
+    looser = ("requalify", "--lake", str(lake), "--max-out-of-body", "1", "--thresholds.min-colorfulness", "5")
+    out = endoforge(installed, *looser)
+    assert out.returncode == 0, out.stderr
+    assert funnel(installed, lake) == {"pale": 2, "frozen": 3, None: 3}
+    kept = rows(installed, lake, "SELECT pts_us, pack_path FROM candidates ORDER BY pts_us")
+    assert [row["pts_us"] for row in kept] == [0, 2_000_000, 4_000_000]
+    assert all((lake / str(row["pack_path"])).is_file() for row in kept)
+
+    out = endoforge(installed, *looser, "--percentiles.colorfulness", "50", "--min-device-frames", "1")
+    assert out.returncode == 0, out.stderr
+    assert funnel(installed, lake) == {"pale": 4, "frozen": 2, None: 2}
+    assert rows(installed, lake, "SELECT count(*) AS num FROM previews WHERE drop_reason = 'pale'") == [{"num": 3}]
+
+
+PRIVATE = """
+from curation.filters import FrameFilter
+
+def fails(picture):
+    raise KeyError("no such key")
+
+SHARE = {"name": "left", "unit": "share", "bad": "high", "reason": "left_side", "threshold": 0.5}
+PRIVATE = FrameFilter(score=lambda picture: picture.rgb[:, :, 0].mean() > 60, is_private=True, **SHARE)
+PLAIN = FrameFilter(name="plain", unit="rows", score=lambda picture: picture.gray.shape[0])
+VERSION_2 = FrameFilter(name="plain", unit="rows", score=lambda picture: picture.gray.shape[0], version=2)
+FAILS = FrameFilter(score=fails, **SHARE)
+SAME_NAME = FrameFilter(score=fails, **SHARE | {"name": "blur"})
+SAME_REASON = FrameFilter(score=fails, **SHARE | {"reason": "out_of_body_unchecked"})
+NO_REASON = FrameFilter(score=fails, **SHARE | {"reason": None})
+NO_FILTER = 3
+"""
+
+
+def with_filters(folder: Path, *names: str) -> dict[str, str]:
+    """The environment in which an installed package names these records of PRIVATE as filters."""
+    site = folder / "-".join(names).lower()
+    (site / "filters_of_ours-1.dist-info").mkdir(parents=True)
+    (site / "filters_of_ours.py").write_text(PRIVATE)
+    points = [f"{name.lower()} = filters_of_ours:{name}" for name in names]
+    (site / "filters_of_ours-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: filters-of-ours\nVersion: 1\n")
+    (site / "filters_of_ours-1.dist-info" / "entry_points.txt").write_text("\n".join(["[endoforge.filters]", *points]))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(REPOSITORY)])}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("MISSING", "cannot be loaded (AttributeError"),
+        ("NO_FILTER", "is int; name a curation.filters.FrameFilter"),
+        ("SAME_NAME", "has the name 'blur', which another column has"),
+        ("SAME_REASON", "has the reason 'out_of_body_unchecked', which another filter has"),
+        ("NO_REASON", "has a threshold and no reason"),
+    ],
+)
+def test_a_filter_that_cannot_be_used_is_told_before_work_begins(name: str, said: str, film: Path, tmp_path: Path) -> None:
+    out = endoforge(with_filters(tmp_path, name), "ingest", str(film), "--lake", str(tmp_path / "lake"))
+    assert out.returncode == 1
+    (sentence,) = out.stderr.splitlines()
+    assert sentence.startswith(f"endoforge: the filter '{name.lower()}' of filters-of-ours (filters_of_ours:{name}) {said}")
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_threshold_of_no_filter_is_refused(film: Path, tmp_path: Path) -> None:
+    out = endoforge(dict(os.environ), "ingest", str(film), "--lake", str(tmp_path / "lake"), "--thresholds", "min_colorfulness", "3")
+    assert out.returncode == 1
+    assert "thresholds has 'min_colorfulness', which no installed filter has; give one of: none" in out.stderr
+
+
+def test_the_ingest_key_follows_the_filters_and_their_versions(tmp_path: Path) -> None:
+    code = "from curation.ingest import IngestConfig, ingest_key; print(ingest_key(IngestConfig()))"
+
+    def key(environment: dict[str, str]) -> str:
+        return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    keys = [key(dict(os.environ)), *(key(with_filters(tmp_path, name)) for name in ("PLAIN", "VERSION_2", "PRIVATE"))]
+    assert keys[0] == "a975a26b014531a40ded7463c7a5c536e5a7e80109e1a9d09cb43f3af22dedcd"
+    assert len(set(keys)) == 4
+
+
+@pytest.mark.slow
+def test_a_private_filter_hides_its_frames_and_a_score_alone_drops_none(film: Path, tmp_path: Path) -> None:
+    ours, lake = with_filters(tmp_path, "PRIVATE", "PLAIN"), tmp_path / "lake"
+    out = endoforge(ours, "ingest", str(film), "--lake", str(lake), "--text", "off", "--max-out-of-body", "1", "--workers", "1")
+    assert out.returncode == 0, out.stderr
+    assert funnel(ours, lake) == {"left_side": 8}
+    assert rows(ours, lake, "SELECT DISTINCT plain > 100 AS is_plain, pack_id FROM frames") == [{"is_plain": True, "pack_id": None}]
+    assert rows(ours, lake, "SELECT why, count(*) AS num FROM private_frames GROUP BY why") == [{"why": "out_of_body", "num": 8}]
+
+
+def test_a_filter_that_fails_is_blamed_and_not_the_video(film: Path, tmp_path: Path) -> None:
+    ours, lake = with_filters(tmp_path, "FAILS"), tmp_path / "lake"
+    assert endoforge(ours, "ingest", str(film), "--lake", str(lake), "--text", "off", "--workers", "1").returncode == 1
+    (reject,) = rows(ours, lake, "SELECT reason, detail FROM rejects")
+    assert reject["reason"] == "error"
+    assert "the filter 'fails' of filters-of-ours (filters_of_ours:FAILS) failed: KeyError" in str(reject["detail"])
