@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from warehouse.lake import Lake, LakeError, extension_path, open_lake
-from warehouse.schema import SCHEMA_VERSION, TABLES
+from warehouse.schema import SCHEMA_VERSION, TABLES, table_schema
 from warehouse.store import write_parquet
 from warehouse.views import VIEWS
 
@@ -88,6 +88,20 @@ def test_a_lake_of_an_older_schema_is_refused(lake: Lake, read_only: bool) -> No
     lake.close()
     with pytest.raises(LakeError, match=f"schema version 2, expected {SCHEMA_VERSION}; .* ingest the videos again"):
         open_lake(lake.root, read_only=read_only)
+
+
+def test_a_lake_takes_the_scores_of_installed_filters(lake: Lake) -> None:
+    lake.append("frames", pa.Table.from_pylist([{"frame_id": "old"}], schema=TABLES["frames"]))
+    lake.add_scores("frames", ["sheen"])
+    lake.add_scores("frames", ["sheen", "haze"])
+    assert lake.added_scores("frames") == ("haze", "sheen")
+    new = pa.Table.from_pylist([{"frame_id": "new", "sheen": 0.5}], schema=table_schema("frames", scores=["sheen"]))
+    lake.append("frames", new, scores=["sheen"])
+    write_parquet(lake.root / "part.parquet", new)
+    lake.append_parquet("frames", [lake.root / "part.parquet"], {"video_id": "v"}, scores=["sheen"])
+    rows = [{"sheen": None, "haze": None}, {"sheen": 0.5, "haze": None}, {"sheen": 0.5, "haze": None}]
+    assert lake.rows("SELECT sheen, haze FROM frames ORDER BY frame_id DESC") == rows
+    assert {"sheen", "haze"} <= set(lake.query("FROM current_frames").schema.names)
 
 
 def test_a_typed_statement_may_only_ask(lake: Lake, tmp_path: Path) -> None:
