@@ -1,42 +1,29 @@
-"""Parameters as a deployment gives them, in JSON: checked, and shown by Prefect's form with what each setting means.
+"""Parameters as a deployment gives them, in JSON: made from `RunConfig`, checked, and shown by Prefect's form with what each means.
 
 By itself pydantic passes over a key that a dataclass lacks: a misspelt setting would be lost without a word.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from curation.clustering import ClusterConfig
-from curation.dedup import DedupConfig
-from curation.embedding import EmbedConfig
 from curation.holdout import HoldoutConfig
-from curation.ingest import DeviceConfig, IngestConfig
-from curation.selection import SampleConfig
-from curation.shards import ShardConfig
-from evaluation.config import EvaluateConfig
+from flows.config import RunConfig
 from pretrain.config import PretrainConfig
 from pretrain.recipes import recipe
 
-__all__ = ["changed_recipe"]
+__all__ = ["changed_recipe", "takes"]
 
-_RECORDS = (
-    IngestConfig,
-    DeviceConfig,
-    EmbedConfig,
-    HoldoutConfig,
-    DedupConfig,
-    ClusterConfig,
-    SampleConfig,
-    ShardConfig,
-    EvaluateConfig,
-    PretrainConfig,
-)
+Result = TypeVar("Result")
 
 
 def _make_strict(record: type) -> None:
@@ -47,17 +34,80 @@ def _make_strict(record: type) -> None:
                 _make_strict(part)
 
 
-for _record in _RECORDS:
+for _record in (RunConfig, PretrainConfig):
     _make_strict(_record)
 
+_REQUIRED = ("videos", "lake", "size", "recipe")
+"""Parameters without a default, of the flows that take them."""
 
-def changed_recipe(name: str, changes: Mapping[str, Any] | None) -> PretrainConfig:
+
+def takes(names: Sequence[str], **defaults: Any) -> Callable[[Callable[[RunConfig], Result]], Callable[..., Result]]:
+    """Let a function of a `RunConfig` take some of its settings as keywords, as Prefect wants its flows.
+
+    Args:
+        names: of the settings.
+        defaults: that differ from those of `RunConfig`.
+    """
+    chosen = [setting for setting in fields(RunConfig) if setting.name in names]
+
+    def decorate(function: Callable[[RunConfig], Result]) -> Callable[..., Result]:
+        @functools.wraps(function)
+        def taking(**given: Any) -> Result:
+            return function(_run_config({**defaults, **given}))
+
+        hints = get_type_hints(RunConfig)
+        described = "\n".join(f"    {setting.name}: {_meaning(setting.name, hints[setting.name])}" for setting in chosen)
+        taking.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nArgs:\n{described}"
+        parameters = [_parameter(setting, hints[setting.name], defaults) for setting in chosen]
+        returned = get_type_hints(function)["return"]
+        taking.__signature__ = inspect.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
+        return taking
+
+    return decorate
+
+
+def _meaning(name: str, hint: Any) -> str:
+    """What stands below the setting, or for a record above its own settings."""
+    if is_dataclass(hint):
+        return (inspect.getdoc(hint) or "").partition("\n\n")[0].replace("\n", " ")
+    return " ".join(TypeAdapter(RunConfig).json_schema()["properties"][name]["description"].split())
+
+
+def _run_config(given: Mapping[str, Any]) -> RunConfig:
+    """What is None keeps its default; what is held out may be given as its paths alone."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None
+    }
+    if isinstance(values.get("holdout"), tuple):
+        values["holdout"] = HoldoutConfig(holdout=values["holdout"])
+    for name in ("lake", "validation"):
+        if name in values:
+            values[name] = Path(values[name])
+    return RunConfig(**values)
+
+
+def _parameter(setting: Field[Any], hint: Any, defaults: Mapping[str, Any]) -> inspect.Parameter:
+    """JSON has lists and no tuples; a record or a list that is not given is None."""
+    kinds = tuple(kind for kind in (get_args(hint) if isinstance(hint, types.UnionType) else (hint,)) if kind is not type(None))
+    (kind,) = kinds
+    if get_origin(kind) is tuple:
+        kind = list[get_args(kind)[0]]  # type: ignore[misc]
+    if kind is HoldoutConfig:
+        kind = list[str] | HoldoutConfig
+    if setting.name in _REQUIRED:
+        return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
+    default = defaults.get(setting.name, None if setting.default in (MISSING, ()) else setting.default)
+    annotation = kind if default is not None else kind | None
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def changed_recipe(name: str | None, changes: Mapping[str, Any] | None) -> PretrainConfig:
     """A recipe with some of its values replaced, such as `{"train": {"num_steps": 1000}}`.
 
     Raises:
         ValueError: no recipe has that name, or it has no such value, or the value is out of range.
     """
-    config = recipe(name)
+    config = recipe(name or "")
     if not changes:
         return config
     merged = _merged(asdict(config), changes)

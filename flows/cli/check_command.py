@@ -8,12 +8,14 @@ from typing import Any
 from curation.config import CurateConfig
 from flows.cli import commands
 from flows.stages import (
+    STAGES,
     check_count,
     check_dataset_names,
     check_encoder,
     check_held_out,
     check_inputs,
     check_new_folder,
+    check_stages,
     check_task,
     check_training,
     refuse_taken_names,
@@ -30,7 +32,7 @@ def check_command(command: Any) -> None:
         ValueError: a name, number, task or table is wrong.
         OSError: a file or folder is missing or cannot be used.
     """
-    check_count("workers", getattr(command.execution, "workers", None))
+    check_count("workers", getattr(getattr(command, "execution", command), "workers", None))
     match command:
         case commands.Demo():
             CurateConfig(size=command.size)
@@ -66,17 +68,9 @@ def check_command(command: Any) -> None:
 
 
 def _check_run(command: commands.Run) -> None:
-    config = CurateConfig(size=command.size, holdout=command.holdout)
-    check_dataset_names(command.name, config)
-    batch_size = recipe(command.recipe).train.batch_size
-    check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size, size=command.size)
-    check_new_folder(command.lake, "lake")
-    check_inputs(command.videos)
-    check_held_out(config.holdout)
-    check_task(command.task, command.validation)
-    check_encoder(command.embed)
+    check_stages(STAGES, command)
     if os.path.isfile(command.lake / "catalog.sqlite"):
         from warehouse.lake import open_lake
 
         with open_lake(command.lake) as lake:
-            refuse_taken_names(lake, command.name, config)
+            refuse_taken_names(lake, command.name, command.curate)

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from flows.cli.check_command import check_command
 from flows.cli.local_paths import refuse_uris
 from flows.cli.remedies import INSTALL_REMEDY
 from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
+from flows.config import RunConfig
 from pretrain.recipes import recipe
 
 if TYPE_CHECKING:
@@ -135,23 +137,7 @@ def _run(command: commands.Run) -> int:
     _prefect_in(command.lake)
     from flows.pipeline import run_flow
 
-    report = run_flow(
-        videos=list(command.videos),
-        lake=str(command.lake),
-        size=command.size,
-        recipe=command.recipe,
-        name=command.name,
-        validation=str(command.validation) if command.validation else None,
-        validation_task=command.task,
-        ingest=command.ingest,
-        devices=command.devices,
-        embed=command.embed,
-        holdout=command.holdout,
-        runner=command.execution.runner,
-        workers=command.execution.workers,
-        train_workers=command.train_workers,
-    )
-    print(report)
+    print(run_flow(**{setting.name: getattr(command, setting.name) for setting in fields(RunConfig)}))
     return 0
 
 

@@ -14,11 +14,11 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from curation.config import CurateConfig
 from curation.dedup import DedupConfig
 from curation.embedding import EmbedConfig
-from curation.holdout import HoldoutConfig
-from curation.ingest import DeviceConfig, IngestConfig, RequalifyConfig
+from curation.ingest import IngestConfig, RequalifyConfig
 from curation.phantom import PhantomConfig
 from curation.privacy import AuditConfig, OutOfBodyConfig
 from evaluation.config import EvaluateConfig
+from flows.config import RunConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
 
@@ -88,31 +88,18 @@ class Demo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(RunConfig):
     """Videos to a scored model: ingest, embed, curate, pretrain, evaluate and report, as one Prefect flow."""
 
     videos: Positional[tuple[str, ...]]
     """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
     manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
-    lake: Path
-    """folder of the lake; made if missing"""
     size: int
     """images to curate; all candidates where there are fewer"""
     recipe: str
     """demo, smoke, vits14, vitb14, vitl14 or vitg14; `endoforge pretrain --recipe R --help` shows all its values"""
-    name: str = "curated"
-    """name of the dataset"""
-    validation: Path | None = None
-    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
-    task: str = "auto"
-    """task that --validation and the final scores are for; `endoforge evaluate --help` lists them"""
-    train_workers: int = 1
-    """training processes: one a GPU, or one on a CPU"""
-    ingest: IngestConfig = field(default_factory=IngestConfig)
-    devices: DeviceConfig = field(default_factory=DeviceConfig)
-    embed: EmbedConfig = field(default_factory=EmbedConfig)
-    holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
-    execution: Flat = field(default_factory=Execution)
+    debug: bool = False
+    """show the traceback of an error"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,43 +5,35 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import psutil
 
-from curation.clustering import CLUSTER_VERSION, default_num_clusters
 from curation.config import CurateConfig
 from curation.embedding import EMBED_VERSION, EmbedConfig, load_encoder
-from curation.planning import STAGE_S, Cost, Rates, calibrate, embed_cost, loaded, place_cost, started
+from curation.planning import STAGE_S, Cost, calibrate, corrected, loaded, place_cost, started
 from evaluation.report import LEAST_VARIABLE_S
+from flows.config import RunConfig
 from flows.job import Job
 from flows.runners import successes
 from flows.stages import (
-    corrected_by,
-    cost_of_run,
-    dataset_name,
-    placed,
-    plan_cluster,
-    plan_dedup,
-    plan_holdout,
-    plan_select,
-    plan_shard,
-    plan_similarity,
-    shard_settings,
-    stage_cost,
+    STAGES,
+    Made,
+    Sizes,
+    Stage,
+    frames_to_place,
+    of_run,
+    read_held_out,
+    stages_of,
+    steps,
     tells_rate,
 )
 from warehouse import queries, trees
-from warehouse.lake import LakeError
-from warehouse.lineage import completed_run_id
-from warehouse.plan_sizes import former_runs, num_not_in_tree, pool_sizes, sample_jpegs, unique_share
-from warehouse.records import Artifact
+from warehouse.lake import Lake, LakeError
+from warehouse.plan_sizes import FormerRun, former_runs, pool_sizes, sample_jpegs, unique_share
 
 __all__ = ["plan_curate"]
-
-_UNKNOWN = Artifact(artifact_id="", kind="", uri="")
-"""stands for what is not made yet, where only a plan's settings are looked at"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +42,20 @@ class _Line:
 
     stage: str
     cost: Cost | None
-    """None where nothing is to do"""
+    """None if nothing is to do"""
     source: str = ""
     """where its rate is from"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encoder:
+    """The encoder whose vectors are curated."""
+
+    config: EmbedConfig
+    encoder_id: str
+    dim: int
+    num_to_embed: int
+    """frames without a vector"""
 
 
 def plan_curate(job: Job, *, name: str, encoder: str | None, config: CurateConfig) -> str:
@@ -64,143 +67,125 @@ def plan_curate(job: Job, *, name: str, encoder: str | None, config: CurateConfi
     Raises:
         LakeError: there is no candidate.
     """
-    lines = _lines(job, name=name, encoder=encoder, config=config)
+    settings = {setting.name: getattr(config, setting.name) for setting in fields(config)}
+    lines = _lines(job, RunConfig(lake=job.lake.root, name=name, **settings), _encoder(job.lake, encoder))
     return "\n".join([*_table(lines), "", *_machine(job, lines)])
 
 
-def _lines(job: Job, *, name: str, encoder: str | None, config: CurateConfig) -> list[_Line]:
-    lake, seed = job.lake, config.seed
-    pool = pool_sizes(lake)
-    if not pool.num_candidates:
+def _encoder(lake: Lake, named: str | None) -> _Encoder:
+    if not pool_sizes(lake).num_candidates:
         raise LakeError(f"there is no kept frame in {lake.root}; run `endoforge ingest --lake {lake.root}` first")
-    embedding = EmbedConfig(encoder=encoder) if encoder else EmbedConfig()
     try:
-        encoder_id = queries.encoder_named(lake, encoder)
-        embedding = EmbedConfig(encoder=queries.encoder_label(lake, encoder_id))
-        parts = queries.embedding_parts(lake, encoder_id)
-        dim = parts[0].dim
+        encoder_id = queries.encoder_named(lake, named)
+        config, dim = EmbedConfig(encoder=queries.encoder_label(lake, encoder_id)), queries.embedding_parts(lake, encoder_id)[0].dim
     except LakeError:  # nothing is embedded yet
-        found = load_encoder(embedding)
-        encoder_id, dim, parts = found.encoder_id, found.dim, ()
-    to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id, EMBED_VERSION))
-    former = former_runs(lake, longer_than_s=LEAST_VARIABLE_S)
-    held_out_plan, held_out = (
-        plan_holdout(lake, encoder_id=encoder_id, config=config.holdout, seed=seed) if config.holdout.holdout else (None, None)
-    )
+        config = EmbedConfig(encoder=named) if named else EmbedConfig()
+        found = load_encoder(config)
+        encoder_id, dim = found.encoder_id, found.dim
+    num_to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id, EMBED_VERSION))
+    return _Encoder(config=config, encoder_id=encoder_id, dim=dim, num_to_embed=num_to_embed)
+
+
+def _lines(job: Job, config: RunConfig, encoder: _Encoder) -> list[_Line]:
+    """Go through the stages as curation does; where one is not done, estimate what it and those that need it will cost."""
+    held_out = read_held_out(config.holdout) if config.holdout.holdout else None
+    sizes, former = _measured(job, config, encoder)
+    sizes = replace(sizes, num_pictures=len(held_out.files) if held_out else 0)
+    (embed,) = stages_of("embed")
+    is_done = {stage.name: True for stage in STAGES} | {"embed": not encoder.num_to_embed}
+    lines = [_line(embed, encoder.num_to_embed, sizes, former) if encoder.num_to_embed else _Line(stage="embed", cost=None)]
+    made = Made(encoder_id=encoder.encoder_id, held_out=held_out)
+    num_frames = pool_sizes(job.lake).num_candidates
+    for stage, of_size in steps(stages_of("curate"), config):
+        found = stage.find(job, of_size, made) if stage.find and all(is_done[needed] for needed in stage.needs) else None
+        is_done[stage.name] = found is not None
+        made = found or made
+        num_items = _num_images(num_frames, of_size, made, is_done) if stage.name == "shard" else num_frames
+        if found:
+            line = _Line(stage=stage.name, cost=None)
+        elif stage.name == "cluster" and (placing := _placing(job, config, made if is_done["dedup"] else None, encoder, num_frames, sizes)):
+            line = placing
+        else:
+            line = _line(stage, num_items, replace(sizes, config=of_size.curate), former)
+        lines.append(replace(line, stage=f"{stage.name} {of_size.size}") if stage.each_size else line)
+        num_frames = _num_left(job.lake, stage, num_frames, found)
+    return lines
+
+
+def _measured(job: Job, config: RunConfig, encoder: _Encoder) -> tuple[Sizes, dict[str, FormerRun]]:
+    """What costs depend on, with the rates of this machine, and the latest telling run of each stage."""
     workers = getattr(job.runner, "num_workers", 1)
     start_s = _elapsed_s(job, started, workers)
-    load_s = max(_elapsed_s(job, loaded, workers, encoder=embedding) - start_s, 0) if to_embed or held_out else 0.0
-    embedded = former.get("embed")
+    encodes = bool(encoder.num_to_embed or config.holdout.holdout)
+    load_s = max(_elapsed_s(job, loaded, workers, encoder=encoder.config) - start_s, 0) if encodes else 0.0
+    former = former_runs(job.lake, longer_than_s=LEAST_VARIABLE_S)
+    embedded, fixed_s = former.get("embed"), STAGE_S + start_s + load_s
     if embedded and (
-        embedded.config.get("encoder_id") != encoder_id or not tells_rate(embedded, to_embed, fixed_s=STAGE_S + start_s + load_s)
+        embedded.config.get("encoder_id") != encoder.encoder_id
+        or not tells_rate(embedded, embedded.metrics["num_frames"], encoder.num_to_embed, fixed_s=fixed_s)
     ):
         embedded = None
+        del former["embed"]
     rates = calibrate(
         num_workers=workers,
         start_s=start_s,
         load_s=load_s,
-        dim=dim,
+        dim=encoder.dim,
         hash_radius=config.dedup.dedup_hash_radius,
-        jpegs=sample_jpegs(lake, 16),
-        encoder=embedding if (to_embed or held_out) and not embedded else None,
+        jpegs=sample_jpegs(job.lake, 16),
+        encoder=encoder.config if encodes and not embedded else None,
     )
     if embedded:
-        encoding_s = max(embedded.seconds - STAGE_S - start_s - load_s, 0)
-        rates = replace(rates, encode_s=encoding_s * workers / max(1, embedded.metrics["num_frames"]))
+        rates = replace(rates, encode_s=max(embedded.seconds - fixed_s, 0) * workers / max(1, embedded.metrics["num_frames"]))
+    jpeg_bytes = pool_sizes(job.lake).jpeg_bytes
+    return Sizes(config=config.curate, dim=encoder.dim, jpeg_bytes=jpeg_bytes, rates=rates), former
 
-    lines = [
-        _Line(
-            stage="embed",
-            cost=embed_cost(to_embed, dim=dim, rates=rates) if to_embed else None,
-            source="former run" if embedded else "calibration",
-        )
-    ]
-    num_frames, is_done = pool.num_candidates, not to_embed
 
-    def line(stage: str, num_frames: int, *, done: object, label: str = "", size: int = config.size, num_pictures: int = 0) -> _Line:
-        if done:
-            return _Line(stage=label or stage, cost=None)
-        sizes: dict[str, Any] = {"dim": dim, "jpeg_bytes": pool.jpeg_bytes, "rates": rates}
-        sized = replace(config, size=size, nested=())
-        cost = stage_cost(stage, num_frames, config=sized, num_pictures=num_pictures, **sizes)
-        assert cost is not None
-        run = former.get(stage)
-        took = cost_of_run(run, max_memory_gb=config.cluster.max_memory_gb, **sizes) if run else None
-        if run and took and not tells_rate(run, num_frames, fixed_s=took.fixed_s):
-            took = None
-        return _Line(stage=label or stage, cost=corrected_by(run, cost, took), source="former run" if took else "calibration")
+def _line(stage: Stage, num_frames: int, sizes: Sizes, former: dict[str, FormerRun]) -> _Line:
+    """A stage's cost by its formula, corrected by its former run if that tells enough."""
+    assert stage.cost is not None
+    cost = stage.cost(num_frames, sizes)
+    if (run := former.get(stage.name)) and (num_done := stage.frames_of(run)):
+        then = of_run(stage.cost, run, num_done, sizes)
+        if tells_rate(run, num_done, num_frames, fixed_s=then.fixed_s):
+            return _Line(stage=stage.name, cost=corrected(cost, former=then, took_s=run.seconds), source="former run")
+    return _Line(stage=stage.name, cost=cost, source="calibration")
 
-    holdout: Artifact | None = None
-    if held_out_plan and held_out:
-        holdout = job.done(held_out_plan, "holdout") if is_done else None
-        is_done = holdout is not None
-        lines.append(line("holdout", num_frames, done=is_done, num_pictures=len(held_out.files)))
-        if holdout:
-            num_frames -= holdout.num_rows or 0
 
-    scores = (
-        job.done(plan_similarity(lake, parts=parts, config=config.dedup, seed=seed, holdout=holdout), "similarity") if is_done else None
+def _placing(job: Job, config: RunConfig, made: Made | None, encoder: _Encoder, num_unique: int, sizes: Sizes) -> _Line | None:
+    """The line of clustering if it only assigns new frames to a tree that is there."""
+    settings = config.cluster
+    new = frames_to_place(
+        job, encoder_id=encoder.encoder_id, dedup=made.dedup if made else None, num_unique=num_unique, config=settings, seed=config.seed
     )
-    lines.append(line("similarity", num_frames, done=scores))
+    if new is None:
+        return None
+    cost = place_cost(new[0], dim=sizes.dim, finest=new[1], max_memory_gb=settings.max_memory_gb, rates=sizes.rates)
+    return _Line(stage="cluster (place)", cost=cost, source="calibration")
 
-    dedup = job.done(plan_dedup(scores=scores, config=config.dedup, holdout=holdout), "dedup") if scores else None
-    lines.append(line("dedup", num_frames, done=dedup))
-    if dedup:
-        num_unique = trees.num_unique(lake, dedup.artifact_id)
-    else:
+
+def _num_images(num_frames: int, config: RunConfig, made: Made, is_done: dict[str, bool]) -> int:
+    if is_done["select"] and made.selection:
+        return made.selection.num_rows or 0
+    return min(config.curate.size, num_frames)
+
+
+def _num_left(lake: Lake, stage: Stage, num_frames: int, found: Made | None) -> int:
+    """How many frames a stage leaves for the next, or will leave."""
+    if stage.name == "holdout" and found and found.holdout:
+        return num_frames - (found.holdout.num_rows or 0)
+    if stage.name == "dedup":
+        if found and found.dedup:
+            return trees.num_unique(lake, found.dedup.artifact_id)
         share = unique_share(lake)
-        num_unique = max(1, round(num_frames * (1.0 if share is None else share)))
-
-    tree, placement, placing = _tree(job, encoder_id, dedup, num_unique, dim=dim, config=config, rates=rates)
-    lines.append(placing or line("cluster", num_unique, done=tree))
-    for size in (config.size, *sorted(config.nested, reverse=True)):
-        selection = None
-        if tree and dedup:
-            plan = plan_select(lake, tree=tree, placement=placement, dedup=dedup, size=size, config=config.sample, seed=seed)
-            selection = job.done(plan, "selection")
-        lines.append(line("select", num_unique, done=selection, label=f"select {size}", size=size))
-        num_images = int(selection.num_rows or 0) if selection else min(size, num_unique)
-        is_written = False
-        if selection:
-            settings = shard_settings(dataset_name(name, size, config, selection), config.shard, seed)
-            is_written = completed_run_id(lake, plan_shard(selection=selection, settings=settings, seed=seed)) is not None
-        lines.append(line("shard", num_images, done=is_written, label=f"shard {size}"))
-    return lines
+        return max(1, round(num_frames * (1.0 if share is None else share)))
+    return num_frames
 
 
 def _elapsed_s(job: Job, function: Callable[..., int], num_workers: int, **shared: Any) -> float:
     start = time.perf_counter()
     list(successes(job.runner.map(function, range(num_workers), **shared), stage="plan"))
     return time.perf_counter() - start
-
-
-def _tree(
-    job: Job,
-    encoder_id: str,
-    dedup: Artifact | None,
-    num_unique: int,
-    *,
-    dim: int,
-    config: CurateConfig,
-    rates: Rates,
-) -> tuple[Artifact | None, Artifact | None, _Line | None]:
-    """The tree and the placement that are there, and the line of placing new frames in a tree where that is to be done."""
-    settings = config.cluster
-    plan = plan_cluster(encoder_id=encoder_id, dedup=dedup or _UNKNOWN, config=settings, seed=config.seed)
-    if dedup and (done := job.done(plan, "cluster_tree")):
-        return done, None, None
-    known = trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION) if settings.refit != "always" else None
-    if known:
-        placement = placed(job, tree=known, dedup=dedup, config=settings) if dedup else None
-        if placement:
-            return known.artifact, placement, None
-        num_before = known.artifact.num_rows or 1
-        if settings.refit == "never" or 1 / settings.max_growth <= num_unique / num_before <= settings.max_growth:
-            num_new = num_not_in_tree(job.lake, dedup.artifact_id, known.artifact.artifact_id) if dedup else abs(num_unique - num_before)
-            finest = (settings.num_clusters or default_num_clusters(num_before))[0]
-            cost = place_cost(num_new, dim=dim, finest=finest, max_memory_gb=settings.max_memory_gb, rates=rates)
-            return None, None, _Line(stage="cluster (place)", cost=cost, source="calibration")
-    return None, None, None
 
 
 def _table(lines: list[_Line]) -> list[str]:

@@ -1,6 +1,6 @@
 """Stages: each turns what the lake holds into more of it, in one transaction, under one stage key.
 
-Start with `ingest.py`; `curate.py` runs the stages from deduplication to shards.
+Start with `order.py`, which lists them.
 """
 
 import lazy_loader

@@ -10,18 +10,32 @@ from .checks import (
     check_training as check_training,
     refuse_taken_names as refuse_taken_names,
 )
-from .cluster import plan_cluster as plan_cluster
-from .costs import corrected_by as corrected_by, cost_of_run as cost_of_run, stage_cost as stage_cost, tells_rate as tells_rate
-from .curate import dataset_name as dataset_name, run_curate as run_curate
+from .cluster import find_tree as find_tree, frames_to_place as frames_to_place, run_cluster as run_cluster
+from .costs import Sizes as Sizes, of_run as of_run, tells_rate as tells_rate
+from .curate import run_curate as run_curate, run_curation as run_curation
 from .datasets import export_dataset as export_dataset, verify_dataset as verify_dataset
-from .dedup import plan_dedup as plan_dedup, plan_similarity as plan_similarity, run_dedup_alone as run_dedup_alone
+from .dedup import (
+    plan_dedup as plan_dedup,
+    plan_similarity as plan_similarity,
+    run_dedup as run_dedup,
+    run_dedup_alone as run_dedup_alone,
+    run_similarity as run_similarity,
+)
 from .dedup_preview import run_dedup_preview as run_dedup_preview
 from .embed import run_embed as run_embed
 from .evaluate import run_evaluate as run_evaluate
-from .holdout import plan_holdout as plan_holdout
+from .holdout import plan_holdout as plan_holdout, read_held_out as read_held_out, run_holdout as run_holdout
 from .ingest import run_ingest as run_ingest
+from .order import (
+    STAGES as STAGES,
+    Made as Made,
+    Stage as Stage,
+    check_stages as check_stages,
+    run_stages as run_stages,
+    stages_of as stages_of,
+    steps as steps,
+)
 from .out_of_body import run_remove_out_of_body as run_remove_out_of_body
-from .place import placed as placed
 from .pretrain import run_pretrain as run_pretrain
 from .private_audit import (
     PrivateOutcome as PrivateOutcome,
@@ -32,5 +46,5 @@ from .private_audit import (
 from .reject_reasons import NothingIngestedError as NothingIngestedError
 from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
-from .select import plan_select as plan_select
-from .shard import plan_shard as plan_shard, shard_settings as shard_settings
+from .select import plan_select as plan_select, run_select as run_select
+from .shard import plan_shard as plan_shard, run_shard as run_shard, shard_settings as shard_settings

@@ -7,20 +7,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from curation.clustering import CLUSTER_VERSION, ClusterConfig, Map, cluster_frames
+from curation.clustering import CLUSTER_VERSION, ClusterConfig, Map, cluster_frames, default_num_clusters
 from flows.job import Job
 from flows.runners import Runner, say, successes, track
 from flows.stages.one_at_a_time import one_at_a_time
-from flows.stages.place import Fit, run_place
+from flows.stages.place import Fit, placed, run_place
 from warehouse import queries, trees
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, plan_run
+from warehouse.plan_sizes import num_not_in_tree
 from warehouse.records import Artifact, EmbeddingPart
 
-__all__ = ["plan_cluster", "run_cluster"]
+__all__ = ["find_tree", "frames_to_place", "run_cluster"]
 
 
-def plan_cluster(*, encoder_id: str, dedup: Artifact, config: ClusterConfig, seed: int) -> RunPlan:
+def _plan(*, encoder_id: str, dedup: Artifact, config: ClusterConfig, seed: int) -> RunPlan:
     """Name the clustering: memory and the rules for a new tree do not change what a tree is."""
     settings = {
         "encoder_id": encoder_id,
@@ -31,6 +32,40 @@ def plan_cluster(*, encoder_id: str, dedup: Artifact, config: ClusterConfig, see
         "seed": seed,
     }
     return plan_run(stage="cluster", version=CLUSTER_VERSION, config=settings, inputs=[dedup], seed=seed)
+
+
+def find_tree(job: Job, *, encoder_id: str, dedup: Artifact, config: ClusterConfig, seed: int) -> tuple[Artifact, Artifact | None] | None:
+    """What `run_cluster` would return without any work; None if there is work to do."""
+    plan = _plan(encoder_id=encoder_id, dedup=dedup, config=config, seed=seed)
+    if done := job.done(plan, "cluster_tree"):
+        return done, None
+    tree = trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION) if config.refit != "always" else None
+    placement = placed(job, tree=tree, dedup=dedup, config=config) if tree else None
+    return (tree.artifact, placement) if tree and placement else None
+
+
+def frames_to_place(
+    job: Job, *, encoder_id: str, dedup: Artifact | None, num_unique: int, config: ClusterConfig, seed: int
+) -> tuple[int, int] | None:
+    """Guess how many new frames the next clustering places, and in how many finest clusters; None if it makes a new tree.
+
+    Args:
+        job: the lake.
+        encoder_id: of the vectors.
+        dedup: the frames to cluster; None if they are not decided yet.
+        num_unique: how many they are, or will be.
+        config: of clustering.
+        seed: of clustering.
+    """
+    plan = _plan(encoder_id=encoder_id, dedup=dedup or Artifact(artifact_id="", kind="", uri=""), config=config, seed=seed)
+    tree = trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION) if config.refit != "always" else None
+    if tree is None:
+        return None
+    num_before = tree.artifact.num_rows or 1
+    if config.refit != "never" and not 1 / config.max_growth <= num_unique / num_before <= config.max_growth:
+        return None
+    num_new = num_not_in_tree(job.lake, dedup.artifact_id, tree.artifact.artifact_id) if dedup else abs(num_unique - num_before)
+    return num_new, (config.num_clusters or default_num_clusters(num_before))[0]
 
 
 def run_cluster(
@@ -44,7 +79,7 @@ def run_cluster(
     Returns:
         The cluster tree, and the placement of the frames in it that are new since it was made, if there was one.
     """
-    plan = plan_cluster(encoder_id=parts[0].encoder_id, dedup=dedup, config=config, seed=seed)
+    plan = _plan(encoder_id=parts[0].encoder_id, dedup=dedup, config=config, seed=seed)
     if done := job.done(plan, "cluster_tree"):
         return done, None
     replaced: Fit | None = None

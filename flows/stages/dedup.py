@@ -96,11 +96,8 @@ def run_similarity(
     return scores
 
 
-def run_dedup(
-    job: Job, *, parts: Sequence[EmbeddingPart], work: Path, config: DedupConfig, seed: int, holdout: Artifact | None = None
-) -> Artifact:
+def run_dedup(job: Job, *, scores: Artifact, work: Path, config: DedupConfig, holdout: Artifact | None = None) -> Artifact:
     """Decide which candidates are left out as duplicates; returns the deduplication, `num_rows` of which are candidates."""
-    scores = run_similarity(job, parts=parts, work=work, config=config, seed=seed, holdout=holdout)
     plan = plan_dedup(scores=scores, config=config, holdout=holdout)
     if done := job.done(plan, "dedup"):
         return done
@@ -121,15 +118,16 @@ def run_dedup(
 
 def run_dedup_alone(job: Job, *, encoder_id: str, config: DedupConfig, seed: int) -> str:
     """Decide which candidates are duplicates, with no dataset in view; returns the funnel as text."""
+    scores = searched(job, encoder_id=encoder_id, config=config, seed=seed)
     with _own_folder(job) as work:
-        dedup = run_dedup(job, parts=queries.embedding_parts(job.lake, encoder_id), work=work, config=config, seed=seed)
+        dedup = run_dedup(job, scores=scores, work=work, config=config)
     rows = dedup_funnel(job.lake, dedup.artifact_id)
     width = max(len(step) for step, _ in rows)
     return "\n".join(f"{step:<{width}}  {count:>12,}" for step, count in rows)
 
 
 def searched(job: Job, *, encoder_id: str, config: DedupConfig, seed: int) -> Artifact:
-    """The scores of the candidates, searched where they are not recorded yet."""
+    """The scores of the candidates, searched if they are not recorded yet."""
     with _own_folder(job) as work:
         return run_similarity(job, parts=queries.embedding_parts(job.lake, encoder_id), work=work, config=config, seed=seed)
 

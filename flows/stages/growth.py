@@ -9,9 +9,10 @@ from dataclasses import replace
 import psutil
 
 from curation.config import CurateConfig
-from curation.planning import STAGE_S, Cost, Rates, calibrate
+from curation.planning import STAGE_S, Cost, Rates, calibrate, corrected
 from evaluation.report import LEAST_VARIABLE_S, GrowthPoint, StageGrowth
-from flows.stages.costs import FARTHEST, corrected_by, cost_of_run, frames_of_run, stage_cost, tells_rate
+from flows.stages.costs import FARTHEST, Sizes, of_run, tells_rate
+from flows.stages.order import STAGES, Stage
 from warehouse import queries
 from warehouse.lake import Lake, LakeError
 from warehouse.plan_sizes import FormerRun, finished_runs, pool_sizes, unique_share
@@ -20,14 +21,11 @@ __all__ = ["FORECAST_FRAMES", "FORECAST_IMAGES", "stage_growth"]
 
 FORECAST_FRAMES, FORECAST_IMAGES = 120_000_000, 10_000_000
 """the candidates of a large archive, and the images chosen of them"""
-_STAGES = ("ingest", "embed", "holdout", "similarity", "dedup", "cluster", "select", "shard")
 _ONE_MACHINE_CORES = 32
 _LARGER = (("32 cores", 32), ("1000 cores", 1000))
 _STEPS_A_DECADE = 4
 _START_S = 2.0
 """Seconds until workers have started; assumed, not measured."""
-_IN_THIS_PROCESS = ("dedup", "cluster", "select")
-"""Stages that start no workers."""
 
 
 def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
@@ -37,7 +35,6 @@ def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
     A forecast is made only from a run that `tells_rate`; without one, the stage's note says which run would be needed.
     Calibrating takes about a second.
     """
-    runs = [run for run in finished_runs(lake) if run.stage in _STAGES and frames_of_run(run)]
     try:
         dim = queries.embedding_parts(lake, queries.encoder_named(lake, None))[0].dim
     except LakeError:
@@ -47,63 +44,60 @@ def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
     rates = calibrate(
         num_workers=num_workers, start_s=_START_S, load_s=0.0, dim=dim, hash_radius=config.dedup.dedup_hash_radius, jpegs=(), encoder=None
     )
-    jpeg_bytes, share = pool_sizes(lake).jpeg_bytes, unique_share(lake) or 1.0
+    sizes = Sizes(config=config, dim=dim, jpeg_bytes=pool_sizes(lake).jpeg_bytes, rates=rates)
+    num_unique = round(FORECAST_FRAMES * (unique_share(lake) or 1.0))
+    targets = {"cluster": num_unique, "select": num_unique, "shard": FORECAST_IMAGES}
+    runs = finished_runs(lake)
     grown = []
-    for stage in _STAGES:
-        of_stage = [run for run in runs if run.stage == stage]
-        if of_stage:
-            grown.append(_growth(stage, of_stage, config, dim=dim, jpeg_bytes=jpeg_bytes, unique=share, rates=rates))
+    for stage in STAGES:
+        if of_stage := [run for run in runs if run.stage == stage.name and stage.frames_of(run)]:
+            grown.append(_growth(stage, of_stage, sizes, targets.get(stage.name, FORECAST_FRAMES)))
     return tuple(grown)
 
 
-def _growth(
-    stage: str, runs: list[FormerRun], config: CurateConfig, *, dim: int, jpeg_bytes: float, unique: float, rates: Rates
-) -> StageGrowth:
-    target = {"cluster": round(FORECAST_FRAMES * unique), "select": round(FORECAST_FRAMES * unique), "shard": FORECAST_IMAGES}.get(
-        stage, FORECAST_FRAMES
-    )
-    fixed_s = STAGE_S + (0.0 if stage in _IN_THIS_PROCESS else _START_S)
+def _growth(stage: Stage, runs: list[FormerRun], sizes: Sizes, target: int) -> StageGrowth:
+    fixed_s = STAGE_S + (_START_S if stage.has_workers else 0.0)
     points = tuple(
-        GrowthPoint(num_frames=frames_of_run(run), seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes, fixed_s=fixed_s)
+        GrowthPoint(num_frames=stage.frames_of(run), seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes, fixed_s=fixed_s)
         for run in runs
     )
-    telling = [run for run in runs if tells_rate(run, target, fixed_s=fixed_s)]
+    telling = [run for run in runs if tells_rate(run, stage.frames_of(run), target, fixed_s=fixed_s)]
     if not telling:
-        return StageGrowth(stage=stage, points=points, note=_missing(stage, points, target))
-    largest = max(reversed(telling), key=frames_of_run)  # of several the latest
-    if stage == "embed":  # not calibrated here, for loading an encoder takes longer than all else
-        rates = replace(rates, encode_s=(largest.seconds - fixed_s) * rates.num_workers / frames_of_run(largest))
-    here = cost_of_run(largest, dim=dim, jpeg_bytes=jpeg_bytes, max_memory_gb=config.cluster.max_memory_gb, rates=rates)
-
-    def modelled(num_frames: int, machine: Rates) -> Cost:
-        num_pictures = int(largest.metrics.get("num_held_out_pictures", 0))
-        cost = stage_cost(stage, num_frames, config=config, dim=dim, jpeg_bytes=jpeg_bytes, rates=machine, num_pictures=num_pictures)
-        return cost or _linear(largest, num_frames, fixed_s=fixed_s, jpeg_bytes=jpeg_bytes, rates=machine)
+        return StageGrowth(stage=stage.name, points=points, note=_missing(stage.name, points, target))
+    largest = max(reversed(telling), key=stage.frames_of)  # of several the latest
+    num_done = stage.frames_of(largest)
+    rates = sizes.rates
+    if stage.name == "embed":  # not calibrated here, for loading an encoder takes longer than all else
+        rates = replace(rates, encode_s=(largest.seconds - fixed_s) * rates.num_workers / num_done)
+    sizes = replace(sizes, rates=rates, num_pictures=int(largest.metrics.get("num_held_out_pictures", 0)))
 
     def expected(num_frames: int, machine: Rates) -> Cost:
-        cost, there = modelled(num_frames, rates), modelled(num_frames, machine)
-        told = corrected_by(largest, cost, here)
-        return replace(there, seconds=told.seconds * there.seconds / cost.seconds)
+        there = replace(sizes, rates=machine)
+        if stage.cost is None:
+            return _linear(largest, num_done, num_frames, fixed_s=fixed_s, sizes=there)
+        cost, then = stage.cost(num_frames, sizes), of_run(stage.cost, largest, num_done, sizes)
+        told, elsewhere = corrected(cost, former=then, took_s=largest.seconds), stage.cost(num_frames, there)
+        return replace(elsewhere, seconds=told.seconds * elsewhere.seconds / cost.seconds)
 
     forecast = expected(target, rates)
     return StageGrowth(
-        stage=stage,
+        stage=stage.name,
         points=points,
-        line=tuple(_point(num_frames, expected(num_frames, rates)) for num_frames in _steps(min(map(frames_of_run, runs)), target)),
+        line=tuple(_point(num_frames, expected(num_frames, rates)) for num_frames in _steps(min(map(stage.frames_of, runs)), target)),
         elsewhere=tuple((label, expected(target, _with_cores(rates, cores)).seconds) for label, cores in _LARGER),
         disk_bytes=forecast.kept_bytes + forecast.staged_bytes,
-        note=_note(stage, forecast, is_one_size=len({frames_of_run(run) for run in runs}) == 1),
+        note=_note(stage.name, forecast, is_one_size=len({stage.frames_of(run) for run in runs}) == 1),
     )
 
 
-def _linear(largest: FormerRun, num_frames: int, *, fixed_s: float, jpeg_bytes: float, rates: Rates) -> Cost:
+def _linear(largest: FormerRun, num_done: int, num_frames: int, *, fixed_s: float, sizes: Sizes) -> Cost:
     """Videos one by one on all workers: beyond the fixed cost time in proportion, memory that of the workers."""
-    each_s = (largest.seconds - fixed_s) / frames_of_run(largest) * len(os.sched_getaffinity(0)) / rates.num_workers
+    each_s = (largest.seconds - fixed_s) / num_done * len(os.sched_getaffinity(0)) / sizes.rates.num_workers
     return Cost(
         items=num_frames,
         seconds=fixed_s + each_s * num_frames,
         memory_bytes=largest.peak_memory_bytes or 0,
-        kept_bytes=round(num_frames * (jpeg_bytes + 1024)),
+        kept_bytes=round(num_frames * (sizes.jpeg_bytes + 1024)),
         fixed_s=fixed_s,
     )
 

@@ -32,18 +32,22 @@ from warehouse.lineage import RunPlan, plan_run
 from warehouse.records import Artifact
 from warehouse.requalification import effective_requalification
 
-__all__ = ["plan_holdout", "run_holdout"]
+__all__ = ["plan_holdout", "read_held_out", "run_holdout"]
 
 FRAMES_PER_PART = 20_000
 
 
-def plan_holdout(lake: Lake, *, encoder_id: str, config: HoldoutConfig, seed: int) -> tuple[RunPlan, HoldoutList]:
-    """Name the search for what is held out, of which every file is read for that.
+def read_held_out(config: HoldoutConfig) -> HoldoutList:
+    """What is held out, of which every file is read for that.
 
     Raises:
         HoldoutError: a path names nothing.
     """
-    held_out = read_holdout(config.holdout, patient_key())
+    return read_holdout(config.holdout, patient_key())
+
+
+def plan_holdout(lake: Lake, held_out: HoldoutList, *, encoder_id: str, config: HoldoutConfig, seed: int) -> RunPlan:
+    """Name the search for what is held out."""
     listed = Artifact(
         artifact_id=held_out.list_id, kind="holdout_list", uri=held_out.label, sha256=held_out.list_id, num_rows=len(held_out.files)
     )
@@ -56,18 +60,17 @@ def plan_holdout(lake: Lake, *, encoder_id: str, config: HoldoutConfig, seed: in
         "videos": lake_side.known_videos_state(lake),
     }
     inputs = [listed, *effective_requalification(lake)]
-    return plan_run(stage="holdout", version=HOLDOUT_VERSION, config=settings, inputs=inputs, seed=seed), held_out
+    return plan_run(stage="holdout", version=HOLDOUT_VERSION, config=settings, inputs=inputs, seed=seed)
 
 
-def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) -> Artifact | None:
-    """Find the candidates that are held out; None where nothing is named to hold out.
+def run_holdout(job: Job, *, encoder_id: str, config: HoldoutConfig, seed: int) -> Artifact:
+    """Find the candidates that are held out.
 
     Raises:
         HoldoutError: a path names nothing, or none of its pictures and videos can be read.
     """
-    if not config.holdout:
-        return None
-    plan, held_out = plan_holdout(job.lake, encoder_id=encoder_id, config=config, seed=seed)
+    held_out = read_held_out(config)
+    plan = plan_holdout(job.lake, held_out, encoder_id=encoder_id, config=config, seed=seed)
     if done := job.done(plan, "holdout"):
         return done
     encoder = EmbedConfig(encoder=lake_side.encoder_name(job.lake, encoder_id), device="cpu")

@@ -15,7 +15,7 @@ from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.records import Artifact, EmbeddingPart
 from warehouse.trees import KnownTree
 
-__all__ = ["Fit", "placed", "plan_place", "run_place"]
+__all__ = ["Fit", "placed", "run_place"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +36,14 @@ class Fit:
         return None
 
 
-def plan_place(*, tree: KnownTree, dedup: Artifact) -> RunPlan:
+def _plan(*, tree: KnownTree, dedup: Artifact) -> RunPlan:
     """Name the placing of what a deduplication has kept in a tree."""
     return plan_run(stage="place", version=PLACE_VERSION, config={}, inputs=[tree.artifact, dedup])
 
 
 def placed(job: Job, *, tree: KnownTree, dedup: Artifact, config: ClusterConfig) -> Artifact | None:
     """The committed placement of these frames, if there is one and `config` does not ask for a new tree instead."""
-    plan = plan_place(tree=tree, dedup=dedup)
+    plan = _plan(tree=tree, dedup=dedup)
     run_id = completed_run_id(job.lake, plan)
     if run_id is None or (config.refit == "auto" and _recorded_fit(job, run_id).objection(config)):
         return None
@@ -55,7 +55,7 @@ def run_place(
 ) -> tuple[Artifact | None, Fit]:
     """Place the unique frames that a tree lacks in it; returns the placement, or None where `config` asks for a new tree instead."""
     tree_id = tree.artifact.artifact_id
-    plan = plan_place(tree=tree, dedup=dedup)
+    plan = _plan(tree=tree, dedup=dedup)
     placement = Artifact(artifact_id=plan.stage_key, kind="placement", uri="tables/main/clusters")
     with trees.one_at_a_time(job.lake, tree_id):
         if run_id := completed_run_id(job.lake, plan):

@@ -1,0 +1,87 @@
+"""All that a run is told, in one record: Prefect's parameters and the options of `endoforge run` are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from tyro.conf import Fixed, OmitArgPrefixes, Suppress, arg
+
+from curation.clustering import ClusterConfig
+from curation.config import CurateConfig
+from curation.dedup import DedupConfig
+from curation.embedding import EmbedConfig
+from curation.holdout import HoldoutConfig
+from curation.ingest import DeviceConfig, IngestConfig
+from curation.selection import SampleConfig
+from curation.shards import ShardConfig
+from evaluation.config import EvaluateConfig
+from flows.runners import RunnerName
+
+__all__ = ["RunConfig"]
+
+T = TypeVar("T")
+NoOption = Annotated[T, Fixed, Suppress]
+"""A setting of deployments; `endoforge run` leaves it at its default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Settings of all stages, one record each. A flow takes the settings of its stages; the others keep their defaults."""
+
+    videos: tuple[str, ...] = ()
+    """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
+    manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
+    lake: Path
+    """folder of the lake; made if missing"""
+    size: int | None = None
+    """images to curate; all candidates where there are fewer"""
+    recipe: str | None = None
+    """demo, smoke, vits14, vitb14, vitl14 or vitg14; `endoforge pretrain --recipe R --help` shows all its values"""
+    name: str = "curated"
+    """name of the dataset"""
+    pretrain: NoOption[dict[str, Any] | None] = None
+    """values that replace the recipe's, such as `{"train": {"num_steps": 1000}}`"""
+    validation: Path | None = None
+    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
+    validation_task: Annotated[str, arg(name="task")] = "auto"
+    """task that --validation and the final scores are for; `endoforge evaluate --help` lists them"""
+    evaluations: NoOption[tuple[tuple[str, str], ...] | None] = None
+    """(task, data folder) pairs to score on; the validation data's test split where none are given"""
+    evaluate: NoOption[EvaluateConfig] = field(default_factory=EvaluateConfig)
+    train_workers: int = 1
+    """training processes: one a GPU, or one on a CPU"""
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    devices: DeviceConfig = field(default_factory=DeviceConfig)
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    nested: NoOption[tuple[int, ...]] = ()
+    """sizes of further datasets within this one"""
+    holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
+    dedup: NoOption[DedupConfig] = field(default_factory=DedupConfig)
+    cluster: NoOption[ClusterConfig] = field(default_factory=ClusterConfig)
+    sample: NoOption[SampleConfig] = field(default_factory=SampleConfig)
+    shard: NoOption[ShardConfig] = field(default_factory=ShardConfig)
+    seed: NoOption[int] = 0
+    """every random draw of curation follows from it"""
+    runner: RunnerName = "processes"
+    """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
+    workers: int | None = None
+    """worker processes; as many as there are cores unless given"""
+
+    @property
+    def curate(self) -> CurateConfig:
+        """The settings of curation.
+
+        Raises:
+            ValueError: there is no size, or a setting does not go with another.
+        """
+        settings = {setting.name: getattr(self, setting.name) for setting in fields(CurateConfig)}
+        return CurateConfig(**{**settings, "size": self.size or 0})
+
+    @property
+    def evaluation_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The (task, data folder) pairs to score on."""
+        if self.evaluations is not None:
+            return self.evaluations
+        return ((self.validation_task, str(self.validation)),) if self.validation else ()

@@ -1,0 +1,392 @@
+"""The order of the stages: one table, from which `curate`, `curate --plan`, `run` and the scheduled flows are driven.
+
+Every stage is called in one way: it gets the job, all settings, and what the stages before it made, and adds what it made itself.
+Importing this file loads no stage; each is loaded when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curation import ingest, shards
+from flows import stages
+from flows.config import RunConfig
+from flows.job import Job
+from flows.parameters import changed_recipe
+from flows.runners import say
+from flows.stages import checks, costs
+from warehouse import queries
+from warehouse.lineage import completed_run_id
+from warehouse.plan_sizes import FormerRun
+from warehouse.records import Artifact, Dataset
+
+if TYPE_CHECKING:
+    from curation.holdout import HoldoutList
+
+__all__ = ["STAGES", "Made", "Stage", "check_stages", "run_stages", "stages_of", "steps"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What the stages have made so far."""
+
+    work: Path = Path()
+    """folder for files of the run at hand, which goes when it ends"""
+    encoder_id: str = ""
+    held_out: HoldoutList | None = None
+    """what is named to hold out, if planning has read it"""
+    holdout: Artifact | None = None
+    scores: Artifact | None = None
+    dedup: Artifact | None = None
+    tree: Artifact | None = None
+    placement: Artifact | None = None
+    """of frames that are new since the tree was made, if there are any"""
+    selection: Artifact | None = None
+    datasets: tuple[Dataset, ...] = ()
+    """the largest first"""
+    dataset: str = ""
+    """name of the one to train on"""
+    pretraining: str = ""
+    """id of the run"""
+    report: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of the pipeline."""
+
+    name: str
+    """as its runs are named in the lake"""
+    command: str
+    """that does it: a command of `endoforge`, and a task of Prefect's"""
+    takes: tuple[str, ...]
+    """its settings, as fields of `RunConfig`"""
+    needs: tuple[str, ...] = ()
+    """stages whose results it reads"""
+    run: Callable[[Job, RunConfig, Made], Made]
+    """do it, or find that it is done"""
+    find: Callable[[Job, RunConfig, Made], Made | None] | None = None
+    """what is recorded of it; None if it is to be done"""
+    cost: costs.Formula | None = None
+    frames: str = ""
+    """the metric of its runs that counts the frames they worked on"""
+    has_workers: bool = True
+    """whether it starts workers, whatever its size"""
+    each_size: bool = False
+    """done once for each size of dataset, with that as the only one"""
+    is_wanted: Callable[[RunConfig], bool] = lambda config: True
+    check: Callable[[RunConfig], None] = lambda config: None
+    """refuse settings with which it would fail, before any work; nothing is made"""
+
+    def frames_of(self, run: FormerRun) -> int:
+        """How many frames one of its runs worked on; 0 if that was not recorded."""
+        return int(run.metrics.get(self.frames, 0))
+
+
+def stages_of(*commands: str) -> tuple[Stage, ...]:
+    """The stages that these commands do, in their order."""
+    return tuple(stage for stage in STAGES if stage.command in commands)
+
+
+def steps(chosen: Sequence[Stage], config: RunConfig) -> Iterator[tuple[Stage, RunConfig]]:
+    """The wanted stages with their settings; those of a dataset come once for each size, the largest first."""
+    wanted = [stage for stage in chosen if stage.is_wanted(config)]
+    yield from ((stage, config) for stage in wanted if not stage.each_size)
+    if sized := [stage for stage in wanted if stage.each_size]:
+        for size in (config.curate.size, *sorted(config.nested, reverse=True)):
+            of_size = replace(config, size=size, nested=(), name=checks.nested_name(config.name, size, config.curate))
+            yield from ((stage, of_size) for stage in sized)
+
+
+def run_stages(chosen: Sequence[Stage], job: Job, config: RunConfig, made: Made) -> Made:
+    """Do what is to be done of some stages; what is recorded already is not done again."""
+    for stage, of_size in steps(chosen, config):
+        made = stage.run(job, of_size, made)
+    return made
+
+
+def check_stages(chosen: Sequence[Stage], config: RunConfig) -> None:
+    """Refuse settings with which one of the stages would fail, before the first video is decoded.
+
+    Raises:
+        ValueError: a name, number, task or table is wrong.
+        OSError: a file or folder is missing or cannot be used.
+    """
+    checks.check_count("workers", config.workers)
+    for stage in chosen:
+        stage.check(config)
+
+
+def _ingest(job: Job, config: RunConfig, made: Made) -> Made:
+    why_nothing = stages.run_ingest(job, config.videos, config=config.ingest).why_nothing
+    if why_nothing is not None:
+        if not queries.has_kept_frames(job.lake):
+            raise stages.NothingIngestedError(why_nothing)
+        say("going on with the frames from before")
+    return made
+
+
+def _check_ingest(config: RunConfig) -> None:
+    checks.check_new_folder(config.lake, "lake")
+    checks.check_inputs(config.videos)
+
+
+def _requalify(job: Job, config: RunConfig, made: Made) -> Made:
+    if by_device := ingest.requalify_config(config.devices, config.ingest):
+        stages.run_requalify(job, config=by_device)
+    return made
+
+
+def _embed(job: Job, config: RunConfig, made: Made) -> Made:
+    return replace(made, encoder_id=stages.run_embed(job, config=config.embed))
+
+
+def _holdout(job: Job, config: RunConfig, made: Made) -> Made:
+    return replace(made, holdout=stages.run_holdout(job, encoder_id=made.encoder_id, config=config.holdout, seed=config.seed))
+
+
+def _find_holdout(job: Job, config: RunConfig, made: Made) -> Made | None:
+    held_out = made.held_out or stages.read_held_out(config.holdout)
+    plan = stages.plan_holdout(job.lake, held_out, encoder_id=made.encoder_id, config=config.holdout, seed=config.seed)
+    found = job.done(plan, "holdout")
+    return replace(made, holdout=found) if found else None
+
+
+def _similarity(job: Job, config: RunConfig, made: Made) -> Made:
+    parts = queries.embedding_parts(job.lake, made.encoder_id)
+    scores = stages.run_similarity(job, parts=parts, work=made.work, config=config.dedup, seed=config.seed, holdout=made.holdout)
+    return replace(made, scores=scores)
+
+
+def _find_similarity(job: Job, config: RunConfig, made: Made) -> Made | None:
+    parts = queries.embedding_parts(job.lake, made.encoder_id)
+    plan = stages.plan_similarity(job.lake, parts=parts, config=config.dedup, seed=config.seed, holdout=made.holdout)
+    found = job.done(plan, "similarity")
+    return replace(made, scores=found) if found else None
+
+
+def _dedup(job: Job, config: RunConfig, made: Made) -> Made:
+    dedup = stages.run_dedup(job, scores=_of(made.scores), work=made.work, config=config.dedup, holdout=made.holdout)
+    return replace(made, dedup=dedup)
+
+
+def _find_dedup(job: Job, config: RunConfig, made: Made) -> Made | None:
+    found = job.done(stages.plan_dedup(scores=_of(made.scores), config=config.dedup, holdout=made.holdout), "dedup")
+    return replace(made, dedup=found) if found else None
+
+
+def _cluster(job: Job, config: RunConfig, made: Made) -> Made:
+    parts = queries.embedding_parts(job.lake, made.encoder_id)
+    tree, placement = stages.run_cluster(job, parts=parts, dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
+    return replace(made, tree=tree, placement=placement)
+
+
+def _find_cluster(job: Job, config: RunConfig, made: Made) -> Made | None:
+    found = stages.find_tree(job, encoder_id=made.encoder_id, dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
+    return replace(made, tree=found[0], placement=found[1]) if found else None
+
+
+def _select(job: Job, config: RunConfig, made: Made) -> Made:
+    selection = stages.run_select(
+        job,
+        tree=_of(made.tree),
+        placement=made.placement,
+        dedup=_of(made.dedup),
+        parts=queries.embedding_parts(job.lake, made.encoder_id),
+        work=made.work,
+        size=config.curate.size,
+        config=config.sample,
+        seed=config.seed,
+    )
+    return replace(made, selection=selection)
+
+
+def _find_select(job: Job, config: RunConfig, made: Made) -> Made | None:
+    plan = stages.plan_select(
+        job.lake,
+        tree=_of(made.tree),
+        placement=made.placement,
+        dedup=_of(made.dedup),
+        size=config.curate.size,
+        config=config.sample,
+        seed=config.seed,
+    )
+    found = job.done(plan, "selection")
+    return replace(made, selection=found) if found else None
+
+
+def _shard(job: Job, config: RunConfig, made: Made) -> Made:
+    dataset = stages.run_shard(
+        job,
+        name=_dataset_name(config, made),
+        encoder_id=made.encoder_id,
+        dedup=_of(made.dedup),
+        tree=_of(made.tree),
+        selection=_of(made.selection),
+        config=config.shard,
+        seed=config.seed,
+    )
+    datasets = (*made.datasets, dataset)
+    return replace(made, datasets=datasets, dataset=datasets[0].name)
+
+
+def _find_shard(job: Job, config: RunConfig, made: Made) -> Made | None:
+    settings = stages.shard_settings(_dataset_name(config, made), config.shard, config.seed)
+    plan = stages.plan_shard(selection=_of(made.selection), settings=settings, seed=config.seed)
+    return made if completed_run_id(job.lake, plan) else None
+
+
+def _dataset_name(config: RunConfig, made: Made) -> str:
+    return config.name.replace(shards.SELECTION_PLACEHOLDER, _of(made.selection).artifact_id[:8])
+
+
+def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
+    best = stages.run_pretrain(
+        job,
+        dataset=made.dataset,
+        config=changed_recipe(config.recipe, config.pretrain),
+        validation=(config.validation_task, config.validation) if config.validation else None,
+        num_workers=config.train_workers,
+    )
+    return replace(made, pretraining=best.run_id)
+
+
+def _check_pretrain(config: RunConfig) -> None:
+    batch_size = changed_recipe(config.recipe, config.pretrain).train.batch_size
+    checks.check_training(runner=config.runner, train_workers=config.train_workers, batch_size=batch_size, size=config.size)
+    checks.check_task(config.validation_task, config.validation)
+
+
+def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
+    with job.runner.reuse_workers():
+        for task, data in config.evaluation_pairs:
+            stages.run_evaluate(job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=config.evaluate)
+    return made
+
+
+def _check_evaluate(config: RunConfig) -> None:
+    checks.check_encoder(config.embed)
+    for task, data in config.evaluations or ():
+        checks.check_task(task, Path(data))
+
+
+def _report(job: Job, config: RunConfig, made: Made) -> Made:
+    return replace(made, report=stages.run_report(job, run_id=made.pretraining, out=None))
+
+
+def _of(artifact: Artifact | None) -> Artifact:
+    """What a stage before made: the order sees to it that it is there."""
+    assert artifact is not None
+    return artifact
+
+
+STAGES = (
+    Stage(
+        name="ingest",
+        command="ingest",
+        takes=("videos", "ingest"),
+        run=_ingest,
+        frames="num_frames_kept",
+        check=_check_ingest,
+    ),
+    Stage(name="requalify", command="ingest", takes=("devices", "ingest"), needs=("ingest",), run=_requalify),
+    Stage(
+        name="embed",
+        command="embed",
+        takes=("embed",),
+        needs=("requalify",),
+        run=_embed,
+        cost=costs.embed,
+        frames="num_frames",
+        check=lambda config: checks.check_encoder(config.embed),
+    ),
+    Stage(
+        name="holdout",
+        command="curate",
+        takes=("holdout", "seed"),
+        needs=("embed",),
+        run=_holdout,
+        find=_find_holdout,
+        cost=costs.holdout,
+        frames="num_compared",
+        is_wanted=lambda config: bool(config.holdout.holdout),
+        check=lambda config: checks.check_held_out(config.holdout),
+    ),
+    Stage(
+        name="similarity",
+        command="curate",
+        takes=("dedup", "seed"),
+        needs=("embed", "holdout"),
+        run=_similarity,
+        find=_find_similarity,
+        cost=costs.similarity,
+        frames="num_frames",
+    ),
+    Stage(
+        name="dedup",
+        command="curate",
+        takes=("dedup",),
+        needs=("similarity",),
+        run=_dedup,
+        find=_find_dedup,
+        cost=costs.dedup,
+        frames="num_frames",
+        has_workers=False,
+    ),
+    Stage(
+        name="cluster",
+        command="curate",
+        takes=("cluster", "seed"),
+        needs=("dedup",),
+        run=_cluster,
+        find=_find_cluster,
+        cost=costs.cluster,
+        frames="num_frames",
+        has_workers=False,
+    ),
+    Stage(
+        name="select",
+        command="curate",
+        takes=("size", "nested", "sample", "seed"),
+        needs=("cluster",),
+        run=_select,
+        find=_find_select,
+        cost=costs.select,
+        frames="num_candidates",
+        has_workers=False,
+        each_size=True,
+    ),
+    Stage(
+        name="shard",
+        command="curate",
+        takes=("name", "shard", "seed"),
+        needs=("select",),
+        run=_shard,
+        find=_find_shard,
+        cost=costs.shard,
+        frames="num_images",
+        each_size=True,
+        check=lambda config: checks.check_dataset_names(config.name, config.curate),
+    ),
+    Stage(
+        name="pretrain",
+        command="pretrain",
+        takes=("name", "recipe", "pretrain", "validation", "validation_task", "train_workers"),
+        needs=("shard",),
+        run=_pretrain,
+        check=_check_pretrain,
+    ),
+    Stage(
+        name="evaluate",
+        command="evaluate",
+        takes=("validation", "validation_task", "evaluations", "evaluate", "embed"),
+        needs=("pretrain",),
+        run=_evaluate,
+        is_wanted=lambda config: bool(config.evaluation_pairs),
+        check=_check_evaluate,
+    ),
+    Stage(name="report", command="report", takes=(), needs=("evaluate",), run=_report),
+)
