@@ -69,6 +69,11 @@ class RunConfig:
     workers: int | None = None
     """worker processes; as many as there are cores unless given"""
 
+    @classmethod
+    def of_curation(cls, lake: Path, name: str, config: CurateConfig) -> RunConfig:
+        """Of one dataset alone."""
+        return cls(lake=lake, name=name, **{setting.name: getattr(config, setting.name) for setting in fields(config)})
+
     @property
     def curate(self) -> CurateConfig:
         """The settings of curation.

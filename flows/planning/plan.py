@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -67,8 +67,7 @@ def plan_curate(job: Job, *, name: str, encoder: str | None, config: CurateConfi
     Raises:
         LakeError: there is no candidate.
     """
-    settings = {setting.name: getattr(config, setting.name) for setting in fields(config)}
-    lines = _lines(job, RunConfig(lake=job.lake.root, name=name, **settings), _encoder(job.lake, encoder))
+    lines = _lines(job, RunConfig.of_curation(job.lake.root, name, config), _encoder(job.lake, encoder))
     return "\n".join([*_table(lines), "", *_machine(job, lines)])
 
 
@@ -100,13 +99,12 @@ def _lines(job: Job, config: RunConfig, encoder: _Encoder) -> list[_Line]:
         found = stage.find(job, of_size, made) if stage.find and all(is_done[needed] for needed in stage.needs) else None
         is_done[stage.name] = found is not None
         made = found or made
-        num_items = _num_images(num_frames, of_size, made, is_done) if stage.name == "shard" else num_frames
         if found:
             line = _Line(stage=stage.name, cost=None)
-        elif stage.name == "cluster" and (placing := _placing(job, config, made if is_done["dedup"] else None, encoder, num_frames, sizes)):
-            line = placing
         else:
-            line = _line(stage, num_items, replace(sizes, config=of_size.curate), former)
+            placing = _placing(job, config, made, num_frames, sizes) if stage.name == "cluster" else None
+            num_items = _num_images(num_frames, of_size, made, is_done) if stage.name == "shard" else num_frames
+            line = placing or _line(stage, num_items, replace(sizes, config=of_size.curate), former)
         lines.append(replace(line, stage=f"{stage.name} {of_size.size}") if stage.each_size else line)
         num_frames = _num_left(job.lake, stage, num_frames, found)
     return lines
@@ -152,19 +150,19 @@ def _line(stage: Stage, num_frames: int, sizes: Sizes, former: dict[str, FormerR
     return _Line(stage=stage.name, cost=cost, source="calibration")
 
 
-def _placing(job: Job, config: RunConfig, made: Made | None, encoder: _Encoder, num_unique: int, sizes: Sizes) -> _Line | None:
+def _placing(job: Job, config: RunConfig, made: Made, num_unique: int, sizes: Sizes) -> _Line | None:
     """The line of clustering if it only assigns new frames to a tree that is there."""
     settings = config.cluster
-    new = frames_to_place(
-        job, encoder_id=encoder.encoder_id, dedup=made.dedup if made else None, num_unique=num_unique, config=settings, seed=config.seed
-    )
+    new = frames_to_place(job, encoder_id=made.encoder_id, dedup=made.dedup, num_unique=num_unique, config=settings, seed=config.seed)
     if new is None:
         return None
-    cost = place_cost(new[0], dim=sizes.dim, finest=new[1], max_memory_gb=settings.max_memory_gb, rates=sizes.rates)
+    num_new, finest = new
+    cost = place_cost(num_new, dim=sizes.dim, finest=finest, max_memory_gb=settings.max_memory_gb, rates=sizes.rates)
     return _Line(stage="cluster (place)", cost=cost, source="calibration")
 
 
 def _num_images(num_frames: int, config: RunConfig, made: Made, is_done: dict[str, bool]) -> int:
+    """How many images a dataset has, or will have."""
     if is_done["select"] and made.selection:
         return made.selection.num_rows or 0
     return min(config.curate.size, num_frames)

@@ -28,8 +28,6 @@ from .holdout import plan_holdout as plan_holdout, read_held_out as read_held_ou
 from .ingest import run_ingest as run_ingest
 from .order import (
     STAGES as STAGES,
-    Made as Made,
-    Stage as Stage,
     check_stages as check_stages,
     run_stages as run_stages,
     stages_of as stages_of,
@@ -48,3 +46,4 @@ from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .select import plan_select as plan_select, run_select as run_select
 from .shard import plan_shard as plan_shard, run_shard as run_shard, shard_settings as shard_settings
+from .stage import Made as Made, Stage as Stage

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import curation.dedup
+import evaluation.report
 from curation import planning
-from curation.clustering import ClusterConfig
 from curation.config import CurateConfig
-from curation.dedup import DedupConfig, hash_tables
-from curation.planning import Cost, Rates
-from evaluation.report import LEAST_VARIABLE_S
-from warehouse.plan_sizes import FormerRun
+
+if TYPE_CHECKING:
+    from curation.planning import Cost, Rates
+    from warehouse.plan_sizes import FormerRun
 
 __all__ = ["FARTHEST", "Formula", "Sizes", "of_run", "tells_rate"]
 
@@ -36,7 +38,7 @@ class Sizes:
     """that similarity compares, if that is known"""
 
 
-Formula = Callable[[int, Sizes], Cost]
+Formula = Callable[[int, Sizes], "Cost"]
 """Number of frames that a stage works on (images, for shard) to its cost."""
 
 
@@ -57,7 +59,7 @@ def similarity(num_frames: int, sizes: Sizes) -> Cost:
         num_frames,
         dim=sizes.dim,
         num_clusters=config.num_dedup_clusters,
-        num_tables=len(hash_tables(config.dedup_hash_radius)),
+        num_tables=len(curation.dedup.hash_tables(config.dedup_hash_radius)),
         num_pairs=sizes.num_pairs,
         rates=sizes.rates,
     )
@@ -98,14 +100,14 @@ def of_run(formula: Formula, run: FormerRun, num_frames: int, sizes: Sizes) -> C
     """What a formula gives for the settings of a run that worked on `num_frames`, with the numbers that the run chose itself."""
     metrics, config = run.metrics, CurateConfig(size=max(1, int(run.metrics.get("num_selected", 1))))
     if run.stage == "similarity":
-        searched = DedupConfig(
-            num_dedup_clusters=int(metrics["num_clusters"]), dedup_hash_radius=int(run.config["hash_radius"]), dedup_hash_distance=None
-        )
+        num_clusters, radius = int(metrics["num_clusters"]), int(run.config["hash_radius"])
+        searched = replace(config.dedup, num_dedup_clusters=num_clusters, dedup_hash_radius=radius, dedup_hash_distance=None)
         config = replace(config, dedup=searched)
     elif run.stage == "cluster":
         num_levels = sum(name.startswith("num_clusters_level_") for name in metrics)
         members = run.config["resample_sizes"]
-        clustered = ClusterConfig(
+        clustered = replace(
+            config.cluster,
             num_clusters=tuple(int(metrics[f"num_clusters_level_{level}"]) for level in range(1, num_levels + 1)),
             num_resamples=int(run.config["num_resamples"]),
             resample_sizes=tuple(members) if members else None,
@@ -128,4 +130,4 @@ def tells_rate(run: FormerRun, num_done: int, num_frames: int, *, fixed_s: float
         num_frames: to scale it to.
         fixed_s: seconds of it that any number of frames takes.
     """
-    return run.seconds - fixed_s >= LEAST_VARIABLE_S and num_frames <= FARTHEST * num_done
+    return run.seconds - fixed_s >= evaluation.report.LEAST_VARIABLE_S and num_frames <= FARTHEST * num_done

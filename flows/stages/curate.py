@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
+import flows.stages.cluster  # noqa: F401 - a missing FAISS is to be named before any work
 from curation.config import CurateConfig
 from curation.sources import scratch_folder
 from flows.config import RunConfig
@@ -11,7 +12,8 @@ from flows.job import Job
 from flows.runners import say
 from flows.stages.audit_words import dataset_sentence
 from flows.stages.checks import check_dataset_names, refuse_taken_names
-from flows.stages.order import Made, run_stages, stages_of
+from flows.stages.order import run_stages, stages_of
+from flows.stages.stage import Made
 from warehouse.dataset_audit import dataset_audit
 from warehouse.records import Dataset
 
@@ -28,9 +30,7 @@ def run_curate(job: Job, *, name: str, encoder_id: str, config: CurateConfig) ->
         ValueError: the name is not allowed, or is taken by other content; said before the work where it can be known.
         LakeError: no frame is embedded.
     """
-    settings = {setting.name: getattr(config, setting.name) for setting in fields(config)}
-    run = RunConfig(lake=job.lake.root, name=name, **settings)
-    return run_curation(job, run, Made(encoder_id=encoder_id)).datasets[0]
+    return run_curation(job, RunConfig.of_curation(job.lake.root, name, config), Made(encoder_id=encoder_id)).datasets[0]
 
 
 def run_curation(job: Job, config: RunConfig, made: Made) -> Made:

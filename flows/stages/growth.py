@@ -12,7 +12,8 @@ from curation.config import CurateConfig
 from curation.planning import STAGE_S, Cost, Rates, calibrate, corrected
 from evaluation.report import LEAST_VARIABLE_S, GrowthPoint, StageGrowth
 from flows.stages.costs import FARTHEST, Sizes, of_run, tells_rate
-from flows.stages.order import STAGES, Stage
+from flows.stages.order import STAGES
+from flows.stages.stage import Stage
 from warehouse import queries
 from warehouse.lake import Lake, LakeError
 from warehouse.plan_sizes import FormerRun, finished_runs, pool_sizes, unique_share

@@ -19,13 +19,13 @@ from flows.runners import say, track
 from flows.stages.faults import say_what_is_left
 from flows.stages.flagged import say_flagged
 from flows.stages.ingest_batches import Batches, ingest_in_batches
-from flows.stages.ingest_plan import decided_before, plan_ingest
-from flows.stages.inventory import take_inventory
+from flows.stages.ingest_plan import Decided, decided_before, plan_ingest
+from flows.stages.inventory import Inventory, take_inventory
 from flows.stages.manifests import record_manifest
 from flows.stages.reject_reasons import recorded_rejects_in_words, rejects_in_words
 from warehouse.files import remember_gone
 from warehouse.left import remember_left
-from warehouse.records import IngestedVideo, Reject, VideoRef
+from warehouse.records import Reject, VideoRef
 from warehouse.store import ABANDONED_AFTER_S, remove_abandoned
 
 __all__ = ["IngestSummary", "run_ingest"]
@@ -87,27 +87,18 @@ def _one_at_a_time(root: Path) -> Iterator[None]:
 def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: bytes | None) -> IngestSummary:
     before = decided_before(job.lake, config)
     inventory = take_inventory(job, inputs, config=config, patient_key=patient_key)
-    ids = {video.uri: video.video_id for video in inventory.videos if video.video_id}
     plan = plan_ingest(before, inventory, retry_failed=config.retry_failed)
+    ids = {video.uri: video.video_id for video in inventory.videos if video.video_id}
     remember_gone(job.lake, [uri for uri in plan.moved if uri not in ids])
     duplicates = [_duplicate(video, ingest_key(config)) for video in plan.duplicates]
     batches = Batches(job=job, config=config, patient_key=patient_key, given_up=plan.given_up)
-    results = ingest_in_batches(plan.new, duplicates, batches)
-    left = dict(inventory.left)
-    decided: list[IngestedVideo] = []
-    for video, result in zip(plan.new, track(results, description="ingest videos", total=len(plan.new)), strict=True):
-        if result.left is None:
-            decided.append(result)
-        else:
-            left[video.uri] = result.left
+    done = list(track(ingest_in_batches(plan.new, duplicates, batches), description="ingest videos", total=len(plan.new)))
     for manifest, infos in inventory.manifests:
         record_manifest(job, manifest, infos, ids)
+    left = dict(inventory.left) | {video.uri: item.left for video, item in zip(plan.new, done, strict=True) if item.left is not None}
     remember_left(job.lake, [*left, *ids], left)
     _clear_away(job.lake.root)
-    why_nothing = None
-    if not left and not any(item.video for item in decided) and not any(video.video_id in before.first_of for video in inventory.videos):
-        why_nothing = recorded_rejects_in_words(job.lake, [video.uri for video in inventory.videos], ingest_key(config))
-    num_rejected = len(duplicates) + sum(item.reject is not None for item in decided)
+    rejects = [*duplicates, *(item.reject for item in done if item.reject is not None)]
     summary = IngestSummary(
         num_files=inventory.num_files,
         num_known=plan.num_known + len(plan.moved),
@@ -115,18 +106,24 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
         num_moved=len(plan.moved),
         num_left=len(left),
         left_by_reason=Counter(why.reason for why in left.values()),
-        num_ingested=sum(item.video is not None for item in decided),
-        num_rejected=num_rejected,
-        num_frames_kept=sum(item.pack.num_frames for item in decided if item.pack is not None),
-        why_nothing=why_nothing,
+        num_ingested=sum(item.video is not None for item in done),
+        num_rejected=len(rejects),
+        num_frames_kept=sum(item.pack.num_frames for item in done if item.pack is not None),
+        why_nothing=None if left or any(item.video for item in done) else _why_nothing(job, before, inventory, config),
     )
     _say_summary(summary)
     say_what_is_left(left)
     say_flagged(job.lake)
-    rejects = [*duplicates, *(item.reject for item in decided if item.reject is not None)]
     if rejects:
         say("rejected: " + rejects_in_words((reject.uri, reject.reason, reject.detail) for reject in rejects))
     return summary
+
+
+def _why_nothing(job: Job, before: Decided, inventory: Inventory, config: IngestConfig) -> str | None:
+    """The reasons for which all files were rejected; None if one of them was ingested before."""
+    if any(video.video_id in before.first_of for video in inventory.videos):
+        return None
+    return recorded_rejects_in_words(job.lake, [video.uri for video in inventory.videos], ingest_key(config))
 
 
 def _say_summary(summary: IngestSummary) -> None:

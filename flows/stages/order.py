@@ -6,84 +6,24 @@ Importing this file loads no stage; each is loaded when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation import ingest, shards
 from flows import stages
 from flows.config import RunConfig
-from flows.job import Job
-from flows.parameters import changed_recipe
 from flows.runners import say
 from flows.stages import checks, costs
-from warehouse import queries
-from warehouse.lineage import completed_run_id
-from warehouse.plan_sizes import FormerRun
-from warehouse.records import Artifact, Dataset
+from flows.stages.stage import Made, Stage
 
-if TYPE_CHECKING:
-    from curation.holdout import HoldoutList
+if TYPE_CHECKING:  # loading these takes a second
+    from flows.job import Job
+    from pretrain.config import PretrainConfig
+    from warehouse.records import Artifact, EmbeddingPart
 
-__all__ = ["STAGES", "Made", "Stage", "check_stages", "run_stages", "stages_of", "steps"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What the stages have made so far."""
-
-    work: Path = Path()
-    """folder for files of the run at hand, which goes when it ends"""
-    encoder_id: str = ""
-    held_out: HoldoutList | None = None
-    """what is named to hold out, if planning has read it"""
-    holdout: Artifact | None = None
-    scores: Artifact | None = None
-    dedup: Artifact | None = None
-    tree: Artifact | None = None
-    placement: Artifact | None = None
-    """of frames that are new since the tree was made, if there are any"""
-    selection: Artifact | None = None
-    datasets: tuple[Dataset, ...] = ()
-    """the largest first"""
-    dataset: str = ""
-    """name of the one to train on"""
-    pretraining: str = ""
-    """id of the run"""
-    report: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One step of the pipeline."""
-
-    name: str
-    """as its runs are named in the lake"""
-    command: str
-    """that does it: a command of `endoforge`, and a task of Prefect's"""
-    takes: tuple[str, ...]
-    """its settings, as fields of `RunConfig`"""
-    needs: tuple[str, ...] = ()
-    """stages whose results it reads"""
-    run: Callable[[Job, RunConfig, Made], Made]
-    """do it, or find that it is done"""
-    find: Callable[[Job, RunConfig, Made], Made | None] | None = None
-    """what is recorded of it; None if it is to be done"""
-    cost: costs.Formula | None = None
-    frames: str = ""
-    """the metric of its runs that counts the frames they worked on"""
-    has_workers: bool = True
-    """whether it starts workers, whatever its size"""
-    each_size: bool = False
-    """done once for each size of dataset, with that as the only one"""
-    is_wanted: Callable[[RunConfig], bool] = lambda config: True
-    check: Callable[[RunConfig], None] = lambda config: None
-    """refuse settings with which it would fail, before any work; nothing is made"""
-
-    def frames_of(self, run: FormerRun) -> int:
-        """How many frames one of its runs worked on; 0 if that was not recorded."""
-        return int(run.metrics.get(self.frames, 0))
+__all__ = ["STAGES", "check_stages", "run_stages", "stages_of", "steps"]
 
 
 def stages_of(*commands: str) -> tuple[Stage, ...]:
@@ -123,7 +63,9 @@ def check_stages(chosen: Sequence[Stage], config: RunConfig) -> None:
 def _ingest(job: Job, config: RunConfig, made: Made) -> Made:
     why_nothing = stages.run_ingest(job, config.videos, config=config.ingest).why_nothing
     if why_nothing is not None:
-        if not queries.has_kept_frames(job.lake):
+        from warehouse.queries import has_kept_frames
+
+        if not has_kept_frames(job.lake):
             raise stages.NothingIngestedError(why_nothing)
         say("going on with the frames from before")
     return made
@@ -156,14 +98,14 @@ def _find_holdout(job: Job, config: RunConfig, made: Made) -> Made | None:
 
 
 def _similarity(job: Job, config: RunConfig, made: Made) -> Made:
-    parts = queries.embedding_parts(job.lake, made.encoder_id)
-    scores = stages.run_similarity(job, parts=parts, work=made.work, config=config.dedup, seed=config.seed, holdout=made.holdout)
+    scores = stages.run_similarity(
+        job, parts=_parts(job, made), work=made.work, config=config.dedup, seed=config.seed, holdout=made.holdout
+    )
     return replace(made, scores=scores)
 
 
 def _find_similarity(job: Job, config: RunConfig, made: Made) -> Made | None:
-    parts = queries.embedding_parts(job.lake, made.encoder_id)
-    plan = stages.plan_similarity(job.lake, parts=parts, config=config.dedup, seed=config.seed, holdout=made.holdout)
+    plan = stages.plan_similarity(job.lake, parts=_parts(job, made), config=config.dedup, seed=config.seed, holdout=made.holdout)
     found = job.done(plan, "similarity")
     return replace(made, scores=found) if found else None
 
@@ -179,8 +121,7 @@ def _find_dedup(job: Job, config: RunConfig, made: Made) -> Made | None:
 
 
 def _cluster(job: Job, config: RunConfig, made: Made) -> Made:
-    parts = queries.embedding_parts(job.lake, made.encoder_id)
-    tree, placement = stages.run_cluster(job, parts=parts, dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
+    tree, placement = stages.run_cluster(job, parts=_parts(job, made), dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
     return replace(made, tree=tree, placement=placement)
 
 
@@ -195,7 +136,7 @@ def _select(job: Job, config: RunConfig, made: Made) -> Made:
         tree=_of(made.tree),
         placement=made.placement,
         dedup=_of(made.dedup),
-        parts=queries.embedding_parts(job.lake, made.encoder_id),
+        parts=_parts(job, made),
         work=made.work,
         size=config.curate.size,
         config=config.sample,
@@ -236,7 +177,7 @@ def _shard(job: Job, config: RunConfig, made: Made) -> Made:
 def _find_shard(job: Job, config: RunConfig, made: Made) -> Made | None:
     settings = stages.shard_settings(_dataset_name(config, made), config.shard, config.seed)
     plan = stages.plan_shard(selection=_of(made.selection), settings=settings, seed=config.seed)
-    return made if completed_run_id(job.lake, plan) else None
+    return made if job.done(plan, "dataset") else None
 
 
 def _dataset_name(config: RunConfig, made: Made) -> str:
@@ -247,7 +188,7 @@ def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
     best = stages.run_pretrain(
         job,
         dataset=made.dataset,
-        config=changed_recipe(config.recipe, config.pretrain),
+        config=_training(config),
         validation=(config.validation_task, config.validation) if config.validation else None,
         num_workers=config.train_workers,
     )
@@ -255,7 +196,7 @@ def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
 
 
 def _check_pretrain(config: RunConfig) -> None:
-    batch_size = changed_recipe(config.recipe, config.pretrain).train.batch_size
+    batch_size = _training(config).train.batch_size
     checks.check_training(runner=config.runner, train_workers=config.train_workers, batch_size=batch_size, size=config.size)
     checks.check_task(config.validation_task, config.validation)
 
@@ -275,6 +216,18 @@ def _check_evaluate(config: RunConfig) -> None:
 
 def _report(job: Job, config: RunConfig, made: Made) -> Made:
     return replace(made, report=stages.run_report(job, run_id=made.pretraining, out=None))
+
+
+def _training(config: RunConfig) -> PretrainConfig:
+    from flows.parameters import changed_recipe
+
+    return changed_recipe(config.recipe, config.pretrain)
+
+
+def _parts(job: Job, made: Made) -> tuple[EmbeddingPart, ...]:
+    from warehouse.queries import embedding_parts
+
+    return embedding_parts(job.lake, made.encoder_id)
 
 
 def _of(artifact: Artifact | None) -> Artifact:
