@@ -18,7 +18,7 @@ from flows.config import RunConfig
 from flows.job import Job
 from flows.parameters import takes
 from flows.runners import make_runner
-from flows.stages import STAGES, Made, check_stages, run_curation, run_stages, stages_of, steps
+from flows.stages import STAGES, Made, check_stages, run_curation, run_stages, stages_of
 from warehouse.lake import open_lake
 from warehouse.queries import funnel_rows, latest_dataset
 from warehouse.summary import scores_of_pretraining
@@ -77,9 +77,9 @@ def _parameters(commands: tuple[str, ...]) -> list[str]:
 
 
 def _go(commands: tuple[str, ...], config: RunConfig, made: Made) -> Made:
-    wanted = dict.fromkeys(stage.command for stage, _ in steps(stages_of(*commands), config))
-    for command in wanted:
-        made = TASKS[command](config, made)
+    for command in commands:
+        if any(stage.is_wanted(config) for stage in stages_of(command)):
+            made = TASKS[command](config, made)
     return made
 
 

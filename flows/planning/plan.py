@@ -74,11 +74,12 @@ def plan_curate(job: Job, *, name: str, encoder: str | None, config: CurateConfi
 def _encoder(lake: Lake, named: str | None) -> _Encoder:
     if not pool_sizes(lake).num_candidates:
         raise LakeError(f"there is no kept frame in {lake.root}; run `endoforge ingest --lake {lake.root}` first")
+    config = EmbedConfig(encoder=named) if named else EmbedConfig()
     try:
         encoder_id = queries.encoder_named(lake, named)
-        config, dim = EmbedConfig(encoder=queries.encoder_label(lake, encoder_id)), queries.embedding_parts(lake, encoder_id)[0].dim
+        config = EmbedConfig(encoder=queries.encoder_label(lake, encoder_id))
+        dim = queries.embedding_parts(lake, encoder_id)[0].dim
     except LakeError:  # nothing is embedded yet
-        config = EmbedConfig(encoder=named) if named else EmbedConfig()
         found = load_encoder(config)
         encoder_id, dim = found.encoder_id, found.dim
     num_to_embed = sum(pack.num_frames for pack in queries.packs_without_embeddings(lake, encoder_id, EMBED_VERSION))
@@ -117,13 +118,13 @@ def _measured(job: Job, config: RunConfig, encoder: _Encoder) -> tuple[Sizes, di
     encodes = bool(encoder.num_to_embed or config.holdout.holdout)
     load_s = max(_elapsed_s(job, loaded, workers, encoder=encoder.config) - start_s, 0) if encodes else 0.0
     former = former_runs(job.lake, longer_than_s=LEAST_VARIABLE_S)
-    embedded, fixed_s = former.get("embed"), STAGE_S + start_s + load_s
+    embedded, fixed_s = former.pop("embed", None), STAGE_S + start_s + load_s
+    num_embedded = int(embedded.metrics.get("num_frames", 0)) if embedded else 0
     if embedded and (
         embedded.config.get("encoder_id") != encoder.encoder_id
-        or not tells_rate(embedded, embedded.metrics["num_frames"], encoder.num_to_embed, fixed_s=fixed_s)
+        or not tells_rate(embedded, num_embedded, encoder.num_to_embed, fixed_s=fixed_s)
     ):
         embedded = None
-        del former["embed"]
     rates = calibrate(
         num_workers=workers,
         start_s=start_s,
@@ -134,7 +135,8 @@ def _measured(job: Job, config: RunConfig, encoder: _Encoder) -> tuple[Sizes, di
         encoder=encoder.config if encodes and not embedded else None,
     )
     if embedded:
-        rates = replace(rates, encode_s=max(embedded.seconds - fixed_s, 0) * workers / max(1, embedded.metrics["num_frames"]))
+        former["embed"] = embedded
+        rates = replace(rates, encode_s=max(embedded.seconds - fixed_s, 0) * workers / max(1, num_embedded))
     jpeg_bytes = pool_sizes(job.lake).jpeg_bytes
     return Sizes(config=config.curate, dim=encoder.dim, jpeg_bytes=jpeg_bytes, rates=rates), former
 
