@@ -85,7 +85,7 @@ def device_percentiles(lake: Lake, parts: Sequence[str], percentiles: Mapping[st
     """For each device, how many frames the Parquet `parts` have of it (num_frames) and the named percentile of each named column."""
     if not parts:
         return []
-    columns = ", ".join(f"quantile_disc({name}, {float(percentile) / 100!r}) AS {name}" for name, percentile in percentiles.items())
+    columns = ", ".join(f'quantile_disc("{name}", {float(percentile) / 100!r}) AS "{name}"' for name, percentile in percentiles.items())
     return lake.rows(
         f"SELECT device, count(*) AS num_frames, {columns} FROM read_parquet($1) GROUP BY device ORDER BY device",
         [list(parts)],

@@ -17,8 +17,10 @@ from .picture import FILTER_WIDTH as FILTER_WIDTH, inner_mask as inner_mask, shr
 from .registry import frame_filters as frame_filters, measure as measure, score_names as score_names
 from .stool import stool_shares as stool_shares
 from .thresholds import (
+    FilterError as FilterError,
     FrameThresholds as FrameThresholds,
     filter_sentences as filter_sentences,
+    filter_versions as filter_versions,
     installed_filters as installed_filters,
     named_values as named_values,
     settings_of as settings_of,

@@ -19,10 +19,10 @@ from curation.filters.motion import MOTION
 from curation.filters.reflections import SPECULAR_SHARE
 from curation.filters.sharpness import BLUR
 from curation.filters.stool import STOOL_SHARE
-from curation.filters.thresholds import ENTRY_POINTS
+from curation.filters.thresholds import ENTRY_POINTS, FilterError
 from warehouse.schema import TABLES
 
-__all__ = ["FilterError", "frame_filters", "measure", "plug_ins", "score_names"]
+__all__ = ["frame_filters", "measure", "plug_ins", "score_names"]
 
 _OUT_OF_BODY = FrameFilter(
     name="out_of_body",
@@ -38,24 +38,16 @@ _OTHER_REASONS = (
     *("frozen", "near_duplicate", "not_stored", "corrupt", "out_of_body_unchecked", "text", "text_unchecked", "text_unaudited"),
     *("identified_in_audit", "video_removed_in_audit"),
 )
-_OTHER_NAMES = ("device", "is_stored", "part")  # of columns beside those of `frames` where frames are decided again
-
-
-class FilterError(ValueError):
-    """An installed filter that cannot be used; the message says which and what to do."""
-
-
-class _ScoreFailed(Exception):
-    """An installed filter failed on a picture: the fault is the filter's, not the video's."""
+_OTHER_NAMES = ("device", "is_stored", "num_frames", "part")  # of columns beside those of `frames` where frames are decided again
 
 
 def frame_filters() -> tuple[FrameFilter, ...]:
-    """Every filter; of several reasons to drop a frame the first counts.
+    """Every filter; of several reasons to drop a frame the first counts, so private ones come first.
 
     Raises:
         FilterError: an installed filter cannot be loaded, or clashes with another.
     """
-    return (*_BUILT_IN, *plug_ins())
+    return tuple(sorted((*_BUILT_IN, *plug_ins()), key=lambda each: not each.is_private))
 
 
 @functools.cache
@@ -135,6 +127,6 @@ def _blaming(title: str, score: Callable[[Picture], float]) -> Callable[[Picture
         try:
             return float(score(picture))
         except Exception as error:
-            raise _ScoreFailed(f"the filter {title} failed: {type(error).__name__}: {error}; repair or uninstall its package") from error
+            raise FilterError(f"the filter {title} failed: {type(error).__name__}: {error}; repair or uninstall its package") from error
 
     return named

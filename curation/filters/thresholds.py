@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from curation.filters.frame_filter import FrameFilter
 
-__all__ = ["ENTRY_POINTS", "FrameThresholds", "filter_sentences", "installed_filters", "named_values", "settings_of"]
+__all__ = [
+    "ENTRY_POINTS",
+    "FilterError",
+    "FrameThresholds",
+    "filter_sentences",
+    "filter_versions",
+    "installed_filters",
+    "named_values",
+    "settings_of",
+]
 
 ENTRY_POINTS = "endoforge.filters"
 """Group of the entry points by which other packages add filters."""
+
+
+class FilterError(ValueError):
+    """An installed filter cannot be used, or fails on a picture; the message says which and what to do."""
 
 
 @functools.cache
@@ -30,6 +43,11 @@ def installed_filters() -> tuple[FrameFilter, ...]:
     from curation.filters.registry import plug_ins
 
     return plug_ins()
+
+
+def filter_versions() -> dict[str, int]:
+    """Version of each installed filter, by name."""
+    return {each.name: each.version for each in installed_filters()}
 
 
 def filter_sentences() -> list[str]:
@@ -99,15 +117,6 @@ class FrameThresholds:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
         object.__setattr__(self, "thresholds", named_values(self.thresholds, _default_thresholds(), setting="thresholds"))
 
-    def refuse_missing_filters(self) -> None:
-        """For workers, which may run on another machine.
-
-        Raises:
-            ValueError: the filters of these settings are not those that are installed here.
-        """
-        if missing := self.thresholds.keys() ^ _default_thresholds().keys():
-            raise ValueError(f"filters differ between machines by {', '.join(sorted(missing))}; install the same packages on all of them")
-
     def value(self, option: str) -> float:
         """The threshold of that name."""
         return self.thresholds[option] if option in self.thresholds else float(getattr(self, option))
@@ -123,4 +132,4 @@ def settings_of(config: FrameThresholds) -> dict[str, Any]:
     settings = asdict(config)
     if not installed_filters():
         return {name: value for name, value in settings.items() if name not in ("thresholds", "percentiles")}
-    return {**settings, "filters": {each.name: each.version for each in installed_filters()}}
+    return {**settings, "filters": filter_versions()}

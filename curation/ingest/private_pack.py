@@ -34,7 +34,7 @@ def why_private(sample: Sample, config: IngestConfig) -> str | None:
     """Why a picture of the sample goes to the private pack: out_of_body, text or mask; None if none does."""
     reason = sample.drop_reason
     if reason in privacy_reasons() and reason != "text_unaudited":
-        return "text" if reason.startswith("text") else "out_of_body"
+        return "text" if reason in ("text", "text_unchecked") else "out_of_body"
     is_wanted = reason in (None, "text_unaudited") or (reason in spare_reasons() and config.store_dropped)
     return "mask" if is_wanted and sample.unconfirmed_boxes else None
 

@@ -101,8 +101,9 @@ class ProcessRunner:
             self._shared_pool = None
 
     def machines(self) -> list[Resources]:
-        """This one, with a CPU for each worker."""
-        return [replace(this_machine(), cpus=self.num_workers)]
+        """This one, with a CPU for each worker; all workers use its first GPU."""
+        here = this_machine()
+        return [replace(here, cpus=self.num_workers, gpus=min(1, here.gpus))]
 
     def _num_at_once(self, resources: Resources) -> int:
         """Number of items that may run at once. An item of more CPUs than there are workers runs alone."""

@@ -21,6 +21,8 @@ __all__ = ["ProcessBeside", "RayRunner"]
 
 _CHECK_EVERY_S = 60.0
 """While an item waits: whether a node is left that could run it."""
+_MOST_MISSED = 5
+"""Checks in a row that find no such node, before the run ends."""
 _END: Any = object()
 
 
@@ -98,16 +100,35 @@ class _Nodes:
 
         self._resources = resources
         self._unfit: set[str] = set()
+        self._num_missed = 0
         # max_calls: Ray otherwise ends the worker of a GPU after each item, and with it the process that has loaded the model
         self.task: Any = ray.remote(max_retries=0, max_calls=0)(_in_own_process)
 
     def check(self) -> None:
-        """Refuse what Ray would wait for without end.
+        """Refuse what Ray would wait for without end. For one CPU it waits, since every node has one; a client of Ray cannot tell.
 
         Raises:
             ValueError: no node of the cluster has what an item asks for, and none that has can be started.
         """
-        check_fits(self._resources, [*_alive().values(), *_that_may_be_started()], where="the Ray cluster")
+        import ray
+
+        if self._resources != ONE_CPU and not ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # nor has Ray
+            check_fits(self._resources, [*_alive().values(), *_that_may_be_started()], where="the Ray cluster")
+
+    def check_again(self) -> None:
+        """The same while an item waits: nodes may be restarting, so only several checks in a row count.
+
+        Raises:
+            RuntimeError: as `check`; a later try may find the nodes there.
+        """
+        try:
+            self.check()
+        except ValueError as error:
+            self._num_missed += 1
+            if self._num_missed >= _MOST_MISSED:
+                raise RuntimeError(f"{error}; run the same command again when the nodes are back, what is finished is kept") from error
+        else:
+            self._num_missed = 0
 
     def options(self) -> dict[str, Any]:
         """Of a Ray task for one of the fit nodes."""
@@ -156,7 +177,7 @@ def _outcome(item: Any, reference: Any, nodes: _Nodes) -> Any:
     import ray
 
     while not ray.wait([reference], timeout=_CHECK_EVERY_S)[0]:
-        nodes.check()
+        nodes.check_again()
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

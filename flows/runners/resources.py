@@ -46,7 +46,8 @@ def this_machine() -> Resources:
     """What this process may use; torch counts the GPUs, so call it only where torch is needed anyway."""
     import torch
 
-    return Resources(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count(), memory_bytes=psutil.virtual_memory().total)
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0  # a driver that is too old counts them all the same
+    return Resources(cpus=len(os.sched_getaffinity(0)), gpus=num_gpus, memory_bytes=psutil.virtual_memory().total)
 
 
 def check_fits(request: Resources, machines: Sequence[Resources], *, where: str) -> None:

@@ -21,7 +21,7 @@ _MEANING = {
     "no_access": "may not be read",
     "unreachable": "are out of reach: their file system or store does not answer",
     "io_error": "could not be read because of a fault of the disk or network",
-    "not_mounted": "were given to a machine that does not see the files or the lake",
+    "not_mounted": "were given to a machine that does not see the files or the lake, or lacks a filter",
     "worker_lost": "lost their worker several times",
 }
 _SHOWN = 3

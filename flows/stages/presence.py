@@ -11,11 +11,12 @@ import os
 import socket
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from curation.filters import FilterError, filter_versions
 from curation.sources import is_uri
 from flows.runners import WrongMachine
 from warehouse.records import VideoRef
@@ -35,6 +36,8 @@ class Presence:
     """file in the lake that exists for as long as the run works"""
     samples: tuple[tuple[str, ...], ...]
     """for each file system that the videos lie on, some of their paths; one of them must be there"""
+    filters: dict[str, int]
+    """installed filters of frames with their versions"""
 
 
 @contextlib.contextmanager
@@ -49,13 +52,13 @@ def proven_presence(lake_root: Path, videos: Sequence[VideoRef]) -> Iterator[Pre
     token = folder / f".presence-{uuid.uuid4().hex}.tmp"  # what a killed run leaves is removed with other temporary files
     token.touch()
     try:
-        yield Presence(token=str(token), samples=_samples(videos))
+        yield Presence(token=str(token), samples=_samples(videos), filters=filter_versions())
     finally:
         token.unlink(missing_ok=True)
 
 
 def if_present(item: VideoRef, *, presence: Presence, work: Callable[..., Result], **shared: object) -> Result:
-    """`work(item, **shared)`, on a machine that sees what it should.
+    """`work(item, **shared)`, on a machine that sees what it should and has the filters that it should.
 
     Raises:
         WrongMachine: this one does not; the message names it.
@@ -65,7 +68,18 @@ def if_present(item: VideoRef, *, presence: Presence, work: Callable[..., Result
     for paths in presence.samples:
         if not any(os.path.lexists(path) for path in paths):
             raise WrongMachine(f"{socket.gethostname()} does not see {os.path.dirname(paths[0])!r}: mount it there")
-    return work(item, **shared)
+    try:
+        if (here := filter_versions()) != presence.filters:
+            raise WrongMachine(
+                f"{socket.gethostname()} has {_in_words(here)}, expected {_in_words(presence.filters)}: install the same packages there"
+            )
+        return work(item, **shared)
+    except FilterError as error:  # the fault of a package, not of the video
+        raise WrongMachine(f"{socket.gethostname()}: {error}") from error
+
+
+def _in_words(filters: Mapping[str, int]) -> str:
+    return "the filters " + ", ".join(f"{name} {version}" for name, version in sorted(filters.items())) if filters else "no added filters"
 
 
 def _samples(videos: Sequence[VideoRef]) -> tuple[tuple[str, ...], ...]:

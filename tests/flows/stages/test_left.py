@@ -100,6 +100,8 @@ def test_a_machine_that_does_not_see_lake_or_archive_says_nothing_of_a_video(lak
 
     with proven_presence(lake.root, videos) as presence:
         assert if_present(videos[0], presence=presence, work=work) == videos[0].path
+        with pytest.raises(WrongMachine, match="has no added filters, expected the filters sheen 2: install the same packages there"):
+            if_present(videos[0], presence=replace(presence, filters={"sheen": 2}), work=work)
         (tmp_path / "archive" / "0.mp4").unlink()  # one file is not a file system
         assert if_present(videos[0], presence=presence, work=work) == videos[0].path
         (tmp_path / "archive").rename(tmp_path / "unmounted")
