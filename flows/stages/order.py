@@ -56,6 +56,8 @@ def check_stages(chosen: Sequence[Stage], config: RunConfig) -> None:
         OSError: a file or folder is missing or cannot be used.
     """
     checks.check_count("workers", config.workers)
+    if any("recipe" in stage.takes for stage in chosen):
+        _training(config)  # what is told in words is checked before what lies on disk
     for stage in chosen:
         stage.check(config)
 
