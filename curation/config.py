@@ -28,7 +28,7 @@ class CurateConfig:
     sample: SampleConfig = field(default_factory=SampleConfig)
     shard: ShardConfig = field(default_factory=ShardConfig)
     seed: int = 0
-    """of clustering, sampling and the order in the shards"""
+    """random draws of clustering, sampling and the order in the shards follow from it"""
 
     def __post_init__(self) -> None:
         if self.size < 1:

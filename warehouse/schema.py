@@ -69,7 +69,7 @@ TABLES: dict[str, pa.Schema] = {
             "motion": _f32,  # mean absolute luma difference to the previous sample, 0-255
             "room_evidence": _f32,  # log-odds of a room by structure; null if nearly all is warm, or the frame too dark
             "imaging_mode": _s,  # by colour: white_light (brown narrow band too), nbi, dye, fluorescence, grey or unknown
-            "out_of_body": _f32,  # 0-1: the lower of the scores by colour and by structure, smoothed over time
+            "out_of_body": _f32,  # 0-1: colours and structure are those of a room, or structure beyond doubt; smoothed over time
             "text_share": _f32,  # share of the stored frame's pixels painted black as text; null where it was not looked for
             "unconfirmed_share": _f32,  # the same of boxes neither proven to hold text nor proven not to
             "text_boxes": _s,  # JSON: [x, y, width, height] of each, in pixels of the stored frame

@@ -37,11 +37,11 @@ class FrameFilter:
     """A score of a frame and the bound beyond which the frame is dropped; several filters may judge one score."""
 
     name: str
-    """of the score, and of its column in the table `frames`: small letters, digits and underscores"""
+    """name of the score, and of its column in the table `frames`: small letters, digits and underscores"""
     unit: str
     """what the score measures, with its unit or range, in one sentence"""
     score: Callable[[Picture], float] | None
-    """of one frame; NaN where it is not known, and then nothing is dropped for it. None: ingest computes it over the whole video"""
+    """score of one frame; NaN if it is not known, and then nothing is dropped for it. None: ingest computes it over the whole video"""
     bad: Literal["low", "high"] = "low"
     """the side of the threshold on which a frame is dropped; a score exactly at the threshold is kept"""
     reason: str | None = None

@@ -102,7 +102,7 @@ class FrameThresholds:
     freeze_motion: float = 0.5
     """mean absolute luma difference (0-255) to the previous sample, under which an unchanged frame is frozen"""
     max_hash_distance: int = 6
-    """of the 64 bits of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
+    """number of differing bits, of the 64 of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
     max_out_of_body: float = 0.3
     """score (0-1) over which a frame is out of the body: it has neither the colours nor the structure of tissue"""
     thresholds: Mapping[str, float] = field(default_factory=_default_thresholds)

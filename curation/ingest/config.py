@@ -44,7 +44,7 @@ class IngestConfig(FrameThresholds):
     max_side: int = 512
     """longest side of a stored frame in pixels, larger crops are scaled down; 0 never scales"""
     jpeg_quality: int = 90
-    """of stored frames, 1-100"""
+    """JPEG quality of stored frames, 1-100"""
     store_dropped: bool = True
     """keep the pictures of frames dropped for quality or redundancy too, so that `requalify` can bring them back without decoding"""
     store_private: bool = True

@@ -56,7 +56,7 @@ class Sample:
     frame_index: int
     pts_us: int
     scores: dict[str, float]
-    """by the names of the filters; `decide` adds what needs the whole video"""
+    """scores by the names of their filters; `decide` adds those that need the whole video"""
     colors: np.ndarray
     phash: int
     is_corrupt: bool

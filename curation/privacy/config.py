@@ -14,7 +14,7 @@ class AuditConfig:
     sample: int = 200
     """frames: one half drawn at random, the other the most doubtful; all there are where there are fewer"""
     seed: int = 0
-    """of the draw"""
+    """the random draw follows from it"""
 
     def __post_init__(self) -> None:
         if not 2 <= self.sample <= 2000:
@@ -34,7 +34,7 @@ class OutOfBodyConfig:
     max_removed_share: float = 0.2
     """nothing is removed where more than this share of the candidates would be: labels that do not fit the archive must not empty it"""
     folds: int = 5
-    """of the cross-validation; images of one subfolder stay in one fold"""
+    """parts of the cross-validation; images of one subfolder stay in one part"""
 
     def __post_init__(self) -> None:
         for name in ("sensitivity", "max_removed_share"):

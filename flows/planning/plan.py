@@ -94,7 +94,8 @@ def _lines(job: Job, config: RunConfig, encoder: _Encoder) -> list[_Line]:
     (embed,) = stages_of("embed")
     is_done = {stage.name: True for stage in STAGES} | {"embed": not encoder.num_to_embed}
     lines = [_line(embed, encoder.num_to_embed, sizes, former) if encoder.num_to_embed else _Line(stage="embed", cost=None)]
-    made = Made(encoder_id=encoder.encoder_id, held_out=held_out)
+    parts = () if encoder.num_to_embed else queries.embedding_parts(job.lake, encoder.encoder_id)
+    made = Made(encoder_id=encoder.encoder_id, parts=parts, held_out=held_out)
     num_frames = pool_sizes(job.lake).num_candidates
     for stage, of_size in steps(stages_of("curate"), config):
         found = stage.find(job, of_size, made) if stage.find and all(is_done[needed] for needed in stage.needs) else None

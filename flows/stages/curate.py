@@ -15,6 +15,7 @@ from flows.stages.checks import check_dataset_names, refuse_taken_names
 from flows.stages.order import run_stages, stages_of
 from flows.stages.stage import Made
 from warehouse.dataset_audit import dataset_audit
+from warehouse.queries import embedding_parts
 from warehouse.records import Dataset
 
 __all__ = ["run_curate", "run_curation"]
@@ -38,7 +39,8 @@ def run_curation(job: Job, config: RunConfig, made: Made) -> Made:
     check_dataset_names(config.name, config.curate)
     refuse_taken_names(job.lake, config.name, config.curate)
     with scratch_folder(job.lake.root / "staging" / "curate") as work:  # several may run at a time, of one name too
-        made = run_stages(stages_of("curate"), job, config, replace(made, work=work))
+        parts = embedding_parts(job.lake, made.encoder_id)
+        made = run_stages(stages_of("curate"), job, config, replace(made, work=work, parts=parts))
     for dataset in made.datasets:
         say(f"curate: {dataset.name}: {dataset_sentence(dataset_audit(job.lake, dataset.dataset_id), job.lake.root)}")
     return made

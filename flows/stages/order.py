@@ -21,7 +21,7 @@ from flows.stages.stage import Made, Stage
 if TYPE_CHECKING:  # loading these takes a second
     from flows.job import Job
     from pretrain.config import PretrainConfig
-    from warehouse.records import Artifact, EmbeddingPart
+    from warehouse.records import Artifact
 
 __all__ = ["STAGES", "check_stages", "run_stages", "stages_of", "steps"]
 
@@ -100,14 +100,12 @@ def _find_holdout(job: Job, config: RunConfig, made: Made) -> Made | None:
 
 
 def _similarity(job: Job, config: RunConfig, made: Made) -> Made:
-    scores = stages.run_similarity(
-        job, parts=_parts(job, made), work=made.work, config=config.dedup, seed=config.seed, holdout=made.holdout
-    )
+    scores = stages.run_similarity(job, parts=made.parts, work=made.work, config=config.dedup, seed=config.seed, holdout=made.holdout)
     return replace(made, scores=scores)
 
 
 def _find_similarity(job: Job, config: RunConfig, made: Made) -> Made | None:
-    plan = stages.plan_similarity(job.lake, parts=_parts(job, made), config=config.dedup, seed=config.seed, holdout=made.holdout)
+    plan = stages.plan_similarity(job.lake, parts=made.parts, config=config.dedup, seed=config.seed, holdout=made.holdout)
     found = job.done(plan, "similarity")
     return replace(made, scores=found) if found else None
 
@@ -123,7 +121,7 @@ def _find_dedup(job: Job, config: RunConfig, made: Made) -> Made | None:
 
 
 def _cluster(job: Job, config: RunConfig, made: Made) -> Made:
-    tree, placement = stages.run_cluster(job, parts=_parts(job, made), dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
+    tree, placement = stages.run_cluster(job, parts=made.parts, dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
     return replace(made, tree=tree, placement=placement)
 
 
@@ -138,7 +136,7 @@ def _select(job: Job, config: RunConfig, made: Made) -> Made:
         tree=_of(made.tree),
         placement=made.placement,
         dedup=_of(made.dedup),
-        parts=_parts(job, made),
+        parts=made.parts,
         work=made.work,
         size=config.curate.size,
         config=config.sample,
@@ -224,12 +222,6 @@ def _training(config: RunConfig) -> PretrainConfig:
     from flows.parameters import changed_recipe
 
     return changed_recipe(config.recipe, config.pretrain)
-
-
-def _parts(job: Job, made: Made) -> tuple[EmbeddingPart, ...]:
-    from warehouse.queries import embedding_parts
-
-    return embedding_parts(job.lake, made.encoder_id)
 
 
 def _of(artifact: Artifact | None) -> Artifact:

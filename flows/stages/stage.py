@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # loading these takes a second
     from curation.holdout import HoldoutList
     from flows.job import Job
     from warehouse.plan_sizes import FormerRun
-    from warehouse.records import Artifact, Dataset
+    from warehouse.records import Artifact, Dataset, EmbeddingPart
 
 __all__ = ["Made", "Stage"]
 
@@ -26,6 +26,8 @@ class Made:
     work: Path = Path()
     """folder for files of the run at hand, which goes when it ends"""
     encoder_id: str = ""
+    parts: tuple[EmbeddingPart, ...] = ()
+    """vectors of that encoder, read once, so that all stages of one curation see the same"""
     held_out: HoldoutList | None = None
     """what is named to hold out, if planning has read it"""
     holdout: Artifact | None = None
