@@ -3,6 +3,9 @@
 import os
 from collections.abc import Iterator
 
+# Before any library reads it: threads of two test processes on two cores would spend their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import pytest
 
