@@ -10,8 +10,6 @@ batch size may choose other kernels, and rounds differently.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import tarfile
 import time
 from collections import deque
@@ -232,19 +230,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let this process reuse the memory of freed activations.
-
-    glibc hands blocks of this size back to the system at once and takes them anew for every layer; zeroing their pages was half of the time
-    of a forward pass. Without glibc nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-3, 1 << 28)  # M_MMAP_THRESHOLD
-        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-
-
 def embed_images(jpegs: Iterator[bytes], encoder: Encoder, *, batch_size: int) -> npt.NDArray[np.float16]:
     """Unit vectors of shape (n, dim) of encoded images, in order.
 
@@ -258,8 +243,6 @@ def embed_images(jpegs: Iterator[bytes], encoder: Encoder, *, batch_size: int) -
 def _embed_pixels(pixels: Iterator[npt.NDArray[np.uint8]], encoder: Encoder, *, batch_size: int) -> Iterator[npt.NDArray[np.float16]]:
     """Unit vectors, (batch_size, dim) at a time and what is left at last; one thread takes the next images while the encoder works."""
     side = encoder.preprocessing.image_size
-    if encoder.device.type == "cpu":
-        keep_freed_memory()
 
     def next_batch() -> tuple[npt.NDArray[np.uint8], int, Exception | None]:
         batch = np.zeros((batch_size, side, side, 3), np.uint8)

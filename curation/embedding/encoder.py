@@ -17,7 +17,7 @@ from timm.data.config import resolve_model_data_config
 
 from curation.embedding.config import EmbedConfig
 from curation.embedding.encoder_name import LOCAL_PREFIX, OFFLINE_ENCODER, local_folder
-from curation.embedding.fuse import fold_batch_norm, fuse_convolutions, noise_features
+from curation.embedding.frozen_network import accelerated, noise_features
 from warehouse.store import atomic_file, canonical_json, read_json, write_json
 
 __all__ = ["Encoder", "Preprocessing", "export_encoder", "load_encoder"]
@@ -92,15 +92,11 @@ def _load(name: str, size: int | None, device: str, allow_download: bool) -> Enc
     encoder_id = _encoder_id(published)
     image_size = published.preprocessing.image_size
     dim = noise_features(published.module, image_size).shape[1]
-    module = fold_batch_norm(published.module, image_size)
-    module.to(target).to(memory_format=torch.channels_last)
-    if target.type == "cpu":
-        module = fuse_convolutions(module, image_size)
     return Encoder(
         encoder_id=encoder_id,
         name=published.name,
         architecture=published.architecture,
-        module=module,
+        module=accelerated(published.module, image_size, target),
         dim=dim,
         preprocessing=published.preprocessing,
         device=target,

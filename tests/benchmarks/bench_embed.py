@@ -30,7 +30,7 @@ import torch
 
 from curation.embedding.batches import group_packs, whole_packs
 from curation.embedding.config import EmbedConfig
-from curation.embedding.embed import embed_packs, keep_freed_memory, whole_parts
+from curation.embedding.embed import embed_packs, whole_parts
 from curation.embedding.encoder import _open, load_encoder
 from curation.embedding.preprocess import decode_image
 from curation.packs.pack import write_pack
@@ -91,10 +91,8 @@ def ours(root: Path, packs: list[FramePack], config: EmbedConfig) -> tuple[float
     return num_frames / (ended - loaded), num_frames / (ended - started)
 
 
-def loop(config: EmbedConfig, num_batches: int, as_loaded: bool, tuned: bool, barrier: Barrier) -> None:
+def loop(config: EmbedConfig, num_batches: int, as_loaded: bool, barrier: Barrier) -> None:
     torch.set_num_threads(1)
-    if tuned:
-        keep_freed_memory()
     batch_size = config.batch_size or 1
     encoder = load_encoder(config) if as_loaded else _open(config.encoder, config.image_size, allow_download=False)
     side = encoder.preprocessing.image_size
@@ -109,14 +107,14 @@ def loop(config: EmbedConfig, num_batches: int, as_loaded: bool, tuned: bool, ba
     barrier.wait()
 
 
-def limit(config: EmbedConfig, num_frames: int, *, as_loaded: bool, tuned: bool) -> float:
+def limit(config: EmbedConfig, num_frames: int, *, as_loaded: bool) -> float:
     """Images a second of the bare loops together."""
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(WORKERS + 1)
     batch_size = config.batch_size or 1
     num_batches = -(-num_frames // (WORKERS * batch_size))
-    workers = [context.Process(target=loop, args=(config, num_batches, as_loaded, tuned, barrier)) for _ in range(WORKERS)]
+    workers = [context.Process(target=loop, args=(config, num_batches, as_loaded, barrier)) for _ in range(WORKERS)]
     for worker in workers:
         worker.start()
     barrier.wait()
@@ -128,12 +126,7 @@ def limit(config: EmbedConfig, num_frames: int, *, as_loaded: bool, tuned: bool)
     return WORKERS * num_batches * batch_size / elapsed
 
 
-PEERS = {
-    "timm's module": (False, False),
-    "timm's, freed memory kept": (False, True),
-    "our module": (True, False),
-    "our module, freed memory kept": (True, True),
-}
+PEERS = {"timm's module": False, "our module": True}
 
 
 def report(name: str, root: Path, num_frames: int, config: EmbedConfig, repeats: int) -> None:
@@ -143,8 +136,8 @@ def report(name: str, root: Path, num_frames: int, config: EmbedConfig, repeats:
         steady, with_start = ours(root, packs, config)
         rates.setdefault("ours, first batch done", []).append(steady)
         rates.setdefault("ours, from nothing", []).append(with_start)
-        for peer, (as_loaded, tuned) in PEERS.items():
-            rates.setdefault(peer, []).append(limit(config, num_frames // 2, as_loaded=as_loaded, tuned=tuned))
+        for peer, as_loaded in PEERS.items():
+            rates.setdefault(peer, []).append(limit(config, num_frames // 2, as_loaded=as_loaded))
     middle = {key: statistics.median(values) for key, values in rates.items()}
     steady = middle["ours, first batch done"]
     print(f"{name}: {num_frames} frames in {len(packs)} packs, batches of {config.batch_size}, {WORKERS} processes")

@@ -11,7 +11,7 @@ from timm.data.imagenet_info import ImageNetInfo
 from curation.embedding import OFFLINE_ENCODER
 from curation.embedding.config import EmbedConfig
 from curation.embedding.encoder import _open, export_encoder, load_encoder
-from curation.embedding.fuse import ConvolutionOf, fold_batch_norm, fuse_convolutions
+from curation.embedding.frozen_network import OnnxNetwork, accelerated, fold_batch_norm, noise_features
 from pretrain.checkpoint import export_teacher
 from pretrain.config import AugmentConfig, CheckpointConfig, HeadConfig, ModelConfig, OptimConfig, PretrainConfig, TrainConfig
 from pretrain.parallel import current_worker
@@ -49,8 +49,10 @@ def test_the_offline_encoder_pads_like_tensorflow() -> None:
 
 
 def test_batch_norms_are_folded_only_where_that_changes_nothing() -> None:
-    encoder = load_encoder(EmbedConfig())
-    assert not [layer for layer in encoder.module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    published = _open(OFFLINE_ENCODER, None, False).module
+    folded = fold_batch_norm(published, 224)
+    assert not [layer for layer in folded.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(noise_features(folded, 224), noise_features(published, 224), rtol=1e-4, atol=1e-4)
 
     class NormFirst(torch.nn.Module):
         """Lists its convolution before the norm and computes the norm before the convolution."""
@@ -69,34 +71,35 @@ def test_batch_norms_are_folded_only_where_that_changes_nothing() -> None:
     assert fold_batch_norm(module, 32) is module
 
 
-def test_fused_convolutions_give_the_features_of_the_published_network() -> None:
+def test_onnx_runtime_gives_the_features_of_the_published_network() -> None:
     encoder = load_encoder(EmbedConfig(device="cpu"))
-    assert isinstance(encoder.module.conv_stem, ConvolutionOf)
+    assert isinstance(encoder.module, OnnxNetwork)
     constants = encoder.preprocessing
     images = (photographs() - torch.tensor(constants.mean).view(3, 1, 1)) / torch.tensor(constants.std).view(3, 1, 1)
     images = images.contiguous(memory_format=torch.channels_last)
     published = _open(OFFLINE_ENCODER, None, False).module
     with torch.inference_mode():
         assert torch.nn.functional.cosine_similarity(published(images), encoder.module(images)).min() > 0.99999
-        both, first = encoder.module(images), encoder.module(images[:1])  # weights are packed again for another number of images
-    torch.testing.assert_close(first, both[:1], rtol=1e-4, atol=1e-4)
+        both, first = encoder.module(images), encoder.module(images[:1])
+    assert torch.equal(first, both[:1])  # whatever else is in its batch
 
 
-def test_convolutions_are_not_fused_where_the_activation_comes_later() -> None:
-    class AddFirst(torch.nn.Module):
-        """Lists its activation behind the convolution and computes it behind the sum."""
+def test_a_network_that_cannot_be_exported_stays_with_pytorch() -> None:
+    class Unknown(torch.nn.Module):
+        """An operator that ONNX lacks."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.conv = torch.nn.Conv2d(3, 3, 1)
-            self.act = torch.nn.ReLU()
+            self.conv, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            features: torch.Tensor = self.act(self.conv(images) + images).mean((2, 3))
+            features: torch.Tensor = torch.special.bessel_j0(self.norm(self.conv(images))).mean((2, 3))
             return features
 
-    module = AddFirst().eval().requires_grad_(False)
-    assert fuse_convolutions(module, 32) is module
+    module = Unknown().eval().requires_grad_(False)
+    network = accelerated(module, 32, torch.device("cpu"))
+    assert not isinstance(network, OnnxNetwork)
+    torch.testing.assert_close(noise_features(network, 32), noise_features(module, 32), rtol=1e-4, atol=1e-4)
 
 
 def test_an_encoder_is_loaded_once_in_a_process() -> None:
