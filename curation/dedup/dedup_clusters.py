@@ -99,16 +99,11 @@ def fit_clusters(points: Floats, num_clusters: int, *, rng: np.random.Generator)
     coarse = fit_kmeans(points, replace(fit, k=cells), rng=rng)
     shares = shares_by_size(np.bincount(coarse.assignment, minlength=cells), num_clusters)
     seeds = cell_seeds(cells, rng=rng)
-    fine = np.concatenate(
-        [
-            fit_kmeans(
-                points[coarse.assignment == cell],
-                replace(fit, k=int(shares[cell])),
-                rng=np.random.default_rng(seeds[cell]),
-            ).centroids
-            for cell in np.flatnonzero(shares)
-        ]
-    )
+    parts = []
+    for cell in np.flatnonzero(shares):
+        own, own_fit = points[coarse.assignment == cell], replace(fit, k=int(shares[cell]))
+        parts.append(fit_kmeans(own, own_fit, rng=np.random.default_rng(seeds[cell])).centroids)
+    fine = np.concatenate(parts)
     used = shares > 0  # a cell that no point is nearest to has no cluster to offer
     return DedupClusters(coarse.centroids[used], fine, np.concatenate([[0], np.cumsum(shares[used])]))
 

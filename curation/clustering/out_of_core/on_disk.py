@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,9 +55,10 @@ class OnDisk:
     max_cell_points: int = 1 << 19
     """vectors of a cell up to which one worker fits it in memory; a larger one goes by blocks"""
     name: str = ""
-    attempt: str = field(default_factory=lambda: secrets.token_hex(8))
-    """names the files of passes: a worker that outlives its killed driver must not write into those
-    of the next"""
+    """of the fit in a report"""
+    attempt: str = field(default_factory=lambda: f"attempt-{secrets.token_hex(8)}")
+    """folder of the files of passes: a worker that outlives its killed driver must not write into the
+    next one's"""
 
     def seeds(self, k: int, *, rng: np.random.Generator) -> Floats:
         """Choose seeds from a sample that memory holds."""
@@ -69,21 +71,18 @@ class OnDisk:
 
     def members(self, step: int, rows: Rows | None) -> OnDisk:
         """Write the vectors at these rows to a file of their own."""
-        folder, own = self.work / f"members-{step}", self.vectors
-        if rows is None:
-            kept = open_vectors(folder / "vectors.npy")
-        else:
-            pieces = own.pieces(rows)
-            kept = write_vectors(folder / "vectors.npy", pieces, num_rows=len(rows), dim=own.dim, dtype=own.dtype)
-        return replace(self, vectors=kept, work=folder)
+        name = f"members-{step}"
+        if rows is not None:
+            return self._copied(name, self.vectors.pieces(rows), len(rows))
+        return replace(self, vectors=open_vectors(self.work / name / "vectors.npy"), work=self.work / name)
 
     def assign(self, centroids: Floats) -> Level:
         """Every vector at its nearest centroid, in files that the next pass writes again."""
-        return assign_blocks(self.vectors, centroids, folder=self._attempt, run_map=self.run_map, with_sums=False)
+        return assign_blocks(self.vectors, centroids, folder=self.work / self.attempt, run_map=self.run_map, with_sums=False)
 
     def run_pass(self, centroids: Floats, before: Pass | None, moved: npt.NDArray[np.bool_]) -> Pass:
         """Compare all vectors with all centroids: an interrupted fit then goes on to the same bits."""
-        return assign_blocks(self.vectors, centroids, folder=self._attempt, run_map=self.run_map)
+        return assign_blocks(self.vectors, centroids, folder=self.work / self.attempt, run_map=self.run_map)
 
     def split(self, coarse: FitSettings, *, rng: np.random.Generator) -> tuple[Ints, npt.NDArray[np.int64]]:
         """Fit the cells by blocks, and write them down."""
@@ -112,7 +111,9 @@ class OnDisk:
             for cell in missing:
                 if cell.size > self.max_cell_points:
                     self.report(f"clustering: a cell of {cell.size} vectors goes by blocks")
-                    self._fit_large(grouped, cell, fit)
+                    large = self._copied(f"large-{cell.number:06d}", grouped.pieces(cell.number), cell.size)
+                    _write_fitted(self.work, cell, fit_cell(replace(large, name=f"cell {cell.number}, "), cell, fit))
+                    shutil.rmtree(large.work)
             small = [cell for cell in missing if cell.size <= self.max_cell_points]
             for _ in self.run_map(fit_cell_on_disk, small, by_cell=grouped, work=str(self.work), fit=fit):
                 pass
@@ -120,14 +121,6 @@ class OnDisk:
         for cell in cells:
             with np.load(_fitted_file(self.work, cell)) as found:
                 yield cell, Level(found["centroids"], found["assignment"], found["distance"])
-
-    def _fit_large(self, by_cell: GroupedVectors, cell: Cell, fit: FitSettings) -> None:
-        folder = self.work / f"large-{cell.number:06d}"
-        pieces = by_cell.pieces(cell.number)
-        own = write_vectors(folder / "vectors.npy", pieces, num_rows=cell.size, dim=by_cell.dim, dtype=by_cell.dtype)
-        points = replace(self, vectors=own, work=folder, name=f"cell {cell.number}, ")
-        _write_fitted(self.work, cell, fit_cell(points, cell, fit))
-        shutil.rmtree(folder)
 
     def load(self) -> Progress | None:
         """Read what the last pass wrote down."""
@@ -148,9 +141,11 @@ class OnDisk:
         if mean_squared_distance is not None:
             self.report(f"clustering: {self.name}{_where(progress)}, mean squared distance {mean_squared_distance:.5f}")
 
-    @property
-    def _attempt(self) -> Path:
-        return self.work / f"attempt-{self.attempt}"
+    def _copied(self, name: str, pieces: Iterable[npt.NDArray[Any]], num_rows: int) -> OnDisk:
+        """So many vectors, which come some at a time, in a folder of this one."""
+        folder, own = self.work / name, self.vectors
+        vectors = write_vectors(folder / "vectors.npy", pieces, num_rows=num_rows, dim=own.dim, dtype=own.dtype)
+        return replace(self, vectors=vectors, work=folder)
 
 
 def fit_cell_on_disk(cell: Cell, *, by_cell: GroupedVectors, work: str, fit: FitSettings) -> int:
