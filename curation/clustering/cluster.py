@@ -22,7 +22,7 @@ from curation.clustering.out_of_core.on_disk import OnDisk
 from curation.clustering.points import Level, Points
 from curation.clustering.settings import KMeansSettings, default_num_clusters
 from curation.clustering.splitting import MAX_CELL_VALUES
-from curation.embedding import VectorFile, gather_vectors
+from curation.embedding import gather_vectors
 from warehouse.records import ClusterTree, EmbeddingPart
 from warehouse.schema import TABLES
 from warehouse.store import atomic_file
@@ -75,7 +75,15 @@ def cluster_frames(
     """
     vectors = gather_vectors(unique, parts, lake_root=lake_root, out=work / "vectors.npy")
     num_clusters = config.num_clusters or default_num_clusters(vectors.num_rows)
-    points = _points(vectors, num_clusters[0], max_memory_gb=config.max_memory_gb, work=work, run_map=run_map, report=report)
+    points = OnDisk(
+        vectors=vectors,
+        work=work,
+        run_map=run_map,
+        report=report,
+        # float32 twice in half of the memory
+        max_seed_points=max(num_clusters[0], int(config.max_memory_gb * 1e9 / (16 * vectors.dim))),
+        max_cell_points=MAX_CELL_VALUES // vectors.dim,
+    )
     settings = KMeansSettings(
         num_clusters=num_clusters,
         num_resamples=config.num_resamples,
@@ -83,7 +91,7 @@ def cluster_frames(
         max_iterations=config.max_iterations,
         seed=seed,
     )
-    levels = hierarchical_kmeans(points, settings)
+    levels = hierarchical_kmeans(_in_memory_if_fits(points, config.max_memory_gb), settings)
     # the levels above travel with the tree: whoever places a frame at a finest centroid later finds its path without computing again
     tensors: dict[str, npt.NDArray[Any]] = {"centroids_1": levels[0].centroids}
     for number, level in enumerate(levels[1:], start=2):
@@ -139,33 +147,19 @@ def place_frames(
         for number in range(2, num_levels + 1)
     ]
     vectors = gather_vectors(frames, parts, lake_root=lake_root, out=work / "vectors.npy")
-    points = _points(vectors, 1, max_memory_gb=max_memory_gb, work=work, run_map=run_map)
+    points = _in_memory_if_fits(OnDisk(vectors=vectors, work=work, run_map=run_map), max_memory_gb)
     found = points.assign(tensors["centroids_1"])
     _write_rows(out, frames, tree_id, [found, *above])
     return float(np.mean(found.distance, dtype=np.float64))
 
 
-def _points(
-    vectors: VectorFile,
-    k: int,
-    *,
-    max_memory_gb: float,
-    work: Path,
-    run_map: Map,
-    report: Callable[[str], None] = lambda _: None,
-) -> Points:
-    """The vectors in memory if they fit as float32 with the copy that seeding makes; else on disk."""
-    if 2 * 4 * vectors.num_rows * vectors.dim <= max_memory_gb * 1e9:
-        return InMemory(vectors.read(0, vectors.num_rows))
-    report(f"clustering: {vectors.num_rows} x {vectors.dim} vectors do not fit in {max_memory_gb:g} GB, so it goes by blocks")
-    return OnDisk(
-        vectors=vectors,
-        work=work,
-        run_map=run_map,
-        report=report,
-        max_seed_points=max(k, int(max_memory_gb * 1e9 / (16 * vectors.dim))),  # float32 twice in half of it
-        max_cell_points=MAX_CELL_VALUES // vectors.dim,
-    )
+def _in_memory_if_fits(points: OnDisk, max_memory_gb: float) -> Points:
+    """The points in memory if they fit as float32 with the copy that seeding makes; else on disk."""
+    num_rows, dim = points.vectors.shape
+    if 2 * 4 * num_rows * dim <= max_memory_gb * 1e9:
+        return InMemory(points.vectors.read(0, num_rows))
+    points.report(f"clustering: {num_rows} x {dim} vectors do not fit in {max_memory_gb:g} GB, so it goes by blocks")
+    return points
 
 
 def _write_rows(out: Path, frames: Path, tree_id: str, levels: Sequence[Level]) -> None:

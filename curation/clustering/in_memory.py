@@ -46,7 +46,7 @@ class InMemory:
         return Level(centroids, *assign(self.vectors, centroids))
 
     def run_pass(self, centroids: Floats, before: Pass | None, moved: npt.NDArray[np.bool_]) -> Pass:
-        """Compare with the centroids that moved, which takes less time than whole passes (docs/benchmarks.md)."""
+        """Compare with the centroids that moved: less time than whole passes (docs/benchmarks.md)."""
         if before is None:
             nearest, distance, sums = assign_and_sum(self.vectors, centroids)
             changed = moved

@@ -21,7 +21,7 @@ __all__ = ["hierarchical_kmeans"]
 
 
 def hierarchical_kmeans(points: Points, settings: KMeansSettings) -> tuple[Level, ...]:
-    """Cluster points, then their centroids, and so on, each level resampled; one level per number, finest first.
+    """Cluster points, then their centroids, and so on, each level resampled; the finest level first.
 
     Points in memory and on disk give the same up to rounding, as long as seeds may be chosen from all
     of those on disk. The same seed gives the same result if FAISS and BLAS run with the same number
@@ -33,7 +33,10 @@ def hierarchical_kmeans(points: Points, settings: KMeansSettings) -> tuple[Level
     finest, *above = settings.fits(points.vectors.shape[0])
     rng = np.random.default_rng(settings.seed)
     num_splits = choose_num_splits(finest.k, settings.num_splits, num_values=math.prod(points.vectors.shape))
-    levels = [fit_in_cells(points, finest, num_splits, rng=rng) if num_splits > 1 else fit_resampled(points, finest, rng=rng)]
+    if num_splits > 1:
+        levels = [fit_in_cells(points, finest, num_splits, rng=rng)]
+    else:
+        levels = [fit_resampled(points, finest, rng=rng)]
     for fit in above:
         levels.append(fit_resampled(InMemory(levels[-1].centroids), fit, rng=rng))
     return tuple(levels)

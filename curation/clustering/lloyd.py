@@ -1,4 +1,4 @@
-"""One k-means fit: Lloyd's iterations with early stopping, and no empty cluster if the points allow it."""
+"""One k-means fit: Lloyd's iterations, stopped early, with no empty cluster if the points allow it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ def reseed_empty(centroids: Floats, counts: npt.NDArray[np.int64], points: Point
 
 
 def best_rows(num_rows: int, choose: Callable[[Rows], Rows]) -> Rows:
-    """Rows chosen out of all, some at a time with the best so far; `choose` gets rows and returns places in them."""
+    """Rows chosen from the best so far and some more at a time.
+
+    `choose` gets rows and returns places in them.
+    """
     best = np.empty(0, np.int64)
     for start in range(0, num_rows, _SCAN_ROWS):
         looked_at = np.concatenate([best, np.arange(start, min(start + _SCAN_ROWS, num_rows))])

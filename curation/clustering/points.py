@@ -88,7 +88,7 @@ class Points(Protocol):
         """Every point at its nearest centroid."""
 
     def run_pass(self, centroids: Floats, before: Pass | None, moved: npt.NDArray[np.bool_]) -> Pass:
-        """Assign and sum; the arrays of the pass before, since which some moved, may be changed in place."""
+        """Assign and sum, some centroids having moved since `before`, whose arrays may be changed."""
 
     def split(self, coarse: FitSettings, *, rng: np.random.Generator) -> tuple[Ints, npt.NDArray[np.int64]]:
         """Fit k cells; returns (n,) the cell of each point, and (k,) a seed for each cell."""

@@ -57,7 +57,8 @@ class KMeansSettings:
         if not sizes or sizes[-1] < 1 or any(fine <= coarse for fine, coarse in itertools.pairwise(sizes)):
             raise ValueError(f"num_clusters is {sizes}; give falling numbers, finest first")
         if self.resample_sizes is not None and len(self.resample_sizes) != len(sizes):
-            raise ValueError(f"resample_sizes has {len(self.resample_sizes)} numbers for {len(sizes)} levels; give one per level")
+            num_sizes = len(self.resample_sizes)
+            raise ValueError(f"resample_sizes has {num_sizes} numbers for {len(sizes)} levels; give one per level")
 
     def fits(self, num_points: int) -> tuple[FitSettings, ...]:
         """The fit of each level, finest first.
@@ -66,7 +67,7 @@ class KMeansSettings:
             ValueError: there are fewer points than clusters.
         """
         if self.num_clusters[0] > num_points:
-            raise ValueError(f"num_clusters {self.num_clusters} does not fit {num_points} points; give none above the number of points")
+            raise ValueError(f"num_clusters {self.num_clusters} does not fit {num_points} points; give at most as many")
         members = self.resample_sizes or default_resample_sizes(num_points, self.num_clusters)
         return tuple(
             FitSettings(

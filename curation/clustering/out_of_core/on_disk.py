@@ -1,4 +1,4 @@
-"""K-means of vectors that do not fit in memory, or that several machines share: map-reduce over blocks of their rows.
+"""K-means of vectors on disk, as map-reduce over blocks of their rows.
 
 After every pass the centroids are written down, and after every cell its fit, so that an interrupted
 fit goes on from there.
@@ -57,8 +57,8 @@ class OnDisk:
     name: str = ""
     """of the fit in a report"""
     attempt: str = field(default_factory=lambda: f"attempt-{secrets.token_hex(8)}")
-    """folder of the files of passes: a worker that outlives its killed driver must not write into the
-    next one's"""
+    """folder of the files of passes: a worker that outlives its killed driver must not write into
+    the next one's"""
 
     def seeds(self, k: int, *, rng: np.random.Generator) -> Floats:
         """Choose seeds from a sample that memory holds."""
@@ -149,10 +149,10 @@ class OnDisk:
 
 
 def fit_cell_on_disk(cell: Cell, *, by_cell: GroupedVectors, work: str, fit: FitSettings) -> int:
-    """Fit one cell and write what that gave; returns its number. On one thread, for the same bits whatever runs it.
+    """Fit one cell and write what that gave; returns its number.
 
-    Memory is 8 bytes a value of its points (12 if it has fewer than 16 a cluster), 200 MiB and what
-    its centroids take.
+    It runs on one thread, for the same bits whatever runs it. Memory is 8 bytes a value of its points (12
+    if it has fewer than 16 a cluster), 200 MiB and what its centroids take.
     """
     with threadpool_limits(1):
         level = fit_cell(InMemory(by_cell.read(cell.number, cell.size)), cell, fit)
