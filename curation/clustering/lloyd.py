@@ -45,7 +45,10 @@ def lloyd(points: Points, progress: Progress, fit: FitSettings) -> Iterator[tupl
 
 
 def reseed_empty(centroids: Floats, counts: npt.NDArray[np.int64], points: Points, distance: Floats) -> int:
-    """Move each empty cluster's centroid, in place, to one of the points farthest from their own; returns how many were moved."""
+    """Move each empty cluster's centroid, in place, to one of the points farthest from their own.
+
+    Returns how many were moved.
+    """
     empty = np.flatnonzero(counts == 0)
     if not len(empty):
         return 0
