@@ -1,7 +1,7 @@
 """Clustering: hierarchical k-means with resampling over vectors in memory or on disk.
 
 Vectors go in; a tree of centroids and an assignment of each vector at each level come out.
-Start with `cluster.py`, then `kmeans.py`; `out_of_core` holds the same for vectors larger than memory.
+Start with `cluster.py`, then `kmeans.py`. `in_memory` and `out_of_core` are where vectors can lie.
 """
 
 import lazy_loader

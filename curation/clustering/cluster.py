@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 
 from curation.clustering.config import ClusterConfig
-from curation.clustering.kmeans import default_num_clusters, hierarchical_kmeans
-from curation.clustering.lloyd import Level
-from curation.clustering.nearest import assign
-from curation.clustering.out_of_core.block_pass import Map, run_pass
-from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
+from curation.clustering.in_memory import InMemory
+from curation.clustering.kmeans import hierarchical_kmeans
+from curation.clustering.out_of_core.block_pass import Map
+from curation.clustering.out_of_core.on_disk import OnDisk
+from curation.clustering.points import Level, Points
+from curation.clustering.settings import KMeansSettings, default_num_clusters
 from curation.clustering.splitting import MAX_CELL_VALUES
-from curation.embedding import VectorFile, gather_vectors
+from curation.embedding import gather_vectors
 from warehouse.records import ClusterTree, EmbeddingPart
 from warehouse.schema import TABLES
 from warehouse.store import atomic_file
@@ -74,30 +75,23 @@ def cluster_frames(
     """
     vectors = gather_vectors(unique, parts, lake_root=lake_root, out=work / "vectors.npy")
     num_clusters = config.num_clusters or default_num_clusters(vectors.num_rows)
-    if _fits_in_memory(vectors, config.max_memory_gb):
-        levels = hierarchical_kmeans(
-            vectors.read(0, vectors.num_rows),
-            num_clusters=num_clusters,
-            num_resamples=config.num_resamples,
-            resample_sizes=config.resample_sizes,
-            max_iterations=config.max_iterations,
-            seed=seed,
-        )
-    else:
-        report(f"clustering: {vectors.num_rows} x {vectors.dim} vectors do not fit in {config.max_memory_gb:g} GB, so it goes by blocks")
-        levels = hierarchical_kmeans_parts(
-            vectors,
-            num_clusters=num_clusters,
-            num_resamples=config.num_resamples,
-            resample_sizes=config.resample_sizes,
-            max_iterations=config.max_iterations,
-            max_seed_points=max(num_clusters[0], int(config.max_memory_gb * 1e9 / (16 * vectors.dim))),  # float32 twice in half of it
-            max_cell_points=MAX_CELL_VALUES // vectors.dim,
-            seed=seed,
-            work=work,
-            run_map=run_map,
-            report=report,
-        )
+    points = OnDisk(
+        vectors=vectors,
+        work=work,
+        run_map=run_map,
+        report=report,
+        # float32 twice in half of the memory
+        max_seed_points=max(num_clusters[0], int(config.max_memory_gb * 1e9 / (16 * vectors.dim))),
+        max_cell_points=MAX_CELL_VALUES // vectors.dim,
+    )
+    settings = KMeansSettings(
+        num_clusters=num_clusters,
+        num_resamples=config.num_resamples,
+        resample_sizes=config.resample_sizes,
+        max_iterations=config.max_iterations,
+        seed=seed,
+    )
+    levels = hierarchical_kmeans(_in_memory_if_fits(points, config.max_memory_gb), settings)
     # the levels above travel with the tree: whoever places a frame at a finest centroid later finds its path without computing again
     tensors: dict[str, npt.NDArray[Any]] = {"centroids_1": levels[0].centroids}
     for number, level in enumerate(levels[1:], start=2):
@@ -107,7 +101,7 @@ def cluster_frames(
     path = lake_root / "clusters" / f"{tree_id}.safetensors"
     with atomic_file(path) as file:
         file.write(content)
-    _write_rows(out, unique, tree_id, levels[0].assignment, levels[0].distance, levels[1:])
+    _write_rows(out, unique, tree_id, levels)
     tree = ClusterTree(
         tree_id=tree_id,
         encoder_id=parts[0].encoder_id,
@@ -153,31 +147,31 @@ def place_frames(
         for number in range(2, num_levels + 1)
     ]
     vectors = gather_vectors(frames, parts, lake_root=lake_root, out=work / "vectors.npy")
-    if _fits_in_memory(vectors, max_memory_gb):
-        nearest, distance = assign(vectors.read(0, vectors.num_rows), tensors["centroids_1"])
-    else:
-        found = run_pass(vectors, tensors["centroids_1"], folder=work / "all", run_map=run_map, with_sums=False)
-        nearest, distance = found.nearest, found.distance
-    _write_rows(out, frames, tree_id, nearest, distance, above)
-    return float(np.mean(distance, dtype=np.float64))
+    points = _in_memory_if_fits(OnDisk(vectors=vectors, work=work, run_map=run_map), max_memory_gb)
+    found = points.assign(tensors["centroids_1"])
+    _write_rows(out, frames, tree_id, [found, *above])
+    return float(np.mean(found.distance, dtype=np.float64))
 
 
-def _fits_in_memory(vectors: VectorFile, max_memory_gb: float) -> bool:
-    """As float32, with the copy that seeding makes."""
-    return 2 * 4 * vectors.num_rows * vectors.dim <= max_memory_gb * 1e9
+def _in_memory_if_fits(points: OnDisk, max_memory_gb: float) -> Points:
+    """The points in memory if they fit as float32 with the copy that seeding makes; else on disk."""
+    num_rows, dim = points.vectors.shape
+    if 2 * 4 * num_rows * dim <= max_memory_gb * 1e9:
+        return InMemory(points.vectors.read(0, num_rows))
+    points.report(f"clustering: {num_rows} x {dim} vectors do not fit in {max_memory_gb:g} GB, so it goes by blocks")
+    return points
 
 
-def _write_rows(
-    out: Path, frames: Path, tree_id: str, nearest: npt.NDArray[np.int32], distance: npt.NDArray[np.float32], above: Sequence[Level]
-) -> None:
+def _write_rows(out: Path, frames: Path, tree_id: str, levels: Sequence[Level]) -> None:
     """Rows of the frames in their order, some at a time: a frame is where its centroid is, level after level."""
     with atomic_file(out) as file, pq.ParquetWriter(file, TABLES["clusters"], compression="zstd") as writer:
         start = 0
         for batch in pq.ParquetFile(frames).iter_batches(batch_size=_ROWS, columns=["frame_id"]):
             rows = slice(start, start + len(batch))
             start = rows.stop
-            cluster, away = nearest[rows], distance[rows]
-            for number in range(1, len(above) + 2):
+            cluster: npt.NDArray[Any] = np.arange(rows.start, rows.stop)
+            for number, level in enumerate(levels, start=1):
+                cluster, away = level.assignment[cluster], level.distance[cluster]
                 columns = {
                     "tree_id": pa.array([tree_id]).take(pa.array(np.zeros(len(batch), np.int32))),
                     "frame_id": batch["frame_id"].cast(pa.string()),
@@ -186,5 +180,3 @@ def _write_rows(
                     "distance": pa.array(away, pa.float32()),
                 }
                 writer.write_table(pa.table(columns, schema=TABLES["clusters"]))
-                if number <= len(above):
-                    cluster, away = above[number - 1].assignment[cluster], above[number - 1].distance[cluster]

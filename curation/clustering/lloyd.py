@@ -1,91 +1,76 @@
-"""One k-means fit: greedy seeds, Lloyd's iterations with early stopping, and no empty cluster where the points allow it."""
+"""One k-means fit: Lloyd's iterations, stopped early, with no empty cluster if the points allow it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from curation.clustering.nearest import Floats, Ints, assign_and_sum, reassign_and_sum, rows_of
-from curation.clustering.seeding import greedy_kmeans_plus_plus
+from curation.clustering.nearest import Floats, rows_of
+from curation.clustering.points import Pass, Points, Progress, Rows
+from curation.clustering.settings import FitSettings
 
-__all__ = ["Level", "fit_kmeans", "reseed_empty"]
+__all__ = ["best_rows", "lloyd", "reseed_empty", "unit_length"]
 
 _REPAIR_ROUNDS = 10
+_SCAN_ROWS = 1 << 22
+"""labels and distances looked at together: some 200 MiB while they are sorted"""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One level of the hierarchy; its points are the data, or the centroids of the level below."""
-
-    centroids: Floats
-    """(k, d)"""
-    assignment: Ints
-    """(n,) cluster of each point, 0 to k - 1"""
-    distance: Floats
-    """(n,) Euclidean distance of each point to its centroid"""
-
-
-def fit_kmeans(
-    points: npt.NDArray[Any],
-    k: int,
-    *,
-    rng: np.random.Generator,
-    max_iterations: int = 50,
-    tolerance: float = 1e-4,
-    spherical: bool = False,
-) -> Level:
-    """k-means from greedy k-means++ seeds, Lloyd's iterations with sums in float64, no empty cluster where the points allow it.
-
-    Args:
-        points: (n, d) float32 or float16, an array or a memmap.
-        k: clusters, at most n.
-        rng: source of the seeds.
-        max_iterations: most iterations.
-        tolerance: stop when an iteration lowers the inertia by less than this share of it.
-        spherical: keep the centroids at unit length, for points of unit length compared by cosine.
-    """
-    centroids = greedy_kmeans_plus_plus(points, k, rng=rng)
-    if spherical:
-        centroids = _unit_length(centroids)
-    nearest, distance, sums = assign_and_sum(points, centroids)
-    changed = np.ones(k, np.bool_)
-    inertia = _inertia(distance)
-    for _ in range(max_iterations):
-        counts = np.bincount(nearest, minlength=k)
-        moved = changed & (counts > 0)
-        means = (sums[moved] / counts[moved, None]).astype(np.float32)
-        centroids[moved] = _unit_length(means) if spherical else means
-        reseeded = reseed_empty(centroids, counts, points, distance)
-        changed = reassign_and_sum(points, centroids, moved | (counts == 0), nearest, distance, sums)
-        previous, inertia = inertia, _inertia(distance)
-        if not reseeded and previous - inertia <= tolerance * inertia:
-            break
+def lloyd(points: Points, progress: Progress, fit: FitSettings) -> Iterator[tuple[Progress, Pass]]:
+    """Go on with a fit; yields after each pass, and is fitted at the last."""
+    if progress.is_fitted:
+        return
+    centroids = progress.centroids.copy()
+    found = points.run_pass(centroids, None, np.ones(fit.k, np.bool_))
+    iteration = progress.iteration + 1
+    while progress.inertia - found.inertia > fit.tolerance * found.inertia and iteration <= fit.max_iterations:
+        filled = found.counts > 0
+        moved = found.changed & filled
+        means = (found.sums[moved] / found.counts[moved, None]).astype(np.float32)
+        centroids[moved] = unit_length(means) if fit.spherical else means
+        # with a cluster just reseeded the next pass is not the last, whatever it gains
+        inertia = np.inf if reseed_empty(centroids, found.counts, points, found.distance) else found.inertia
+        progress = replace(progress, iteration=iteration, inertia=inertia, centroids=centroids.copy())
+        yield progress, found
+        found = points.run_pass(centroids, found, moved | ~filled)
+        iteration += 1
     for _ in range(_REPAIR_ROUNDS):
-        counts = np.bincount(nearest, minlength=k)
-        if not reseed_empty(centroids, counts, points, distance):
+        if not reseed_empty(centroids, found.counts, points, found.distance):
             break
-        reassign_and_sum(points, centroids, counts == 0, nearest, distance, sums)
-    return Level(centroids, nearest, distance)
+        found = points.run_pass(centroids, found, found.counts == 0)
+    yield replace(progress, iteration=iteration, is_fitted=True, inertia=found.inertia, centroids=centroids), found
 
 
-def reseed_empty(centroids: Floats, counts: npt.NDArray[np.int64], points: npt.NDArray[Any], distance: Floats) -> int:
-    """Move each empty cluster's centroid, in place, to one of the points farthest from their own; returns how many were moved."""
+def reseed_empty(centroids: Floats, counts: npt.NDArray[np.int64], points: Points, distance: Floats) -> int:
+    """Move each empty cluster's centroid, in place, to one of the points farthest from their own.
+
+    Returns how many were moved.
+    """
     empty = np.flatnonzero(counts == 0)
     if not len(empty):
         return 0
-    farthest = np.argsort(-distance, kind="stable")[: len(empty)]
+    farthest = best_rows(len(distance), lambda rows: np.argsort(-distance[rows], kind="stable")[: len(empty)])
     farthest = farthest[distance[farthest] > 0]
-    centroids[empty[: len(farthest)]] = rows_of(points, farthest)
+    centroids[empty[: len(farthest)]] = rows_of(points.vectors, farthest)
     return len(farthest)
 
 
-def _inertia(distance: Floats) -> float:
-    return float(np.sum(np.square(distance, dtype=np.float64)))
+def best_rows(num_rows: int, choose: Callable[[Rows], Rows]) -> Rows:
+    """Rows chosen from the best so far and some more at a time.
+
+    `choose` gets rows and returns places in them.
+    """
+    best = np.empty(0, np.int64)
+    for start in range(0, num_rows, _SCAN_ROWS):
+        looked_at = np.concatenate([best, np.arange(start, min(start + _SCAN_ROWS, num_rows))])
+        best = looked_at[choose(looked_at)]
+    return best
 
 
-def _unit_length(centroids: Floats) -> Floats:
+def unit_length(centroids: Floats) -> Floats:
+    """Centroids scaled to unit length, (k, d)."""
     unit: Floats = centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
     return unit

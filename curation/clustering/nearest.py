@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
+from curation.embedding import VectorFile
+
 __all__ = [
     "Floats",
     "Ints",
-    "as_float32",
+    "Vectors",
     "assign",
     "assign_and_sum",
     "assign_several",
@@ -25,17 +27,25 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+Vectors = npt.NDArray[Any] | VectorFile
+"""(n, d) float32 or float16"""
 
 _BLOCK_VALUES = 1 << 24
 """values of points worked on at once: 64 MiB as float32, 128 MiB where they are summed in float64"""
 
 
-def assign(points: npt.NDArray[Any], centroids: Floats) -> tuple[Ints, Floats]:
-    """Nearest centroid of each point, (n,), and the Euclidean distance to it, (n,)."""
+def assign(points: Vectors, centroids: Floats, sums: npt.NDArray[np.float64] | None = None) -> tuple[Ints, Floats]:
+    """Nearest centroid of each point, (n,), and the Euclidean distance to it, (n,).
+
+    The points of each cluster are added to `sums`, (k, d), if it is given.
+    """
     nearest, distance = np.empty(points.shape[0], np.int32), np.empty(points.shape[0], np.float32)
     index = _index(centroids)
     for start, block in blocks(points):
-        nearest[start : start + len(block)], distance[start : start + len(block)] = _search(index, block)
+        rows = slice(start, start + len(block))
+        nearest[rows], distance[rows] = _search(index, block)
+        if sums is not None:
+            sums += _sums(block, nearest[rows], len(centroids))
     return nearest, distance
 
 
@@ -48,16 +58,10 @@ def assign_several(points: npt.NDArray[Any], centroids: Floats, num: int) -> Int
     return nearest
 
 
-def assign_and_sum(points: npt.NDArray[Any], centroids: Floats) -> tuple[Ints, Floats, npt.NDArray[np.float64]]:
+def assign_and_sum(points: Vectors, centroids: Floats) -> tuple[Ints, Floats, npt.NDArray[np.float64]]:
     """One pass over the points: `assign`, and the sum of the points of each cluster, (k, d)."""
-    nearest, distance = np.empty(points.shape[0], np.int32), np.empty(points.shape[0], np.float32)
     sums = np.zeros(centroids.shape)
-    index = _index(centroids)
-    for start, block in blocks(points):
-        labels, distances = _search(index, block)
-        nearest[start : start + len(block)], distance[start : start + len(block)] = labels, distances
-        sums += _sums(block, labels, len(centroids))
-    return nearest, distance, sums
+    return *assign(points, centroids, sums), sums
 
 
 def reassign_and_sum(
@@ -131,21 +135,19 @@ def _index(centroids: Floats) -> Any:
     return faiss.index_cpu_to_all_gpus(index) if num_faiss_gpus() else index
 
 
-def blocks(points: npt.NDArray[Any]) -> Iterator[tuple[int, Floats]]:
+def blocks(points: Vectors) -> Iterator[tuple[int, Floats]]:
     """The points as contiguous float32 with the index of each block's first row."""
-    rows = max(1, _BLOCK_VALUES // points.shape[1])
-    for start in range(0, len(points), rows):
-        yield start, as_float32(points[start : start + rows])
+    num_rows, dim = points.shape
+    rows = max(1, _BLOCK_VALUES // dim)
+    for start in range(0, num_rows, rows):
+        stop = min(start + rows, num_rows)
+        block = points.read(start, stop) if isinstance(points, VectorFile) else points[start:stop]
+        yield start, np.ascontiguousarray(block, dtype=np.float32)
 
 
-def rows_of(points: npt.NDArray[Any], indices: npt.NDArray[np.int64]) -> Floats:
-    """The rows at these indices, read from disk if need be, as contiguous float32."""
-    return as_float32(points[indices])
-
-
-def as_float32(points: npt.NDArray[Any]) -> Floats:
-    """The same values as contiguous float32; the same array where it is that already."""
-    return np.ascontiguousarray(points, dtype=np.float32)
+def rows_of(points: Vectors, rows: npt.NDArray[np.int64]) -> Floats:
+    """The points at these rows, read from disk if need be, as contiguous float32."""
+    return points.take(rows) if isinstance(points, VectorFile) else np.ascontiguousarray(points[rows], dtype=np.float32)
 
 
 def num_faiss_gpus() -> int:

@@ -1,17 +1,14 @@
-"""Resampling: a fit is made again on the few members closest to each centroid, which brings centroids towards uniform over the support."""
+"""Resampling: refits to the few members closest to each centroid, towards uniform over the support."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from curation.clustering.lloyd import Level
-from curation.clustering.nearest import assign, rows_of
+from curation.clustering.lloyd import best_rows, lloyd, unit_length
+from curation.clustering.points import Level, Pass, Points, Progress, Rows
+from curation.clustering.settings import FitSettings
 
-__all__ = ["closest_members", "fit_resampled", "is_enough"]
+__all__ = ["closest_members", "fit_resampled"]
 
 _LEAST_KEPT = 100
 """Members that a resampling step needs.
@@ -21,30 +18,47 @@ and one cluster gets nearly everything: see tests/benchmarks/bench_few_vectors.p
 """
 
 
-def fit_resampled(points: npt.NDArray[Any], k: int, *, steps: int, r: int, fit: Callable[[npt.NDArray[Any], int], Level]) -> Level:
-    """Fit k clusters to (n, d) points, then so many times anew to the r members closest to each centroid, and assign all points to those.
+def fit_resampled(points: Points, fit: FitSettings, *, rng: np.random.Generator) -> Level:
+    """Fit k clusters to all points, then again to the members closest to each centroid.
 
-    arXiv 2405.15613, section 3.2. It stops early if what would be kept is not enough (`is_enough`).
+    Every point is assigned to the last centroids (arXiv 2405.15613, section 3.2). It stops early if
+    fewer members than clusters, or than `_LEAST_KEPT`, would be kept. An interrupted fit of points
+    on disk goes on, with `rng` as that fit left it.
     """
-    level = fit(points, k)
-    for _ in range(steps):
-        kept = closest_members(level, r)
-        if not is_enough(len(kept), k):
-            break
-        refit = fit(rows_of(points, kept), k)
-        level = Level(refit.centroids, *assign(points, refit.centroids))
+    progress = points.load()
+    if progress is not None:
+        rng.bit_generator.state = progress.rng
+    level: Level | None = None
+    for step in range(progress.step if progress else 0, fit.num_resamples + 1):
+        sample = points
+        if step > 0:
+            kept = closest_members(level, fit.resample_size) if level else None
+            if kept is not None and len(kept) < max(fit.k, _LEAST_KEPT):
+                break
+            sample = points.members(step, kept)
+        if progress is None or progress.step < step:
+            seeds = sample.seeds(fit.k, rng=rng)
+            seeds = unit_length(seeds) if fit.spherical else seeds
+            progress = Progress(step=step, centroids=seeds, rng=dict(rng.bit_generator.state))
+            points.save(progress)
+        found: Pass | None = None
+        for reached, found in lloyd(sample, progress, fit):
+            progress = reached
+            points.save(progress, found.inertia / sample.vectors.shape[0])
+        level = found if found is not None and step == 0 else points.assign(progress.centroids)
+    assert level is not None
     return level
 
 
-def is_enough(num_kept: int, k: int) -> bool:
-    """Whether so many kept members can be fitted again with k clusters: at least k, and at least `_LEAST_KEPT`."""
-    return num_kept >= max(k, _LEAST_KEPT)
-
-
-def closest_members(level: Level, r: int) -> npt.NDArray[np.int64]:
+def closest_members(level: Level, r: int) -> Rows:
     """Sorted indices of the r members closest to each centroid (fewer where the cluster is smaller)."""
-    order = np.lexsort((level.distance, level.assignment))
-    counts = np.bincount(level.assignment, minlength=len(level.centroids))
-    first = np.cumsum(counts) - counts
-    rank = np.arange(len(order)) - first[level.assignment[order]]
-    return np.sort(order[rank < r])
+
+    def closest(rows: Rows) -> Rows:
+        own, distance = level.assignment[rows], level.distance[rows]
+        order = np.lexsort((distance, own))
+        counts = np.bincount(own, minlength=len(level.centroids))
+        first = np.cumsum(counts) - counts
+        rank = np.arange(len(order)) - first[own[order]]
+        return np.sort(order[rank < r])
+
+    return best_rows(len(level.assignment), closest)

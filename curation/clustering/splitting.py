@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, Protocol
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from curation.clustering.lloyd import Level, fit_kmeans
-from curation.clustering.nearest import Floats, rows_of
+from curation.clustering.points import Cell, Level, Points
 from curation.clustering.resampling import fit_resampled
+from curation.clustering.settings import FitSettings
 
 __all__ = ["MAX_CELL_VALUES", "cell_seeds", "choose_num_splits", "fit_cell", "fit_in_cells", "shares_by_size", "shares_of_cells"]
 
@@ -82,46 +81,32 @@ def shares_by_size(sizes: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64
     return used + whole
 
 
-class FitCell(Protocol):
-    """Fits a cell's points alone."""
+def fit_cell(points: Points, cell: Cell, fit: FitSettings) -> Level:
+    """Fit a cell's points alone, with its own random numbers.
 
-    def __call__(self, points: Floats, k: int, /, *, seed: int) -> Level:
-        """(m, d) points of a cell and its share of clusters in, the cell's level out."""
-
-
-def fit_cell(
-    points: npt.NDArray[Any], k: int, /, *, seed: int, steps: int, r: int, max_iterations: int = 50, tolerance: float = 1e-4
-) -> Level:
-    """Fit a cell's points alone, with its own random numbers; see `fit_resampled` and `fit_kmeans` for the settings.
-
-    Its share of the clusters is small, a few hundred of a hundred thousand. That is what makes greedy seeds affordable however many
-    clusters a level has: they cost as the square of the clusters of one fit, so k clusters in sqrt(k) cells take sqrt(k) times less.
+    Its share of the clusters is small, a few hundred of a hundred thousand. That makes greedy seeds
+    affordable: they cost as the square of the clusters of one fit, so k clusters in sqrt(k) cells
+    take sqrt(k) times less.
     """
-    fit = partial(fit_kmeans, rng=np.random.default_rng(seed), max_iterations=max_iterations, tolerance=tolerance)
-    return fit_resampled(points, k, steps=steps, r=r, fit=fit)
+    return fit_resampled(points, replace(fit, k=cell.share), rng=np.random.default_rng(cell.seed))
 
 
-def fit_in_cells(
-    points: npt.NDArray[Any], coarse: Level, shares: npt.NDArray[np.int64], *, seeds: npt.NDArray[np.int64], fit: FitCell
-) -> Level:
-    """Fit the points of each cell of a coarse fit alone to its share of k clusters: n * (s + k / s) distances instead of n * k.
+def fit_in_cells(points: Points, fit: FitSettings, num_cells: int, *, rng: np.random.Generator) -> Level:
+    """Fit k clusters in s cells of a coarse fit: n * (s + k / s) distances instead of n * k.
 
-    A point gets the nearest centroid of its own cell; close to a cell's border one of the next cell can be nearer.
-
-    Args:
-        points: (n, d) that the coarse fit assigned.
-        coarse: fit of s cells.
-        shares: (s,) clusters of each cell, k together.
-        seeds: (s,) of the cells' fits.
-        fit: of one cell.
+    A point gets the nearest centroid of its own cell; close to a cell's border one of the next cell
+    can be nearer. Memory is 20 bytes a point, and what the cells take.
     """
-    sizes = np.bincount(coarse.assignment, minlength=len(coarse.centroids))
+    cell_of, seeds = points.split(replace(fit, k=num_cells, num_resamples=0), rng=rng)
+    sizes = np.bincount(cell_of, minlength=num_cells)
+    shares = shares_of_cells(sizes, fit.k)
     first = np.cumsum(shares) - shares
-    members = np.split(np.argsort(coarse.assignment, kind="stable"), np.cumsum(sizes)[:-1])
-    centroids = np.empty((int(shares.sum()), points.shape[1]), np.float32)
-    assignment, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
-    for cell in np.flatnonzero(sizes):
-        level = fit(rows_of(points, members[cell]), int(shares[cell]), seed=int(seeds[cell]))
-        centroids[first[cell] : first[cell] + shares[cell]] = level.centroids
-        assignment[members[cell]], distance[members[cell]] = level.assignment + first[cell], level.distance
+    rows = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(sizes)[:-1])
+    cells = [Cell(int(c), int(sizes[c]), int(shares[c]), int(seeds[c])) for c in np.flatnonzero(sizes)]
+    centroids = np.empty((fit.k, points.vectors.shape[1]), np.float32)
+    assignment, distance = np.empty(len(cell_of), np.int32), np.empty(len(cell_of), np.float32)
+    for cell, level in points.fit_cells(cells, rows, fit):
+        start, own = first[cell.number], rows[cell.number]
+        centroids[start : start + cell.share] = level.centroids
+        assignment[own], distance[own] = level.assignment + start, level.distance
     return Level(centroids, assignment, distance)

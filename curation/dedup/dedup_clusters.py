@@ -7,14 +7,22 @@ cells: n (s + p k / s) distances, as in an inverted file with p probes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from curation.clustering import Floats, Ints, Level, assign, assign_several, cell_seeds, fit_in_cells, fit_kmeans, shares_by_size
+from curation.clustering import (
+    FitSettings,
+    Floats,
+    Ints,
+    assign,
+    assign_several,
+    cell_seeds,
+    fit_kmeans,
+    shares_by_size,
+)
 
 __all__ = [
     "PROBED_CELLS",
@@ -83,18 +91,19 @@ def fit_clusters(points: Floats, num_clusters: int, *, rng: np.random.Generator)
         num_clusters: at most m.
         rng: of the seeds.
     """
-    fit = partial(fit_kmeans, max_iterations=_MAX_ITERATIONS, spherical=True)
+    fit = FitSettings(k=num_clusters, max_iterations=_MAX_ITERATIONS, spherical=True)
     cells = num_cells(num_clusters)
     if cells == 1:
-        fine = fit(points, num_clusters, rng=rng).centroids
+        fine = fit_kmeans(points, fit, rng=rng).centroids
         return DedupClusters(fine.mean(axis=0, keepdims=True), fine, np.array([0, num_clusters]))
-    coarse = fit(points, cells, rng=rng)
+    coarse = fit_kmeans(points, replace(fit, k=cells), rng=rng)
     shares = shares_by_size(np.bincount(coarse.assignment, minlength=cells), num_clusters)
-
-    def fit_own(own: Floats, k: int, /, *, seed: int) -> Level:
-        return fit(own, k, rng=np.random.default_rng(seed))
-
-    fine = fit_in_cells(points, coarse, shares, seeds=cell_seeds(cells, rng=rng), fit=fit_own).centroids
+    seeds = cell_seeds(cells, rng=rng)
+    parts = []
+    for cell in np.flatnonzero(shares):
+        own, own_fit = points[coarse.assignment == cell], replace(fit, k=int(shares[cell]))
+        parts.append(fit_kmeans(own, own_fit, rng=np.random.default_rng(seeds[cell])).centroids)
+    fine = np.concatenate(parts)
     used = shares > 0  # a cell that no point is nearest to has no cluster to offer
     return DedupClusters(coarse.centroids[used], fine, np.concatenate([[0], np.cumsum(shares[used])]))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,15 @@ class VectorFile:
     dtype: np.dtype[Any]
     offset: int
     """of the first value in the file, in bytes"""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_rows, dim), as of an array."""
+        return self.num_rows, self.dim
+
+    def rows(self, start: int, stop: int) -> VectorFile:
+        """Rows start to stop as a reference of their own."""
+        return replace(self, num_rows=stop - start, offset=self.offset + start * self.dim * self.dtype.itemsize)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows start to stop, (stop - start, dim)."""

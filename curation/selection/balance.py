@@ -42,7 +42,7 @@ def balanced_order(
     clock of weighted sampling without replacement (Efraimidis and Spirakis 2006), with the ranks for the random numbers.
 
     Args:
-        paths: (n, T) cluster of each point at each level, finest first, numbered from 0, as `frame_paths` gives them.
+        paths: (n, T) cluster of each point at each level, finest first, numbered from 0.
         priority: (n,) lowest first within a finest cluster; ties by row. With priorities that differ, the rows' order does not matter.
         seed: of the order of turns.
         weights: (n,) above 0.

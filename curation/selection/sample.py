@@ -38,7 +38,7 @@ def balanced_sample(
     its groups have room (`within_caps`). The sample is then balanced over what is left, so it is as large as asked or takes all of that.
 
     Args:
-        paths: (n, T) cluster of each point at each level, finest first, as `frame_paths` gives them.
+        paths: (n, T) cluster of each point at each level, finest first.
         size: points wanted.
         within_leaf: take a finest cluster's points at random; or those closest to its centroid first; or the closest, then always the one
             farthest from all taken before. Where there are caps as well, `diverse` spreads what random draws have left under them.

@@ -26,8 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from curation.clustering import fit_kmeans
-from curation.clustering.kmeans import default_num_clusters, frame_paths, hierarchical_kmeans
+from curation.clustering import FitSettings, default_num_clusters, fit_kmeans
 from curation.dedup.config import DedupConfig
 from curation.dedup.dedup_clusters import default_dedup_clusters
 from curation.embedding.config import EmbedConfig
@@ -49,6 +48,7 @@ from pretrain.launch import pretrain
 from pretrain.recipes import recipe as recipe_named
 from tests.benchmarks.curation_pool import Pool, join, phantom_pool, real_pool
 from tests.helpers.semantic_dedup import semantic_dedup
+from tests.helpers.trees import fit_tree, frame_paths
 
 SAMPLE_SEEDS, PRETRAIN_SEEDS = range(5), range(3)
 PRETRAIN_IMAGES = 500
@@ -81,7 +81,7 @@ def balanced(paths: npt.NDArray[np.int32], size: int, *, seed: int) -> Ints:
 def one_level(pool: Pool, vectors: Floats, size: int, *, seed: int, level: int) -> Ints:
     """Balanced over the clusters of plain k-means, as many as ours has at that level."""
     num_clusters = default_num_clusters(len(vectors))[level]
-    clusters = fit_kmeans(vectors, num_clusters, rng=np.random.default_rng(seed)).assignment
+    clusters = fit_kmeans(vectors, FitSettings(k=num_clusters), rng=np.random.default_rng(seed)).assignment
     return balanced(clusters[:, None], size, seed=seed)
 
 
@@ -91,7 +91,7 @@ def ours(pool: Pool, vectors: Floats, size: int, *, seed: int, threshold: float 
     if threshold is not None:
         found = semantic_dedup(vectors, num_clusters=default_dedup_clusters(len(vectors)), threshold=threshold, seed=seed)
         unique = np.flatnonzero(~found.is_duplicate)
-    levels = hierarchical_kmeans(vectors[unique], num_clusters=default_num_clusters(len(unique)), seed=seed)
+    levels = fit_tree(vectors[unique], num_clusters=default_num_clusters(len(unique)), seed=seed)
     return unique[balanced(frame_paths(levels), size, seed=seed)]
 
 

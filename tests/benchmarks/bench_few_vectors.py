@@ -20,9 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from curation.clustering import fit_kmeans
-from curation.clustering.kmeans import default_num_clusters, frame_paths, hierarchical_kmeans
-from curation.clustering.lloyd import Level
+from curation.clustering import FitSettings, Level, default_num_clusters, fit_kmeans
 from curation.clustering.nearest import assign
 from curation.clustering.resampling import closest_members
 from curation.embedding.config import EmbedConfig
@@ -30,6 +28,7 @@ from curation.embedding.embed import embed_images
 from curation.embedding.encoder import load_encoder
 from curation.selection.sample import balanced_sample
 from tests.benchmarks.curation_pool import real_pool
+from tests.helpers.trees import fit_tree, frame_paths
 
 Floats = npt.NDArray[np.float32]
 Tree = list[Level]
@@ -41,12 +40,12 @@ def always_resampled(vectors: Floats, num_clusters: tuple[int, ...], *, seed: in
     fit = partial(fit_kmeans, rng=np.random.default_rng(seed))
     for k in num_clusters:
         r = int(np.clip(len(points) // (2 * k), 2, 10))
-        level = fit(points, k)
+        level = fit(points, FitSettings(k=k))
         for _ in range(3):
             kept = closest_members(level, r)
             if len(kept) < k:
                 break
-            refit = fit(points[kept], k)
+            refit = fit(points[kept], FitSettings(k=k))
             level = Level(refit.centroids, *assign(points, refit.centroids))
         levels.append(level)
         points = level.centroids
@@ -76,11 +75,11 @@ def real(data: Path, num_frames: int, num_seeds: int) -> None:
     default, former = default_num_clusters(len(vectors)), by_fours(len(vectors))
     trees: dict[str, Callable[..., Sequence[Level]]] = {
         "40, 8: all resampled, as before": partial(always_resampled, vectors, (40, 8)),
-        "40, 8: plain": lambda seed: hierarchical_kmeans(vectors, num_clusters=(40, 8), num_resamples=0, seed=seed),
-        "40, 8: now": lambda seed: hierarchical_kmeans(vectors, num_clusters=(40, 8), seed=seed),
+        "40, 8: plain": lambda seed: fit_tree(vectors, num_clusters=(40, 8), num_resamples=0, seed=seed),
+        "40, 8: now": lambda seed: fit_tree(vectors, num_clusters=(40, 8), seed=seed),
         f"{former}: as before": partial(always_resampled, vectors, former),
-        f"{former}: now": lambda seed: hierarchical_kmeans(vectors, num_clusters=former, seed=seed),
-        f"{default}: now's default": lambda seed: hierarchical_kmeans(vectors, num_clusters=default, seed=seed),
+        f"{former}: now": lambda seed: fit_tree(vectors, num_clusters=former, seed=seed),
+        f"{default}: now's default": lambda seed: fit_tree(vectors, num_clusters=default, seed=seed),
     }
     print(f"{len(vectors)} frames of {group.max() + 1} groups, {num_seeds} seeds: entropy of samples of {sizes}, and largest")
     print(f"{'all frames':44}{entropy(group) / most:7.3f}")
@@ -109,7 +108,7 @@ def degenerate() -> None:
     }
     print("\ndegenerate, 40 and 8 clusters: frames in the clusters of level 2, used clusters of level 1, largest distance")
     for name, points in inputs.items():
-        levels = hierarchical_kmeans(points, num_clusters=(40, 8), seed=0)
+        levels = fit_tree(points, num_clusters=(40, 8), seed=0)
         paths = frame_paths(levels)
         sizes = np.sort(np.bincount(paths[:, 1], minlength=8))[::-1].tolist()
         print(f"{name:50}{sizes}  {len(np.unique(paths[:, 0]))}  {levels[0].distance.max():.3f}", flush=True)

@@ -27,11 +27,11 @@ from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from curation.clustering import assign, fit_kmeans
-from curation.clustering.kmeans import hierarchical_kmeans
+from curation.clustering import FitSettings, assign, fit_kmeans
 from curation.embedding.config import EmbedConfig
 from curation.embedding.embed import embed_images
 from curation.embedding.encoder import load_encoder
+from tests.helpers.trees import fit_tree
 
 Floats = npt.NDArray[np.float32]
 Result = TypeVar("Result")
@@ -92,13 +92,11 @@ def speed(*, threads: int, repeats: int) -> None:
 
     rows: dict[str, list[tuple[float, float]]] = {}
     for _ in range(repeats):  # interleaved, so that other work on the machine meets all alike
-        seconds, first = timed(lambda: fit_kmeans(points, NUM_CLUSTERS[0], rng=np.random.default_rng(0)))
+        seconds, first = timed(lambda: fit_kmeans(points, FitSettings(k=NUM_CLUSTERS[0]), rng=np.random.default_rng(0)))
         first_inertia = inertia(points, first.centroids)
         rows.setdefault("ours, first fit", []).append((seconds, first_inertia))
         seconds, _levels = timed(
-            lambda: hierarchical_kmeans(
-                points, num_clusters=NUM_CLUSTERS, num_resamples=NUM_RESAMPLES, resample_sizes=RESAMPLE_SIZES, seed=0
-            )
+            lambda: fit_tree(points, num_clusters=NUM_CLUSTERS, num_resamples=NUM_RESAMPLES, resample_sizes=RESAMPLE_SIZES, seed=0)
         )
         rows.setdefault("ours, all", []).append((seconds, first_inertia))
         seconds, (first_centroids, _last) = timed(lambda: plain_faiss(points))
@@ -158,11 +156,11 @@ def flatness() -> None:
     for name, (num_clusters, num_resamples, num_splits, limit) in cases.items():
         values = []
         for seed in range(5):
-            levels = hierarchical_kmeans(
+            levels = fit_tree(
                 unbalanced_plane(seed),
                 num_clusters=num_clusters,
                 num_resamples=num_resamples,
-                resample_sizes=2,
+                resample_sizes=(2,) * len(num_clusters),
                 num_splits=num_splits,
                 seed=seed,
             )
@@ -191,8 +189,8 @@ def stopping(images: Path) -> None:
     print(f"{len(vectors)} vectors of {vectors.shape[1]} from {images.name}")
     for k in (50, 200):
         for seed in range(3):
-            stopped = fit_kmeans(vectors, k, rng=np.random.default_rng(seed))
-            whole = fit_kmeans(vectors, k, rng=np.random.default_rng(seed), max_iterations=300, tolerance=0)
+            stopped = fit_kmeans(vectors, FitSettings(k=k), rng=np.random.default_rng(seed))
+            whole = fit_kmeans(vectors, FitSettings(k=k, max_iterations=300, tolerance=0), rng=np.random.default_rng(seed))
             ratio = inertia(vectors, stopped.centroids) / inertia(vectors, whole.centroids)
             verdict(f"k = {k}, seed {seed}: inertia stopped early / run to its end", ratio, 1.005)
 

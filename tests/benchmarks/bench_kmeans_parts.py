@@ -28,8 +28,10 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from curation.clustering.kmeans import hierarchical_kmeans
 from curation.clustering.out_of_core.block_pass import assign_block
-from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
+from curation.clustering.out_of_core.on_disk import OnDisk
+from curation.clustering.settings import KMeansSettings
 from curation.clustering.splitting import choose_num_splits
 from curation.embedding.vector_file import open_vectors, write_vectors
 from flows.runners.runners import ProcessRunner, successes
@@ -144,17 +146,16 @@ def main() -> None:
 
         began, began_cpu = time.monotonic(), processor_seconds()
         with PeakMemory() as peak, runner.reuse_workers():
-            levels = hierarchical_kmeans_parts(
-                vectors,
-                num_clusters=options.clusters,
-                num_resamples=1,
-                seed=0,
-                max_iterations=options.iterations,
-                max_seed_points=options.seed_points,
+            points = OnDisk(
+                vectors=vectors,
                 work=folder / "work",
                 run_map=run_map,
                 report=lambda sentence: print(f"  {time.monotonic() - began:6.1f} s  {sentence}", flush=True),
+                max_seed_points=options.seed_points,
             )
+            clusters = tuple(options.clusters)
+            settings = KMeansSettings(num_clusters=clusters, num_resamples=1, max_iterations=options.iterations, seed=0)
+            levels = hierarchical_kmeans(points, settings)
         total, total_cpu = time.monotonic() - began, processor_seconds() - began_cpu
         whole = [seconds for rows, seconds in passes if rows == options.points]
         print(f"clustering: {total:.1f} s, {total_cpu:.1f} processor seconds; levels {[len(level.centroids) for level in levels]}")

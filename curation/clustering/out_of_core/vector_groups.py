@@ -30,16 +30,13 @@ class GroupedVectors:
 
     folder: Path
     dim: int
-    dtype: np.dtype[Any]
 
     def pieces(self, group: int) -> Iterator[npt.NDArray[Any]]:
         """The vectors of a group in the order of their rows, in their own type, some at a time."""
         # the numbers of one group lie together: nothing is read of the others
-        starts = np.array(np.load(self.folder / "starts.npy", mmap_mode="r")[group])
-        counts = np.array(np.load(self.folder / "counts.npy", mmap_mode="r")[group])
-        for number in np.flatnonzero(counts):
-            block = open_vectors(_block_file(self.folder, int(number)))
-            yield block.stored(int(starts[number]), int(starts[number] + counts[number]))
+        first, last = np.array(np.load(self.folder / "starts.npy", mmap_mode="r")[group : group + 2])
+        for number in np.flatnonzero(last > first):
+            yield open_vectors(_block_file(self.folder, int(number))).stored(int(first[number]), int(last[number]))
 
     def read(self, group: int, size: int) -> npt.NDArray[np.float32]:
         """The vectors of a group of that size, (size, dim)."""
@@ -71,7 +68,7 @@ def group_vectors(vectors: VectorFile, group_of: Path, *, num_groups: int, folde
     missing = [block for block in blocks if not _is_whole(_block_file(folder, block.number), block.stop - block.start, vectors)]
     for _ in run_map(sort_block, missing, vectors=str(vectors.path), group_of=str(group_of), folder=str(folder)):
         pass
-    return _finished(folder, counts, vectors.dim, vectors.dtype)
+    return _finished(folder, counts, vectors.dim)
 
 
 def sort_block(block: Block, *, vectors: str, group_of: str, folder: str) -> str:
@@ -93,14 +90,14 @@ def grouped(
         start += len(piece)
     table = np.stack(counts, axis=1) if counts else np.zeros((num_groups, 0), np.int64)
     folder.mkdir(parents=True, exist_ok=True)
-    return _finished(folder, table, dim, np.dtype(np.float16))
+    return _finished(folder, table, dim)
 
 
-def _finished(folder: Path, counts: npt.NDArray[np.int64], dim: int, dtype: np.dtype[Any]) -> GroupedVectors:
-    for name, array in (("counts", counts), ("starts", np.cumsum(counts, axis=0) - counts)):
-        with atomic_file(folder / f"{name}.npy", durable=False) as file:
-            np.save(file, np.ascontiguousarray(array))
-    return GroupedVectors(folder, dim, dtype)
+def _finished(folder: Path, counts: npt.NDArray[np.int64], dim: int) -> GroupedVectors:
+    starts = np.concatenate([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
+    with atomic_file(folder / "starts.npy", durable=False) as file:
+        np.save(file, starts)
+    return GroupedVectors(folder, dim)
 
 
 def _write_block(folder: Path, number: int, stored: npt.NDArray[Any], groups: npt.NDArray[np.integer]) -> Path:

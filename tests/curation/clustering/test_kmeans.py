@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from curation.clustering import Level, assign, fit_kmeans
-from curation.clustering.kmeans import default_num_clusters, default_resample_sizes, frame_paths, hierarchical_kmeans
+from curation.clustering import FitSettings, Level, assign, default_num_clusters, default_resample_sizes, fit_kmeans
+from curation.clustering.in_memory import InMemory
 from curation.clustering.lloyd import reseed_empty
 from curation.clustering.nearest import assign_and_sum, reassign_and_sum
 from curation.clustering.resampling import closest_members
 from curation.clustering.seeding import greedy_kmeans_plus_plus
 from curation.clustering.splitting import choose_num_splits, shares_by_size, shares_of_cells
+from tests.helpers.trees import fit_tree, frame_paths
 from tests.helpers.vectors import blobs
 
 Floats = npt.NDArray[np.float32]
@@ -46,7 +47,7 @@ def test_levels_and_resampling_flatten_the_centroids() -> None:
     divergences = []
     for num_clusters, num_resamples in settings_of_rows:
         runs = [
-            hierarchical_kmeans(points, num_clusters=num_clusters, num_resamples=num_resamples, resample_sizes=2, seed=seed)
+            fit_tree(points, num_clusters=num_clusters, num_resamples=num_resamples, resample_sizes=(2,) * len(num_clusters), seed=seed)
             for seed in range(2)
         ]
         divergences.append(np.mean([divergence_from_uniform(levels[-1].centroids) for levels in runs]))
@@ -60,7 +61,7 @@ def test_levels_and_resampling_flatten_the_centroids() -> None:
 
 
 def test_levels_cluster_the_centroids_below() -> None:
-    levels = hierarchical_kmeans(blobs(400), num_clusters=(40, 8, 2), seed=0)
+    levels = fit_tree(blobs(400), num_clusters=(40, 8, 2), seed=0)
     assert [level.centroids.shape for level in levels] == [(40, 8), (8, 8), (2, 8)]
     assert [level.assignment.shape for level in levels] == [(400,), (40,), (8,)]
     for points, level in zip([blobs(400), levels[0].centroids, levels[1].centroids], levels, strict=True):
@@ -72,7 +73,7 @@ def test_levels_cluster_the_centroids_below() -> None:
 
 def test_a_level_of_few_points_is_not_resampled() -> None:
     # Of 40 centroids in 8 clusters resampling would keep some 12; each centroid of level 2 is the mean of all its members instead.
-    levels = hierarchical_kmeans(blobs(415, dim=64, num_blobs=30), num_clusters=(40, 8), seed=0)
+    levels = fit_tree(blobs(415, dim=64, num_blobs=30), num_clusters=(40, 8), seed=0)
     for cluster in range(8):
         members = levels[0].centroids[levels[1].assignment == cluster]
         np.testing.assert_allclose(levels[1].centroids[cluster], members.mean(axis=0), atol=1e-3)
@@ -85,12 +86,12 @@ def test_no_default_cluster_of_few_points_holds_most_of_them(seed: int) -> None:
     group = np.repeat(np.arange(40), [max(1, 60 // rank) for rank in range(1, 41)])
     grouped = rng.standard_normal((40, 64))[group] + 0.4 * rng.standard_normal((len(group), 64))
     points = np.concatenate([grouped, 3 * rng.standard_normal((100, 64))]).astype(np.float32)
-    levels = hierarchical_kmeans(points, num_clusters=default_num_clusters(len(points)), seed=seed)
+    levels = fit_tree(points, num_clusters=default_num_clusters(len(points)), seed=seed)
     assert np.bincount(frame_paths(levels)[:, -1]).max() < len(points) / 4
 
 
 def test_paths_follow_each_point_up_the_tree() -> None:
-    levels = hierarchical_kmeans(blobs(200), num_clusters=(20, 5), num_resamples=0, seed=0)
+    levels = fit_tree(blobs(200), num_clusters=(20, 5), num_resamples=0, seed=0)
     paths = frame_paths(levels)
     assert paths.shape == (200, 2)
     assert np.array_equal(paths[:, 0], levels[0].assignment)
@@ -105,7 +106,7 @@ def test_every_cluster_has_a_member_as_long_as_there_are_distinct_points(data: s
     copies = data.draw(st.lists(st.integers(1, 4), min_size=num_distinct, max_size=num_distinct))
     points = np.repeat(np.arange(num_distinct, dtype=np.float32)[:, None] ** 2 * [1, -1], copies, axis=0).astype(np.float32)
     k = data.draw(st.integers(1, num_distinct))
-    level = fit_kmeans(points, k, rng=np.random.default_rng(data.draw(st.integers(0, 5))))
+    level = fit_kmeans(points, FitSettings(k=k), rng=np.random.default_rng(data.draw(st.integers(0, 5))))
     assert np.bincount(level.assignment, minlength=k).min() >= 1
     assert np.isfinite(level.centroids).all()
 
@@ -122,7 +123,7 @@ def clustered(data: st.DataObject) -> tuple[Floats, int, int]:
 @settings(max_examples=60, deadline=None)
 def test_each_point_is_at_its_nearest_centroid(data: st.DataObject) -> None:
     points, k, seed = clustered(data)
-    level = fit_kmeans(points, k, rng=np.random.default_rng(seed))
+    level = fit_kmeans(points, FitSettings(k=k), rng=np.random.default_rng(seed))
     distances = np.linalg.norm(points[:, None].astype(np.float64) - level.centroids[None], axis=2)
     np.testing.assert_allclose(np.take_along_axis(distances, level.assignment[:, None], 1)[:, 0], distances.min(axis=1), atol=0.02)
     np.testing.assert_allclose(level.distance, distances.min(axis=1), atol=0.02)
@@ -133,9 +134,8 @@ def test_each_point_is_at_its_nearest_centroid(data: st.DataObject) -> None:
 @settings(max_examples=30, deadline=None)
 def test_more_iterations_never_raise_the_inertia(data: st.DataObject) -> None:
     points, k, seed = clustered(data)
-    inertias = [
-        float(np.sum(fit_kmeans(points, k, rng=np.random.default_rng(seed), max_iterations=n, tolerance=0).distance ** 2)) for n in range(6)
-    ]
+    fits = [FitSettings(k=k, max_iterations=n, tolerance=0) for n in range(6)]
+    inertias = [float(np.sum(fit_kmeans(points, fit, rng=np.random.default_rng(seed)).distance ** 2)) for fit in fits]
     assert all(after <= before + 1e-3 * (1 + before) for before, after in itertools.pairwise(inertias))
 
 
@@ -159,15 +159,15 @@ def test_comparing_with_moved_centroids_alone_gives_what_comparing_with_all_give
 
 
 def test_two_pairs_of_points_become_two_clusters() -> None:
-    level = fit_kmeans(np.array([[0, 0], [0, 2], [10, 0], [10, 2]], np.float32), 2, rng=np.random.default_rng(0))
+    level = fit_kmeans(np.array([[0, 0], [0, 2], [10, 0], [10, 2]], np.float32), FitSettings(k=2), rng=np.random.default_rng(0))
     assert sorted(level.centroids.tolist()) == [[0, 1], [10, 1]]
     assert level.distance.tolist() == [1, 1, 1, 1]
 
 
 def test_one_cluster_is_the_mean_and_n_clusters_are_the_points() -> None:
     points = np.array([[0, 0], [4, 0], [0, 8], [4, 8]], np.float32)
-    assert fit_kmeans(points, 1, rng=np.random.default_rng(0)).centroids.tolist() == [[2, 4]]
-    every = fit_kmeans(points, 4, rng=np.random.default_rng(0))
+    assert fit_kmeans(points, FitSettings(k=1), rng=np.random.default_rng(0)).centroids.tolist() == [[2, 4]]
+    every = fit_kmeans(points, FitSettings(k=4), rng=np.random.default_rng(0))
     assert sorted(every.centroids.tolist()) == sorted(points.tolist())
     assert every.distance.tolist() == [0, 0, 0, 0]
 
@@ -176,7 +176,7 @@ def test_an_empty_cluster_moves_to_the_farthest_point() -> None:
     points = np.array([[0], [1], [9]], np.float32)
     centroids = np.array([[0], [100]], np.float32)
     nearest, distance = assign(points, centroids)
-    assert reseed_empty(centroids, np.bincount(nearest, minlength=2), points, distance) == 1
+    assert reseed_empty(centroids, np.bincount(nearest, minlength=2), InMemory(points), distance) == 1
     assert centroids.tolist() == [[0], [9]]
 
 
@@ -214,15 +214,15 @@ def test_shares_by_size_come_to_k_and_none_is_above_its_cells_points(sizes: list
 
 def test_a_split_first_level_is_whole_and_nearest_within_its_cells() -> None:
     points = blobs(600, dim=4)
-    levels = hierarchical_kmeans(points, num_clusters=(60, 6), num_resamples=2, num_splits=5, seed=0)
+    levels = fit_tree(points, num_clusters=(60, 6), num_resamples=2, num_splits=5, seed=0)
     assert np.bincount(levels[0].assignment, minlength=60).min() >= 1
     own = np.linalg.norm(points - levels[0].centroids[levels[0].assignment], axis=1)
     np.testing.assert_allclose(levels[0].distance, own, atol=0.02)
-    whole = hierarchical_kmeans(points, num_clusters=(60, 6), num_resamples=0, num_splits=1, seed=0)
-    split = hierarchical_kmeans(points, num_clusters=(60, 6), num_resamples=0, num_splits=5, seed=0)
+    whole = fit_tree(points, num_clusters=(60, 6), num_resamples=0, num_splits=1, seed=0)
+    split = fit_tree(points, num_clusters=(60, 6), num_resamples=0, num_splits=5, seed=0)
     assert np.sum(split[0].distance ** 2) < 1.5 * np.sum(whole[0].distance ** 2)
     with pytest.raises(ValueError, match="num_splits 61 does not fit 60 clusters"):
-        hierarchical_kmeans(points, num_clusters=(60, 6), num_splits=61, seed=0)
+        fit_tree(points, num_clusters=(60, 6), num_splits=61, seed=0)
 
 
 def test_cells_are_as_many_as_cost_least_and_as_keep_one_small() -> None:
@@ -241,7 +241,7 @@ def test_rare_points_get_a_seed_though_few_points_judge() -> None:
 
 
 def test_fewer_distinct_points_than_clusters_is_no_error() -> None:
-    level = fit_kmeans(np.ones((10, 3), np.float32), 4, rng=np.random.default_rng(0))
+    level = fit_kmeans(np.ones((10, 3), np.float32), FitSettings(k=4), rng=np.random.default_rng(0))
     assert level.centroids.shape == (4, 3)
     assert level.distance.max() == 0
 
@@ -288,7 +288,7 @@ def test_greedy_seeds_beat_plain_ones() -> None:
 
 def test_inertia_is_within_half_a_percent_of_faiss_with_all_its_iterations() -> None:
     points = blobs(6000, dim=32, num_blobs=300)
-    ours = fit_kmeans(points, 100, rng=np.random.default_rng(0))
+    ours = fit_kmeans(points, FitSettings(k=100), rng=np.random.default_rng(0))
     reference = faiss.Kmeans(32, 100, niter=50, seed=1, max_points_per_centroid=10**9)
     reference.cp.init_method = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
     reference.train(points)
@@ -302,7 +302,7 @@ def test_one_seed_gives_one_result() -> None:
     faiss.omp_set_num_threads(1)
     try:
         points = blobs(1000)
-        runs = [hierarchical_kmeans(points, num_clusters=(50, 10), seed=seed) for seed in (3, 3, 4)]
+        runs = [fit_tree(points, num_clusters=(50, 10), seed=seed) for seed in (3, 3, 4)]
     finally:
         faiss.omp_set_num_threads(threads)
     for first, second in zip(runs[0], runs[1], strict=True):
@@ -316,8 +316,8 @@ def test_a_float16_memmap_gives_what_its_float32_array_gives(tmp_path: Path, mon
     half = blobs(1000).astype(np.float16)
     half.tofile(tmp_path / "points.f16")
     mapped = np.memmap(tmp_path / "points.f16", dtype=np.float16, mode="r", shape=half.shape)
-    on_disk = hierarchical_kmeans(mapped, num_clusters=(20, 4), seed=0)
-    in_memory = hierarchical_kmeans(half.astype(np.float32), num_clusters=(20, 4), seed=0)
+    on_disk = fit_tree(mapped, num_clusters=(20, 4), seed=0)
+    in_memory = fit_tree(half.astype(np.float32), num_clusters=(20, 4), seed=0)
     assert np.array_equal(on_disk[0].assignment, in_memory[0].assignment)
     np.testing.assert_allclose(on_disk[1].centroids, in_memory[1].centroids, rtol=1e-4, atol=1e-4)
 
@@ -325,7 +325,7 @@ def test_a_float16_memmap_gives_what_its_float32_array_gives(tmp_path: Path, mon
 def test_spherical_centroids_have_unit_length_and_follow_cosine() -> None:
     points = blobs(500)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    level = fit_kmeans(points, 10, rng=np.random.default_rng(0), spherical=True)
+    level = fit_kmeans(points, FitSettings(k=10, spherical=True), rng=np.random.default_rng(0))
     np.testing.assert_allclose(np.linalg.norm(level.centroids, axis=1), 1, rtol=1e-5)
     assert np.array_equal(level.assignment, (points @ level.centroids.T).argmax(axis=1))
 
@@ -345,28 +345,28 @@ def test_defaults_follow_the_number_of_points() -> None:
 
 @pytest.mark.parametrize("num_points", [1, 2, 19, 300, 1000, 3000])
 def test_default_levels_fit_any_number_of_points(num_points: int) -> None:
-    levels = hierarchical_kmeans(blobs(num_points), num_clusters=default_num_clusters(num_points), seed=0)
+    levels = fit_tree(blobs(num_points), num_clusters=default_num_clusters(num_points), seed=0)
     assert frame_paths(levels).shape == (num_points, len(levels))
 
 
 @pytest.mark.parametrize(
-    ("num_clusters", "resamples", "message"),
+    ("num_clusters", "resample_sizes", "message"),
     [
-        ((200,), 1, r"num_clusters \(200,\) does not fit 100 points"),
-        ((10, 10), 1, "give falling numbers"),
-        ((), 1, "give falling numbers"),
-        ((10, 2), (1, 2, 3), "num_resamples has 3 numbers for 2 levels"),
+        ((200,), (1,), r"num_clusters \(200,\) does not fit 100 points"),
+        ((10, 10), (1, 1), "give falling numbers"),
+        ((), (), "give falling numbers"),
+        ((10, 2), (1, 2, 3), "resample_sizes has 3 numbers for 2 levels"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(num_clusters: tuple[int, ...], resamples: int | tuple[int, ...], message: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(num_clusters: tuple[int, ...], resample_sizes: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        hierarchical_kmeans(blobs(100), num_clusters=num_clusters, num_resamples=resamples, seed=0)
+        fit_tree(blobs(100), num_clusters=num_clusters, resample_sizes=resample_sizes, seed=0)
 
 
 def test_points_that_are_not_numbers_are_refused() -> None:
     points = blobs(100)
     points[3, 2] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
-        hierarchical_kmeans(points, num_clusters=(5,), seed=0)
+        fit_tree(points, num_clusters=(5,), seed=0)
     with pytest.raises(ValueError, match=r"shape \(0, 8\)"):
-        hierarchical_kmeans(np.empty((0, 8), np.float32), num_clusters=(5,), seed=0)
+        fit_tree(np.empty((0, 8), np.float32), num_clusters=(5,), seed=0)

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from curation.clustering.kmeans import hierarchical_kmeans
 from curation.clustering.out_of_core.block_pass import assign_block, blocks_of
-from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
 from curation.embedding.vector_file import open_vectors, write_vectors
+from tests.helpers.trees import fit_tree, fit_tree_on_disk
 from tests.helpers.vectors import Interrupted, blobs, on_disk, serial
 
 SETTINGS: dict[str, Any] = {"num_clusters": (40, 8, 2), "num_resamples": 2, "seed": 3}
@@ -24,16 +23,16 @@ SETTINGS: dict[str, Any] = {"num_clusters": (40, 8, 2), "num_resamples": 2, "see
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 160 rows, read 90 at a time and scanned 100 at a time."""
     monkeypatch.setattr("curation.clustering.out_of_core.block_pass._LEAST_BLOCK_ROWS", 100)
-    monkeypatch.setattr("curation.clustering.out_of_core.block_pass._PIECE_VALUES", 90 * 8)
-    monkeypatch.setattr("curation.clustering.out_of_core.kmeans._SCAN_ROWS", 100)
+    monkeypatch.setattr("curation.clustering.nearest._BLOCK_VALUES", 90 * 8)
+    monkeypatch.setattr("curation.clustering.lloyd._SCAN_ROWS", 100)
 
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(("num_points", "dtype"), [(1500, np.float16), (900, np.float32)])
 def test_blocks_give_what_memory_gives(num_points: int, dtype: npt.DTypeLike, tmp_path: Path) -> None:
     points = blobs(num_points, num_blobs=40).astype(dtype)
-    expected = hierarchical_kmeans(points.astype(np.float32), **SETTINGS)
-    found = hierarchical_kmeans_parts(on_disk(tmp_path, points), **SETTINGS, work=tmp_path / "work", run_map=serial)
+    expected = fit_tree(points.astype(np.float32), **SETTINGS)
+    found = fit_tree_on_disk(on_disk(tmp_path, points), SETTINGS, work=tmp_path / "work", run_map=serial)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.centroids, theirs.centroids, rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(ours.assignment, theirs.assignment)
@@ -45,8 +44,8 @@ def test_blocks_give_what_memory_gives(num_points: int, dtype: npt.DTypeLike, tm
 def test_empty_clusters_are_repaired_as_in_memory(tmp_path: Path) -> None:
     points = np.repeat(np.arange(30, dtype=np.float32)[:, None] ** 2 * [1, -1], 20, axis=0).astype(np.float32)
     settings: dict[str, Any] = {"num_clusters": (29,), "num_resamples": 0, "seed": 1, "max_iterations": 1}
-    (expected,) = hierarchical_kmeans(points, **settings)
-    (found,) = hierarchical_kmeans_parts(on_disk(tmp_path, points), **settings, work=tmp_path / "work", run_map=serial)
+    (expected,) = fit_tree(points, **settings)
+    (found,) = fit_tree_on_disk(on_disk(tmp_path, points), settings, work=tmp_path / "work", run_map=serial)
     assert np.bincount(found.assignment, minlength=29).min() >= 1
     np.testing.assert_allclose(found.centroids, expected.centroids)
 
@@ -54,17 +53,17 @@ def test_empty_clusters_are_repaired_as_in_memory(tmp_path: Path) -> None:
 def test_seeds_come_from_no_more_points_than_asked_for(tmp_path: Path) -> None:
     vectors = on_disk(tmp_path, blobs(2000))
     settings: dict[str, Any] = {"num_clusters": (30,), "num_resamples": 0, "seed": 0, "max_iterations": 3}
-    (level,) = hierarchical_kmeans_parts(vectors, **settings, max_seed_points=30, work=tmp_path / "work", run_map=serial)
+    (level,) = fit_tree_on_disk(vectors, settings, max_seed_points=30, work=tmp_path / "work", run_map=serial)
     assert level.centroids.shape == (30, 8)
     with pytest.raises(ValueError, match="30 clusters do not fit 2000 vectors and seeds out of 29"):
-        hierarchical_kmeans_parts(vectors, **settings, max_seed_points=29, work=tmp_path / "other", run_map=serial)
+        fit_tree_on_disk(vectors, settings, max_seed_points=29, work=tmp_path / "other", run_map=serial)
 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_an_interrupted_clustering_goes_on_from_its_last_pass_and_ends_alike(tmp_path: Path) -> None:
     vectors = on_disk(tmp_path, blobs(1500, num_blobs=40))
     whole: list[str] = []
-    expected = hierarchical_kmeans_parts(vectors, **SETTINGS, work=tmp_path / "whole", run_map=serial, report=whole.append)
+    expected = fit_tree_on_disk(vectors, SETTINGS, work=tmp_path / "whole", run_map=serial, report=whole.append)
     assert len(whole) > 6
     said: list[str] = []
     for _ in range(50):  # every run is stopped in its third pass, so each gets two further
@@ -79,7 +78,7 @@ def test_an_interrupted_clustering_goes_on_from_its_last_pass_and_ends_alike(tmp
                 yield function(item, **shared)
 
         try:
-            found = hierarchical_kmeans_parts(vectors, **SETTINGS, work=tmp_path / "work", run_map=failing, report=said.append)
+            found = fit_tree_on_disk(vectors, SETTINGS, work=tmp_path / "work", run_map=failing, report=said.append)
             break
         except Interrupted:
             continue
@@ -93,9 +92,9 @@ KILLED = """
 import json, sys
 from pathlib import Path
 from curation.clustering.out_of_core import block_pass
-from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
 from curation.embedding.vector_file import open_vectors
 from flows.runners.runners import ProcessRunner, successes
+from tests.helpers.trees import fit_tree_on_disk
 
 if __name__ == "__main__":
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -103,8 +102,8 @@ if __name__ == "__main__":
     runner = ProcessRunner(2)
     with runner.reuse_workers():
         run_map = lambda function, items, **shared: successes(runner.map(function, items, **shared), stage="cluster")
-        hierarchical_kmeans_parts(
-            open_vectors(folder / "vectors.npy"), **settings, work=folder / "work", run_map=run_map, report=lambda x: print(x, flush=True)
+        fit_tree_on_disk(
+            open_vectors(folder / "vectors.npy"), settings, work=folder / "work", run_map=run_map, report=lambda x: print(x, flush=True)
         )
 """
 
@@ -124,10 +123,10 @@ def test_a_killed_clustering_does_not_start_at_zero(tmp_path: Path, monkeypatch:
     process.wait()
     assert "first fit, iteration 4" in before[-1]
     said: list[str] = []
-    found = hierarchical_kmeans_parts(vectors, **settings, work=tmp_path / "work", run_map=serial, report=said.append)
+    found = fit_tree_on_disk(vectors, settings, work=tmp_path / "work", run_map=serial, report=said.append)
     assert "goes on after first fit, iteration " in said[0]
     assert int(said[0].rsplit(" ", 1)[1]) >= 4
-    expected = hierarchical_kmeans(points, **settings)
+    expected = fit_tree(points, **settings)
     np.testing.assert_allclose(found[1].centroids, expected[1].centroids, rtol=1e-4, atol=1e-4)
     assert np.mean(found[0].assignment != expected[0].assignment) < 1e-3
 

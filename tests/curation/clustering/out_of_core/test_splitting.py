@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from curation.clustering import Level
-from curation.clustering.kmeans import hierarchical_kmeans
-from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
-from curation.clustering.out_of_core.splitting import fit_cell_on_disk
+from curation.clustering.out_of_core.on_disk import fit_cell_on_disk
 from curation.clustering.out_of_core.vector_groups import group_vectors, grouped
 from curation.embedding.vector_file import open_vectors
+from tests.helpers.trees import fit_tree, fit_tree_on_disk
 from tests.helpers.vectors import Interrupted, blobs, on_disk, serial
 
 SETTINGS: dict[str, Any] = {"num_clusters": (60, 8, 2), "num_resamples": 2, "num_splits": 6, "seed": 3}
@@ -27,12 +26,11 @@ SETTINGS: dict[str, Any] = {"num_clusters": (60, 8, 2), "num_resamples": 2, "num
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 240 rows, read 90 at a time and scanned 100 at a time; sorted by cell 70 at a time, and joined 110 at a time."""
+    """Blocks of 240 rows, read 90 at a time and scanned 100 at a time; sorted by cell 70 at a time."""
     monkeypatch.setattr("curation.clustering.out_of_core.block_pass._LEAST_BLOCK_ROWS", 100)
-    monkeypatch.setattr("curation.clustering.out_of_core.block_pass._PIECE_VALUES", 90 * 8)
-    monkeypatch.setattr("curation.clustering.out_of_core.kmeans._SCAN_ROWS", 100)
+    monkeypatch.setattr("curation.clustering.nearest._BLOCK_VALUES", 90 * 8)
+    monkeypatch.setattr("curation.clustering.lloyd._SCAN_ROWS", 100)
     monkeypatch.setattr("curation.clustering.out_of_core.vector_groups._BLOCK_VALUES", 70 * 8)
-    monkeypatch.setattr("curation.clustering.out_of_core.splitting._JOIN_ROWS", 110)
 
 
 def alike(found: Sequence[Level], expected: Sequence[Level]) -> None:
@@ -51,15 +49,15 @@ def test_cells_on_disk_give_what_cells_in_memory_give(
 ) -> None:
     points = blobs(num_points, num_blobs=40).astype(dtype)
     said: list[str] = []
-    found = hierarchical_kmeans_parts(
+    found = fit_tree_on_disk(
         on_disk(tmp_path, points),
-        **SETTINGS,
+        SETTINGS,
         max_cell_points=max_cell_points,
         work=tmp_path / "work",
         run_map=serial,
         report=said.append,
     )
-    alike(found, hierarchical_kmeans(points.astype(np.float32), **SETTINGS))
+    alike(found, fit_tree(points.astype(np.float32), **SETTINGS))
     assert sum("goes by blocks" in sentence for sentence in said) == num_large
     assert not (tmp_path / "work" / "by-cell").exists()
 
@@ -69,16 +67,16 @@ def test_equal_points_leave_cells_empty_and_clusters_without_points_as_in_memory
     points = np.repeat(blobs(3, seed=5), 60, axis=0)
     options: dict[str, Any] = {"num_clusters": (12,), "num_resamples": 1, "num_splits": 5, "seed": 0}
     alike(
-        hierarchical_kmeans_parts(on_disk(tmp_path, points), **options, work=tmp_path / "work", run_map=serial),
-        hierarchical_kmeans(points, **options),
+        fit_tree_on_disk(on_disk(tmp_path, points), options, work=tmp_path / "work", run_map=serial),
+        fit_tree(points, **options),
     )
 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_fits_in_cells_interrupted_anywhere_go_on_and_end_alike(tmp_path: Path) -> None:
     vectors = on_disk(tmp_path, blobs(1500, num_blobs=40))
-    settings: dict[str, Any] = {**SETTINGS, "max_cell_points": 300}
-    expected = hierarchical_kmeans_parts(vectors, **settings, work=tmp_path / "whole", run_map=serial)
+    place: dict[str, Any] = {"max_cell_points": 300}
+    expected = fit_tree_on_disk(vectors, SETTINGS, work=tmp_path / "whole", run_map=serial, **place)
     fitted: list[int] = []
     for _ in range(500):  # every run is stopped after eight blocks or cells
         steps = 0
@@ -95,7 +93,7 @@ def test_fits_in_cells_interrupted_anywhere_go_on_and_end_alike(tmp_path: Path) 
                     steps += 8
 
         try:
-            found = hierarchical_kmeans_parts(vectors, **settings, work=tmp_path / "work", run_map=failing)
+            found = fit_tree_on_disk(vectors, SETTINGS, work=tmp_path / "work", run_map=failing, **place)
             break
         except Interrupted:
             continue
@@ -110,9 +108,9 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from curation.clustering.out_of_core import vector_groups
-from curation.clustering.out_of_core.kmeans import hierarchical_kmeans_parts
 from curation.embedding.vector_file import open_vectors
 from flows.runners.runners import ProcessRunner, successes
+from tests.helpers.trees import fit_tree_on_disk
 
 if __name__ == "__main__":
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -126,7 +124,7 @@ if __name__ == "__main__":
                 os.killpg(0, signal.SIGKILL)
 
     with runner.reuse_workers():
-        hierarchical_kmeans_parts(open_vectors(folder / "vectors.npy"), **settings, work=folder / "work", run_map=run_map)
+        fit_tree_on_disk(open_vectors(folder / "vectors.npy"), settings, work=folder / "work", run_map=run_map)
 """
 
 
@@ -140,10 +138,10 @@ def test_a_killed_fit_keeps_its_cells_and_ends_as_another_runner_does(tmp_path: 
     assert subprocess.run(command, start_new_session=True, env=environment, check=False).returncode == -signal.SIGKILL
     vectors = open_vectors(tmp_path / "vectors.npy")
     said: list[str] = []
-    found = hierarchical_kmeans_parts(vectors, **settings, work=tmp_path / "work", run_map=serial, report=said.append)
+    found = fit_tree_on_disk(vectors, settings, work=tmp_path / "work", run_map=serial, report=said.append)
     assert "20 cells of up to" in said[0]
     assert 0 < int(said[0].split("vectors, ")[1].split(" ")[0]) <= 17
-    expected = hierarchical_kmeans_parts(vectors, **settings, work=tmp_path / "whole", run_map=serial)
+    expected = fit_tree_on_disk(vectors, settings, work=tmp_path / "whole", run_map=serial)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours.centroids, theirs.centroids)
         np.testing.assert_array_equal(ours.assignment, theirs.assignment)
