@@ -9,7 +9,7 @@ from typing import Any
 from warehouse.lake import Lake
 from warehouse.provenance import current_provenance
 
-__all__ = ["FormerRun", "PoolSizes", "finished_runs", "former_runs", "num_not_in_tree", "pool_sizes", "sample_jpegs", "unique_share"]
+__all__ = ["FormerRun", "PoolSizes", "finished_runs", "num_not_in_tree", "pool_sizes", "sample_jpegs", "unique_share"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +50,13 @@ def sample_jpegs(lake: Lake, num: int) -> list[bytes]:
     return jpegs
 
 
-def unique_share(lake: Lake) -> float | None:
-    """Share of the candidates that the latest deduplication kept; None where there is none."""
+def unique_share(lake: Lake) -> float:
+    """Share of the candidates that the latest deduplication kept; 1 if there is none."""
     rows = lake.rows(
         """SELECT 1 - (metrics ->> 'num_duplicates')::DOUBLE / greatest(1, (metrics ->> 'num_frames')::DOUBLE) AS share FROM runs
            WHERE stage = 'dedup' AND status = 'complete' ORDER BY ended_at DESC LIMIT 1"""
     )
-    return float(rows[0]["share"]) if rows else None
+    return float(rows[0]["share"]) if rows else 1.0
 
 
 def num_not_in_tree(lake: Lake, dedup_id: str, tree_id: str) -> int:
@@ -67,11 +67,6 @@ def num_not_in_tree(lake: Lake, dedup_id: str, tree_id: str) -> int:
         [dedup_id, tree_id],
     )
     return int(row["num"])
-
-
-def former_runs(lake: Lake, *, longer_than_s: float) -> dict[str, FormerRun]:
-    """The latest finished run of each stage on this host that took longer, by stage."""
-    return {run.stage: run for run in finished_runs(lake) if run.seconds > longer_than_s}
 
 
 def finished_runs(lake: Lake) -> tuple[FormerRun, ...]:

@@ -6,7 +6,7 @@ from .dedup_clusters import (
     num_fitted as num_fitted,
 )
 from .deduplicate import DEDUP_VERSION as DEDUP_VERSION, decide_duplicates as decide_duplicates
-from .near_hash import SHARE_HASHES as SHARE_HASHES, closest_before as closest_before, hash_tables as hash_tables
+from .near_hash import SHARE_HASHES as SHARE_HASHES, hash_tables as hash_tables
 from .preview_sheet import (
     BorderPair as BorderPair,
     BorderRow as BorderRow,

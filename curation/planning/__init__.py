@@ -1,6 +1,5 @@
-"""Planning: what a stage will cost, from a few timed steps on this machine.
+"""Planning: the cost of a stage as a record, and how fast this machine does a unit of it.
 
-Sizes go in; seconds, memory and disk come out.
 Start with `cost.py`.
 """
 

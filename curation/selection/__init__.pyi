@@ -1,3 +1,2 @@
-from .balance import balanced_order as balanced_order
 from .config import SampleConfig as SampleConfig
 from .select import SELECT_VERSION as SELECT_VERSION, select_frames as select_frames

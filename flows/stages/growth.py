@@ -1,4 +1,4 @@
-"""How the stages of a lake grow: its finished runs by size, and what the cost model of `curate --plan` expects of larger pools."""
+"""How the stages of a lake grow: its finished runs by size, and what the laws of `curate --plan` expect of larger pools."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import psutil
 
 from curation.config import CurateConfig
-from curation.planning import STAGE_S, Cost, Rates, calibrate, corrected
+from curation.planning import Cost
 from evaluation.report import LEAST_VARIABLE_S, GrowthPoint, StageGrowth
-from flows.stages.costs import FARTHEST, Sizes, of_run, tells_rate
+from flows.stages.costs import FARTHEST, Sizes, rate_of_runs
 from flows.stages.order import STAGES
 from flows.stages.stage import Stage
 from warehouse import queries
@@ -22,31 +23,22 @@ __all__ = ["FORECAST_FRAMES", "FORECAST_IMAGES", "stage_growth"]
 
 FORECAST_FRAMES, FORECAST_IMAGES = 120_000_000, 10_000_000
 """the candidates of a large archive, and the images chosen of them"""
-_ONE_MACHINE_CORES = 32
 _LARGER = (("32 cores", 32), ("1000 cores", 1000))
-_STEPS_A_DECADE = 4
-_START_S = 2.0
-"""Seconds until workers have started; assumed, not measured."""
+_POINTS = 20
 
 
 def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
     """Each stage that has run on this machine, with its runs and its forecast for `FORECAST_FRAMES`; empty if nothing is embedded.
 
-    Expected times are those of the cost formulas, scaled to the stage's largest run; ingest, which has none, is taken as linear.
-    A forecast is made only from a run that `tells_rate`; without one, the stage's note says which run would be needed.
-    Calibrating takes about a second.
+    A forecast is made only from a run that tells a rate (`rate_of_runs`); without one, the stage's note says which run would be needed.
     """
     try:
         dim = queries.embedding_parts(lake, queries.encoder_named(lake, None))[0].dim
     except LakeError:
         return ()
-    config = CurateConfig(size=FORECAST_IMAGES)
-    num_workers = len(os.sched_getaffinity(0))
-    rates = calibrate(
-        num_workers=num_workers, start_s=_START_S, load_s=0.0, dim=dim, hash_radius=config.dedup.dedup_hash_radius, jpegs=(), encoder=None
-    )
-    sizes = Sizes(config=config, dim=dim, jpeg_bytes=pool_sizes(lake).jpeg_bytes, rates=rates)
-    num_unique = round(FORECAST_FRAMES * (unique_share(lake) or 1.0))
+    jpeg_bytes, num_cores = pool_sizes(lake).jpeg_bytes, len(os.sched_getaffinity(0))
+    sizes = Sizes(config=CurateConfig(size=FORECAST_IMAGES), dim=dim, jpeg_bytes=jpeg_bytes, num_workers=num_cores)
+    num_unique = round(FORECAST_FRAMES * unique_share(lake))
     targets = {"cluster": num_unique, "select": num_unique, "shard": FORECAST_IMAGES}
     runs = finished_runs(lake)
     grown = []
@@ -57,69 +49,31 @@ def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
 
 
 def _growth(stage: Stage, runs: list[FormerRun], sizes: Sizes, target: int) -> StageGrowth:
-    fixed_s = STAGE_S + (_START_S if stage.has_workers else 0.0)
+    assert stage.cost is not None
+    fixed_s, done = stage.fixed_s, [stage.frames_of(run) for run in runs]
     points = tuple(
-        GrowthPoint(num_frames=stage.frames_of(run), seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes, fixed_s=fixed_s)
-        for run in runs
+        GrowthPoint(num_frames=num_frames, seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes, fixed_s=fixed_s)
+        for num_frames, run in zip(done, runs, strict=True)
     )
-    telling = [run for run in runs if tells_rate(run, stage.frames_of(run), target, fixed_s=fixed_s)]
-    if not telling:
+    if (rate := rate_of_runs(stage, runs, target, sizes)) is None:
         return StageGrowth(stage=stage.name, points=points, note=_missing(stage.name, points, target))
-    largest = max(reversed(telling), key=stage.frames_of)  # of several the latest
-    num_done = stage.frames_of(largest)
-    rates = sizes.rates
-    if stage.name == "embed":  # not calibrated here, for loading an encoder takes longer than all else
-        rates = replace(rates, encode_s=(largest.seconds - fixed_s) * rates.num_workers / num_done)
-    sizes = replace(sizes, rates=rates, num_pictures=int(largest.metrics.get("num_held_out_pictures", 0)))
+    sizes = replace(sizes, num_pictures=int(runs[-1].metrics.get("num_held_out_pictures", 0)))
+    formula, forecast = stage.cost, stage.cost(target, sizes)
 
-    def expected(num_frames: int, machine: Rates) -> Cost:
-        there = replace(sizes, rates=machine)
-        if stage.cost is None:
-            return _linear(largest, num_done, num_frames, fixed_s=fixed_s, sizes=there)
-        cost, then = stage.cost(num_frames, sizes), of_run(stage.cost, largest, num_done, sizes)
-        told, elsewhere = corrected(cost, former=then, took_s=largest.seconds), stage.cost(num_frames, there)
-        return replace(elsewhere, seconds=told.seconds * elsewhere.seconds / cost.seconds)
+    def expected(num_frames: int) -> GrowthPoint:
+        cost = formula(num_frames, sizes)
+        return GrowthPoint(
+            num_frames=num_frames, seconds=fixed_s + rate.seconds(cost, num_cores=sizes.num_workers), memory_bytes=cost.memory_bytes
+        )
 
-    forecast = expected(target, rates)
     return StageGrowth(
         stage=stage.name,
         points=points,
-        line=tuple(_point(num_frames, expected(num_frames, rates)) for num_frames in _steps(min(map(stage.frames_of, runs)), target)),
-        elsewhere=tuple((label, expected(target, _with_cores(rates, cores)).seconds) for label, cores in _LARGER),
+        line=tuple(map(expected, np.geomspace(min(*done, target), target, _POINTS).round().astype(int).tolist())),
+        elsewhere=tuple((label, fixed_s + rate.seconds(forecast, num_cores=cores)) for label, cores in _LARGER),
         disk_bytes=forecast.kept_bytes + forecast.staged_bytes,
-        note=_note(stage.name, forecast, is_one_size=len({stage.frames_of(run) for run in runs}) == 1),
+        note=_note(forecast, is_one_size=len(set(done)) == 1),
     )
-
-
-def _linear(largest: FormerRun, num_done: int, num_frames: int, *, fixed_s: float, sizes: Sizes) -> Cost:
-    """Videos one by one on all workers: beyond the fixed cost time in proportion, memory that of the workers."""
-    each_s = (largest.seconds - fixed_s) / num_done * len(os.sched_getaffinity(0)) / sizes.rates.num_workers
-    return Cost(
-        items=num_frames,
-        seconds=fixed_s + each_s * num_frames,
-        memory_bytes=largest.peak_memory_bytes or 0,
-        kept_bytes=round(num_frames * (sizes.jpeg_bytes + 1024)),
-        fixed_s=fixed_s,
-    )
-
-
-def _with_cores(rates: Rates, num_cores: int) -> Rates:
-    """The same cores, more of them: workers on all, this process on those of one machine of `_ONE_MACHINE_CORES`."""
-    threads = min(num_cores, _ONE_MACHINE_CORES)
-    return replace(rates, num_workers=num_cores, num_threads=threads, assign_flops=rates.assign_flops * threads / rates.num_workers)
-
-
-def _steps(first: int, last: int) -> list[int]:
-    """Numbers from the first to the last, by equal ratios."""
-    steps, number = [], float(min(first, last))
-    while number < last:
-        steps.append(round(number))
-        number *= 10 ** (1 / _STEPS_A_DECADE)
-    return [*steps, last]
-
-
-def _point(num_frames: int, cost: Cost) -> GrowthPoint:
-    return GrowthPoint(num_frames=num_frames, seconds=cost.seconds, memory_bytes=cost.memory_bytes)
 
 
 def _missing(stage: str, points: Sequence[GrowthPoint], target: int) -> str:
@@ -132,12 +86,8 @@ def _missing(stage: str, points: Sequence[GrowthPoint], target: int) -> str:
     )
 
 
-def _note(stage: str, forecast: Cost, *, is_one_size: bool) -> str:
-    said = []
-    if is_one_size:
-        said.append(
-            "one size only: taken to be linear in frames" if stage == "ingest" else "one size only: the line is the model through it"
-        )
+def _note(forecast: Cost, *, is_one_size: bool) -> str:
+    said = ["one size only: the line is the model through it"] if is_one_size else []
     total = psutil.virtual_memory().total
     if forecast.memory_bytes > total:
         said.append(f"the forecast does not fit in this machine's {total / 1e9:.0f} GB")

@@ -236,6 +236,7 @@ STAGES = (
         command="ingest",
         takes=("videos", "ingest"),
         run=_ingest,
+        cost=costs.ingest,
         frames="num_frames_kept",
         check=_check_ingest,
     ),

@@ -8,6 +8,7 @@ on that many phantom videos of 60 s, eight of them rendered and the others the s
 the embeddings. The limits, in the same run: `read` is one pass
 over the lake's vectors in their parts, `faiss` a bare assignment of all vectors to as many centroids as the tree has on its finest level
 or, where that is fitted in cells, to twice their square root. A stage's exponent is the slope of log time on log frames.
+`forecast` is what a plan without runs would have said of a run, over what it took: its time, and its memory.
 
 With --keep, lakes that are there are gone on with, and what they have done is not done again.
 """
@@ -29,14 +30,20 @@ import av
 import faiss
 import numpy as np
 
+from curation.config import CurateConfig
+from curation.embedding.config import EmbedConfig
 from curation.embedding.vectors import read_part
 from curation.phantom.config import PhantomConfig
 from curation.phantom.phantom import render_video
+from curation.planning.timing import unit_rate
 from evaluation.report.growth import StageGrowth, growth_rows
 from evaluation.report.report import ReportData, render_report
+from flows.stages.costs import Sizes
 from flows.stages.growth import FORECAST_FRAMES, stage_growth
+from flows.stages.order import STAGES
 from tests.helpers.growth_lake import ENCODER_ID, make_lake
 from warehouse.lake import open_lake
+from warehouse.plan_sizes import finished_runs, pool_sizes
 from warehouse.queries import embedding_parts
 
 _RENDERED = 8
@@ -110,6 +117,25 @@ def limits(lake: Path, num_frames: int) -> dict[str, float]:
         index.search(vectors, 1)
         assigned += time.perf_counter() - began
     return {"read": read, "faiss": assigned}
+
+
+def forecasts(lake: Path, workers: int) -> Iterator[str]:
+    """Each run's time and memory by its cost and the machine's rate, over what was recorded."""
+    with open_lake(lake, read_only=True) as opened:
+        runs, dim, pool = finished_runs(opened), embedding_parts(opened, ENCODER_ID)[0].dim, pool_sizes(opened)
+    stages = {stage.name: stage for stage in STAGES if stage.name in FROM_EMBEDDINGS}
+    for run in runs:
+        if (stage := stages.get(run.stage)) and stage.cost:
+            num_frames = stage.frames_of(run)
+            config = CurateConfig(size=int(run.metrics.get("num_selected", 1)))
+            sizes = Sizes(config=config, dim=dim, jpeg_bytes=pool.jpeg_bytes, num_workers=workers)
+            cost = stage.cost(num_frames, sizes.of_run(run))
+            rate = unit_rate(cost.unit, dim=dim, encoder=EmbedConfig(), jpegs=())
+            seconds = (stage.fixed_s + rate.seconds(cost, num_cores=workers)) / run.seconds
+            yield (
+                f"  {run.stage:<10} {num_frames:>9,}  {run.seconds:8.1f} s: forecast {seconds:.2f} ({rate.source}), "
+                f"memory {cost.memory_bytes / (run.peak_memory_bytes or 1):.2f}"
+            )
 
 
 def together(grown: Sequence[tuple[StageGrowth, ...]]) -> tuple[StageGrowth, ...]:
@@ -186,7 +212,7 @@ def main() -> None:
             lake = folder / f"{num_frames}"
             grown.append(curated(lake, num_frames, dim=options.dim, workers=options.workers, clusters=options.clusters))
             found[num_frames] = limits(lake, num_frames)
-            print(f"{num_frames:,} frames done", flush=True)
+            print(f"{num_frames:,} frames done", *forecasts(lake, options.workers), sep="\n", flush=True)
         for num_videos in options.videos:
             grown.append(ingested(folder, num_videos, options.workers))
     stages = together(grown)
