@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-from curation.embedding import EmbedConfig, export_encoder
-from evaluation.backbone import ModelRef
+from curation.embedding import EmbedConfig, encoder_source, export_encoder, installed_encoders, load_encoder
+from evaluation.backbone import ModelRef, VectorNetwork
 from evaluation.config import EvaluateConfig
 from evaluation.items import fingerprint
 from evaluation.run import STAGE_VERSION, evaluate_model
@@ -61,7 +62,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
     )
     with job.record(plan) as run:
-        models = (model, random, baseline)
+        models = [model, random, baseline]
+        if found.kind == "segmentation" and baseline.network is not None:
+            models.remove(baseline)
+            say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
         cache_dir = str(job.lake.root / "staging" / "evaluate")
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
@@ -91,6 +95,15 @@ def _model(job: Job, checkpoint: str) -> tuple[ModelRef, Artifact]:
 
 
 def _baseline(job: Job, encoder: EmbedConfig) -> ModelRef:
+    if encoder.encoder in installed_encoders() and not encoder_source(encoder.encoder, encoder.image_size, allow_download=False).is_timm:
+        encoder_id = load_encoder(replace(encoder, device="cpu")).encoder_id
+        return ModelRef(model_id=encoder_id, label=encoder.encoder, path="", network=partial(_network, encoder))
     folder = job.lake.root / "encoders" / content_id(encoder.encoder)[:16]
     encoder_id = export_encoder(encoder, folder)
     return ModelRef(model_id=encoder_id, label=encoder.encoder, path=str(folder))
+
+
+def _network(encoder: EmbedConfig, device: str) -> VectorNetwork:
+    loaded = load_encoder(replace(encoder, device=device))
+    seen = loaded.preprocessing
+    return VectorNetwork(module=loaded.module, image_size=seen.image_size, mean=seen.mean, std=seen.std, interpolation=seen.interpolation)

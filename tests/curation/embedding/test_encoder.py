@@ -10,7 +10,8 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from curation.embedding import OFFLINE_ENCODER
 from curation.embedding.config import EmbedConfig
-from curation.embedding.encoder import _open, export_encoder, load_encoder
+from curation.embedding.encoder import load_encoder, published as published_encoder
+from curation.embedding.export import export_encoder
 from curation.embedding.fuse import ConvolutionOf, fold_batch_norm, fuse_convolutions
 from pretrain.checkpoint import export_teacher
 from pretrain.config import AugmentConfig, CheckpointConfig, HeadConfig, ModelConfig, OptimConfig, PretrainConfig, TrainConfig
@@ -44,7 +45,7 @@ def test_the_offline_encoder_pads_like_tensorflow() -> None:
     encoder = load_encoder(EmbedConfig())
     assert encoder.architecture == "tf_efficientnet_lite0"
     assert encoder.dim == 1280
-    assert type(_open(OFFLINE_ENCODER, None, False).module.conv_stem).__name__ == "Conv2dSame"
+    assert type(published_encoder(OFFLINE_ENCODER, None, allow_download=False)[1].conv_stem).__name__ == "Conv2dSame"
     assert not encoder.module.training
 
 
@@ -75,7 +76,7 @@ def test_fused_convolutions_give_the_features_of_the_published_network() -> None
     constants = encoder.preprocessing
     images = (photographs() - torch.tensor(constants.mean).view(3, 1, 1)) / torch.tensor(constants.std).view(3, 1, 1)
     images = images.contiguous(memory_format=torch.channels_last)
-    published = _open(OFFLINE_ENCODER, None, False).module
+    published = published_encoder(OFFLINE_ENCODER, None, allow_download=False)[1]
     with torch.inference_mode():
         assert torch.nn.functional.cosine_similarity(published(images), encoder.module(images)).min() > 0.99999
         both, first = encoder.module(images), encoder.module(images[:1])  # weights are packed again for another number of images
