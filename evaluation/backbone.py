@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from evaluation.images import item_image, stream
-from evaluation.items import Item
+from evaluation.tasks import Item
 
 __all__ = ["Backbone", "BackboneError", "ModelRef", "VectorNetwork", "features_of", "load_backbone", "token_batches"]
 

@@ -94,7 +94,8 @@ def _loaded(group: Group[Record], point: EntryPoint, others: Sequence[Record]) -
         ) from error
     if not isinstance(loaded, group.record):
         wanted = f"{group.record.__module__.rpartition('.')[0]}.{group.record.__name__}"
-        raise PlugInError(f"{group.title(point)} is {type(loaded).__name__}; name a {wanted} in its entry point")
+        article = "an" if wanted[0] in "aeiou" else "a"
+        raise PlugInError(f"{group.title(point)} is {type(loaded).__name__}; name {article} {wanted} in its entry point")
     if fault := group.fault(point.name, loaded, others):
         raise PlugInError(f"{group.title(point)} {fault}")
     return loaded

@@ -120,8 +120,9 @@ def _plug_ins() -> Iterator[Finding]:
     """What other packages add; of encoders the record alone, for weights take long to load."""
     from curation.embedding import ENCODERS
     from curation.filters import FILTERS
+    from evaluation.tasks import TASKS
 
-    groups: tuple[plug_ins.Group[Any], ...] = (FILTERS, ENCODERS)
+    groups: tuple[plug_ins.Group[Any], ...] = (FILTERS, ENCODERS, TASKS)
     for group in groups:
         yield from (Finding(topic="plug-in", found=title, problem=problem) for title, problem in plug_ins.examine(group))
 

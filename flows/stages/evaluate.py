@@ -9,9 +9,8 @@ from pathlib import Path
 from curation.embedding import EmbedConfig, encoder_source, export_encoder, installed_encoders, load_encoder
 from evaluation.backbone import ModelRef, VectorNetwork
 from evaluation.config import EvaluateConfig
-from evaluation.items import fingerprint
 from evaluation.run import STAGE_VERSION, evaluate_model
-from evaluation.tasks import resolve_task
+from evaluation.tasks import fingerprint, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
@@ -25,7 +24,7 @@ from warehouse.store import content_id, file_sha256
 __all__ = ["run_evaluate"]
 
 HEADLINES = ("balanced_accuracy", "quadratic_weighted_kappa", "dice")
-"""metrics that are printed; the lake has them all"""
+"""metrics that are printed beside the task's own primary one; the lake has them all"""
 
 
 def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: EmbedConfig, config: EvaluateConfig) -> tuple[Score, ...]:
@@ -51,6 +50,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
         "baseline": baseline.model_id,
+        **({"protocol": asdict(found.own_protocol)} if found.own_protocol else {}),
     }
     plan = plan_run(
         stage="evaluate", version=STAGE_VERSION, config=settings, inputs=[artifact, task_artifact(found, identity)], seed=config.seed
@@ -77,7 +77,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores))
     for score in scores:
-        if score.metric not in HEADLINES:
+        if score.metric not in (*HEADLINES, found.protocol.primary):
             continue
         say(f"evaluate: {score.task} {score.head} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}")
     return tuple(scores)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from docs.hooks import commands_page, tables_page
-from evaluation.items import Task
-from evaluation.splits import complete_splits
+from evaluation.tasks.items import TaskData
+from evaluation.tasks.splits import complete_splits
 from flows.cli.cli import COMMANDS
 from pretrain.recipes import vits14
 from warehouse.schema import TABLES
@@ -77,7 +77,7 @@ def test_the_documented_reader_gives_a_valid_task(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("p4 p5")
     items, notes = extension("read_mine")["read_mine"](tmp_path)
     complete, made = complete_splits(items, share=0.25, seed=0)
-    task = Task(name="mine", kind="classification", items=complete, classes=("a", "b"), notes=(*notes, *made))
+    task = TaskData(name="mine", kind="classification", items=complete, classes=("a", "b"), notes=(*notes, *made))
     task.validate()
     assert {item.group for item in task.split("test")} == {"patient p4", "patient p5"}
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.films import tissue, write_video
-from tests.helpers.plug_ins import REPOSITORY, endoforge, install, package, rows
+from tests.helpers.plug_ins import REPOSITORY, commands, endoforge, install, package, rows
+from warehouse.lake import open_lake
 
 EXAMPLE = REPOSITORY / "examples" / "filter_example"
 COLORS = (0.15, 1.0, 0.5, 0.05)
@@ -156,52 +157,51 @@ def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_filter_that_fails_is_named_at_the_end_and_its_file_alone_is_left(film: Path, bright: Path, tmp_path: Path) -> None:
     ours, lake = with_filters(tmp_path, "PICKY"), tmp_path / "lake"
-    ingest = ("ingest", str(bright), str(film), "--lake", str(lake), "--text", "off", "--workers", "1", "--max-out-of-body", "1")
-    for num_known in (0, 1):
-        out = endoforge(ours, *ingest)
-        assert out.returncode == 1
-        assert f"2 files, {num_known} known already" in out.stderr
-        assert "left for the next run: 1 files have a frame on which an installed filter fails" in out.stderr
-        sentence = out.stderr.splitlines()[-1]
-        assert sentence.startswith(
-            "endoforge: the filter 'picky' of filters-of-ours (filters_of_ours:PICKY) failed: KeyError: 'no such key'"
-        )
+    ingest = ["ingest", str(bright), str(film), "--lake", str(lake), "--text", "off", "--runner", "serial", "--max-out-of-body", "1"]
+    for num_known, (code, said) in enumerate(commands(ours, ingest, ingest)):
+        assert code == 1
+        assert f"2 files, {num_known} known already" in said
+        assert "left for the next run: 1 files have a frame on which an installed filter fails" in said
+        sentence = said.splitlines()[-1]
+        assert sentence.startswith("endoforge: the filter 'picky' of filters-of-ours (filters_of_ours:PICKY) failed: KeyError: 'no such")
         assert f"(at {bright.as_uri()}); 1 of the files are left for the next run" in sentence
-        assert rows(ours, lake, "FROM rejects") == []
-        assert [row["uri"] for row in rows(ours, lake, "FROM videos")] == [film.as_uri()]
-        (left,) = rows(ours, lake, "SELECT uri, reason, detail FROM left_files")
-        assert (left["uri"], left["reason"]) == (bright.as_uri(), "filter_failed")
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("FROM rejects") == []
+        assert [row["uri"] for row in opened.rows("FROM videos")] == [film.as_uri()]
+        (left,) = opened.rows("SELECT uri, reason FROM left_files")
+        assert left == {"uri": bright.as_uri(), "reason": "filter_failed"}
     repaired = Path(ours["PYTHONPATH"].split(os.pathsep)[0]) / "filters_of_ours.py"
     repaired.write_text(PRIVATE.replace('raise KeyError("no such key")', "return 0.0"))
-    out = endoforge(ours, *ingest)
-    assert out.returncode == 0, out.stderr
-    assert rows(ours, lake, "FROM left_files") == []
-    assert len(rows(ours, lake, "FROM videos")) == 2
+    assert [code for code, _ in commands(ours, ingest)] == [0]
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("FROM left_files") == []
+        assert len(opened.rows("FROM videos")) == 2
 
 
 def test_a_filter_whose_adjusted_scores_fail_rejects_no_video(film: Path, tmp_path: Path) -> None:
     ours, lake = with_filters(tmp_path, "ADJUSTED"), tmp_path / "lake"
-    out = endoforge(ours, "ingest", str(film), "--lake", str(lake), "--text", "off", "--workers", "1")
-    assert out.returncode == 1
-    assert "the filter 'adjusted' of filters-of-ours (filters_of_ours:ADJUSTED) failed: KeyError: 'nothing'" in out.stderr.splitlines()[-1]
-    assert rows(ours, lake, "FROM rejects") == []
+    ((code, said),) = commands(ours, ["ingest", str(film), "--lake", str(lake), "--text", "off", "--workers", "1"])
+    assert code == 1
+    assert "the filter 'adjusted' of filters-of-ours (filters_of_ours:ADJUSTED) failed: KeyError: 'nothing'" in said.splitlines()[-1]
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("FROM rejects") == []
 
 
 def test_a_broken_filter_stops_the_commands_that_ask_it_alone(film: Path, tmp_path: Path) -> None:
-    lake = tmp_path / "lake"
-    ours = with_filters(tmp_path, "MISSING")
-    named = "the filter 'missing' of filters-of-ours (filters_of_ours:MISSING) cannot be loaded (AttributeError: "
-    for command in (["ingest", str(film)], ["requalify"], ["run", str(film), "--size", "10", "--recipe", "smoke"]):
-        out = endoforge(ours, *command, "--lake", str(lake))
-        assert out.returncode == 1
-        assert named in out.stderr
-        assert len(out.stderr.splitlines()) == 1
-    out = endoforge(dict(os.environ), "ingest", str(film), "--lake", str(lake), "--text", "off", "--max-out-of-body", "1", "--workers", "1")
-    assert out.returncode == 0, out.stderr
-    assert len(rows(ours, lake, "FROM candidates")) > 0
-    out = endoforge(ours, "curate", "--plan", "--lake", str(lake), "--name", "set", "--size", "2", "--workers", "1")
-    assert out.returncode == 0, out.stderr
+    ours, at = with_filters(tmp_path, "MISSING"), ["--lake", str(tmp_path / "lake")]
+    asking = (["ingest", str(film)], ["requalify"], ["run", str(film), "--size", "10", "--recipe", "smoke"])
+    named = "endoforge: the filter 'missing' of filters-of-ours (filters_of_ours:MISSING) cannot be loaded (AttributeError: "
+    for code, said in commands(ours, *([*command, *at] for command in asking)):
+        assert code == 1
+        assert said.startswith(named)
+        assert said.count("\n") == 1
+    ((code, said),) = commands(
+        dict(os.environ), ["ingest", str(film), *at, "--text", "off", "--max-out-of-body", "1", "--runner", "serial"]
+    )
+    assert code == 0, said
+    ((code, said),) = commands(ours, ["curate", "--plan", *at, "--name", "set", "--size", "2", "--runner", "serial"])
+    assert code == 0, said
     out = endoforge(ours, "doctor", "--runner", "serial")
     assert out.returncode == 1
     (place,) = [number for number, line in enumerate(out.stdout.splitlines()) if line.startswith("WRONG  plug-in")]
-    assert named in out.stdout.splitlines()[place + 1]
+    assert named.removeprefix("endoforge: ") in out.stdout.splitlines()[place + 1]

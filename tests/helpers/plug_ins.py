@@ -27,6 +27,28 @@ def endoforge(environment: dict[str, str], *arguments: str) -> subprocess.Comple
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
+DRIVER = """
+import contextlib, io, json, sys
+from flows.cli.cli import main
+answers = []
+for arguments in json.load(sys.stdin):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        code = main(arguments)
+    answers.append([code, said.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+def commands(environment: dict[str, str], *words: list[str]) -> list[tuple[int, str]]:
+    """Commands one after another in one process; of each its exit code and what it said to stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], input=json.dumps(words), env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [(code, said) for code, said in json.loads(done.stdout.splitlines()[-1])]
+
+
 def rows(environment: dict[str, str], lake: Path, statement: str) -> list[dict[str, object]]:
     answer = endoforge(environment, "sql", "--lake", str(lake), statement, "--format", "json")
     assert answer.returncode == 0, answer.stderr

@@ -20,7 +20,7 @@ PRINTED_BY = {
     "curation/embedding/encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
     "curation/shards/plan.py": ["curate", "run"],
     "curation/privacy/text_detector.py": ["ingest", "run"],
-    "evaluation/tasks.py": ["evaluate"],
+    "evaluation/tasks/places.py": ["evaluate"],
     "flows/cli/cli.py": [],
     "flows/stages/audit.py": ["privacy-audit"],
     "flows/stages/audit_words.py": ["privacy-audit"],
