@@ -68,6 +68,8 @@ def task_data(
     Raises:
         TaskError: the labels are not of that kind, are all the same, or leave no split.
     """
+    if not items:
+        raise TaskError(f"task {name} has no labelled image; give the folder that holds them")
     found = kind_of(items)
     wanted = found if kind is None or kind == "auto" else kind
     if (wanted == "segmentation") != (found == "segmentation"):
