@@ -18,7 +18,7 @@ from .encoder_name import (
 from .encoder_source import EncoderSource as EncoderSource, Preprocessing as Preprocessing
 from .export import export_encoder as export_encoder
 from .preprocess import decode_image as decode_image
-from .registry import ENCODERS as ENCODERS, encoder_source as encoder_source
+from .registry import ENCODERS as ENCODERS, find_encoder as find_encoder
 from .vector_file import VectorFile as VectorFile, open_vectors as open_vectors, write_vectors as write_vectors
 from .vectors import (
     gather_vectors as gather_vectors,

@@ -12,7 +12,7 @@ import torch
 from curation.embedding.config import EmbedConfig
 from curation.embedding.encoder_source import EncoderSource, Preprocessing
 from curation.embedding.fuse import fold_batch_norm, fuse_convolutions, noise_features
-from curation.embedding.registry import encoder_source
+from curation.embedding.registry import find_encoder
 from warehouse.store import canonical_json
 
 __all__ = ["Encoder", "id_of", "load_encoder", "published"]
@@ -72,7 +72,7 @@ def published(name: str, image_size: int | None, *, allow_download: bool) -> tup
     Raises:
         ValueError: see `load_encoder`.
     """
-    source = encoder_source(name, image_size, allow_download=allow_download)
+    source = find_encoder(name, image_size, allow_download=allow_download)
     return source, source.load().eval().requires_grad_(False)
 
 

@@ -11,10 +11,10 @@ from curation.embedding.encoder_name import ENTRY_POINTS, OFFLINE_ENCODER
 from curation.embedding.encoder_source import EncoderSource
 from warehouse.plug_ins import Group, PlugInError, load_named
 
-__all__ = ["ENCODERS", "encoder_source"]
+__all__ = ["ENCODERS", "find_encoder"]
 
 
-def encoder_source(name: str, image_size: int | None, *, allow_download: bool) -> EncoderSource:
+def find_encoder(name: str, image_size: int | None, *, allow_download: bool) -> EncoderSource:
     """The encoder of that name, for images of that size; its own if that is None.
 
     Raises:

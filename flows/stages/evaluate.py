@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from curation.embedding import EmbedConfig, encoder_source, export_encoder, installed_encoders, load_encoder
+from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder
 from evaluation.backbone import ModelRef, VectorNetwork
 from evaluation.config import EvaluateConfig
 from evaluation.run import STAGE_VERSION, evaluate_model
@@ -95,7 +95,7 @@ def _model(job: Job, checkpoint: str) -> tuple[ModelRef, Artifact]:
 
 
 def _baseline(job: Job, encoder: EmbedConfig) -> ModelRef:
-    if encoder.encoder in installed_encoders() and not encoder_source(encoder.encoder, encoder.image_size, allow_download=False).is_timm:
+    if encoder.encoder in installed_encoders() and not find_encoder(encoder.encoder, encoder.image_size, allow_download=False).is_timm:
         encoder_id = load_encoder(replace(encoder, device="cpu")).encoder_id
         return ModelRef(model_id=encoder_id, label=encoder.encoder, path="", network=partial(_network, encoder))
     folder = job.lake.root / "encoders" / content_id(encoder.encoder)[:16]
