@@ -18,7 +18,7 @@ def install(source: Path, target: Path) -> dict[str, str]:
         if file.suffix in (".py", ".toml"):
             (copy / file.name).write_text(file.read_text())
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
-    subprocess.run([*pip, "--disable-pip-version-check", "--target", str(target), str(copy)], check=True, timeout=120)
+    subprocess.run([*pip, "--disable-pip-version-check", "--target", str(target), str(copy)], check=True, timeout=300)
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(REPOSITORY)]), "COLUMNS": "200"}
 
 
