@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,10 +87,9 @@ def test_an_encoder_from_outside_finds_what_is_outside_the_body(installed: dict[
 
 @pytest.mark.slow
 def test_an_encoder_from_outside_is_the_baseline_of_an_evaluation(installed: dict[str, str], lake: Path, tmp_path: Path) -> None:
-    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=1, img_size=32)
-    options = {"depth": 1, "img_size": 32}
-    overlay = {"input_size": (3, 32, 32)}
-    timm.models.save_for_hf(model, str(tmp_path / "vit"), model_config=overlay, model_args=options, safe_serialization=True)
+    options: dict[str, Any] = {"depth": 1, "img_size": 32}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, pretrained_cfg_overlay={"input_size": (3, 32, 32)}, **options)
+    timm.models.save_for_hf(model, str(tmp_path / "vit"), model_args=options, safe_serialization=True)
     lines = ["path,label,split,group"]
     (tmp_path / "classes").mkdir()
     for kind in ("images", "masks"):

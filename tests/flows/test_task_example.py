@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +38,7 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "vit"
-    options = {"depth": 1, "img_size": 32}
+    options: dict[str, Any] = {"depth": 1, "img_size": 32}
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, pretrained_cfg_overlay={"input_size": (3, 32, 32)}, **options)
     timm.models.save_for_hf(model, str(folder), model_args=options, safe_serialization=True)
     return folder
