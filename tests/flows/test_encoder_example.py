@@ -177,7 +177,7 @@ def test_doctor_lists_encoders_and_tasks_of_other_packages(tmp_path: Path) -> No
 
 def test_an_encoder_that_timm_cannot_build_is_not_exported(installed: dict[str, str], tmp_path: Path) -> None:
     code = f"from curation.embedding import EmbedConfig, export_encoder as e; e(EmbedConfig(encoder='color-grid'), {str(tmp_path)!r})"
-    done = subprocess.run([sys.executable, "-c", code], env=installed, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=installed, capture_output=True, text=True, timeout=300, check=False)
     assert done.stderr.splitlines()[-1] == (
         "ValueError: encoder 'color-grid' cannot be exported, for timm cannot build color_grid_4x4; export a timm model"
     )

@@ -77,7 +77,7 @@ def test_a_task_from_outside_chooses_checkpoints(installed: dict[str, str], ward
         "from evaluation.config import EvaluateConfig; from evaluation.validate import knn_score; "
         f"print(knn_score({str(backbone)!r}, data={str(ward)!r}, task='ward_findings', k=3)[0])"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=installed, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=installed, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "ward_findings/val/knn_macro_f1\n", done.stderr
 
 
