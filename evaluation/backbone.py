@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from evaluation.images import item_image, stream
-from evaluation.items import Item
+from evaluation.tasks import Item
 
-__all__ = ["Backbone", "BackboneError", "ModelRef", "features_of", "load_backbone", "token_batches"]
+__all__ = ["Backbone", "BackboneError", "ModelRef", "VectorNetwork", "features_of", "load_backbone", "token_batches"]
 
 NUM_BLOCKS = 4
 """blocks (stages of a CNN) that the wide feature sets concatenate, as in DINOv2"""
@@ -29,6 +29,18 @@ Floats = npt.NDArray[np.float32]
 
 class BackboneError(ValueError):
     """A folder that is not a usable exported backbone; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorNetwork:
+    """A network that timm cannot build: it gives one vector an image, and no patch tokens."""
+
+    module: Any
+    """maps (n, 3, image_size, image_size) float32 to (n, dim)"""
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +55,8 @@ class ModelRef:
     """folder with config.json and model.safetensors, as timm writes them"""
     weights: Literal["trained", "random"] = "trained"
     """random: the same architecture as it is initialised, for a baseline row"""
+    network: Callable[[str], VectorNetwork] | None = None
+    """gives, on a device (auto, cpu or cuda), a network that timm cannot build, in place of `path`; it keeps its own image size"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +65,12 @@ class Backbone:
 
     module: Any
     image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str
     device: torch.device
+    has_tokens: bool = True
+    """whether it is timm's, with blocks and patch tokens; else there is one vector an image"""
 
     @property
     def batch_size(self) -> int:
@@ -85,6 +101,10 @@ def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | No
     Raises:
         BackboneError: a file is missing or damaged, the architecture is unknown to timm, the weights do not fit, or the size does not.
     """
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if model.network is not None:
+        found = model.network(device)
+        return Backbone(found.module, found.image_size, found.mean, found.std, found.interpolation, chosen, has_tokens=False)
     config = _read_config(Path(model.path))
     pretrained_cfg = config.get("pretrained_cfg", config)
     own_size = int((pretrained_cfg.get("input_size") or (3, 224, 224))[-1])
@@ -114,21 +134,23 @@ def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | No
         raise BackboneError(
             f"image size {size} is not a multiple of the patch size {patch[0]} of {config['architecture']}; give one that is"
         )
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     module.eval().requires_grad_(False).to(chosen)
     if not _is_transformer(module):
         module.to(memory_format=torch.channels_last)
     mean = tuple(map(float, pretrained_cfg.get("mean", (0.485, 0.456, 0.406))))
     std = tuple(map(float, pretrained_cfg.get("std", (0.229, 0.224, 0.225))))
-    return Backbone(module, size, mean, std, str(pretrained_cfg.get("interpolation", "bicubic")), chosen)  # type: ignore[arg-type]
+    return Backbone(module, size, mean, std, str(pretrained_cfg.get("interpolation", "bicubic")), chosen)
 
 
 def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> dict[str, Floats]:
     """Feature sets of images [B, H, W, 3] uint8: `last` and `last4`, and, given a CLS token, both with the mean patch token too (`+mean`).
 
-    A transformer gives the CLS token of its last and last four blocks after the final norm; a CNN gives its pooled feature, and
-    that with the pooled maps of its last four stages. [B, D] each.
+    A transformer gives the CLS token of its last and last four blocks after the final norm; a CNN gives its pooled feature, and that with
+    the pooled maps of its last four stages; a network without tokens has `last` alone, its vector. [B, D] each.
     """
+    if not backbone.has_tokens:
+        with torch.inference_mode():
+            return {"last": backbone.module(backbone.prepared(pixels)).float().cpu().numpy()}
     vectors, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=NUM_BLOCKS)
     sets = {"last": vectors[-1], "last4": torch.cat(vectors, 1)}
     if getattr(backbone.module, "num_prefix_tokens", 0):  # without a CLS token the vectors are mean tokens already
@@ -140,7 +162,13 @@ def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> dict[str, 
 def token_batches(
     backbone: Backbone, items: Sequence[Item], *, batch_size: int | None, num_workers: int
 ) -> Iterator[npt.NDArray[np.float16]]:
-    """Patch-token maps of items, [B, D, h, w] float16 a batch, in order; a CNN's are its last two stages on the finer one's grid."""
+    """Patch-token maps of items, [B, D, h, w] float16 a batch, in order; a CNN's are its last two stages on the finer one's grid.
+
+    Raises:
+        BackboneError: the network gives none.
+    """
+    if not backbone.has_tokens:
+        raise BackboneError("the network gives one vector an image and no patch tokens, so masks cannot be scored; use a timm model")
     load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
     for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
         _, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=2)

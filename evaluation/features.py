@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save
 
 from evaluation.backbone import Backbone, ModelRef, features_of, token_batches
 from evaluation.images import item_image, stream
-from evaluation.items import Item
+from evaluation.tasks import Item
 from warehouse.store import atomic_file, content_id
 
 __all__ = ["cached_features", "cached_tokens", "extract_features"]

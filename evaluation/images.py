@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evaluation.items import Item, TaskError
+from evaluation.tasks import Item, TaskError
 
 _T = TypeVar("_T")
 

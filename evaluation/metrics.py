@@ -24,7 +24,6 @@ __all__ = [
     "iou",
     "macro_f1",
     "mean_scores",
-    "primary_metric",
     "quadratic_weighted_kappa",
 ]
 
@@ -74,11 +73,6 @@ CLASSIFICATION_METRICS: dict[str, Callable[[Floats], Floats]] = {
     "macro_f1": macro_f1,
     "quadratic_weighted_kappa": quadratic_weighted_kappa,
 }
-
-
-def primary_metric(kind: str) -> str:
-    """The metric that chooses between heads on the validation split."""
-    return {"classification": "balanced_accuracy", "ordinal": "quadratic_weighted_kappa", "segmentation": "dice"}[kind]
 
 
 def dice(predicted: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> float:

@@ -14,11 +14,11 @@ import torch
 from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_features, cached_tokens
-from evaluation.items import SPLITS, Fingerprint, Item, Task
 from evaluation.knn import choose_k, knn_predict
 from evaluation.linear import fit_linear_probe
-from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores, mean_scores, primary_metric
+from evaluation.metrics import Interval, classification_scores, mean_scores
 from evaluation.segment import fit_segmentation_head, score_masks, target_masks
+from evaluation.tasks import SPLITS, Fingerprint, Item, TaskData
 from warehouse.records import Score
 from warehouse.store import content_id, read_json, write_json
 
@@ -29,7 +29,7 @@ STAGE_VERSION = 4
 Ints = npt.NDArray[np.int64]
 
 
-def evaluate_model(model: ModelRef, *, task: Task, identity: Fingerprint, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
+def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
     """Every head's test scores of one model on one task, with 95% bootstrap intervals over groups.
 
     Classification and ordinal tasks give k-NN and linear-probe rows, segmentation tasks linear-segmentation rows. A second call with
@@ -50,7 +50,8 @@ def evaluate_model(model: ModelRef, *, task: Task, identity: Fingerprint, config
     if len({item.group for item in task.split("test")}) == 1:
         warnings = (*warnings, "the test split is one patient: no interval can be given")
     cache = Path(cache_dir)
-    key = content_id([STAGE_VERSION, model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config)])
+    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config)]
+    key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
     if evidence.is_file():
         return tuple(
@@ -78,7 +79,7 @@ def evaluate_model(model: ModelRef, *, task: Task, identity: Fingerprint, config
 _Rows = list[tuple[str, str, Interval, dict[str, str]]]
 
 
-def _classification(backbone: Backbone, model: ModelRef, task: Task, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
+def _classification(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
     features = cached_features(
         backbone,
         model,
@@ -91,61 +92,75 @@ def _classification(backbone: Backbone, model: ModelRef, task: Task, data_id: st
     )
     labels = class_indices(task.items, task.classes)
     rows = {split: np.flatnonzero([item.split == split for item in task.items]) for split in SPLITS}
-    num_classes, metric = len(task.classes), primary_metric(task.kind)
+    parts = {split: {name: values[rows[split]] for name, values in features.items()} for split in SPLITS}
+    truth = {split: labels[rows[split]] for split in SPLITS}
     groups = group_indices([task.items[i] for i in rows["test"]])
+    scored: _Rows = []
+    for head in task.protocol.heads:
+        predictions, details = _HEADS[head](parts, truth, task, backbone.device, config)
+        intervals = classification_scores(
+            truth["test"],
+            predictions,
+            groups,
+            num_classes=len(task.classes),
+            names=task.protocol.metrics,
+            num_bootstrap=config.num_bootstrap,
+            seed=config.seed,
+        )
+        scored += [(head, name, interval, details) for name, interval in intervals.items()]
+    return scored
 
-    gallery = torch.from_numpy(features["last"][rows["train"]]).to(backbone.device)
-    gallery_labels = torch.from_numpy(labels[rows["train"]]).to(backbone.device)
 
-    def neighbours(split: str, k: tuple[int, ...]) -> Ints:
-        queries = torch.from_numpy(features["last"][rows[split]]).to(backbone.device)
-        return knn_predict(gallery, gallery_labels, queries, k=k, num_classes=num_classes, temperature=config.temperature)
+_Parts = dict[str, dict[str, npt.NDArray[np.float32]]]
+"""feature sets by split and name, [N, D] each"""
+
+
+def _by_knn(
+    parts: _Parts, truth: dict[str, Ints], task: TaskData, device: torch.device, config: EvaluateConfig
+) -> tuple[Ints, dict[str, str]]:
+    """Classes of the test split, [N], and how they were found."""
+    num_classes, metric = len(task.classes), task.protocol.primary
+    vectors = {split: torch.from_numpy(parts[split]["last"]).to(device) for split in SPLITS}
+    labels = torch.from_numpy(truth["train"]).to(device)
+
+    def neighbours(split: str) -> Ints:
+        return knn_predict(vectors["train"], labels, vectors[split], k=config.k, num_classes=num_classes, temperature=config.temperature)
 
     # the softmax runs over the largest k in the list, so test is predicted with the whole list too
-    chosen, val_knn = choose_k(neighbours("val", config.k), labels[rows["val"]], k=config.k, num_classes=num_classes, metric=metric)
-    by_knn = neighbours("test", config.k)[chosen]
+    chosen, val_score = choose_k(neighbours("val"), truth["val"], k=config.k, num_classes=num_classes, metric=metric)
+    details = {"k": str(config.k[chosen]), "temperature": str(config.temperature), f"val_{metric}": f"{val_score:.4f}"}
+    return neighbours("test")[chosen], details
 
-    def part(split: str) -> dict[str, npt.NDArray[np.float32]]:
-        return {name: values[rows[split]] for name, values in features.items()}
 
+def _by_probe(
+    parts: _Parts, truth: dict[str, Ints], task: TaskData, _: torch.device, config: EvaluateConfig
+) -> tuple[Ints, dict[str, str]]:
+    """Classes of the test split, [N], and how they were found."""
+    metric = task.protocol.primary
     probe = fit_linear_probe(
-        part("train"),
-        labels[rows["train"]],
-        part("val"),
-        labels[rows["val"]],
+        parts["train"],
+        truth["train"],
+        parts["val"],
+        truth["val"],
         regularization=config.regularization,
-        num_classes=num_classes,
+        num_classes=len(task.classes),
         metric=metric,
         balanced=config.class_weight == "balanced",
         max_iterations=config.max_iterations,
     )
-    by_probe = probe.predict(part("test"))
     details = {
-        "knn": {"k": str(config.k[chosen]), "temperature": str(config.temperature), f"val_{metric}": f"{val_knn:.4f}"},
-        "linear": {
-            "features": probe.feature_set,
-            "C": f"{probe.regularization:g}",
-            "heads_tried": str(probe.num_tried),
-            f"val_{metric}": f"{probe.val_score:.4f}",
-        },
+        "features": probe.feature_set,
+        "C": f"{probe.regularization:g}",
+        "heads_tried": str(probe.num_tried),
+        f"val_{metric}": f"{probe.val_score:.4f}",
     }
-    names = tuple(name for name in CLASSIFICATION_METRICS if name != "quadratic_weighted_kappa" or task.kind == "ordinal")
-    return [
-        (head, name, interval, details[head])
-        for head, predictions in (("knn", by_knn), ("linear", by_probe))
-        for name, interval in classification_scores(
-            labels[rows["test"]],
-            predictions,
-            groups,
-            num_classes=num_classes,
-            names=names,
-            num_bootstrap=config.num_bootstrap,
-            seed=config.seed,
-        ).items()
-    ]
+    return probe.predict(parts["test"]), details
 
 
-def _segmentation(backbone: Backbone, model: ModelRef, task: Task, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
+_HEADS = {"knn": _by_knn, "linear": _by_probe}
+
+
+def _segmentation(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
     items = {split: task.split(split) for split in SPLITS}
     tokens = {
         split: cached_tokens(
@@ -184,6 +199,7 @@ def _segmentation(backbone: Backbone, model: ModelRef, task: Task, data_id: str,
     return [
         ("linear_segmentation", name, mean_scores(values, groups, num_bootstrap=config.num_bootstrap, seed=config.seed), details)
         for name, values in (("dice", dices), ("iou", ious))
+        if name in task.protocol.metrics
     ]
 
 
@@ -200,7 +216,7 @@ def group_indices(items: Sequence[Item]) -> Ints:
 
 
 def _score(
-    model: ModelRef, task: Task, data_id: str, head: str, metric: str, interval: Interval, details: dict[str, str], seed: int
+    model: ModelRef, task: TaskData, data_id: str, head: str, metric: str, interval: Interval, details: dict[str, str], seed: int
 ) -> Score:
     test = task.split("test")
     return Score(

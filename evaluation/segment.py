@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from evaluation.images import mask_pixels
-from evaluation.items import Item
 from evaluation.metrics import dice, iou
+from evaluation.tasks import Item
 
 __all__ = ["SegmentationHead", "fit_segmentation_head", "score_masks", "target_masks"]
 

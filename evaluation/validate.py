@@ -17,11 +17,9 @@ from evaluation.backbone import ModelRef, features_of, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.features import extract_features
 from evaluation.images import jpeg_image, stream
-from evaluation.items import TaskError
 from evaluation.knn import choose_k, knn_predict
-from evaluation.metrics import primary_metric
 from evaluation.run import class_indices
-from evaluation.tasks import resolve_task
+from evaluation.tasks import TaskError, resolve_task
 
 __all__ = ["knn_score", "retrieval_accuracy", "retrieval_score"]
 
@@ -62,7 +60,7 @@ def knn_score(
     )
     labels = class_indices(seen.items, seen.classes)
     train = np.array([item.split == "train" for item in seen.items])
-    metric = primary_metric(found.kind)
+    metric = found.protocol.primary
     predictions = knn_predict(features[train], torch.from_numpy(labels[train]), features[~train], k=(k,), num_classes=len(seen.classes))
     _, value = choose_k(predictions, labels[~train], k=(k,), num_classes=len(seen.classes), metric=metric)
     return f"{found.name}/val/knn_{metric}", value

@@ -172,7 +172,7 @@ class Left:
     """Why a file is neither ingested nor rejected yet: the next run takes it again."""
 
     reason: str
-    """a short code: being_written, changed, missing, no_access, unreachable, io_error, not_mounted or worker_lost"""
+    """a short code: being_written, changed, missing, no_access, unreachable, io_error, not_mounted, worker_lost or filter_failed"""
     detail: str
 
 

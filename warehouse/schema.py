@@ -164,7 +164,7 @@ TABLES: dict[str, pa.Schema] = {
     "left_files": pa.schema(
         {
             "uri": _s,
-            "reason": _s,  # being_written, changed, missing, no_access, unreachable, io_error, not_mounted or worker_lost
+            "reason": _s,  # being_written, changed, missing, no_access, unreachable, io_error, not_mounted, worker_lost or filter_failed
             "detail": _s,
             "since": pa.timestamp("us", tz="UTC"),  # when an ingest first left it for this reason
         }

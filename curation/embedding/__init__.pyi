@@ -8,9 +8,17 @@ from .embed import (
     remove_unused_pieces as remove_unused_pieces,
     whole_parts as whole_parts,
 )
-from .encoder import export_encoder as export_encoder, load_encoder as load_encoder
-from .encoder_name import OFFLINE_ENCODER as OFFLINE_ENCODER, check_timm_name as check_timm_name, local_folder as local_folder
+from .encoder import load_encoder as load_encoder
+from .encoder_name import (
+    OFFLINE_ENCODER as OFFLINE_ENCODER,
+    check_timm_name as check_timm_name,
+    installed_encoders as installed_encoders,
+    local_folder as local_folder,
+)
+from .encoder_source import EncoderSource as EncoderSource, Preprocessing as Preprocessing
+from .export import export_encoder as export_encoder
 from .preprocess import decode_image as decode_image
+from .registry import ENCODERS as ENCODERS, find_encoder as find_encoder
 from .vector_file import VectorFile as VectorFile, open_vectors as open_vectors, write_vectors as write_vectors
 from .vectors import (
     gather_vectors as gather_vectors,

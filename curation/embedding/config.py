@@ -12,7 +12,8 @@ class EmbedConfig:
     """Which encoder turns frames into vectors."""
 
     encoder: str = "efficientnet-lite0"
-    """efficientnet-lite0 (in the installation, works offline), a timm model name, or a folder that timm loads as local-dir:"""
+    """efficientnet-lite0 (in the installation, works offline), a timm model name, a folder that timm loads as local-dir:, or the encoder
+    of an installed package"""
     image_size: int | None = None
     """side of the encoder's square input in pixels; the model's own where not given"""
     batch_size: int | None = None

@@ -28,7 +28,8 @@ from PIL import Image
 
 from curation.embedding.batches import PackGroup, PackSlice
 from curation.embedding.config import EmbedConfig
-from curation.embedding.encoder import Encoder, Preprocessing, load_encoder
+from curation.embedding.encoder import Encoder, load_encoder
+from curation.embedding.encoder_source import Preprocessing
 from curation.embedding.preprocess import decode_image, normalise
 from curation.embedding.vectors import read_part
 from curation.packs import iter_pack

@@ -8,13 +8,23 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["LOCAL_PREFIX", "OFFLINE_ENCODER", "check_timm_name", "local_folder"]
+from warehouse.plug_ins import names
+
+__all__ = ["ENTRY_POINTS", "LOCAL_PREFIX", "OFFLINE_ENCODER", "check_timm_name", "installed_encoders", "local_folder", "unknown_encoder"]
+
+ENTRY_POINTS = "endoforge.encoders"
+"""Group of the entry points by which other packages add encoders."""
 
 OFFLINE_ENCODER = "efficientnet-lite0"
 """The encoder that comes with the installation."""
 
 LOCAL_PREFIX = "local-dir:"
 """timm's mark of a folder."""
+
+
+def installed_encoders() -> tuple[str, ...]:
+    """Names of the encoders of other packages."""
+    return names(ENTRY_POINTS)
 
 
 def local_folder(name: str) -> Path | None:
@@ -49,5 +59,10 @@ def check_timm_name(name: str) -> None:
     architecture = name.split(".")[0]
     if not re.search(rf"\b{re.escape(architecture)}\b", source):
         near = difflib.get_close_matches(architecture, re.findall(r"^def (\w+)\(pretrained", source, re.MULTILINE), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"encoder {name!r} is neither {OFFLINE_ENCODER}, a timm model name nor a folder{hint}")
+        raise unknown_encoder(name, f"; did you mean {' or '.join(near)}?" if near else "")
+
+
+def unknown_encoder(name: str, hint: str) -> ValueError:
+    """The error for a name that nothing has."""
+    installed = f"; installed packages have {', '.join(names(ENTRY_POINTS))}" if names(ENTRY_POINTS) else ""
+    return ValueError(f"encoder {name!r} is neither {OFFLINE_ENCODER}, a timm model name nor a folder{installed}{hint}")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from curation.embedding.encoder import Preprocessing
+from curation.embedding.encoder_source import Preprocessing
 
 __all__ = ["decode_image", "normalise"]
 

@@ -14,10 +14,15 @@ from .imaging_mode import (
 )
 from .phash import hamming as hamming, near_duplicate_runs as near_duplicate_runs, perceptual_hash as perceptual_hash
 from .picture import FILTER_WIDTH as FILTER_WIDTH, inner_mask as inner_mask, shrink as shrink
-from .registry import frame_filters as frame_filters, measure as measure, score_names as score_names
+from .registry import (
+    FILTERS as FILTERS,
+    FilterFailed as FilterFailed,
+    frame_filters as frame_filters,
+    measure as measure,
+    score_names as score_names,
+)
 from .stool import stool_shares as stool_shares
 from .thresholds import (
-    FilterError as FilterError,
     FrameThresholds as FrameThresholds,
     filter_sentences as filter_sentences,
     filter_versions as filter_versions,

@@ -8,21 +8,28 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+
+import numpy as np
 
 from curation.filters.bubbles import BUBBLE_SHARE
 from curation.filters.exposure import BRIGHT_SHARE, DARK_SHARE, HIGH_LUMA, LOW_LUMA
-from curation.filters.frame_filter import FrameFilter, Picture
+from curation.filters.frame_filter import Floats, FrameFilter, Picture
 from curation.filters.motion import MOTION
 from curation.filters.reflections import SPECULAR_SHARE
 from curation.filters.sharpness import BLUR
 from curation.filters.stool import STOOL_SHARE
-from curation.filters.thresholds import ENTRY_POINTS, FilterError
+from curation.filters.thresholds import ENTRY_POINTS
+from warehouse.plug_ins import Group, PlugInError, load_all
 from warehouse.schema import TABLES
 
-__all__ = ["frame_filters", "measure", "plug_ins", "score_names"]
+__all__ = ["FILTERS", "FilterFailed", "frame_filters", "measure", "plug_ins", "score_names"]
+
+
+class FilterFailed(PlugInError):
+    """A filter of another package raised on a picture; the message says which, and what it raised."""
+
 
 _OUT_OF_BODY = FrameFilter(
     name="out_of_body",
@@ -45,7 +52,7 @@ def frame_filters() -> tuple[FrameFilter, ...]:
     """Every filter; of several reasons to drop a frame the first counts, so private ones come first.
 
     Raises:
-        FilterError: an installed filter cannot be loaded, or clashes with another.
+        PlugInError: an installed filter cannot be loaded, or clashes with another.
     """
     return tuple(sorted((*_BUILT_IN, *plug_ins()), key=lambda each: not each.is_private))
 
@@ -55,16 +62,9 @@ def plug_ins() -> tuple[FrameFilter, ...]:
     """The filters of other packages, checked, by the names of their entry points.
 
     Raises:
-        FilterError: one cannot be loaded, or clashes with another.
+        PlugInError: one cannot be loaded, or clashes with another.
     """
-    found: list[FrameFilter] = []
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        loaded = _loaded(point)
-        if fault := _fault(loaded, [*_BUILT_IN, *found]):
-            raise FilterError(f"the filter {_title(point)} {fault}")
-        assert loaded.score is not None
-        found.append(replace(loaded, score=_blaming(_title(point), loaded.score)))
-    return tuple(found)
+    return tuple(_blamed(title, loaded) for title, loaded in load_all(FILTERS))
 
 
 @functools.cache
@@ -83,24 +83,9 @@ def _scores() -> dict[str, Callable[[Picture], float]]:
     return {each.name: each.score for each in frame_filters() if each.score is not None}
 
 
-def _title(point: EntryPoint) -> str:
-    return f"{point.name!r} of {point.dist.name if point.dist else 'an installed package'} ({point.value})"
-
-
-def _loaded(point: EntryPoint) -> FrameFilter:
-    try:
-        loaded = point.load()
-    except Exception as error:  # whatever a package of someone else does when it is imported
-        raise FilterError(
-            f"the filter {_title(point)} cannot be loaded ({type(error).__name__}: {error}); repair or uninstall its package"
-        ) from error
-    if not isinstance(loaded, FrameFilter):
-        raise FilterError(f"the filter {_title(point)} is {type(loaded).__name__}; name a curation.filters.FrameFilter in its entry point")
-    return loaded
-
-
-def _fault(loaded: FrameFilter, others: list[FrameFilter]) -> str | None:
+def _fault(_: str, loaded: FrameFilter, installed: Sequence[FrameFilter]) -> str | None:
     """What makes a filter of another package unusable beside the others."""
+    others = (*_BUILT_IN, *installed)
     names = {*TABLES["frames"].names, *_OTHER_NAMES, *(each.name for each in others)}
     reasons = {*_OTHER_REASONS, *(each.reason for each in others if each.reason)}
     if not re.fullmatch(r"[a-z][a-z0-9_]*", loaded.name):
@@ -120,13 +105,29 @@ def _fault(loaded: FrameFilter, others: list[FrameFilter]) -> str | None:
     return None
 
 
-def _blaming(title: str, score: Callable[[Picture], float]) -> Callable[[Picture], float]:
-    """The score, with the filter's name in what it raises: else a video would be called undecodable for it."""
+def _blamed(title: str, loaded: FrameFilter) -> FrameFilter:
+    """The filter, with its name in what its functions raise: else a video would be called undecodable for it."""
+    score, adjusted = loaded.score, loaded.adjusted
+    assert score is not None
 
-    def named(picture: Picture) -> float:
+    def named_score(picture: Picture) -> float:
         try:
             return float(score(picture))
         except Exception as error:
-            raise FilterError(f"the filter {title} failed: {type(error).__name__}: {error}; repair or uninstall its package") from error
+            raise _failed(title, error) from error
 
-    return named
+    def named_adjusted(scores: Mapping[str, Floats]) -> Floats:
+        assert adjusted is not None
+        try:
+            return np.broadcast_to(np.asarray(adjusted(scores), np.float32), scores[loaded.name].shape)
+        except Exception as error:
+            raise _failed(title, error) from error
+
+    return replace(loaded, score=named_score, adjusted=named_adjusted if adjusted else None)
+
+
+def _failed(title: str, error: Exception) -> FilterFailed:
+    return FilterFailed(f"{title} failed: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+FILTERS = Group(name=ENTRY_POINTS, kind="filter", record=FrameFilter, fault=_fault)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Self
+
+from warehouse.plug_ins import PlugInError, points
 
 if TYPE_CHECKING:
     from curation.filters.frame_filter import FrameFilter
 
 __all__ = [
     "ENTRY_POINTS",
-    "FilterError",
     "FrameThresholds",
     "filter_sentences",
     "filter_versions",
@@ -27,18 +27,14 @@ ENTRY_POINTS = "endoforge.filters"
 """Group of the entry points by which other packages add filters."""
 
 
-class FilterError(ValueError):
-    """An installed filter cannot be used, or fails on a picture; the message says which and what to do."""
-
-
 @functools.cache
 def installed_filters() -> tuple[FrameFilter, ...]:
     """The filters of other packages; where there are none, nothing heavy is imported.
 
     Raises:
-        FilterError: one cannot be used.
+        PlugInError: one cannot be used.
     """
-    if not entry_points(group=ENTRY_POINTS):
+    if not points(ENTRY_POINTS):
         return ()
     from curation.filters.registry import plug_ins
 
@@ -60,18 +56,27 @@ def filter_sentences() -> list[str]:
     ]
 
 
-def named_values(given: Mapping[str, float], defaults: Mapping[str, float], *, setting: str) -> dict[str, float]:
+def named_values(given: Mapping[str, float], defaults: Callable[[], Mapping[str, float]], *, setting: str) -> dict[str, float]:
     """The defaults of installed filters with the given values instead.
+
+    If none are given and a filter cannot be used there are none: most commands ask no filter, and those that do say what is wrong.
 
     Raises:
         ValueError: a name is not among the defaults, or a value is not finite.
+        PlugInError: values are given, and a filter cannot be used.
     """
+    try:
+        known = defaults()
+    except PlugInError:
+        if given:
+            raise
+        return {}
     for name, value in given.items():
-        if name not in defaults:
-            raise ValueError(f"{setting} has {name!r}, which no installed filter has; give one of: {', '.join(defaults) or 'none'}")
+        if name not in known:
+            raise ValueError(f"{setting} has {name!r}, which no installed filter has; give one of: {', '.join(known) or 'none'}")
         if not math.isfinite(value):
             raise ValueError(f"{setting} has {name}={value}; give a finite number")
-    return {**defaults, **given}
+    return {**known, **given}
 
 
 def _default_thresholds() -> dict[str, float]:
@@ -105,7 +110,7 @@ class FrameThresholds:
     """number of differing bits, of the 64 of the perceptual hash, up to which neighbours in time are near duplicates; the sharpest stays"""
     max_out_of_body: float = 0.3
     """score (0-1) over which a frame is out of the body: it has neither the colours nor the structure of tissue"""
-    thresholds: Mapping[str, float] = field(default_factory=_default_thresholds)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     """thresholds of the filters that other packages add, by name, such as min_colorfulness; each filter has a default"""
 
     def __post_init__(self) -> None:
@@ -115,7 +120,7 @@ class FrameThresholds:
         for name in (*(f"max_{part}_share" for part in ("dark", "bright", "specular", "bubble", "stool")), "max_out_of_body"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-1; it is a share")
-        object.__setattr__(self, "thresholds", named_values(self.thresholds, _default_thresholds(), setting="thresholds"))
+        object.__setattr__(self, "thresholds", named_values(self.thresholds, _default_thresholds, setting="thresholds"))
 
     def value(self, option: str) -> float:
         """The threshold of that name."""

@@ -123,7 +123,7 @@ class RequalifyConfig(FrameThresholds):
     """a frame with no more than this share of reflections, bubbles or stool is never dropped for its device's percentile"""
     min_device_frames: int = 1000
     """usable frames that a device must have for its percentiles to say anything; with fewer, only the fixed thresholds apply"""
-    percentiles: Mapping[str, float] = field(default_factory=no_percentiles)
+    percentiles: Mapping[str, float] = field(default_factory=dict)
     """the same for the scores of filters that other packages add, by name; 0 is off where low is bad, 100 where high is"""
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class RequalifyConfig(FrameThresholds):
         for name in _PERCENTILES.values():
             if not 0 <= getattr(self, name) <= 100:
                 raise ValueError(f"{name}={getattr(self, name)} is outside 0-100; it is a percentile")
-        object.__setattr__(self, "percentiles", named_values(self.percentiles, no_percentiles(), setting="percentiles"))
+        object.__setattr__(self, "percentiles", named_values(self.percentiles, no_percentiles, setting="percentiles"))
         for name, value in self.percentiles.items():
             if not 0 <= value <= 100:
                 raise ValueError(f"percentiles has {name}={value}, outside 0-100; it is a percentile")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from curation.filters import FrameThresholds
-from curation.ingest.config import IngestConfig, RequalifyConfig, no_percentiles, percentiles
+from curation.ingest.config import IngestConfig, RequalifyConfig, percentiles
 
 __all__ = ["DeviceConfig", "requalify_config"]
 
@@ -35,12 +35,12 @@ class DeviceConfig:
     """a frame with no more than this share of reflections, bubbles or stool is never dropped for its device's percentile"""
     min_device_frames: int = _DEFAULTS["min_device_frames"]
     """usable frames that a device must have for its percentiles to say anything; with fewer, only the fixed thresholds apply"""
-    percentiles: Mapping[str, float] = field(default_factory=no_percentiles)
+    percentiles: Mapping[str, float] = field(default_factory=dict)
     """the same for the scores of filters that other packages add, by name; 0 is off where low is bad, 100 where high is"""
 
     def __post_init__(self) -> None:
         """Refuse values that no frame could satisfy."""
-        RequalifyConfig(**asdict(self))
+        object.__setattr__(self, "percentiles", RequalifyConfig(**asdict(self)).percentiles)
 
     @property
     def is_on(self) -> bool:

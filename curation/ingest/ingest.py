@@ -17,7 +17,7 @@ from typing import IO
 import cv2
 import pyarrow as pa
 
-from curation.filters import settings_of
+from curation.filters import FilterFailed, settings_of
 from curation.ingest.config import IngestConfig
 from curation.ingest.decide import decide, is_spare
 from curation.ingest.frame_rows import frames_table, preview_rows
@@ -55,15 +55,15 @@ def ingest_key(config: IngestConfig) -> str:
 def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patient_key: bytes | None = None) -> IngestedVideo:
     """Ingest one video; whatever is wrong with it becomes a reject. Work that was finished before is returned as it was.
 
-    Where the content is not what was identified any more, or cannot be fetched, nothing is decided and `left` says why. `patient_key` is
-    that of the pseudonyms of what a DICOM header says.
+    If the content is not what was identified any more, or cannot be fetched, or an installed filter fails on a frame, nothing is decided
+    and `left` says why. `patient_key` is that of the pseudonyms of what a DICOM header says.
 
     Writes `frames/<key>/<xx>/<video_id>.tar`, `.spare.tar` and `.private.tar`, then Parquet
     `staging/ingest/<key>/<video_id>.{frames,previews,private}.parquet` and, last, `.json` beside it.
 
     Raises:
         OSError: the lake cannot be written to, for instance because the disk is full.
-        FilterError: an installed filter fails.
+        PlugInError: an installed filter cannot be loaded.
     """
     cv2.setNumThreads(1)
     key = ingest_key(config)
@@ -80,12 +80,15 @@ def ingest_video(video: VideoRef, *, lake_root: str, config: IngestConfig, patie
     with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES, dir=str(staging)) as spool:
         try:
             scan, info = scan_source(video, config, spool, scratch=root / SCRATCH, key=patient_key)
+            if not isinstance(scan, UnreadableVideo):
+                decide(scan.samples, config, in_time=scan.in_time)
         except LeftForLater as reason:
             return left_for_later(reason.left)
+        except FilterFailed as failure:
+            return left_for_later(Left(reason="filter_failed", detail=str(failure)))
         if isinstance(scan, UnreadableVideo):
             result = reject_for_failure(video, scan.reason, str(scan), config)
         else:
-            decide(scan.samples, config, in_time=scan.in_time)
             result = dataclasses.replace(_write(video, root, key, scan, spool, config), info=info)
     if result.reject is None or result.reject.reason not in ("too_large", "too_long"):  # those depend on more than the key
         write_json(evidence, result, durable=False)

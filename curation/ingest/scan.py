@@ -16,7 +16,7 @@ from curation.filters import (
     ALL_WARM,
     SURELY_WARM,
     ContentArea,
-    FilterError,
+    FilterFailed,
     Picture,
     find_imaging_mode,
     measure,
@@ -124,7 +124,7 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
         return _scan_with("pyav", path, header, surveys, config, spool, index, sampling, thorough=thorough)
     except UnreadableVideo as failure:
         return failure
-    except FilterError:
+    except FilterFailed:
         raise
     except (ValueError, RuntimeError, ArithmeticError, LookupError, cv2.error) as failure:
         # what hostile content can provoke in libraries; it must not take the other videos with it

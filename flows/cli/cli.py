@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import AvoidSubcommands
 
 from curation.filters import filter_sentences
+from evaluation.tasks import task_sentence
 from flows.cli import cli_datasets, commands
 from flows.cli.check_command import check_command
 from flows.cli.local_paths import refuse_uris
@@ -86,8 +87,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _description(name: str, command: type) -> str:
-    """What a command does; with a sentence on each installed filter where its threshold is an option."""
+    """What a command does; with a sentence on each installed filter if its threshold is an option, and on the tasks if one can be given."""
     said = filter_sentences() if name in ("run", "ingest", "requalify") else []
+    said += [task_sentence()] if name in ("run", "pretrain", "evaluate") else []
     return "\n\n".join([command.__doc__ or "", *said])
 
 

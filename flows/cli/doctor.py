@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flows.cli.remedies import INSTALL_REMEDY
 from flows.runners import Failure, Runner
+from warehouse import plug_ins
 from warehouse.lake import EXTENSIONS, LakeError, extension_path, open_lake
 
 __all__ = ["Finding", "examine"]
@@ -60,6 +62,7 @@ def examine(lake: Path | None, runner: Runner) -> Iterator[Finding]:
     if is_whole:
         yield from _decoders()
         yield _text()
+        yield from _plug_ins()
     yield _runner(runner)
     if is_whole:
         yield from _devices()
@@ -111,6 +114,17 @@ def _text() -> Finding:
     except TextCheckFailed as failure:
         return Finding(topic="text", found="burned-in text cannot be looked for", problem=str(failure))
     return Finding(topic="text", found=f"burned-in text is looked for with {text_detector_path().name}")
+
+
+def _plug_ins() -> Iterator[Finding]:
+    """What other packages add; of encoders the record alone, for weights take long to load."""
+    from curation.embedding import ENCODERS
+    from curation.filters import FILTERS
+    from evaluation.tasks import TASKS
+
+    groups: tuple[plug_ins.Group[Any], ...] = (FILTERS, ENCODERS, TASKS)
+    for group in groups:
+        yield from (Finding(topic="plug-in", found=title, problem=problem) for title, problem in plug_ins.examine(group))
 
 
 def _runner(runner: Runner) -> Finding:

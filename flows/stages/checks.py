@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.config import CurateConfig
-from curation.embedding import OFFLINE_ENCODER, EmbedConfig, check_timm_name, local_folder
+from curation.embedding import OFFLINE_ENCODER, EmbedConfig, check_timm_name, installed_encoders, local_folder
 from curation.holdout import HoldoutConfig
 from curation.shards import SELECTION_PLACEHOLDER, check_dataset_name
 
@@ -103,10 +103,12 @@ def check_encoder(config: EmbedConfig) -> None:
     """Refuse an encoder that cannot be loaded; any but the installed one and a local folder on the CPU is loaded for that.
 
     Raises:
-        ValueError: the name is unknown, its weights are not on this machine, the folder holds no model, or there is no such device.
+        ValueError: the name is unknown, its weights are not on this machine, the folder holds no model, there is no such device, or the
+            encoder of an installed package cannot be used.
     """
-    is_plain = config.encoder == OFFLINE_ENCODER or local_folder(config.encoder) is not None
-    if not is_plain:
+    is_installed = config.encoder in installed_encoders()
+    is_plain = not is_installed and (config.encoder == OFFLINE_ENCODER or local_folder(config.encoder) is not None)
+    if not is_plain and not is_installed:
         check_timm_name(config.encoder)
     if not is_plain or config.device not in ("auto", "cpu"):
         from curation.embedding import load_encoder

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-from curation.embedding import EmbedConfig, export_encoder
-from evaluation.backbone import ModelRef
+from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder
+from evaluation.backbone import ModelRef, VectorNetwork
 from evaluation.config import EvaluateConfig
-from evaluation.items import fingerprint
 from evaluation.run import STAGE_VERSION, evaluate_model
-from evaluation.tasks import resolve_task
+from evaluation.tasks import fingerprint, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
@@ -24,7 +24,7 @@ from warehouse.store import content_id, file_sha256
 __all__ = ["run_evaluate"]
 
 HEADLINES = ("balanced_accuracy", "quadratic_weighted_kappa", "dice")
-"""metrics that are printed; the lake has them all"""
+"""metrics that are printed beside the task's own primary one; the lake has them all"""
 
 
 def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: EmbedConfig, config: EvaluateConfig) -> tuple[Score, ...]:
@@ -50,6 +50,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
         "baseline": baseline.model_id,
+        **({"protocol": asdict(found.own_protocol)} if found.own_protocol else {}),
     }
     plan = plan_run(
         stage="evaluate", version=STAGE_VERSION, config=settings, inputs=[artifact, task_artifact(found, identity)], seed=config.seed
@@ -61,7 +62,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
     )
     with job.record(plan) as run:
-        models = (model, random, baseline)
+        models = [model, random, baseline]
+        if found.kind == "segmentation" and baseline.network is not None:
+            models.remove(baseline)
+            say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
         cache_dir = str(job.lake.root / "staging" / "evaluate")
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
@@ -73,7 +77,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores))
     for score in scores:
-        if score.metric not in HEADLINES:
+        if score.metric not in (*HEADLINES, found.protocol.primary):
             continue
         say(f"evaluate: {score.task} {score.head} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}")
     return tuple(scores)
@@ -91,6 +95,15 @@ def _model(job: Job, checkpoint: str) -> tuple[ModelRef, Artifact]:
 
 
 def _baseline(job: Job, encoder: EmbedConfig) -> ModelRef:
+    if encoder.encoder in installed_encoders() and not find_encoder(encoder.encoder, encoder.image_size, allow_download=False).is_timm:
+        encoder_id = load_encoder(replace(encoder, device="cpu")).encoder_id
+        return ModelRef(model_id=encoder_id, label=encoder.encoder, path="", network=partial(_network, encoder))
     folder = job.lake.root / "encoders" / content_id(encoder.encoder)[:16]
     encoder_id = export_encoder(encoder, folder)
     return ModelRef(model_id=encoder_id, label=encoder.encoder, path=str(folder))
+
+
+def _network(encoder: EmbedConfig, device: str) -> VectorNetwork:
+    loaded = load_encoder(replace(encoder, device=device))
+    seen = loaded.preprocessing
+    return VectorNetwork(module=loaded.module, image_size=seen.image_size, mean=seen.mean, std=seen.std, interpolation=seen.interpolation)

@@ -1,4 +1,4 @@
-"""Failures for which a machine is to blame: the files are left for the next run, and the end of the run says so."""
+"""Failures for which a machine or an installed filter is to blame: the files are left for the next run, and the end of the run says so."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from curation.filters import FilterFailed
 from curation.sources import withheld
 from flows.runners import Failure, say
 from warehouse.records import Left
 
-__all__ = ["left_by", "say_what_is_left"]
+__all__ = ["left_by", "raise_if_filter_failed", "say_what_is_left"]
 
 _MEANING = {
     "being_written": "are still being written",
@@ -23,6 +24,7 @@ _MEANING = {
     "io_error": "could not be read because of a fault of the disk or network",
     "not_mounted": "were given to a machine that does not see the files or the lake, or lacks a filter",
     "worker_lost": "lost their worker several times",
+    "filter_failed": "have a frame on which an installed filter fails",
 }
 _SHOWN = 3
 
@@ -56,3 +58,18 @@ def say_what_is_left(left: Mapping[str, Left]) -> None:
         say(f"left for the next run: {len(uris)} files {_MEANING[reason]}: {shown}{more}" + (f" ({'; '.join(also)})" if also else ""))
     if len(left) > _SHOWN:
         say('endoforge sql "FROM left_files" lists every file that is left, and why')
+
+
+def raise_if_filter_failed(left: Mapping[str, Left]) -> None:
+    """End an ingest, when all that it could decide is recorded, because an installed filter failed.
+
+    Raises:
+        FilterFailed: it did; the message names the filter, its package, the first error and how many files are left.
+    """
+    failed = [(uri, why.detail) for uri, why in left.items() if why.reason == "filter_failed"]
+    if failed:
+        uri, detail = failed[0]
+        raise FilterFailed(
+            f"{detail} (at {uri}); {len(failed)} of the files are left for the next run, and all others are done: "
+            "repair or uninstall its package and type the same command again"
+        )

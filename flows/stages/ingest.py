@@ -16,7 +16,7 @@ from curation.privacy import load_text_detector, load_text_reader
 from curation.sources import patient_key as pseudonym_key, remove_dead_scratch
 from flows.job import Job
 from flows.runners import say, track
-from flows.stages.faults import say_what_is_left
+from flows.stages.faults import raise_if_filter_failed, say_what_is_left
 from flows.stages.flagged import say_flagged
 from flows.stages.ingest_batches import Batches, ingest_in_batches
 from flows.stages.ingest_plan import Decided, decided_before, plan_ingest
@@ -59,6 +59,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     Raises:
         FileNotFoundError: nothing was found at an input.
         TextCheckFailed: text is to be looked for, and the detector or the reader does not work here.
+        FilterFailed: an installed filter failed on a frame; its file is left for the next run, and all others are done.
     """
     if config.text != "off":
         load_text_detector()  # without it, or the reader, every frame would end in quarantine
@@ -116,6 +117,7 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
     say_flagged(job.lake)
     if rejects:
         say("rejected: " + rejects_in_words((reject.uri, reject.reason, reject.detail) for reject in rejects))
+    raise_if_filter_failed(left)
     return summary
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curation import ingest, shards
+from curation import filters, ingest, shards
 from flows import stages
 from flows.config import RunConfig
 from flows.runners import say
@@ -74,6 +74,7 @@ def _ingest(job: Job, config: RunConfig, made: Made) -> Made:
 
 
 def _check_ingest(config: RunConfig) -> None:
+    filters.installed_filters()  # one that cannot be used is named
     checks.check_new_folder(config.lake, "lake")
     checks.check_inputs(config.videos)
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from curation.filters import FilterError, filter_versions
+from curation.filters import filter_versions
 from curation.sources import is_uri
 from flows.runners import WrongMachine
+from warehouse.plug_ins import PlugInError
 from warehouse.records import VideoRef
 
 __all__ = ["Presence", "if_present", "proven_presence"]
@@ -74,7 +75,7 @@ def if_present(item: VideoRef, *, presence: Presence, work: Callable[..., Result
                 f"{socket.gethostname()} has {_in_words(here)}, expected {_in_words(presence.filters)}: install the same packages there"
             )
         return work(item, **shared)
-    except FilterError as error:  # the fault of a package, not of the video
+    except PlugInError as error:  # the fault of a package, not of the video
         raise WrongMachine(f"{socket.gethostname()}: {error}") from error
 
 

@@ -9,8 +9,7 @@ from typing import Literal
 
 import torch
 
-from evaluation.items import Fingerprint, Task, fingerprint
-from evaluation.tasks import resolve_task
+from evaluation.tasks import Fingerprint, TaskData, fingerprint, resolve_task
 from evaluation.validate import knn_score, retrieval_score
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
@@ -94,6 +93,6 @@ def _validator(job: Job, dataset: Dataset, validation: tuple[str, Path] | None) 
     return functools.partial(retrieval_score, samples=str(job.lake.root / dataset.path / "samples.parquet"), exclude_s=RETRIEVAL_EXCLUDES_S)
 
 
-def task_artifact(task: Task, identity: Fingerprint) -> Artifact:
+def task_artifact(task: TaskData, identity: Fingerprint) -> Artifact:
     """An evaluation set as the lineage names it."""
     return Artifact(artifact_id=identity.data_id, kind="task", uri=task.name, sha256=identity.data_id, num_rows=len(task.items))

@@ -41,9 +41,9 @@ from curation.shards.plan import MEMBER_SCHEMA, plan_shards
 from curation.shards.write import write_shard
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.items import fingerprint
 from evaluation.run import evaluate_model
 from evaluation.tasks import resolve_task
+from evaluation.tasks.items import fingerprint
 from pretrain.launch import pretrain
 from pretrain.recipes import recipe as recipe_named
 from tests.benchmarks.curation_pool import Pool, join, phantom_pool, real_pool

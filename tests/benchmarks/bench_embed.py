@@ -31,7 +31,7 @@ import torch
 from curation.embedding.batches import group_packs, whole_packs
 from curation.embedding.config import EmbedConfig
 from curation.embedding.embed import embed_packs, whole_parts
-from curation.embedding.encoder import _open, load_encoder
+from curation.embedding.encoder import load_encoder, published
 from curation.embedding.preprocess import decode_image
 from curation.packs.pack import write_pack
 from flows.runners.runners import ProcessRunner, successes
@@ -94,16 +94,20 @@ def ours(root: Path, packs: list[FramePack], config: EmbedConfig) -> tuple[float
 def loop(config: EmbedConfig, num_batches: int, as_loaded: bool, barrier: Barrier) -> None:
     torch.set_num_threads(1)
     batch_size = config.batch_size or 1
-    encoder = load_encoder(config) if as_loaded else _open(config.encoder, config.image_size, allow_download=False)
-    side = encoder.preprocessing.image_size
+    if as_loaded:
+        module, preprocessing = load_encoder(config).module, load_encoder(config).preprocessing
+    else:
+        source, module = published(config.encoder, config.image_size, allow_download=False)
+        preprocessing = source.preprocessing
+    side = preprocessing.image_size
     images = torch.randn(batch_size, 3, side, side)
     if as_loaded:
         images = images.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        encoder.module(images)
+        module(images)
         barrier.wait()
         for _ in range(num_batches):
-            encoder.module(images)
+            module(images)
     barrier.wait()
 
 

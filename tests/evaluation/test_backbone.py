@@ -15,8 +15,8 @@ from safetensors.torch import load, save
 from evaluation.backbone import BackboneError, ModelRef, features_of, load_backbone, token_batches
 from evaluation.features import cached_features, cached_tokens, extract_features
 from evaluation.images import item_image
-from evaluation.items import Item, TaskError
 from evaluation.tasks import read_task
+from evaluation.tasks.items import Item, TaskError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
 

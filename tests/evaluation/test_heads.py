@@ -132,7 +132,7 @@ def test_heads_that_train_together_equal_heads_that_train_alone(squares: Path) -
 def test_target_masks_are_shares_of_foreground_thresholded_at_127(tmp_path: Path) -> None:
     from PIL import Image
 
-    from evaluation.items import Item
+    from evaluation.tasks.items import Item
 
     pixels = np.zeros((4, 4), np.uint8)
     pixels[:2, :2], pixels[2:, 2:], pixels[0, 3] = 255, 127, 128

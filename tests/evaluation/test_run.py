@@ -18,9 +18,9 @@ from PIL import Image
 
 from evaluation.backbone import BackboneError, ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.items import Task, TaskError, fingerprint
 from evaluation.run import evaluate_model
 from evaluation.tasks import read_task
+from evaluation.tasks.items import TaskData, TaskError, fingerprint
 from evaluation.validate import knn_score, retrieval_accuracy, retrieval_score
 from warehouse.records import Score
 
@@ -31,7 +31,7 @@ def _ref(folder: str) -> ModelRef:
     return ModelRef(model_id="abc", label="ours", path=folder)
 
 
-def evaluate(model: ModelRef, *, task: Task, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
+def evaluate(model: ModelRef, *, task: TaskData, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
     return evaluate_model(model, task=task, identity=fingerprint(task), config=config, cache_dir=cache_dir)
 
 

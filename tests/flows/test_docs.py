@@ -7,10 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from docs.hooks import commands_page, tables_page
-from evaluation.items import Task
-from evaluation.splits import complete_splits
+from evaluation.tasks.items import TaskData
+from evaluation.tasks.splits import complete_splits
 from flows.cli.cli import COMMANDS
 from pretrain.recipes import vits14
 from warehouse.schema import TABLES
@@ -63,8 +64,9 @@ def test_figures_have_a_digit_before_the_point() -> None:
 
 
 def extension(name: str) -> dict[str, Any]:
-    """What a snippet of the page on extending defines."""
-    (code,) = [code for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), re.DOTALL) if name in code]
+    """What a snippet of the pages on extending defines."""
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("extend.md", "add-encoder.md", "add-task.md"))
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", pages, re.DOTALL) if name in code]
     names: dict[str, Any] = {}
     exec(code, names)
     return names
@@ -75,11 +77,19 @@ def test_the_documented_reader_gives_a_valid_task(tmp_path: Path) -> None:
         for label in ("a", "b"):
             cv2.imwrite(str(tmp_path / f"p{patient}_{label}_0.jpg"), np.full((32, 32, 3), 40 * patient, np.uint8))
     (tmp_path / "test.txt").write_text("p4 p5")
-    items, notes = extension("read_mine")["read_mine"](tmp_path)
+    documented = extension("read_mine")
+    assert documented["MINE"].read is documented["read_mine"]
+    items, notes = documented["MINE"].read(tmp_path)
     complete, made = complete_splits(items, share=0.25, seed=0)
-    task = Task(name="mine", kind="classification", items=complete, classes=("a", "b"), notes=(*notes, *made))
+    task = TaskData(name="mine", kind="classification", items=complete, classes=("a", "b"), notes=(*notes, *made))
     task.validate()
     assert {item.group for item in task.split("test")} == {"patient p4", "patient p5"}
+
+
+def test_the_documented_encoder_maps_images_to_vectors() -> None:
+    documented = extension("conv8_mean")
+    side = documented["MINE"].preprocessing.image_size
+    assert documented["Network"]()(torch.zeros(2, 3, side, side)).shape == (2, 16)
 
 
 def test_the_documented_recipe_differs_in_its_length_alone() -> None:

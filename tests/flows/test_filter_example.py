@@ -1,43 +1,20 @@
 """The example of a filter, installed from outside and used by real commands."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.films import tissue, write_video
+from tests.helpers.plug_ins import REPOSITORY, commands, endoforge, install, package, rows
+from warehouse.lake import open_lake
 
-REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "filter_example"
 COLORS = (0.15, 1.0, 0.5, 0.05)
 """share of the colour that each scene of the film keeps"""
-
-
-def install(source: Path, target: Path) -> dict[str, str]:
-    """Install a package into a folder of its own; returns the environment that has it."""
-    copy = target.parent / f"{target.name}-source"
-    copy.mkdir()
-    for file in source.iterdir():
-        if file.suffix in (".py", ".toml"):
-            (copy / file.name).write_text(file.read_text())
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
-    subprocess.run([*pip, "--disable-pip-version-check", "--target", str(target), str(copy)], check=True, timeout=120)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(REPOSITORY)]), "COLUMNS": "200"}
-
-
-def endoforge(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
-def rows(environment: dict[str, str], lake: Path, statement: str) -> list[dict[str, object]]:
-    answer = endoforge(environment, "sql", "--lake", str(lake), statement, "--format", "json")
-    assert answer.returncode == 0, answer.stderr
-    found: list[dict[str, object]] = json.loads(answer.stdout)
-    return found
 
 
 def funnel(environment: dict[str, str], lake: Path) -> dict[object, object]:
@@ -110,6 +87,8 @@ PRIVATE = FrameFilter(score=lambda picture: picture.rgb[:, :, 0].mean() > 60, is
 PLAIN = FrameFilter(name="plain", unit="rows", score=lambda picture: picture.gray.shape[0])
 VERSION_2 = FrameFilter(name="plain", unit="rows", score=lambda picture: picture.gray.shape[0], version=2)
 FAILS = FrameFilter(score=fails, **SHARE)
+PICKY = FrameFilter(score=lambda picture: fails(picture) if picture.gray.mean() > 150 else 0.0, **SHARE)
+ADJUSTED = FrameFilter(score=lambda picture: 0.0, adjusted=lambda scores: scores["nothing"], **SHARE)
 SAME_NAME = FrameFilter(score=fails, **SHARE | {"name": "blur"})
 SAME_REASON = FrameFilter(score=fails, **SHARE | {"reason": "out_of_body_unchecked"})
 NO_REASON = FrameFilter(score=fails, **SHARE | {"reason": None})
@@ -119,13 +98,8 @@ NO_FILTER = 3
 
 def with_filters(folder: Path, *names: str) -> dict[str, str]:
     """The environment in which an installed package names these records of PRIVATE as filters."""
-    site = folder / "-".join(names).lower()
-    (site / "filters_of_ours-1.dist-info").mkdir(parents=True)
-    (site / "filters_of_ours.py").write_text(PRIVATE)
-    points = [f"{name.lower()} = filters_of_ours:{name}" for name in names]
-    (site / "filters_of_ours-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: filters-of-ours\nVersion: 1\n")
-    (site / "filters_of_ours-1.dist-info" / "entry_points.txt").write_text("\n".join(["[endoforge.filters]", *points]))
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(REPOSITORY)])}
+    points = {"endoforge.filters": {name.lower(): name for name in names}}
+    return package(folder / "-".join(names).lower(), "filters-of-ours", PRIVATE, points)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +149,59 @@ def test_a_private_filter_hides_its_frames_and_a_score_alone_drops_none(film: Pa
     assert rows(ours, lake, "SELECT why, count(*) AS num FROM private_frames GROUP BY why") == [{"why": "out_of_body", "num": 8}]
 
 
-def test_a_filter_that_fails_is_blamed_and_not_the_video(film: Path, tmp_path: Path) -> None:
-    ours, lake = with_filters(tmp_path, "FAILS"), tmp_path / "lake"
-    out = endoforge(ours, "ingest", str(film), "--lake", str(lake), "--text", "off", "--workers", "1")
-    assert "left for the next run: 1 files were given to a machine that" in out.stderr
-    assert rows(ours, lake, "FROM rejects") == []
-    (left,) = rows(ours, lake, "SELECT reason, detail FROM left_files")
-    assert "the filter 'fails' of filters-of-ours (filters_of_ours:FAILS) failed: KeyError" in str(left["detail"])
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film whose last scene is brighter than 150."""
+    return write_video(tmp_path_factory.mktemp("films") / "bright.mp4", [tissue(4), tissue(5), np.clip(tissue(6) + 90.0, 0, 255)])
+
+
+def test_a_filter_that_fails_is_named_at_the_end_and_its_file_alone_is_left(film: Path, bright: Path, tmp_path: Path) -> None:
+    ours, lake = with_filters(tmp_path, "PICKY"), tmp_path / "lake"
+    ingest = ["ingest", str(bright), str(film), "--lake", str(lake), "--text", "off", "--runner", "serial", "--max-out-of-body", "1"]
+    for num_known, (code, said) in enumerate(commands(ours, ingest, ingest)):
+        assert code == 1
+        assert f"2 files, {num_known} known already" in said
+        assert "left for the next run: 1 files have a frame on which an installed filter fails" in said
+        sentence = said.splitlines()[-1]
+        assert sentence.startswith("endoforge: the filter 'picky' of filters-of-ours (filters_of_ours:PICKY) failed: KeyError: 'no such")
+        assert f"(at {bright.as_uri()}); 1 of the files are left for the next run" in sentence
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("FROM rejects") == []
+        assert [row["uri"] for row in opened.rows("FROM videos")] == [film.as_uri()]
+        (left,) = opened.rows("SELECT uri, reason FROM left_files")
+        assert left == {"uri": bright.as_uri(), "reason": "filter_failed"}
+    repaired = Path(ours["PYTHONPATH"].split(os.pathsep)[0]) / "filters_of_ours.py"
+    repaired.write_text(PRIVATE.replace('raise KeyError("no such key")', "return 0.0"))
+    assert [code for code, _ in commands(ours, ingest)] == [0]
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("FROM left_files") == []
+        assert len(opened.rows("FROM videos")) == 2
+
+
+def test_a_filter_whose_adjusted_scores_fail_rejects_no_video(film: Path, tmp_path: Path) -> None:
+    ours, lake = with_filters(tmp_path, "ADJUSTED"), tmp_path / "lake"
+    ((code, said),) = commands(ours, ["ingest", str(film), "--lake", str(lake), "--text", "off", "--workers", "1"])
+    assert code == 1
+    assert "the filter 'adjusted' of filters-of-ours (filters_of_ours:ADJUSTED) failed: KeyError: 'nothing'" in said.splitlines()[-1]
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("FROM rejects") == []
+
+
+def test_a_broken_filter_stops_the_commands_that_ask_it_alone(film: Path, tmp_path: Path) -> None:
+    ours, at = with_filters(tmp_path, "MISSING"), ["--lake", str(tmp_path / "lake")]
+    asking = (["ingest", str(film)], ["requalify"], ["run", str(film), "--size", "10", "--recipe", "smoke"])
+    named = "endoforge: the filter 'missing' of filters-of-ours (filters_of_ours:MISSING) cannot be loaded (AttributeError: "
+    for code, said in commands(ours, *([*command, *at] for command in asking)):
+        assert code == 1
+        assert said.startswith(named)
+        assert said.count("\n") == 1
+    ((code, said),) = commands(
+        dict(os.environ), ["ingest", str(film), *at, "--text", "off", "--max-out-of-body", "1", "--runner", "serial"]
+    )
+    assert code == 0, said
+    ((code, said),) = commands(ours, ["curate", "--plan", *at, "--name", "set", "--size", "2", "--runner", "serial"])
+    assert code == 0, said
+    out = endoforge(ours, "doctor", "--runner", "serial")
+    assert out.returncode == 1
+    (place,) = [number for number, line in enumerate(out.stdout.splitlines()) if line.startswith("WRONG  plug-in")]
+    assert named.removeprefix("endoforge: ") in out.stdout.splitlines()[place + 1]

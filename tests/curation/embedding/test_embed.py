@@ -22,7 +22,8 @@ from timm.data.transforms_factory import create_transform
 from curation.embedding.batches import PackGroup, PackSlice, group_packs, whole_packs
 from curation.embedding.config import EmbedConfig
 from curation.embedding.embed import EMBED_VERSION, embed_images, embed_packs, join_slices, remove_unused_pieces, whole_parts
-from curation.embedding.encoder import Preprocessing, _load, load_encoder
+from curation.embedding.encoder import _load, load_encoder
+from curation.embedding.encoder_source import Preprocessing
 from curation.embedding.preprocess import decode_image, normalise
 from curation.embedding.vectors import read_part
 from curation.packs.pack import write_pack as write_tar

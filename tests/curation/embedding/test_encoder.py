@@ -10,7 +10,8 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from curation.embedding import OFFLINE_ENCODER
 from curation.embedding.config import EmbedConfig
-from curation.embedding.encoder import _open, export_encoder, load_encoder
+from curation.embedding.encoder import load_encoder, published as published_encoder
+from curation.embedding.export import export_encoder
 from curation.embedding.frozen_network import OnnxNetwork, accelerated, fold_batch_norm, noise_features
 from pretrain.checkpoint import export_teacher
 from pretrain.config import AugmentConfig, CheckpointConfig, HeadConfig, ModelConfig, OptimConfig, PretrainConfig, TrainConfig
@@ -44,12 +45,12 @@ def test_the_offline_encoder_pads_like_tensorflow() -> None:
     encoder = load_encoder(EmbedConfig())
     assert encoder.architecture == "tf_efficientnet_lite0"
     assert encoder.dim == 1280
-    assert type(_open(OFFLINE_ENCODER, None, False).module.conv_stem).__name__ == "Conv2dSame"
+    assert type(published_encoder(OFFLINE_ENCODER, None, allow_download=False)[1].conv_stem).__name__ == "Conv2dSame"
     assert not encoder.module.training
 
 
 def test_batch_norms_are_folded_only_where_that_changes_nothing() -> None:
-    published = _open(OFFLINE_ENCODER, None, False).module
+    published = published_encoder(OFFLINE_ENCODER, None, allow_download=False)[1]
     folded = fold_batch_norm(published, 224)
     assert not [layer for layer in folded.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     torch.testing.assert_close(noise_features(folded, 224), noise_features(published, 224), rtol=1e-4, atol=1e-4)
@@ -77,7 +78,7 @@ def test_onnx_runtime_gives_the_features_of_the_published_network() -> None:
     constants = encoder.preprocessing
     images = (photographs() - torch.tensor(constants.mean).view(3, 1, 1)) / torch.tensor(constants.std).view(3, 1, 1)
     images = images.contiguous(memory_format=torch.channels_last)
-    published = _open(OFFLINE_ENCODER, None, False).module
+    published = published_encoder(OFFLINE_ENCODER, None, allow_download=False)[1]
     with torch.inference_mode():
         assert torch.nn.functional.cosine_similarity(published(images), encoder.module(images)).min() > 0.99999
         both, first = encoder.module(images), encoder.module(images[:1])

@@ -18,9 +18,10 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 PRINTED_BY = {
     "curation/ingest/config.py": ["ingest", "run"],
     "curation/embedding/encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
+    "curation/embedding/timm_encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
     "curation/shards/plan.py": ["curate", "run"],
     "curation/privacy/text_detector.py": ["ingest", "run"],
-    "evaluation/tasks.py": ["evaluate"],
+    "evaluation/tasks/places.py": ["evaluate"],
     "flows/cli/cli.py": [],
     "flows/stages/audit.py": ["privacy-audit"],
     "flows/stages/audit_words.py": ["privacy-audit"],

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.items import Item, TaskError
+from evaluation.tasks.items import Item, TaskError
 
 __all__ = ["complete_splits", "normalized_split"]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evaluation.config import TaskKind
-from evaluation.items import Item, TaskError
-from evaluation.splits import normalized_split
+from evaluation.tasks.items import Item, TaskError
+from evaluation.tasks.splits import normalized_split
 
 __all__ = [
     "IMAGE_SUFFIXES",

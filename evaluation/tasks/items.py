@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.config import TaskKind
+from evaluation.tasks.protocol import PROTOCOLS, Protocol
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["SPLITS", "Fingerprint", "Item", "Task", "TaskError", "fingerprint"]
+__all__ = ["SPLITS", "Fingerprint", "Item", "TaskData", "TaskError", "fingerprint"]
 
 SPLITS = ("train", "val", "test")
 
@@ -40,7 +41,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class TaskData:
     """An evaluation set: items in a fixed order, classes in class-index order (worst grade last where ordinal)."""
 
     name: str
@@ -49,6 +50,13 @@ class Task:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """how splits were made where the data did not give them"""
+    own_protocol: Protocol | None = None
+    """of a task that is scored otherwise than its kind"""
+
+    @property
+    def protocol(self) -> Protocol:
+        """Heads, metrics and primary metric."""
+        return self.own_protocol or PROTOCOLS[self.kind]
 
     def split(self, name: str) -> tuple[Item, ...]:
         """The items of one split, in order."""
@@ -92,7 +100,7 @@ class Fingerprint:
     """warnings about byte-identical images in several splits"""
 
 
-def fingerprint(task: Task, *, num_workers: int = 2) -> Fingerprint:
+def fingerprint(task: TaskData, *, num_workers: int = 2) -> Fingerprint:
     """Hash the files of a task; equal sets have equal ids wherever they lie on disk.
 
     Raises:
@@ -120,7 +128,7 @@ def fingerprint(task: Task, *, num_workers: int = 2) -> Fingerprint:
     return Fingerprint(content_id([task.kind, task.classes, rows]), leaks)
 
 
-def _check_files(task: Task) -> None:
+def _check_files(task: TaskData) -> None:
     missing = sorted({p for item in task.items for p in (item.path, item.mask) if p is not None and not os.path.isfile(p)})
     if missing:
         raise TaskError(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.items import Item, Task, TaskError, fingerprint
 from evaluation.tasks import KNOWN_TASKS, read_task, resolve_task
+from evaluation.tasks.items import Item, TaskData, TaskError, fingerprint
 
 Picture = Callable[..., Path]
 
@@ -122,8 +122,8 @@ def test_numbered_classes_are_ordinal_and_sorted_by_number(
     assert (task.kind, task.classes) == (kind, order)
 
 
-def _task(*items: Item, classes: tuple[str, ...] = ("a", "b")) -> Task:
-    return Task(name="t", kind="classification", items=items, classes=classes)
+def _task(*items: Item, classes: tuple[str, ...] = ("a", "b")) -> TaskData:
+    return TaskData(name="t", kind="classification", items=items, classes=classes)
 
 
 def test_missing_files_are_counted_and_named(colours: Path) -> None:

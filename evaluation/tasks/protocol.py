@@ -1,0 +1,46 @@
+"""How labels of each kind are scored: the heads, their metrics, and the metric that decides on the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evaluation.config import TaskKind
+
+__all__ = ["PROTOCOLS", "Protocol", "protocol_fault"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """Each head gives one score for each metric."""
+
+    heads: tuple[str, ...]
+    """knn and linear for classes, linear_segmentation for masks"""
+    metrics: tuple[str, ...]
+    """accuracy, balanced_accuracy, macro_f1 and quadratic_weighted_kappa for classes, dice and iou for masks"""
+    primary: str
+    """the metric by which everything is chosen on the validation split, checkpoints included; for masks that is dice"""
+
+
+_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1")
+
+PROTOCOLS: Mapping[TaskKind, Protocol] = {
+    "classification": Protocol(heads=("knn", "linear"), metrics=_CLASSES, primary="balanced_accuracy"),
+    "ordinal": Protocol(heads=("knn", "linear"), metrics=(*_CLASSES, "quadratic_weighted_kappa"), primary="quadratic_weighted_kappa"),
+    "segmentation": Protocol(heads=("linear_segmentation",), metrics=("dice", "iou"), primary="dice"),
+}
+
+
+def protocol_fault(protocol: Protocol, kind: TaskKind) -> str | None:
+    """What a protocol asks for that labels of this kind have not."""
+    known = PROTOCOLS["ordinal" if kind == "classification" else kind]
+    primaries = ("dice",) if kind == "segmentation" else known.metrics
+    parts = (
+        ("heads", protocol.heads, known.heads),
+        ("metrics", protocol.metrics, known.metrics),
+        ("primary metric", (protocol.primary,), primaries),
+    )
+    for what, given, allowed in parts:
+        if not given or not set(given) <= set(allowed):
+            return f"has the {what} {', '.join(given) or 'none'}; give {' or '.join(allowed)}"
+    return None

@@ -1,0 +1,139 @@
+"""All tasks by name: those of EndoForge itself, and those of other packages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from evaluation.config import TaskKind
+from evaluation.tasks.cvc_clinicdb import CVC_CLINICDB
+from evaluation.tasks.folder import read_task, task_data
+from evaluation.tasks.grades import GRADES
+from evaluation.tasks.hyperkvasir_landmarks import HYPERKVASIR_LANDMARKS
+from evaluation.tasks.items import TaskData, TaskError
+from evaluation.tasks.kvasir_seg import KVASIR_SEG
+from evaluation.tasks.kvasir_size4 import KVASIR_SIZE4
+from evaluation.tasks.landmarks import LANDMARKS
+from evaluation.tasks.limuc import LIMUC
+from evaluation.tasks.patch_polyp_vs_mucosa import PATCH_POLYP_VS_MUCOSA
+from evaluation.tasks.polyps import POLYPS
+from evaluation.tasks.protocol import protocol_fault
+from evaluation.tasks.task import Reading, Task
+from warehouse.plug_ins import Group, PlugInError, load_all, load_named, names
+
+__all__ = ["KNOWN_TASKS", "TASKS", "check_task_name", "resolve_task", "task_sentence"]
+
+Result = TypeVar("Result")
+
+ENTRY_POINTS = "endoforge.tasks"
+"""Group of the entry points by which other packages add tasks."""
+
+_BUILT_IN = (LANDMARKS, GRADES, POLYPS, KVASIR_SIZE4, PATCH_POLYP_VS_MUCOSA, KVASIR_SEG, CVC_CLINICDB, HYPERKVASIR_LANDMARKS, LIMUC)
+
+KNOWN_TASKS = {task.name: task for task in _BUILT_IN}
+"""The tasks of EndoForge itself, by name."""
+
+
+def task_sentence() -> str:
+    """What `--task` may say, for the help of commands that have it."""
+    installed = f", and of installed packages {', '.join(names(ENTRY_POINTS))}" if names(ENTRY_POINTS) else ""
+    return f"Tasks: auto, {', '.join(KNOWN_TASKS)}{installed}."
+
+
+def check_task_name(name: str) -> None:
+    """Refuse a name that is neither auto nor that of a task.
+
+    Raises:
+        TaskError: the name is not known.
+        PlugInError: it is that of a package's task, which cannot be used.
+    """
+    if name != "auto":
+        _named(name)
+
+
+def resolve_task(
+    name: str, data: Path, *, kind: Literal["auto"] | TaskKind | None = None, val_share: float = 0.2, seed: int = 0
+) -> TaskData:
+    """The evaluation set called `name` under `data`; auto asks the tasks of other packages whether it is theirs, then reads its layout.
+
+    Raises:
+        TaskError: the name is not known, its files are not under `data`, or several tasks take `data` for theirs.
+        PlugInError: the task of another package cannot be used.
+    """
+    data = Path(data).absolute()
+    task = _detected(data) if name == "auto" else _named(name)
+    if task is None:
+        return read_task(data, kind=kind, val_share=val_share, seed=seed)
+    if not data.is_dir():
+        raise TaskError(f"task {task.name}: data folder {data} does not exist; give the folder that holds it")
+    items, notes = task.read(data)
+    is_own = kind in (None, "auto") or kind == task.kind
+    return task_data(
+        task.name,
+        items,
+        kind=task.kind if is_own else kind,
+        val_share=val_share,
+        seed=seed,
+        notes=notes,
+        protocol=task.protocol if is_own else None,
+    )
+
+
+def _named(name: str) -> Task:
+    if name in KNOWN_TASKS:
+        return KNOWN_TASKS[name]
+    found = load_named(TASKS, name)
+    if found is None:
+        known = ", ".join(sorted({*KNOWN_TASKS, *names(ENTRY_POINTS)}))
+        raise TaskError(f"unknown task {name!r}; use auto for your own data, or one of {known}")
+    return _blamed(*found)
+
+
+def _detected(data: Path) -> Task | None:
+    """The task of another package that takes a folder for its data."""
+    installed = [_blamed(title, task) for title, task in load_all(TASKS) if task.detect is not None]
+    found = [task for task in installed if task.detect is not None and data.is_dir() and task.detect(data)]
+    if len(found) > 1:
+        raise TaskError(f"{data} is data of the tasks {' and '.join(task.name for task in found)}; give one of them as the task")
+    return found[0] if found else None
+
+
+def _blamed(title: str, task: Task) -> Task:
+    """The task, with its package in what its functions raise; what it says of its data passes."""
+
+    def named(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
+        def call(data: Path) -> Result:
+            try:
+                return function(data)
+            except TaskError:
+                raise
+            except Exception as error:
+                said = " ".join(str(error).split())
+                raise PlugInError(f"{title} failed ({type(error).__name__}: {said}); repair or uninstall its package") from error
+
+        return call
+
+    def read(data: Path) -> Reading:
+        items, notes = task.read(data)
+        return list(items), tuple(notes)
+
+    return replace(task, read=named(read), detect=named(task.detect) if task.detect else None)
+
+
+def _fault(point: str, loaded: Task, _: Sequence[Task]) -> str | None:
+    """What makes a task of another package unusable."""
+    if loaded.name != point:
+        return f"has the name {loaded.name!r}; give it and its entry point one name"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", loaded.name) or loaded.name == "auto":
+        return f"has the name {loaded.name!r}; give small letters, digits and underscores"
+    if loaded.name in KNOWN_TASKS:
+        return f"has the name {loaded.name!r}, which a task of EndoForge has; give another name"
+    if loaded.protocol is None:
+        return None
+    return protocol_fault(loaded.protocol, loaded.kind) if loaded.kind else "has a protocol and no kind; give both or neither"
+
+
+TASKS = Group(name=ENTRY_POINTS, kind="task", record=Task, fault=_fault)
