@@ -29,7 +29,7 @@ from curation.filters import (
 )
 from curation.ingest.config import IngestConfig
 from curation.ingest.survey import Geometry, Survey, survey_part, survey_video
-from curation.privacy import Box, TextMask, blacked_out, color_profile
+from curation.privacy import Box, Search, TextMask, TextTracker, blacked_out, color_profile, masks_by_sample, search_text
 from curation.video import (
     Decoder,
     DecoderDisagreement,
@@ -173,14 +173,14 @@ def _refuse_large(size: tuple[int, int], config: IngestConfig) -> None:
 def measured(
     frames: Iterable[SampledFrame], survey: Survey, config: IngestConfig, spool: IO[bytes], report: DecodeReport, *, in_time: bool = True
 ) -> list[Sample]:
-    """Measure and spool every frame, all of one size; where neighbours are not `in_time`, without motion and with a look at each for text.
+    """Measure and spool every frame, all of one size; if neighbours are not `in_time`, without motion and with a search of each for text.
 
     What two stills have at one place says nothing of a third: pooled over Kvasir-SEG, text would black out 14% of each instead of 4%.
     """
     geometry, area = survey.geometry, survey.geometry.area
-    watch = survey.watch.restarted() if survey.watch else None
-    failures: set[str] = set()
-    masks: list[TextMask | None] = []
+    interval_us = round(config.text_interval_s * 1_000_000)
+    tracker = TextTracker(interval_us=interval_us, content=geometry.stored_mask, overview=survey.searches or ())
+    searches: list[Search] = []
     samples: list[Sample] = []
     previous: np.ndarray | None = None
     for frame in frames:
@@ -189,20 +189,16 @@ def measured(
         previous = gray if in_time else None
         stored = shrink(crop, *geometry.stored_size)
         stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))  # what lies outside must not be stored
-        if watch and in_time:
-            watch.see(stored, len(samples), frame.pts_us)
-        elif survey.watch:
-            alone = survey.watch.restarted()
-            alone.see(stored, 0, 0)
-            masks += alone.by_sample(1)
-            failures |= {look.failure for look in alone.looks if look.failure}
+        if survey.searches is not None and in_time:
+            tracker.add(stored, frame.pts_us)
+        elif survey.searches is not None:
+            searches.append(search_text(stored, position=0))
         _spool(spool, sample, stored, config.jpeg_quality)
         samples.append(sample)
-    if watch and in_time:
-        masks = watch.by_sample(len(samples))
-        failures = {look.failure for look in watch.looks if look.failure}
-    if watch:
+    if survey.searches is not None:
+        masks = tracker.masks() if in_time else [masks_by_sample([search], 1)[0] for search in searches]
         _paint_text(samples, masks, spool, config.jpeg_quality)
+    failures = {search.failure for search in [*tracker.searches, *searches] if search.failure}
     report.problems += [f"text could not be looked for: {failure}" for failure in sorted(failures)]
     return samples
 
