@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from curation.ingest.private_pack import painted
+from curation.ingest.scan import painted
 from curation.privacy import Box
 from warehouse.store import atomic_file
 

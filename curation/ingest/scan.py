@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -46,7 +46,7 @@ from curation.video import (
     sample_frames,
 )
 
-__all__ = ["Sample", "Scan", "measured", "scan_video", "spooled"]
+__all__ = ["Sample", "Scan", "measured", "painted", "scan_video", "spooled"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,7 +193,7 @@ def measured(
             tracker.add(stored, frame.pts_us)
         elif survey.searches is not None:
             searches.append(search_text(stored, position=0))
-        _spool(spool, sample, stored, config.jpeg_quality)
+        _spool(spool, sample, _jpeg(cv2.cvtColor(stored, cv2.COLOR_RGB2BGR), config.jpeg_quality))
         samples.append(sample)
     if survey.searches is not None:
         masks = tracker.masks() if in_time else [masks_by_sample([search], 1)[0] for search in searches]
@@ -210,9 +210,9 @@ def _paint_text(samples: list[Sample], masks: list[TextMask | None], spool: IO[b
         sample.text_boxes, sample.unconfirmed_boxes = mask if mask else (None, ())
         if sample.text_boxes:
             sample.unpainted = (sample.spool_offset, sample.spool_size)
-            picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, sample), np.uint8), cv2.IMREAD_COLOR_RGB))
+            jpeg = painted(spooled(spool, sample), sample.text_boxes, quality)
             spool.seek(0, os.SEEK_END)
-            _spool(spool, sample, blacked_out(picture, sample.text_boxes), quality)
+            _spool(spool, sample, jpeg)
 
 
 def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:
@@ -237,13 +237,31 @@ def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous
     return sample, gray
 
 
-def _spool(spool: IO[bytes], sample: Sample, rgb: np.ndarray, quality: int) -> None:
-    """Append the picture as JPEG and note where it lies."""
-    is_done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def _jpeg(bgr: np.ndarray, quality: int) -> bytes:
+    is_done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not is_done:
-        raise ValueError(f"OpenCV could not encode a {rgb.shape[1]}x{rgb.shape[0]} picture as JPEG")
+        raise ValueError(f"OpenCV could not encode a {bgr.shape[1]}x{bgr.shape[0]} picture as JPEG")
+    return bytes(jpeg)
+
+
+def painted(jpeg: bytes, boxes: Sequence[Box], quality: int) -> bytes:
+    """The JPEG with the boxes black; the same bytes if there is no box.
+
+    Raises:
+        ValueError: the bytes are no image.
+    """
+    if not boxes:
+        return jpeg
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{len(jpeg)} bytes were given as a JPEG and do not decode as one; the private pack is damaged")
+    return _jpeg(blacked_out(np.asarray(picture), boxes), quality)
+
+
+def _spool(spool: IO[bytes], sample: Sample, jpeg: bytes) -> None:
+    """Append the picture and note where it lies."""
     sample.spool_offset, sample.spool_size = spool.tell(), len(jpeg)
-    spool.write(bytes(jpeg))
+    spool.write(jpeg)
 
 
 def spooled(spool: IO[bytes], sample: Sample) -> bytes:

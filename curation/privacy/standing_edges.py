@@ -44,13 +44,9 @@ class SampleEdges:
 
 
 def next_edges(rgb: np.ndarray, before: SampleEdges | None, *, inside: np.ndarray, known: Sequence[Box]) -> SampleEdges:
-    """The edges of a sample, compared with those of the one before.
+    """The edges of a sample, [height, width, 3] uint8, compared with those of the one before; None before the first.
 
-    Args:
-        rgb: [height, width, 3] uint8.
-        before: edges of the sample before; None for the first.
-        inside: [height, width] uint8, 0 where nothing hints at text.
-        known: boxes that hold text; what lies in them does not hint at more.
+    Nothing hints at text where `inside`, [height, width] uint8, is 0, nor in boxes that are `known` to hold text.
     """
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     edges = _directed_edges(gray)

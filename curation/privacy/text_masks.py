@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -39,23 +39,6 @@ class _Place(NamedTuple):
         return any(cv2.mean(cv2.absdiff(one.thumbnail, other.thumbnail))[0] >= _OTHER_PICTURE for one, other in pairs)
 
 
-class _Timeline(NamedTuple):
-    """The samples of a video, and those of them that were searched whole."""
-
-    num_samples: int
-    whole: list[int]
-    """positions, in order"""
-
-    def around(self, position: int | None, num_searches: int) -> range:
-        """The samples between the nth whole search before a position and the nth after it, without these two."""
-        if position is None:
-            return range(0)
-        before = bisect.bisect_left(self.whole, position) - num_searches
-        after = bisect.bisect_right(self.whole, position) + num_searches - 1
-        start = self.whole[before] + 1 if before >= 0 else 0
-        return range(start, self.whole[after] if after < len(self.whole) else self.num_samples)
-
-
 def lasting_text(searches: Sequence[Search]) -> tuple[Box, ...]:
     """Boxes in which text is confirmed in two different pictures."""
     return tuple(place.box for place in _places(searches) if place.is_lasting)
@@ -68,15 +51,24 @@ def masks_by_sample(searches: Sequence[Search], num_samples: int) -> list[TextMa
     if it was seen in one picture only. Text of two overview pictures is hidden throughout. Unconfirmed boxes are hidden up to the searches
     before and after. Only searches of the whole picture end a mask.
     """
-    timeline = _Timeline(num_samples, sorted(each.position for each in searches if each.is_whole and each.position is not None))
-    failed = [timeline.around(search.position, 1) for search in searches if search.failure]
-    unchecked = {position for span in failed for position in span}
-    confirmed = _boxes_by_sample(_confirmed_spans(searches, timeline), num_samples)
-    unconfirmed = _boxes_by_sample(_unconfirmed_spans(searches, timeline), num_samples)
-    return [
-        _mask(confirmed[position], unconfirmed[position]) if timeline.whole and position not in unchecked else None
-        for position in range(num_samples)
-    ]
+    whole = sorted(search.position for search in searches if search.is_whole and search.position is not None)
+    confirmed: list[set[Box]] = [set() for _ in range(num_samples)]
+    unconfirmed: list[set[Box]] = [set() for _ in range(num_samples)]
+    is_checked = [bool(whole)] * num_samples
+    for place in _places(searches):
+        is_throughout = place.is_lasting and sum(search.position is None for search in place.searches) > 1
+        for search in place.searches:
+            near = _samples_near(search, whole, 2 if place.is_lasting else 1, num_samples)
+            for position in range(num_samples) if is_throughout else near:
+                confirmed[position].add(padded(place.box))
+    for search in searches:
+        near = _samples_near(search, whole, 1, num_samples)
+        known = confirmed_boxes(search)
+        doubtful = [padded(each.box) for each in search.detections if verdict_of(each, known) == "unconfirmed"]
+        for position in near if doubtful or search.failure else ():
+            unconfirmed[position].update(doubtful)
+            is_checked[position] &= not search.failure
+    return [_mask(*boxes) if known else None for known, boxes in zip(is_checked, zip(confirmed, unconfirmed, strict=True), strict=True)]
 
 
 def _mask(confirmed: set[Box], unconfirmed: set[Box]) -> TextMask:
@@ -84,31 +76,13 @@ def _mask(confirmed: set[Box], unconfirmed: set[Box]) -> TextMask:
     return TextMask(tuple(sorted({*confirmed, *doubtful})), tuple(doubtful))
 
 
-def _boxes_by_sample(spans: Iterable[tuple[Box, range]], num_samples: int) -> list[set[Box]]:
-    """The boxes of each sample, padded, from the samples of each box."""
-    boxes: list[set[Box]] = [set() for _ in range(num_samples)]
-    for box, span in spans:
-        for position in span:
-            boxes[position].add(padded(box))
-    return boxes
-
-
-def _confirmed_spans(searches: Sequence[Search], timeline: _Timeline) -> Iterator[tuple[Box, range]]:
-    """Each place of confirmed text with the samples in which it is hidden, search by search."""
-    for place in _places(searches):
-        if place.is_lasting and sum(search.position is None for search in place.searches) > 1:
-            yield place.box, range(timeline.num_samples)
-        for search in place.searches:
-            yield place.box, timeline.around(search.position, 2 if place.is_lasting else 1)
-
-
-def _unconfirmed_spans(searches: Sequence[Search], timeline: _Timeline) -> Iterator[tuple[Box, range]]:
-    """Each unconfirmed box with the samples in which it is hidden."""
-    for search in searches:
-        known = confirmed_boxes(search)
-        for detection in search.detections:
-            if verdict_of(detection, known) == "unconfirmed":
-                yield detection.box, timeline.around(search.position, 1)
+def _samples_near(search: Search, whole: Sequence[int], num_searches: int, num_samples: int) -> range:
+    """The samples between the nth search of the whole picture before this one and the nth after it, without these two."""
+    if search.position is None:
+        return range(0)
+    before = bisect.bisect_left(whole, search.position) - num_searches
+    after = bisect.bisect_right(whole, search.position) + num_searches - 1
+    return range(whole[before] + 1 if before >= 0 else 0, whole[after] if after < len(whole) else num_samples)
 
 
 def _places(searches: Sequence[Search]) -> list[_Place]:
