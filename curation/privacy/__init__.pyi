@@ -3,6 +3,7 @@ from .audit_sheet import (
     AuditSheet as AuditSheet,
     SheetPicture as SheetPicture,
     render_sheet as render_sheet,
+    sheet_page as sheet_page,
     upper_bound as upper_bound,
 )
 from .burned_text import TextTracker as TextTracker, search_text as search_text

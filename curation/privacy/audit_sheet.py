@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from warehouse.store import atomic_file
 
-__all__ = ["AUDIT_VERSION", "AuditSheet", "SheetPicture", "render_sheet", "upper_bound"]
+__all__ = ["AUDIT_VERSION", "AuditSheet", "SheetPicture", "render_sheet", "sheet_page", "upper_bound"]
 
 AUDIT_VERSION = 1
 """raise when the same frames and settings would give another sample or another page"""
@@ -62,20 +62,17 @@ def upper_bound(num_found: int, num_frames: int) -> float:
 
 def render_sheet(sheet: AuditSheet, path: Path) -> None:
     """Write the sheet to `path`, atomically; the same sheet always has the same bytes."""
-    environment = Environment(
-        loader=PackageLoader("curation.privacy", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("audit.html.j2").render(
-        sheet=sheet,
-        pictures=[{"id": picture.frame_id, "jpeg": base64.b64encode(picture.jpeg).decode("ascii")} for picture in sheet.pictures],
-        bounds=_bounds(_EXAMPLES, sheet.num_random),
-    )
+    pictures = [{"id": picture.frame_id, "jpeg": base64.b64encode(picture.jpeg).decode("ascii")} for picture in sheet.pictures]
+    page = sheet_page("curation.privacy", "audit.html.j2", sheet=sheet, pictures=pictures, bounds=_bounds(_EXAMPLES, sheet.num_random))
     with atomic_file(path) as file:
         file.write(page.encode())
+
+
+def sheet_page(package: str, template: str, **values: object) -> str:
+    """The HTML of a template in the folder `templates` of a package."""
+    loader = PackageLoader(package, "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(values)
 
 
 def _bounds(examples: Sequence[int], num_random: int) -> list[tuple[int, str]]:

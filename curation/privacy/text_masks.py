@@ -68,7 +68,7 @@ def masks_by_sample(searches: Sequence[Search], num_samples: int) -> list[TextMa
         for position in near if doubtful or search.failure else ():
             unconfirmed[position].update(doubtful)
             is_checked[position] &= not search.failure
-    return [_mask(*boxes) if known else None for known, boxes in zip(is_checked, zip(confirmed, unconfirmed, strict=True), strict=True)]
+    return [_mask(confirmed[n], unconfirmed[n]) if is_checked[n] else None for n in range(num_samples)]
 
 
 def _mask(confirmed: set[Box], unconfirmed: set[Box]) -> TextMask:
