@@ -58,11 +58,12 @@ def decoded_frames(container: InputContainer, stream: VideoStream, damage: Damag
         with logged_errors() as logged:
             try:
                 number, packet, is_flagged = _next_packet(packets, skipping)
-                skipping.prepare(number)
                 if packet is None:
                     is_last = True
+                    skipping.prepare(None)
                 else:
                     damage.enter(number, is_keyframe=packet.is_keyframe)
+                    skipping.prepare(number)
                     packet.pts = packet.dts = number
                 frames = stream.codec_context.decode(packet)
             except _FAILURES as failure:
@@ -90,16 +91,14 @@ def logged_errors() -> Iterator[list[str]]:
         av.logging.set_level(before)
 
 
-def _next_packet(
-    packets: Iterator[tuple[int, Packet[VideoStream]]], skipping: _Skipping
-) -> tuple[int | None, Packet[VideoStream] | None, bool]:
+def _next_packet(packets: Iterator[tuple[int, Packet[VideoStream]]], skipping: _Skipping) -> tuple[int, Packet[VideoStream] | None, bool]:
     """Number and content of the next packet for the decoder, None at the end; and whether it, or one passed over, is flagged corrupt."""
     is_flagged = False
     for number, packet in packets:
         is_flagged |= packet.is_corrupt
         if not skipping.passes_over(number, packet):
             return number, packet, is_flagged
-    return None, None, is_flagged
+    return 0, None, is_flagged
 
 
 class _Skipping:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curation.privacy.text_boxes import Box
-from curation.privacy.text_evidence import Detection, Search, verdict_of
+from curation.privacy.text_evidence import Detection, Search, finds_new, proven, still_there, verdict_of
 from curation.privacy.text_masks import TextMask, lasting_text, masks_by_sample
 
 LINE = Box(50, 40, 60, 12)
@@ -49,6 +49,39 @@ def test_a_box_is_judged_by_what_is_read_and_whether_it_stood(characters: float,
 @pytest.mark.parametrize(("characters", "stood"), [(ONE, None), (UNREAD, True), (UNREAD, None)])
 def test_a_box_shorter_than_a_line_has_to_be_read(characters: float, stood: bool | None) -> None:
     assert verdict_of(Detection(box=Box(50, 40, 35, 12), characters=characters, stood=stood)) == "refuted"
+
+
+def edges(text: int, tissue: int) -> np.ndarray:
+    """Of a sample with a line of text and tissue below it, whose edges have one direction each; 0 for none."""
+    found = np.zeros((100, 200), np.uint8)
+    found[40:52, 50:110] = text
+    found[70:90, 50:110] = tissue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("now", "stood"),
+    [(edges(1, 0), True), (edges(2, 4), False), (edges(1, 1), None)],
+    ids=["the tissue is gone", "all is gone", "all is there"],
+)
+def test_whether_strokes_stood_is_proven_once_the_camera_has_moved(now: np.ndarray, stood: bool | None) -> None:
+    found = (Detection(box=LINE, characters=READ),)
+    before = Search(position=0, thumbnail=picture(0), detections=found, edges=edges(1, 1))
+    assert [each.stood for each in proven(before, now).detections] == [stood]
+
+
+def test_text_that_stood_and_stands_is_still_there_unless_it_is_found_again() -> None:
+    stood = Detection(box=LINE, characters=READ, stood=True)
+    earlier = Search(position=0, thumbnail=picture(0), detections=(stood,), edges=edges(1, 1))
+    assert still_there([earlier], [], edges(1, 0)) == [stood]
+    assert still_there([earlier], [], edges(2, 0)) == []
+    assert still_there([earlier], [Detection(box=Box(52, 40, 60, 12), characters=TWO)], edges(1, 0)) == []
+
+
+def test_what_is_found_is_new_unless_it_is_refuted_or_was_found_before() -> None:
+    assert finds_new(search(2, READ), [])
+    assert not finds_new(search(2, READ), [search(0, UNREAD, Box(55, 42, 60, 12))])
+    assert not finds_new(search(2, UNREAD, Box(50, 40, 20, 12)), [])
 
 
 def test_confirmed_text_of_one_picture_is_hidden_up_to_the_looks_beside_it() -> None:
