@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from curation.video.packet_index import PacketIndex
 
-__all__ = ["Place", "Presentation"]
+__all__ = ["Presentation"]
 
 _JITTER_S = 1
 """a frame that is shown this much before its predecessor is placed directly behind it: recordings may overlap where they were joined"""
 
 
-class Place(NamedTuple):
-    """Where a frame stands in the film."""
-
-    position: int
-    """among all frames that are shown, 0 first"""
-    ticks: int
-    """of the time base, from the frame shown first"""
-
-
 class Presentation:
-    """Places of frames that are asked for in the order in which a decoder shows them.
+    """Places in the film of frames that are asked for in the order in which a decoder shows them.
 
     Attributes:
         num_backward: frames that came long before their predecessor, and have no place.
@@ -45,11 +34,10 @@ class Presentation:
         self._number: int | None = None
         self.num_backward = self.num_nudged = 0
 
-    def place(self, number: int | None) -> Place | None:
-        """Place of the next frame, later than that of the frame before; None if it has none.
+    def place(self, number: int | None) -> tuple[int, int] | None:
+        """Position of the next frame among all that are shown, and its time in ticks from the first, later than the one before.
 
-        Args:
-            number: of the frame's packet; None if the decoder does not say.
+        The frame's packet has the `number`, None if the decoder does not say. A frame that comes long before its predecessor has no place.
         """
         position = self._find(number)
         ticks = self._ticks + self._frame_ticks if position is None else int(self._times[position]) - int(self._times[0])
@@ -62,7 +50,7 @@ class Presentation:
             self.num_nudged += 1
             ticks = self._ticks + 1
         self._ticks = ticks
-        return Place(self._num_frames - 1 if position is None else position, ticks)
+        return self._num_frames - 1 if position is None else position, ticks
 
     def _find(self, number: int | None) -> int | None:
         """Position of a frame among all that are shown; None if the index does not know its packet.

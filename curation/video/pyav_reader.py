@@ -18,7 +18,7 @@ from curation.video.decoding import DecodedFrame, decoded_frames
 from curation.video.deinterlace import deinterlaced, with_neighbours
 from curation.video.overview import first_frames
 from curation.video.packet_index import PacketIndex
-from curation.video.presentation import Place, Presentation
+from curation.video.presentation import Presentation
 from curation.video.sampling import DecodeReport, SampledFrame, expected_frames, microseconds, sample_slot
 from curation.video.skipping import Choice, choice_for_samples, may_leave_out
 from curation.video.upright import current_aspect, pixel_aspect, shown
@@ -44,12 +44,12 @@ def sample_with_pyav(
         presentation = Presentation(index, frame_ticks=frame_ticks(stream), keyframes=keyframes)
         aspect, size = pixel_aspect(stream), (stream.codec_context.width, stream.codec_context.height)
         frames = count.counted(decoded_frames(container, stream, damage, choice))
-        for (before, current, after), place in _samples(frames, presentation, fps, index.time_base):
+        for (before, current, after), (position, ticks) in _samples(frames, presentation, fps, index.time_base):
             # if few frames are decoded, those beside a frame are not its neighbours in the film
             near = (_sound(before), _sound(after)) if choice == Choice() else (None, None)
             rgb = shown(deinterlaced(current.frame, *near), current_aspect(stream, aspect, size, current.frame))
-            pts_us = microseconds(place.ticks, index.time_base)
-            yield SampledFrame(frame_index=place.position, pts_us=pts_us, rgb=rgb, is_corrupt=current.is_corrupt)
+            pts_us = microseconds(ticks, index.time_base)
+            yield SampledFrame(frame_index=position, pts_us=pts_us, rgb=rgb, is_corrupt=current.is_corrupt)
         num_declared = expected_frames(container, stream, index)
     _conclude(report, count, presentation, damage, index, num_declared)
 
@@ -73,13 +73,13 @@ def _is_interlaced(path: str, stream: VideoStream) -> bool:
 
 def _samples(
     frames: Iterable[DecodedFrame], presentation: Presentation, fps: Fraction, time_base: Fraction
-) -> Iterator[tuple[Neighbours, Place]]:
-    """The frames that are samples, with their neighbours and places."""
+) -> Iterator[tuple[Neighbours, tuple[int, int]]]:
+    """The frames that are samples with their neighbours, and their positions and times in ticks."""
     last_slot = -1
     for neighbours in with_neighbours(frames):
         place = presentation.place(neighbours[1].number)
         if place is not None:
-            slot = sample_slot(place.ticks, time_base, fps) if fps else last_slot + 1
+            slot = sample_slot(place[1], time_base, fps) if fps else last_slot + 1
             if slot > last_slot:
                 last_slot = slot
                 yield neighbours, place
