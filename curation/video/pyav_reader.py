@@ -28,9 +28,6 @@ __all__ = ["sample_with_pyav"]
 _UNKNOWN_ORDER, _PROGRESSIVE = 0, 1
 """of FFmpeg's AVFieldOrder"""
 
-Neighbours = tuple[DecodedFrame | None, DecodedFrame, DecodedFrame | None]
-"""the frame before, the frame, and the frame after it"""
-
 
 def sample_with_pyav(
     path: str, fps: Fraction, report: DecodeReport, index: PacketIndex, *, keyframes: bool = False, thorough: bool = True
@@ -40,15 +37,18 @@ def sample_with_pyav(
     damage = DamageMap()
     with opened(path) as (container, stream):
         choice = _choice(path, stream, fps, index, keyframes=keyframes, thorough=thorough)
-        count = _Count(choice)
+        count, due = _Count(choice), _Due(fps, index.time_base)
         presentation = Presentation(index, frame_ticks=frame_ticks(stream), keyframes=keyframes)
         aspect, size = pixel_aspect(stream), (stream.codec_context.width, stream.codec_context.height)
         frames = count.counted(decoded_frames(container, stream, damage, choice))
-        for (before, current, after), (position, ticks) in _samples(frames, presentation, fps, index.time_base):
+        for before, current, after in with_neighbours(frames):
+            place = presentation.place(current.number)
+            if place is None or not due.takes(place[1]):
+                continue
             # if few frames are decoded, those beside a frame are not its neighbours in the film
             near = (_sound(before), _sound(after)) if choice == Choice() else (None, None)
             rgb = shown(deinterlaced(current.frame, *near), current_aspect(stream, aspect, size, current.frame))
-            pts_us = microseconds(ticks, index.time_base)
+            position, pts_us = place[0], microseconds(place[1], index.time_base)
             yield SampledFrame(frame_index=position, pts_us=pts_us, rgb=rgb, is_corrupt=current.is_corrupt)
         num_declared = expected_frames(container, stream, index)
     _conclude(report, count, presentation, damage, index, num_declared)
@@ -71,22 +71,22 @@ def _is_interlaced(path: str, stream: VideoStream) -> bool:
         return any(frame.interlaced_frame for frame, _ in zip(first_frames(container, other), range(1), strict=False))
 
 
-def _samples(
-    frames: Iterable[DecodedFrame], presentation: Presentation, fps: Fraction, time_base: Fraction
-) -> Iterator[tuple[Neighbours, tuple[int, int]]]:
-    """The frames that are samples with their neighbours, and their positions and times in ticks."""
-    last_slot = -1
-    for neighbours in with_neighbours(frames):
-        place = presentation.place(neighbours[1].number)
-        if place is not None:
-            slot = sample_slot(place[1], time_base, fps) if fps else last_slot + 1
-            if slot > last_slot:
-                last_slot = slot
-                yield neighbours, place
-
-
 def _sound(neighbour: DecodedFrame | None) -> VideoFrame | None:
     return None if neighbour is None or neighbour.is_corrupt else neighbour.frame
+
+
+class _Due:
+    """Which frames are samples: the first at or after each time that is due."""
+
+    def __init__(self, fps: Fraction, time_base: Fraction) -> None:
+        self._fps, self._time_base = fps, time_base
+        self._last_slot = -1
+
+    def takes(self, ticks: int) -> bool:
+        """Whether a frame of this time, later than those asked for before, is a sample."""
+        slot = sample_slot(ticks, self._time_base, self._fps) if self._fps else self._last_slot + 1
+        is_due, self._last_slot = slot > self._last_slot, max(slot, self._last_slot)
+        return is_due
 
 
 class _Count:
