@@ -56,11 +56,12 @@ def masks_by_sample(searches: Sequence[Search], num_samples: int) -> list[TextMa
     unconfirmed: list[set[Box]] = [set() for _ in range(num_samples)]
     is_checked = [bool(whole)] * num_samples
     for place in _places(searches):
-        is_throughout = place.is_lasting and sum(search.position is None for search in place.searches) > 1
+        is_lasting, box = place.is_lasting, padded(place.box)
+        is_throughout = is_lasting and sum(search.position is None for search in place.searches) > 1
         for search in place.searches:
-            near = _samples_near(search, whole, 2 if place.is_lasting else 1, num_samples)
+            near = _samples_near(search, whole, 2 if is_lasting else 1, num_samples)
             for position in range(num_samples) if is_throughout else near:
-                confirmed[position].add(padded(place.box))
+                confirmed[position].add(box)
     for search in searches:
         near = _samples_near(search, whole, 1, num_samples)
         known = confirmed_boxes(search)
