@@ -166,7 +166,7 @@ def _restore(evidence: Path, root: Path, video: VideoRef) -> IngestedVideo | Non
 
 
 def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], config: IngestConfig) -> IngestedVideo:
-    header, report, samples = scan.header, scan.report, scan.samples
+    report, samples = scan.report, scan.samples
     ids = [f"{video.video_id[:16]}-{key[:8]}-{sample.pts_us:011d}" for sample in samples]
     kept = [(frame_id, sample) for frame_id, sample in zip(ids, samples, strict=True) if sample.drop_reason is None]
     spared = [(frame_id, sample) for frame_id, sample in zip(ids, samples, strict=True) if is_spare(sample)]
@@ -193,14 +193,7 @@ def _write(video: VideoRef, root: Path, key: str, scan: Scan, spool: IO[bytes], 
         ingest_key=key,
         uri=video.uri,
         num_bytes=video.num_bytes,
-        container=header.container,
-        codec=header.codec,
-        width=header.width,
-        height=header.height,
-        sample_aspect_ratio=header.sample_aspect_ratio,
-        fps=header.fps,
-        duration_s=header.duration_s,
-        num_frames_declared=header.num_frames_declared,
+        **dataclasses.asdict(scan.header),
         num_frames_decoded=report.num_frames_decoded,
         num_frames_skipped=report.num_frames_skipped,
         num_frames_sampled=len(samples),

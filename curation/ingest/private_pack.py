@@ -14,20 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-import cv2
-import numpy as np
 import pyarrow as pa
 
 from curation.ingest.config import IngestConfig
 from curation.ingest.decide import spare_reasons
-from curation.ingest.scan import Sample, spooled
+from curation.ingest.scan import Sample, painted, spooled
 from curation.packs import write_pack
-from curation.privacy import Box, blacked_out, privacy_reasons
+from curation.privacy import privacy_reasons
 from warehouse.records import PrivatePack
 from warehouse.schema import TABLES
 from warehouse.store import write_parquet
 
-__all__ = ["erase_pictures", "painted", "private_jpeg", "why_private", "write_private_pack"]
+__all__ = ["erase_pictures", "private_jpeg", "why_private", "write_private_pack"]
 
 
 def why_private(sample: Sample, config: IngestConfig) -> str | None:
@@ -45,25 +43,7 @@ def private_jpeg(spool: IO[bytes], sample: Sample, quality: int) -> bytes:
         return spooled(spool, sample)
     offset, size = sample.unpainted
     spool.seek(offset)
-    jpeg = spool.read(size)
-    return painted(jpeg, [box for box in sample.text_boxes or () if box not in sample.unconfirmed_boxes], quality)
-
-
-def painted(jpeg: bytes, boxes: Sequence[Box], quality: int) -> bytes:
-    """The JPEG with the boxes black; the same bytes if there is no box.
-
-    Raises:
-        ValueError: the bytes are no image.
-    """
-    if not boxes:
-        return jpeg
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"{len(jpeg)} bytes were given as a JPEG and do not decode as one; the private pack is damaged")
-    is_done, encoded = cv2.imencode(".jpg", blacked_out(np.asarray(picture), boxes), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not is_done:
-        raise ValueError(f"OpenCV could not encode a {picture.shape[1]}x{picture.shape[0]} picture as JPEG")
-    return bytes(encoded)
+    return painted(spool.read(size), [box for box in sample.text_boxes or () if box not in sample.unconfirmed_boxes], quality)
 
 
 def write_private_pack(

@@ -6,10 +6,8 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from curation.ingest.private_pack import painted
-from curation.privacy import Box
+from curation.ingest.scan import painted
+from curation.privacy import Box, sheet_page
 from warehouse.store import atomic_file
 
 __all__ = ["PRIVATE_AUDIT_VERSION", "PrivatePicture", "render_private_sheet"]
@@ -36,14 +34,9 @@ class PrivatePicture:
 
 def render_private_sheet(audit_id: str, pictures: tuple[PrivatePicture, ...], path: Path) -> None:
     """Write the sheet to `path`, atomically and with mode 0600; it names videos by their content hash alone."""
-    environment = Environment(
-        loader=PackageLoader("curation.ingest", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("private.html.j2").render(
+    page = sheet_page(
+        "curation.ingest",
+        "private.html.j2",
         audit_id=audit_id,
         pictures=[
             {

@@ -19,8 +19,8 @@ import pyarrow as pa
 from curation.filters import FrameThresholds, frame_filters, installed_filters
 from curation.ingest.decide import drop_reasons
 from curation.ingest.privacy_flags import hidden_share
-from curation.ingest.private_pack import painted
 from curation.ingest.requalify import stored_scores
+from curation.ingest.scan import painted
 from curation.packs import read_frame, write_pack
 from curation.privacy import Box
 from warehouse.records import FramePack

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -29,7 +29,7 @@ from curation.filters import (
 )
 from curation.ingest.config import IngestConfig
 from curation.ingest.survey import Geometry, Survey, survey_part, survey_video
-from curation.privacy import Box, TextMask, blacked_out, color_profile
+from curation.privacy import Box, Search, TextMask, TextTracker, blacked_out, color_profile, masks_by_sample, search_text
 from curation.video import (
     Decoder,
     DecoderDisagreement,
@@ -46,7 +46,7 @@ from curation.video import (
     sample_frames,
 )
 
-__all__ = ["Sample", "Scan", "measured", "scan_video", "spooled"]
+__all__ = ["Sample", "Scan", "measured", "painted", "scan_video", "spooled"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,14 +173,14 @@ def _refuse_large(size: tuple[int, int], config: IngestConfig) -> None:
 def measured(
     frames: Iterable[SampledFrame], survey: Survey, config: IngestConfig, spool: IO[bytes], report: DecodeReport, *, in_time: bool = True
 ) -> list[Sample]:
-    """Measure and spool every frame, all of one size; where neighbours are not `in_time`, without motion and with a look at each for text.
+    """Measure and spool every frame, all of one size; if neighbours are not `in_time`, without motion and with a search of each for text.
 
     What two stills have at one place says nothing of a third: pooled over Kvasir-SEG, text would black out 14% of each instead of 4%.
     """
     geometry, area = survey.geometry, survey.geometry.area
-    watch = survey.watch.restarted() if survey.watch else None
-    failures: set[str] = set()
-    masks: list[TextMask | None] = []
+    interval_us = round(config.text_interval_s * 1_000_000)
+    tracker = TextTracker(interval_us=interval_us, content=geometry.stored_mask, overview=survey.searches or ())
+    searches: list[Search] = []
     samples: list[Sample] = []
     previous: np.ndarray | None = None
     for frame in frames:
@@ -189,20 +189,16 @@ def measured(
         previous = gray if in_time else None
         stored = shrink(crop, *geometry.stored_size)
         stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))  # what lies outside must not be stored
-        if watch and in_time:
-            watch.see(stored, len(samples), frame.pts_us)
-        elif survey.watch:
-            alone = survey.watch.restarted()
-            alone.see(stored, 0, 0)
-            masks += alone.by_sample(1)
-            failures |= {look.failure for look in alone.looks if look.failure}
-        _spool(spool, sample, stored, config.jpeg_quality)
+        if survey.searches is not None and in_time:
+            tracker.add(stored, frame.pts_us)
+        elif survey.searches is not None:
+            searches.append(search_text(stored, position=0))
+        _spool(spool, sample, _jpeg(cv2.cvtColor(stored, cv2.COLOR_RGB2BGR), config.jpeg_quality))
         samples.append(sample)
-    if watch and in_time:
-        masks = watch.by_sample(len(samples))
-        failures = {look.failure for look in watch.looks if look.failure}
-    if watch:
+    if survey.searches is not None:
+        masks = tracker.masks() if in_time else [masks_by_sample([search], 1)[0] for search in searches]
         _paint_text(samples, masks, spool, config.jpeg_quality)
+    failures = {search.failure for search in [*tracker.searches, *searches] if search.failure}
     report.problems += [f"text could not be looked for: {failure}" for failure in sorted(failures)]
     return samples
 
@@ -214,9 +210,9 @@ def _paint_text(samples: list[Sample], masks: list[TextMask | None], spool: IO[b
         sample.text_boxes, sample.unconfirmed_boxes = mask if mask else (None, ())
         if sample.text_boxes:
             sample.unpainted = (sample.spool_offset, sample.spool_size)
-            picture = np.asarray(cv2.imdecode(np.frombuffer(spooled(spool, sample), np.uint8), cv2.IMREAD_COLOR_RGB))
+            jpeg = painted(spooled(spool, sample), sample.text_boxes, quality)
             spool.seek(0, os.SEEK_END)
-            _spool(spool, sample, blacked_out(picture, sample.text_boxes), quality)
+            _spool(spool, sample, jpeg)
 
 
 def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:
@@ -241,13 +237,31 @@ def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous
     return sample, gray
 
 
-def _spool(spool: IO[bytes], sample: Sample, rgb: np.ndarray, quality: int) -> None:
-    """Append the picture as JPEG and note where it lies."""
-    is_done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def _jpeg(bgr: np.ndarray, quality: int) -> bytes:
+    is_done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not is_done:
-        raise ValueError(f"OpenCV could not encode a {rgb.shape[1]}x{rgb.shape[0]} picture as JPEG")
+        raise ValueError(f"OpenCV could not encode a {bgr.shape[1]}x{bgr.shape[0]} picture as JPEG")
+    return bytes(jpeg)
+
+
+def painted(jpeg: bytes, boxes: Sequence[Box], quality: int) -> bytes:
+    """The JPEG with the boxes black; the same bytes if there is no box.
+
+    Raises:
+        ValueError: the bytes are no image.
+    """
+    if not boxes:
+        return jpeg
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{len(jpeg)} bytes were given as a JPEG and do not decode as one; the private pack is damaged")
+    return _jpeg(blacked_out(np.asarray(picture), boxes), quality)
+
+
+def _spool(spool: IO[bytes], sample: Sample, jpeg: bytes) -> None:
+    """Append the picture and note where it lies."""
     sample.spool_offset, sample.spool_size = spool.tell(), len(jpeg)
-    spool.write(bytes(jpeg))
+    spool.write(jpeg)
 
 
 def spooled(spool: IO[bytes], sample: Sample) -> bytes:

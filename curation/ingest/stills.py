@@ -19,7 +19,7 @@ from curation.ingest.scan import Sample, Scan, measured
 from curation.ingest.still_damage import damage_in
 from curation.ingest.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 from curation.sources import source_file
-from curation.video import MAX_MESSAGES, DecodeReport, SampledFrame, UnreadableVideo, VideoProbe
+from curation.video import MAX_MESSAGES, DecodeReport, SampledFrame, UnreadableVideo, VideoProbe, shrunk_size
 
 __all__ = ["read_still", "scan_stills"]
 
@@ -125,8 +125,7 @@ def _frames(images: Sequence[Path], pages: Sequence[_Page], report: DecodeReport
 
 def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> list[np.ndarray]:
     """Some of them, spread over the folder and scaled down."""
-    scale = min(1.0, PICTURE_SIDE / max(size))
-    small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    small = shrunk_size(size, PICTURE_SIDE)
     pictures = []
     for page in pages[:: -(-len(pages) // NUM_PICTURES)]:
         try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from curation.filters import FILTER_WIDTH, ContentArea, content_mask, find_content_area, full_area, inner_mask, shrink
 from curation.ingest.config import IngestConfig
-from curation.privacy import Box, TextWatch, blacked_out, cropped_away, find_insets
+from curation.privacy import Box, Search, blacked_out, cropped_away, find_insets, lasting_text, search_text
 from curation.video import AUTO_FPS, PacketIndex, Sampling, overview_frames, sample_frames, shrunk_size
 
 __all__ = ["NUM_PICTURES", "PICTURE_SIDE", "Geometry", "Survey", "survey_part", "survey_pictures", "survey_video"]
@@ -21,7 +21,6 @@ NUM_PICTURES = 8
 PICTURE_SIDE = 800
 """longest side of the pictures that are looked at before the samples"""
 _INSET_SIDE = 480  # pixels; insets are large
-_NUM_LOOKS = 2  # for text: an overlay that stands throughout is in both
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,8 @@ class Survey:
     """What is known of a video before its first sample."""
 
     geometry: Geometry
-    watch: TextWatch | None
-    """None where text is not looked for"""
+    searches: tuple[Search, ...] | None
+    """of the pictures for text; None if text is not looked for"""
 
 
 def survey_video(path: str, size: tuple[int, int], config: IngestConfig) -> Survey:
@@ -73,21 +72,17 @@ def survey_pictures(pictures: Sequence[np.ndarray], size: tuple[int, int], confi
     area = find_content_area(pictures, size=size) if pictures else full_area(*size)
     masks = _masks_for(size, config.text_masks)
     geometry = _geometry(area, config, masks)
-    watch: TextWatch | None = None
-    if config.text != "off":
-        chosen = {round(i * (len(pictures) - 1) / (_NUM_LOOKS - 1)) for i in range(_NUM_LOOKS)} if pictures and in_time else set()
-        looked_at = [pictures[number] for number in sorted(chosen)]
-        watch = _watch(looked_at, geometry, size, config, in_time)
-        if config.text == "crop" and watch.lasting:
-            area = _part(area, cropped_away(geometry.stored_size, watch.lasting), geometry.stored_size)
-            geometry = _geometry(area, config, masks)
-            watch = _watch(looked_at, geometry, size, config, in_time)
-    text = watch.lasting if watch else ()
+    # the first and the last: an overlay that stands throughout is in both
+    searched = pictures[:: max(1, len(pictures) - 1)] if in_time and config.text != "off" else []
+    searches = [_searched(picture, geometry, size) for picture in searched]
+    if config.text == "crop" and (text := lasting_text(searches)):
+        area = _part(area, cropped_away(geometry.stored_size, text), geometry.stored_size)
+        geometry = _geometry(area, config, masks)
+        searches = [_searched(picture, geometry, size) for picture in searched]
+    text = lasting_text(searches)
     # letters stand still and are sharp as well, but they are no sides of an inset, and no filter may count them
     geometry = _geometry(area, config, masks + _insets(pictures, geometry, text, size))
-    if watch:
-        watch.inside = np.asarray(cv2.erode(geometry.stored_mask, np.ones((9, 9), np.uint8)))
-    return Survey(_without(geometry, text), watch)
+    return Survey(_without(geometry, text), None if config.text == "off" else tuple(searches))
 
 
 def _geometry(area: ContentArea, config: IngestConfig, hidden: Sequence[Box]) -> Geometry:
@@ -98,17 +93,14 @@ def _geometry(area: ContentArea, config: IngestConfig, hidden: Sequence[Box]) ->
     return Geometry(area, stored, masks[0], filtered, inner_mask(masks[1]))
 
 
-def _watch(pictures: Sequence[np.ndarray], geometry: Geometry, size: tuple[int, int], config: IngestConfig, in_time: bool) -> TextWatch:
-    """A watch that has looked at some pictures of the whole frame, each cut and masked as the samples will be."""
-    watch = TextWatch(interval_us=round(config.text_interval_s * 1_000_000) if in_time else 0)
+def _searched(picture: np.ndarray, geometry: Geometry, size: tuple[int, int]) -> Search:
+    """A picture of the whole frame searched for text, cut and masked as the samples will be."""
     area = geometry.area
-    for picture in pictures:
-        scale_x, scale_y = picture.shape[1] / size[0], picture.shape[0] / size[1]
-        rows = slice(round(area.y * scale_y), max(round(area.y * scale_y) + 1, round((area.y + area.height) * scale_y)))
-        columns = slice(round(area.x * scale_x), max(round(area.x * scale_x) + 1, round((area.x + area.width) * scale_x)))
-        stored = shrink(picture[rows, columns], *geometry.stored_size)
-        watch.look(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))
-    return watch
+    scale_x, scale_y = picture.shape[1] / size[0], picture.shape[0] / size[1]
+    rows = slice(round(area.y * scale_y), max(round(area.y * scale_y) + 1, round((area.y + area.height) * scale_y)))
+    columns = slice(round(area.x * scale_x), max(round(area.x * scale_x) + 1, round((area.x + area.width) * scale_x)))
+    stored = shrink(picture[rows, columns], *geometry.stored_size)
+    return search_text(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))
 
 
 def _without(geometry: Geometry, boxes: Sequence[Box]) -> Geometry:
@@ -117,7 +109,7 @@ def _without(geometry: Geometry, boxes: Sequence[Box]) -> Geometry:
     mask = geometry.filter_mask.copy()
     for box in boxes:
         x, y = int(box.x * scale_x), int(box.y * scale_y)
-        mask[y : int(np.ceil((box.y + box.height) * scale_y)), x : int(np.ceil((box.x + box.width) * scale_x))] = 0
+        mask[y : int(np.ceil(box.bottom * scale_y)), x : int(np.ceil(box.right * scale_x))] = 0
     return geometry if not cv2.countNonZero(mask) else dataclasses.replace(geometry, filter_mask=mask)
 
 
@@ -133,9 +125,7 @@ def _insets(pictures: Sequence[np.ndarray], geometry: Geometry, text: Sequence[B
     crop = Box(crop.x, crop.y, min(crop.width, width - crop.x), min(crop.height, height - crop.y))
     inside = np.zeros((height, width), np.uint8)
     without_text = blacked_out(geometry.stored_mask.copy(), text)
-    inside[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = cv2.resize(
-        without_text, (crop.width, crop.height), interpolation=cv2.INTER_NEAREST
-    )
+    inside[crop.slices] = cv2.resize(without_text, (crop.width, crop.height), interpolation=cv2.INTER_NEAREST)
     return tuple(_scaled(box, full_area(width, height), size) for box in find_insets(small, inside))
 
 
@@ -149,8 +139,8 @@ def _scaled(box: Box, area: ContentArea, size: tuple[int, int]) -> Box:
     """A box in source pixels as one in a picture of the area that is scaled to `size`, rounded outwards."""
     scale_x, scale_y = size[0] / area.width, size[1] / area.height
     left, top = max(0, int((box.x - area.x) * scale_x)), max(0, int((box.y - area.y) * scale_y))
-    right = max(left, int(np.ceil((box.x + box.width - area.x) * scale_x)))
-    bottom = max(top, int(np.ceil((box.y + box.height - area.y) * scale_y)))
+    right = max(left, int(np.ceil((box.right - area.x) * scale_x)))
+    bottom = max(top, int(np.ceil((box.bottom - area.y) * scale_y)))
     return Box(left, top, right - left, bottom - top)
 
 
@@ -158,5 +148,5 @@ def _part(area: ContentArea, left: Box, size: tuple[int, int]) -> ContentArea:
     """The area cut down to a box that was chosen in a picture of it scaled to `size`, rounded inwards."""
     scale_x, scale_y = area.width / size[0], area.height / size[1]
     x, y = area.x + int(np.ceil(left.x * scale_x)), area.y + int(np.ceil(left.y * scale_y))
-    right, bottom = area.x + int((left.x + left.width) * scale_x), area.y + int((left.y + left.height) * scale_y)
+    right, bottom = area.x + int(left.right * scale_x), area.y + int(left.bottom * scale_y)
     return dataclasses.replace(area, x=x, y=y, width=max(1, right - x), height=max(1, bottom - y))

@@ -3,9 +3,10 @@ from .audit_sheet import (
     AuditSheet as AuditSheet,
     SheetPicture as SheetPicture,
     render_sheet as render_sheet,
+    sheet_page as sheet_page,
     upper_bound as upper_bound,
 )
-from .burned_text import TextWatch as TextWatch
+from .burned_text import TextTracker as TextTracker, search_text as search_text
 from .config import AuditConfig as AuditConfig, OutOfBodyConfig as OutOfBodyConfig
 from .insets import find_insets as find_insets
 from .out_of_body import (
@@ -30,5 +31,6 @@ from .text_detector import (
     load_text_detector as load_text_detector,
     text_detector_path as text_detector_path,
 )
-from .text_evidence import TextMask as TextMask
+from .text_evidence import Search as Search
+from .text_masks import TextMask as TextMask, lasting_text as lasting_text, masks_by_sample as masks_by_sample
 from .text_reader import load_text_reader as load_text_reader

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from scipy.stats import binomtest
 
 from warehouse.store import atomic_file
 
-__all__ = ["AUDIT_VERSION", "AuditSheet", "SheetPicture", "render_sheet", "upper_bound"]
+__all__ = ["AUDIT_VERSION", "AuditSheet", "SheetPicture", "render_sheet", "sheet_page", "upper_bound"]
 
 AUDIT_VERSION = 1
 """raise when the same frames and settings would give another sample or another page"""
@@ -62,21 +61,16 @@ def upper_bound(num_found: int, num_frames: int) -> float:
 
 def render_sheet(sheet: AuditSheet, path: Path) -> None:
     """Write the sheet to `path`, atomically; the same sheet always has the same bytes."""
-    environment = Environment(
-        loader=PackageLoader("curation.privacy", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("audit.html.j2").render(
-        sheet=sheet,
-        pictures=[{"id": picture.frame_id, "jpeg": base64.b64encode(picture.jpeg).decode("ascii")} for picture in sheet.pictures],
-        bounds=_bounds(_EXAMPLES, sheet.num_random),
-    )
+    pictures = [{"id": picture.frame_id, "jpeg": base64.b64encode(picture.jpeg).decode("ascii")} for picture in sheet.pictures]
+    examples = [found for found in _EXAMPLES if found <= sheet.num_random]
+    bounds = [(found, f"{100 * upper_bound(found, sheet.num_random):.1f}%") for found in examples]
+    page = sheet_page("curation.privacy", "audit.html.j2", sheet=sheet, pictures=pictures, bounds=bounds)
     with atomic_file(path) as file:
         file.write(page.encode())
 
 
-def _bounds(examples: Sequence[int], num_random: int) -> list[tuple[int, str]]:
-    return [(found, f"{100 * upper_bound(found, num_random):.1f}%") for found in examples if found <= num_random]
+def sheet_page(package: str, template: str, **values: object) -> str:
+    """The HTML of a template in the folder `templates` of a package."""
+    loader = PackageLoader(package, "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(values)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from curation.privacy.text_boxes import Box
+from curation.privacy.text_boxes import Box, is_inside
 
 __all__ = ["find_insets"]
 
@@ -73,7 +73,7 @@ def _framed(pictures: Sequence[np.ndarray], inside: np.ndarray) -> list[Box]:
     for row in lines["row"]:
         for column in lines["column"]:
             box = _corner(row, column, well_inside)
-            if box and box.width * box.height <= _LARGEST_SHARE * inside.size:
+            if box and box.area <= _LARGEST_SHARE * inside.size:
                 found.append(box)
     return found
 
@@ -81,12 +81,12 @@ def _framed(pictures: Sequence[np.ndarray], inside: np.ndarray) -> list[Box]:
 def _corner(row: Box, column: Box, inside: np.ndarray) -> Box | None:
     """The rectangle that a horizontal and a vertical side span, if they meet at a corner of it."""
     x, y = column.x + column.width // 2, row.y + row.height // 2
-    ends_left, ends_right = abs(row.x - x) <= 2 * _REACH, abs(row.x + row.width - x) <= 2 * _REACH
-    ends_top, ends_bottom = abs(column.y - y) <= 2 * _REACH, abs(column.y + column.height - y) <= 2 * _REACH
+    ends_left, ends_right = abs(row.x - x) <= 2 * _REACH, abs(row.right - x) <= 2 * _REACH
+    ends_top, ends_bottom = abs(column.y - y) <= 2 * _REACH, abs(column.bottom - y) <= 2 * _REACH
     if ends_left == ends_right or ends_top == ends_bottom:
         return None
-    left, right = (x, row.x + row.width) if ends_left else (row.x, x)
-    top, bottom = (y, column.y + column.height) if ends_top else (column.y, y)
+    left, right = (x, row.right) if ends_left else (row.x, x)
+    top, bottom = (y, column.bottom) if ends_top else (column.y, y)
     # where a side runs out of the content area, the inset does too
     if not inside[y, min(right + 3 * _REACH, inside.shape[1] - 1)]:
         right = inside.shape[1] if ends_left else right
@@ -102,13 +102,7 @@ def _corner(row: Box, column: Box, inside: np.ndarray) -> Box | None:
 def _merged(boxes: Sequence[Box]) -> list[Box]:
     """One box for all that were spanned by different corners of the same rectangle."""
     merged: list[Box] = []
-    for box in sorted(boxes, key=lambda box: -box.width * box.height):
-        if not any(
-            other.x - _REACH <= box.x
-            and other.y - _REACH <= box.y
-            and box.x + box.width <= other.x + other.width + _REACH
-            and box.y + box.height <= other.y + other.height + _REACH
-            for other in merged
-        ):
+    for box in sorted(boxes, key=lambda box: -box.area):
+        if not is_inside(box, [Box(x - _REACH, y - _REACH, width + 2 * _REACH, height + 2 * _REACH) for x, y, width, height in merged]):
             merged.append(box)
     return merged

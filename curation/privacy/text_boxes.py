@@ -21,19 +21,38 @@ class Box(NamedTuple):
     width: int
     height: int
 
+    @property
+    def right(self) -> int:
+        """The first column beyond it."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        """The first row below it."""
+        return self.y + self.height
+
+    @property
+    def area(self) -> int:
+        """Pixels."""
+        return self.width * self.height
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of its pixels in an array of [height, width]."""
+        return slice(self.y, self.bottom), slice(self.x, self.right)
+
 
 def overlap(one: Box, other: Box) -> float:
     """Share of the smaller box that lies in the other, 0 to 1."""
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    return max(0, width) * max(0, height) / min(one.width * one.height, other.width * other.height)
+    width = min(one.right, other.right) - max(one.x, other.x)
+    height = min(one.bottom, other.bottom) - max(one.y, other.y)
+    return max(0, width) * max(0, height) / min(one.area, other.area)
 
 
 def around(one: Box, other: Box) -> Box:
     """The smallest box that holds both."""
     x, y = min(one.x, other.x), min(one.y, other.y)
-    right, bottom = max(one.x + one.width, other.x + other.width), max(one.y + one.height, other.y + other.height)
-    return Box(x, y, right - x, bottom - y)
+    return Box(x, y, max(one.right, other.right) - x, max(one.bottom, other.bottom) - y)
 
 
 def is_inside(box: Box, others: Sequence[Box]) -> bool:
@@ -48,22 +67,21 @@ def is_line(box: Box) -> bool:
 
 def is_near(one: Box, other: Box) -> bool:
     """Whether the gap between two boxes is at most the height of the lower one: lines and fields of one block of text are."""
-    reach = min(one.height, other.height)
-    gap_x = max(one.x, other.x) - min(one.x + one.width, other.x + other.width)
-    gap_y = max(one.y, other.y) - min(one.y + one.height, other.y + other.height)
-    return max(gap_x, gap_y) <= reach
+    gap_x = max(one.x, other.x) - min(one.right, other.right)
+    gap_y = max(one.y, other.y) - min(one.bottom, other.bottom)
+    return max(gap_x, gap_y) <= min(one.height, other.height)
 
 
 def padded(box: Box) -> Box:
     """The box with three pixels more on each side, as far as the picture's left and top borders allow."""
     x, y = max(0, box.x - _PADDING), max(0, box.y - _PADDING)
-    return Box(x, y, box.x + box.width + _PADDING - x, box.y + box.height + _PADDING - y)
+    return Box(x, y, box.right + _PADDING - x, box.bottom + _PADDING - y)
 
 
 def blacked_out(rgb: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     """Paint the boxes black, in place."""
     for box in boxes:
-        rgb[box.y : box.y + box.height, box.x : box.x + box.width] = 0
+        rgb[box.slices] = 0
     return rgb
 
 
@@ -74,11 +92,11 @@ def cropped_away(size: tuple[int, int], boxes: Sequence[Box], *, least_share: fl
     """
     left, top, right, bottom = 0, 0, *size
     for box in boxes:
-        if box.x >= right or box.y >= bottom or box.x + box.width <= left or box.y + box.height <= top:
+        if box.x >= right or box.y >= bottom or box.right <= left or box.bottom <= top:
             continue
         cuts = (
-            (max(left, box.x + box.width), top, right, bottom),
-            (left, max(top, box.y + box.height), right, bottom),
+            (max(left, box.right), top, right, bottom),
+            (left, max(top, box.bottom), right, bottom),
             (left, top, min(right, box.x), bottom),
             (left, top, right, min(bottom, box.y)),
         )

@@ -141,7 +141,7 @@ def _part(within: Box | None, size: tuple[int, int], work: tuple[int, ...]) -> t
         return slice(0, work[1]), slice(0, work[0])
     scale_x, scale_y = work[1] / size[0], work[0] / size[1]
     left, top = (int(edge) // _STRIDE * _STRIDE for edge in (within.x * scale_x, within.y * scale_y))
-    right, bottom = (within.x + within.width) * scale_x, (within.y + within.height) * scale_y
+    right, bottom = within.right * scale_x, within.bottom * scale_y
     right, bottom = (int(-(-edge // _STRIDE) * _STRIDE) for edge in (right, bottom))
     return slice(left, min(right, work[1])), slice(top, min(bottom, work[0]))
 
@@ -199,13 +199,13 @@ def _regions(probability: np.ndarray, demand: _Demand) -> Iterator[_Region]:
 
 def _growth(box: Box) -> float:
     """Pixels by which a line is larger on each side than what the network marks of it."""
-    return box.width * box.height * _UNCLIP_RATIO / (2 * (box.width + box.height)) + _GROWTH * min(box.width, box.height)
+    return box.area * _UNCLIP_RATIO / (2 * (box.width + box.height)) + _GROWTH * min(box.width, box.height)
 
 
 def _grown(box: Box, grow: float, work: tuple[int, int], size: tuple[int, int]) -> Box:
     """In pixels of a picture of `size`, from one of the size `work`."""
     scale_x, scale_y = size[0] / work[0], size[1] / work[1]
     left, top = max(0, int((box.x - grow) * scale_x)), max(0, int((box.y - grow) * scale_y))
-    right = min(size[0], int(np.ceil((box.x + box.width + grow) * scale_x)))
-    bottom = min(size[1], int(np.ceil((box.y + box.height + grow) * scale_y)))
+    right = min(size[0], int(np.ceil((box.right + grow) * scale_x)))
+    bottom = min(size[1], int(np.ceil((box.bottom + grow) * scale_y)))
     return Box(left, top, right - left, bottom - top)

@@ -1,4 +1,4 @@
-"""What becomes of a box that the detector found: confirmed, unconfirmed or refuted; and in which samples it is hidden.
+"""The evidence that a box found by the detector holds text: confirmed, unconfirmed or refuted.
 
 A box is confirmed or unconfirmed by the number of characters that are read in it. Fewest are needed if its strokes stood still while the
 camera moved, most if they were gone then. Unconfirmed at least are a box beside confirmed text, and one as long as a line unless its
@@ -8,33 +8,29 @@ The bounds are from tests/benchmarks/bench_burned_text.py.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
-import cv2
 import numpy as np
 
-from curation.privacy.text_boxes import Box, around, is_inside, is_line, is_near, overlap, padded
+from curation.privacy.standing_edges import camera_moved, stands
+from curation.privacy.text_boxes import Box, is_line, is_near, overlap
 
-__all__ = ["OVERVIEW", "Finding", "Look", "TextMask", "lasting_text", "masks_by_sample", "same_place", "verdict_of"]
+__all__ = ["Detection", "Search", "confirmed_boxes", "finds_new", "proven", "same_place", "still_there", "verdict_of"]
 
-OVERVIEW = -1
-"""position of a look at a picture from before the first sample"""
-_CONFIRMED = 1.8  # characters read: fields of two, such as "12" and "A3", are read as 1.9 and more
-_SURE = 4.0  # characters read, from which it does not matter whether the strokes stood: tissue of one moment was once read as 3.3
-_DOUBTED = 1.6  # characters read: tissue reaches 1.5
-_STROKES = 0.8  # characters read: instruments and highlights that stand still are read as less
+_CONFIRMED = {True: 1.6, None: 1.8, False: 4.0}
+"""characters read in confirmed text, by whether its strokes stood still (None: not known): tissue reaches 1.5, and of one moment once 3.3;
+fields of two, such as "12" and "A3", are read as 1.9 and more"""
+_UNCONFIRMED = {True: 0.8, None: 1.6, False: 1.8}
+"""characters read in unconfirmed text, likewise: instruments and highlights that stand still are read as less than 0.8"""
 _SAME_PLACE = 0.5  # of the smaller box
-_GROWN = 3.0  # times the first box of a place
-_OTHER_PICTURE = 1.0  # mean luma difference of thumbnails
 
 Verdict = Literal["confirmed", "unconfirmed", "refuted"]
 
 
-@dataclass(slots=True, kw_only=True)
-class Finding:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
     """A box in one picture, and the evidence that it holds text."""
 
     box: Box
@@ -45,88 +41,35 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays do not compare
-class Look:
-    """What was found in one picture."""
+class Search:
+    """One picture that was searched for text."""
 
-    position: int
-    """number of the sample, or OVERVIEW"""
-    findings: tuple[Finding, ...] = ()
-    is_whole: bool = True
-    """the whole picture was searched, not only where something hinted at text"""
-    thumbnail: np.ndarray | None = None
+    position: int | None
+    """number of the sample; None for a picture from before the first one"""
+    thumbnail: np.ndarray
     """a small grey copy of the picture: the same picture found twice proves no more than once"""
+    detections: tuple[Detection, ...] = ()
+    is_whole: bool = True
+    """the whole picture was searched, not only parts of it"""
     failure: str | None = None
+    """why it could not be searched"""
+    edges: np.ndarray | None = None
+    """the sample's edges, as long as later samples may prove what stands still"""
 
 
-class TextMask(NamedTuple):
-    """What is painted black in one sample, padded."""
-
-    boxes: tuple[Box, ...]
-    unconfirmed: tuple[Box, ...]
-    """those of `boxes` that are neither proven to hold text nor proven not to"""
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where confirmed text was found, in one picture or several."""
-
-    box: Box
-    first_area: int
-    looks: list[Look]
-
-    def num_pictures(self) -> int:
-        return 1 + sum(_is_other_picture(one, other) for one, other in zip(self.looks, self.looks[1:], strict=False))
-
-
-def verdict_of(finding: Finding, confirmed: Sequence[Box] = ()) -> Verdict:
-    """What the evidence says of a finding; `confirmed` are boxes of text in the same picture."""
-    least = {True: _DOUBTED, None: _CONFIRMED, False: _SURE}[finding.stood]
-    if finding.characters >= least:
+def verdict_of(detection: Detection, confirmed: Sequence[Box] = ()) -> Verdict:
+    """What the evidence says of a detection; `confirmed` are boxes of text in the same picture."""
+    if detection.characters >= _CONFIRMED[detection.stood]:
         return "confirmed"
-    least = {True: _STROKES, None: _DOUBTED, False: _CONFIRMED}[finding.stood]
-    is_unread = finding.stood is not False and is_line(finding.box)
-    is_beside = any(is_near(finding.box, box) for box in confirmed)
-    return "unconfirmed" if finding.characters >= least or is_unread or is_beside else "refuted"
+    is_read = detection.characters >= _UNCONFIRMED[detection.stood]
+    is_unread_line = detection.stood is not False and is_line(detection.box)
+    is_beside = any(is_near(detection.box, box) for box in confirmed)
+    return "unconfirmed" if is_read or is_unread_line or is_beside else "refuted"
 
 
-def lasting_text(looks: Sequence[Look]) -> tuple[Box, ...]:
-    """Boxes in which text is confirmed in two different pictures."""
-    return tuple(place.box for place in _places(looks) if place.num_pictures() > 1)
-
-
-def masks_by_sample(looks: Sequence[Look], num_samples: int) -> list[TextMask | None]:
-    """What is hidden in each sample; None for a sample that was not checked, because a look before or after it failed.
-
-    Confirmed text is hidden up to the second look before its first sighting and the second after its last that do not see it; the first,
-    if it was seen in one picture only. Text of two overview pictures is hidden throughout. Unconfirmed boxes are hidden up to the looks
-    before and after. Only looks at the whole picture end a mask.
-    """
-    whole = sorted(look.position for look in looks if look.is_whole and look.position != OVERVIEW)
-    failed = [look.position for look in looks if look.failure and look.position != OVERVIEW]
-    confirmed: list[set[Box]] = [set() for _ in range(num_samples)]
-    unconfirmed: list[set[Box]] = [set() for _ in range(num_samples)]
-    places = _places(looks)
-    for place in places:
-        num_misses = 2 if place.num_pictures() > 1 else 1
-        is_throughout = num_misses == 2 and sum(look.position == OVERVIEW for look in place.looks) > 1
-        for look in place.looks:
-            span = range(num_samples) if is_throughout else _span(look.position, whole, num_misses, num_samples)
-            for position in span:
-                confirmed[position].add(padded(place.box))
-    for look in looks:
-        known = _confirmed_in(look)
-        for finding in look.findings:
-            if verdict_of(finding, known) == "unconfirmed":
-                for position in _span(look.position, whole, 1, num_samples):
-                    unconfirmed[position].add(padded(finding.box))
-    result: list[TextMask | None] = []
-    for position in range(num_samples):
-        if not whole or any(position in _span(miss, whole, 1, num_samples) for miss in failed):
-            result.append(None)
-            continue
-        doubtful = sorted(box for box in unconfirmed[position] if not is_inside(box, tuple(confirmed[position])))
-        result.append(TextMask(tuple(sorted({*confirmed[position], *doubtful})), tuple(doubtful)))
-    return result
+def confirmed_boxes(search: Search) -> list[Box]:
+    """Boxes of confirmed text in one picture."""
+    return [detection.box for detection in search.detections if verdict_of(detection) == "confirmed"]
 
 
 def same_place(box: Box, place: Box) -> bool:
@@ -134,45 +77,35 @@ def same_place(box: Box, place: Box) -> bool:
     return overlap(box, place) >= _SAME_PLACE
 
 
-def _span(position: int, whole: Sequence[int], num_misses: int, num_samples: int) -> range:
-    """The samples between the nth look at the whole picture before a position and the nth after it, without these two."""
-    if position == OVERVIEW:
-        return range(0)
-    before = bisect.bisect_left(whole, position) - num_misses
-    after = bisect.bisect_right(whole, position) + num_misses - 1
-    return range(whole[before] + 1 if before >= 0 else 0, whole[after] if after < len(whole) else num_samples)
+def proven(search: Search, now: np.ndarray) -> Search:
+    """The search, and of each detection whether its strokes stood still if the camera has moved by the sample with the edges `now`."""
+    before, found = search.edges, search.detections
+    if before is None or all(each.stood is not None for each in found) or not camera_moved(before, now, [each.box for each in found]):
+        return search
+    return replace(
+        search,
+        detections=tuple(each if each.stood is not None else replace(each, stood=stands(before, now, each.box)) for each in found),
+    )
 
 
-def _confirmed_in(look: Look) -> list[Box]:
-    return [finding.box for finding in look.findings if verdict_of(finding) == "confirmed"]
+def still_there(earlier: Sequence[Search], found: Sequence[Detection], now: np.ndarray) -> list[Detection]:
+    """Detections of earlier searches that stood still, and still do in the sample with the edges `now`, though not `found` again."""
+    return [
+        replace(old, stood=True)
+        for search in earlier
+        for old in search.detections
+        if old.stood
+        and search.edges is not None
+        and stands(search.edges, now, old.box)
+        and not any(same_place(old.box, new.box) for new in found)
+    ]
 
 
-def _places(looks: Sequence[Look]) -> list[_Place]:
-    """Where text was confirmed, with every look that found anything there.
-
-    A place grows with its boxes, for a clock's digits are not equally wide; a box that would make it three times as large starts another.
-    """
-    places: list[_Place] = []
-    for look in looks:
-        for box in _confirmed_in(look):
-            if not any(_belongs(box, place) for place in places):
-                places.append(_Place(box, box.width * box.height, []))
-    for look in looks:
-        for finding in look.findings:
-            place = next((place for place in places if _belongs(finding.box, place)), None)
-            if place:
-                place.box = around(finding.box, place.box)
-                if look not in place.looks[-1:]:
-                    place.looks.append(look)
-    return places
-
-
-def _belongs(box: Box, place: _Place) -> bool:
-    grown = around(box, place.box)
-    return same_place(box, place.box) and grown.width * grown.height <= _GROWN * place.first_area
-
-
-def _is_other_picture(one: Look, other: Look) -> bool:
-    if one.thumbnail is None or other.thumbnail is None:
-        return one.position != other.position
-    return cv2.mean(cv2.absdiff(one.thumbnail, other.thumbnail))[0] >= _OTHER_PICTURE
+def finds_new(search: Search, earlier: Sequence[Search]) -> bool:
+    """Whether a search finds what may be text at a place where the earlier ones found nothing."""
+    confirmed = confirmed_boxes(search)
+    known = [detection.box for other in earlier for detection in other.detections]
+    return any(
+        verdict_of(detection, confirmed) != "refuted" and not any(same_place(detection.box, box) for box in known)
+        for detection in search.detections
+    )

@@ -52,7 +52,7 @@ def characters_read(rgb: np.ndarray, box: Box, reader: Any) -> float:
     """
     most = 0.0
     for margin in (0, round(_MARGIN * min(box.width, box.height))):
-        line = rgb[box.y + margin : box.y + box.height - margin, box.x + margin : box.x + box.width - margin]
+        line = rgb[box.y + margin : box.bottom - margin, box.x + margin : box.right - margin]
         if most < _SURE and min(line.shape[:2]) > 2:
             most = max(most, _characters(line, reader))
     return most

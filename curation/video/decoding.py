@@ -17,9 +17,9 @@ from av.video.stream import VideoStream
 from curation.video.damage_map import DamageMap
 from curation.video.packets import stream_packets
 from curation.video.sampling import log_line
-from curation.video.skipping import NON_REFERENCE_CODECS
+from curation.video.skipping import NON_REFERENCE_CODECS, Choice
 
-__all__ = ["Choice", "DecodedFrame", "decoded_frames", "logged_errors"]
+__all__ = ["DecodedFrame", "decoded_frames", "logged_errors"]
 
 # PyAV drops a log line that repeats the last one, be that of another video: whether damage is seen would depend on what was read before
 av.logging.set_skip_repeated(False)
@@ -28,18 +28,6 @@ _FAILURES = (FFmpegError, ValueError, LookupError, ArithmeticError, RuntimeError
 """what a packet can provoke in PyAV; it must not cost the packets behind it"""
 
 Skip = Literal["ALL", "NONREF", "NONKEY", "DEFAULT"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Which packets are decoded; packets are known by their number in the file."""
-
-    keyframes: bool = False
-    """only keyframes are decoded"""
-    wanted: frozenset[int] | None = None
-    """packets of the samples: of the others only those are decoded that some sample may be predicted from; None if all are decoded"""
-    past: frozenset[int] = frozenset()
-    """packets that no sample can be predicted from"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,25 +52,20 @@ def decoded_frames(container: InputContainer, stream: VideoStream, damage: Damag
     is_last = False
     while not is_last:
         frames: list[VideoFrame] = []
+        failures: list[str] = []
         is_flagged = False
         num_faults = len(faults)
-        failures: list[str] = []
         with logged_errors() as logged:
             try:
-                number, packet = next(packets, (0, None))
-                while packet is not None and skipping.passes_over(number, packet):
-                    is_flagged |= packet.is_corrupt
-                    number, packet = next(packets, (0, None))
+                number, packet, is_flagged = _next_packet(packets, skipping)
                 if packet is None:
                     is_last = True
-                    skipping.take_all()
-                    frames = stream.codec_context.decode(None)
+                    skipping.prepare(None)
                 else:
-                    is_flagged |= packet.is_corrupt
                     damage.enter(number, is_keyframe=packet.is_keyframe)
-                    skipping.prepare(number, packet)
+                    skipping.prepare(number)
                     packet.pts = packet.dts = number
-                    frames = stream.codec_context.decode(packet)
+                frames = stream.codec_context.decode(packet)
             except _FAILURES as failure:
                 failures.append(log_line(getattr(failure, "strerror", None) or f"{type(failure).__name__}: {failure}"))
         failures += faults[num_faults:] + logged
@@ -108,32 +91,41 @@ def logged_errors() -> Iterator[list[str]]:
         av.logging.set_level(before)
 
 
+def _next_packet(packets: Iterator[tuple[int, Packet[VideoStream]]], skipping: _Skipping) -> tuple[int, Packet[VideoStream] | None, bool]:
+    """Number and content of the next packet for the decoder, None at the end; and whether it, or one passed over, is flagged corrupt."""
+    is_flagged = False
+    for number, packet in packets:
+        is_flagged |= packet.is_corrupt
+        if not skipping.passes_over(number, packet):
+            return number, packet, is_flagged
+    return 0, None, is_flagged
+
+
 class _Skipping:
-    """The decoder's own skipping of frames, set for each packet."""
+    """What is left out of decoding: packets that the decoder does not see, and frames that it skips itself."""
 
     def __init__(self, stream: VideoStream, choice: Choice) -> None:
-        takes_reference_flag = stream.codec.canonical_name in NON_REFERENCE_CODECS
-        self._context = stream.codec_context
-        self._choice = choice
-        self._is_on = choice.wanted is not None
-        self._all: Skip = "NONKEY" if choice.keyframes else "DEFAULT"
-        self._unwanted: Skip = "ALL" if choice.keyframes else "NONREF" if takes_reference_flag else "DEFAULT"
-        self.take_all()
+        self._context, self._choice = stream.codec_context, choice
+        self._tells_references = stream.codec.canonical_name in NON_REFERENCE_CODECS
+        self.prepare(None)
 
     def passes_over(self, number: int, packet: Packet[VideoStream]) -> bool:
         """Whether the decoder need not see a packet; keyframes it must, which may bring new parameters."""
-        return not packet.is_keyframe and (self._choice.keyframes or (self._is_on and number in self._choice.past))
+        return not packet.is_keyframe and (self._choice.keyframes or number in self._choice.past)
 
-    def prepare(self, number: int, packet: Packet[VideoStream]) -> None:
-        """What is skipped passes through the decoder all the same."""
-        if self._is_on and self._choice.wanted is not None:
-            is_wanted = number in self._choice.wanted
-            self._context.skip_frame = self._all if is_wanted else "ALL" if number in self._choice.past else self._unwanted
+    def prepare(self, number: int | None) -> None:
+        """Tell the decoder what to skip of the next packet, which passes through it all the same; None at the end."""
+        self._context.skip_frame = self._skip(number)
+
+    def _skip(self, number: int | None) -> Skip:
+        wanted = self._choice.wanted
+        if number is None or wanted is None or number in wanted:
+            return "NONKEY" if self._choice.keyframes else "DEFAULT"
+        if self._choice.keyframes or number in self._choice.past:
+            return "ALL"
+        return "NONREF" if self._tells_references else "DEFAULT"
 
     def end(self) -> None:
-        """Take every frame from here on."""
-        self._is_on = False
-        self.take_all()
-
-    def take_all(self) -> None:
-        self._context.skip_frame = self._all
+        """Take every frame from here on, or every keyframe."""
+        self._choice = Choice(keyframes=self._choice.keyframes)
+        self.prepare(None)

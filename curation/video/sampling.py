@@ -85,8 +85,7 @@ class DecodeReport:
     """frames left out of decoding on purpose, because no sample needs them"""
     num_frames_corrupt: int = 0
     is_incomplete: bool = False
-    """some frames were left out, and something is wrong, so that in them more may be, or they are neighbours of interlaced samples: decode
-    again, thoroughly"""
+    """frames were left out, and should not have been: something is wrong, or samples are interlaced. Decode again, thoroughly"""
     problems: list[str] = field(default_factory=list)
     """what was wrong, in sentences; empty for a sound video"""
     notes: list[str] = field(default_factory=list)

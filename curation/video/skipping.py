@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,12 +10,40 @@ import numpy as np
 from curation.video.packet_index import PacketIndex
 from curation.video.sampling import due_frames
 
-__all__ = ["NON_REFERENCE_CODECS", "may_leave_out", "share_left_out", "times_of_samples", "times_past_samples"]
+__all__ = [
+    "NON_REFERENCE_CODECS",
+    "Choice",
+    "choice_for_samples",
+    "may_leave_out",
+    "share_left_out",
+    "times_of_samples",
+    "times_past_samples",
+]
 
 NON_REFERENCE_CODECS = ("h264", "hevc")
 """whose packets say at once that no other is predicted from them; in most videos half or more are such"""
 _CODECS = (*NON_REFERENCE_CODECS, "mpeg4", "mjpeg", "vp9")
 """of which groups of pictures can be left half-way"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which packets are decoded; packets are known by their number in the file."""
+
+    keyframes: bool = False
+    """only keyframes are decoded"""
+    wanted: frozenset[int] | None = None
+    """packets of the samples: of the others only those are decoded that some sample may be predicted from; None if all are decoded"""
+    past: frozenset[int] = frozenset()
+    """packets that no sample can be predicted from"""
+
+
+def choice_for_samples(fps: Fraction, index: PacketIndex, *, keyframes: bool) -> Choice:
+    """As little as the samples need."""
+    wanted = times_of_samples(fps, index, keyframes=keyframes)
+    past = frozenset[int]() if keyframes else times_past_samples(wanted, index)
+    numbers = [frozenset(index.number[np.isin(index.pts, list(times))].tolist()) for times in (wanted, past)]
+    return Choice(keyframes=keyframes, wanted=numbers[0], past=numbers[1])
 
 
 def may_leave_out(codec: str, fps: Fraction, index: PacketIndex) -> bool:

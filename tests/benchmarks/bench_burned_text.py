@@ -37,7 +37,7 @@ from PIL import Image, ImageDraw, ImageFont
 from curation.ingest.config import IngestConfig
 from curation.ingest.ingest import ingest_video
 from curation.ingest.scan import scan_video
-from curation.privacy.burned_text import TextWatch
+from curation.privacy import masks_by_sample, search_text
 from curation.privacy.text_boxes import Box, blacked_out
 from curation.sources.discover import hash_video
 from curation.video import UnreadableVideo
@@ -81,9 +81,7 @@ def _share(boxes: Iterable[Box], size: tuple[int, int]) -> float:
 
 def _masked(picture: np.ndarray) -> tuple[Box, ...]:
     """What ingest hides in a still."""
-    watch = TextWatch(interval_us=0)
-    watch.see(picture, 0, 0)
-    (mask,) = watch.by_sample(1)
+    (mask,) = masks_by_sample([search_text(picture, position=0)], 1)
     assert mask is not None
     return mask.boxes
 
