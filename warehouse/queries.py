@@ -27,7 +27,6 @@ __all__ = [
     "export_unique",
     "given_up_files",
     "has_kept_frames",
-    "is_recorded",
     "metadata_state",
     "outdated_embeddings",
     "packs_without_embeddings",
@@ -156,11 +155,6 @@ def candidates_state(lake: Lake, encoder_id: str | None = None) -> str:
 def run_metrics(lake: Lake, run_id: str) -> str:
     """The metrics of a finished run, as JSON."""
     return str(lake.rows("SELECT metrics FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])[0]["metrics"])
-
-
-def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
-    """Whether the rows of that content are in the table already: other settings, or other inputs, may give the same."""
-    return bool(lake.known_ids(table, column, pa.table({column: [identifier]})))
 
 
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from filelock import FileLock
 from curation.ingest import PRIVATE_AUDIT_VERSION, PrivatePicture, Returning, bring_back, erase_pictures, render_private_sheet, restored_id
 from curation.packs import read_frame
 from curation.privacy import Box
-from flows.job import Job
+from flows.job import Job, one_at_a_time
 from flows.runners import say
 from warehouse import private_frames
 from warehouse.artifacts import artifact_of
@@ -182,11 +182,9 @@ def _erase_orphans(lake: Lake) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _alone(root: Path) -> contextlib.AbstractContextManager[None]:
     """Two sign-offs at once would number their packs alike."""
-    with FileLock(root / "private.lock"):
-        yield
+    return one_at_a_time(root / "private.lock", busy="another process decides about private pictures")
 
 
 def _choices(lake: Lake, audit: PrivateAudit, outcome: PrivateOutcome) -> list[_Choice]:
