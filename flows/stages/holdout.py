@@ -75,7 +75,7 @@ def run_holdout(job: Job, run: RunRecorder, work: Path, config: RunConfig, made:
         HoldoutError: a path names nothing, or none of its pictures and videos can be read.
     """
     held_out, encoder_id = made.held_out or read_held_out(config.holdout), made.encoder_id
-    encoder = EmbedConfig(encoder=lake_side.encoder_name(job.lake, encoder_id), device="cpu")
+    encoder = EmbedConfig(encoder=queries.encoder_label(job.lake, encoder_id), device="cpu")
     if held_out.files and load_encoder(encoder).encoder_id != encoder_id:
         raise HoldoutError(
             f"the frames were embedded by another {encoder.encoder!r} than is here (weights or image size differ), and what is held out "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,5 +103,5 @@ def _fit(tree: KnownTree, num_placed: int, total_distance: float, num_frames: in
 
 
 def _recorded_fit(job: Job, run_id: str) -> Fit:
-    metrics = json.loads(queries.run_metrics(job.lake, run_id))
+    metrics = queries.run_json(job.lake, run_id, "metrics")
     return Fit(drift=metrics["drift"], growth=metrics["growth"])

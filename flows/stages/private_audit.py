@@ -22,6 +22,7 @@ from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake, LakeError
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.private_frames import PrivateAudit, PrivateFrame
+from warehouse.queries import run_json
 from warehouse.records import Artifact, FramePack
 from warehouse.store import content_id
 
@@ -105,7 +106,7 @@ def run_private_sign_off(job: Job, audit_id: str, outcome: PrivateOutcome) -> Pr
         audit = private_frames.private_audit_with_id(job.lake, audit_id)
         settings = {"audit_id": audit.audit_id, **_as_settings(outcome)}
         if audit.status == "signed":
-            if private_frames.recorded_private_outcome(job.lake, audit) != settings:
+            if run_json(job.lake, audit.run_id, "config") != settings:
                 raise LakeError(
                     f"private audit {audit.audit_id} was signed off by {audit.reviewer} on {audit.day} with another outcome, and its "
                     "pictures are decided; remove a frame that came back wrongly with `endoforge privacy-audit` and --found"
@@ -245,7 +246,7 @@ def _brought_back(lake: Lake, choices: Sequence[_Choice]) -> tuple[list[dict[str
             root=lake.root,
             path=f"frames/{key[:8]}/{video_id[:2]}/{video_id}.restored-{number}.tar",
             video_id=video_id,
-            config=private_frames.ingest_settings(lake, video_id, key).config,
+            config=private_frames.ingest_settings(lake, video_id, key),
         )
         names = ("pack_id", "video_id", "path", "num_bytes", "num_frames")
         packs.append({"ingest_key": key, **{name: getattr(pack, name) for name in names}})
