@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ __all__ = [
     "accounted_files",
     "best_checkpoint",
     "candidates_state",
+    "contents_of_several",
     "dataset_members",
     "dataset_named",
     "embedding_parts",
@@ -273,6 +275,18 @@ def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int
 def metadata_state(lake: Lake) -> str:
     """Names what is known of the videos: another name as soon as a manifest or a header says something new."""
     return content_id(lake.rows("SELECT * EXCLUDE (date) FROM video_info ORDER BY video_id"))
+
+
+def contents_of_several(lake: Lake, kind: Literal["patient", "site"], video_ids: Sequence[str]) -> list[list[str]]:
+    """Where each of the contents lies that are said to be of more than one patient, or site; ordered by content."""
+    column = "patient_ids" if kind == "patient" else "sites"
+    rows = lake.rows(
+        f"""SELECT i.video_id, list(DISTINCT s.uri ORDER BY s.uri) AS uris
+            FROM video_info i JOIN statements s ON s.video_id = i.video_id
+            WHERE len(i.{column}) > 1 AND i.video_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY i.video_id ORDER BY i.video_id""",
+        [list(video_ids)],
+    )
+    return [row["uris"] for row in rows]
 
 
 def refuse_name_of_others(lake: Lake, name: str, *, size: int, seed: int) -> None:

@@ -11,7 +11,6 @@ from flows.job import Job
 from flows.runners import say
 from flows.stages.stage import Made, needed
 from warehouse import queries
-from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake
 from warehouse.lineage import RunPlan, RunRecorder, plan_run
 from warehouse.records import Artifact
@@ -34,11 +33,10 @@ def run_select(job: Job, run: RunRecorder, work: Path, config: RunConfig, made: 
     Raises:
         ValueError: a weight names what no frame has.
     """
-    size, tree_id = config.curate.size, needed(made.tree).artifact_id
-    num_candidates = queries.export_clustered(job.lake, tree_id, needed(made.dedup).artifact_id, work / "clustered.parquet")
+    size, clustered = config.curate.size, work / "clustered.parquet"
+    num_candidates = queries.export_clustered(job.lake, needed(made.tree).artifact_id, needed(made.dedup).artifact_id, clustered)
     selection, counts = select_frames(
-        work / "clustered.parquet",
-        tree_id,
+        clustered,
         made.parts,
         lake_root=job.lake.root,
         out=work / "selection.parquet",
@@ -46,8 +44,8 @@ def run_select(job: Job, run: RunRecorder, work: Path, config: RunConfig, made: 
         config=config.sample,
         seed=config.seed,
     )
-    run.named_rows("selections", "selection_id", selection.selection_id, work / "selection.parquet")
-    run.metrics.update(num_candidates=num_candidates, num_selected=selection.num_frames, **counts)
+    run.named_rows("selections", "selection_id", selection.artifact_id, work / "selection.parquet")
+    run.metrics.update(num_candidates=num_candidates, num_selected=selection.num_rows or 0, **counts)
     for kind in ("patient", "site", "device"):
         if unknown := counts.get(f"num_unknown_{kind}"):
             say(f"select: the {kind} of {unknown} frames is unknown, so max-per-{kind} does not limit them")
@@ -58,5 +56,5 @@ def run_select(job: Job, run: RunRecorder, work: Path, config: RunConfig, made: 
     elif num_candidates < size:
         say(f"select: {size} images were asked for and there are {num_candidates} candidates: all are taken")
     else:
-        say(f"select: {selection.num_frames} of {num_candidates} frames, balanced over the clusters")
-    return artifact_of(selection)
+        say(f"select: {selection.num_rows} of {num_candidates} frames, balanced over the clusters")
+    return selection
