@@ -52,7 +52,8 @@ def read_held_out(config: HoldoutConfig) -> HoldoutList:
 
 def plan_holdout(lake: Lake, config: RunConfig, made: Made) -> RunPlan:
     """Name the search for what is held out."""
-    held_out = made.held_out or read_held_out(config.holdout)
+    held_out = made.held_out
+    assert held_out is not None  # whoever walks the stages has read it, once
     listed = Artifact(
         artifact_id=held_out.list_id, kind="holdout_list", uri=held_out.label, sha256=held_out.list_id, num_rows=len(held_out.files)
     )
@@ -74,7 +75,8 @@ def run_holdout(job: Job, run: RunRecorder, work: Path, config: RunConfig, made:
     Raises:
         HoldoutError: a path names nothing, or none of its pictures and videos can be read.
     """
-    held_out, encoder_id = made.held_out or read_held_out(config.holdout), made.encoder_id
+    held_out, encoder_id = made.held_out, made.encoder_id
+    assert held_out is not None
     encoder = EmbedConfig(encoder=queries.encoder_label(job.lake, encoder_id), device="cpu")
     if held_out.files and load_encoder(encoder).encoder_id != encoder_id:
         raise HoldoutError(

@@ -27,7 +27,7 @@ class Made:
     parts: tuple[EmbeddingPart, ...] = ()
     """vectors of that encoder, read once, so that all stages of one curation see the same"""
     held_out: HoldoutList | None = None
-    """what is named to hold out, if planning has read it"""
+    """what is named to hold out, of which every file is read once"""
     holdout: Artifact | None = None
     scores: Artifact | None = None
     dedup: Artifact | None = None
