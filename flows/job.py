@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from flows.runners import Runner, ray_job_id
+from filelock import FileLock, Timeout
+
+from curation.sources import scratch_folder
+from flows.runners import Runner, ray_job_id, say
 from warehouse.lake import Lake
 from warehouse.lineage import RunContext, RunPlan, RunRecorder, completed_run_id, record_run, run_outputs
 from warehouse.records import Artifact
 
-__all__ = ["Job"]
+__all__ = ["Job", "one_at_a_time"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +27,7 @@ class Job:
     runner: Runner
     prefect_flow_run_id: str | None = None
 
-    @contextmanager
+    @contextlib.contextmanager
     def record(self, plan: RunPlan) -> Iterator[RunRecorder]:
         """Record a run of this job, with Ray's job id if it ran there; see `record_run`."""
         context = RunContext(runner=self.runner.name, prefect_flow_run_id=self.prefect_flow_run_id)
@@ -33,7 +38,50 @@ class Job:
                 if self.runner.name == "ray":
                     run.ray_job_id = ray_job_id()
 
-    def done(self, plan: RunPlan, kind: str) -> Artifact | None:
-        """What a committed run of that plan made, or None where there is none."""
+    def done(self, plan: RunPlan) -> Artifact | None:
+        """The one artifact that a committed run of that plan made; None if there is no such run."""
         run_id = completed_run_id(self.lake, plan)
-        return run_outputs(self.lake, run_id, kind)[0] if run_id else None
+        return run_outputs(self.lake, run_id)[0] if run_id else None
+
+    def once(self, plan: RunPlan, work: Callable[[RunRecorder, Path], Artifact], *, resumes: bool = False) -> Artifact:
+        """The artifact of a plan: found if the plan is committed, else made by `work` and recorded.
+
+        Args:
+            plan: what is to be made.
+            work: gets the run and a folder of its own, which goes after the commit; returns the artifact.
+            resumes: keep the folder of interrupted work, so that the next try goes on from it; one process at a time.
+        """
+        if done := self.done(plan):
+            return done
+        with self._kept_folder(plan) if resumes else scratch_folder(self.lake.root / "staging" / plan.stage) as folder:
+            if resumes and (done := self.done(plan)):  # by the process that this one waited for
+                return done
+            with self.record(plan) as run:
+                made = work(run, folder)
+                run.output(made)
+        return made
+
+    @contextlib.contextmanager
+    def _kept_folder(self, plan: RunPlan) -> Iterator[Path]:
+        staging = self.lake.root / "staging"
+        folder = staging / plan.stage / plan.run_id
+        with one_at_a_time(staging / f"{plan.run_id}.lock", busy=f"another process works on {plan.run_id}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path, *, busy: str) -> Iterator[None]:
+    """Hold a lock file, for work in files that two processes would name alike; says `busy` if another process holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        say(f"{busy}; waiting")
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()

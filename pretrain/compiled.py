@@ -21,7 +21,7 @@ from pretrain.cross_entropy import loss_and_gradient
 from pretrain.drop_path import KeptInBlock
 from pretrain.model import Network
 
-__all__ = ["CompiledLosses", "compile_blocks", "compile_losses", "is_wanted", "still_compiled"]
+__all__ = ["CompiledLosses", "compile_blocks", "compile_losses", "is_wanted"]
 
 _T = TypeVar("_T")
 
@@ -53,13 +53,6 @@ def compile_blocks(networks: Iterable[Network], *, backend: Backend = "inductor"
 def compile_losses(*, backend: Backend = "inductor") -> CompiledLosses:
     """`loss_and_gradient` compiled: a few kernels in place of twenty, and no float32 copy of the logits."""
     return CompiledLosses(_Attempt("the losses"), backend)
-
-
-def still_compiled(networks: Iterable[Network], losses: object) -> bool:
-    """Whether blocks and losses were compiled and no compilation has failed."""
-    forwards = [block.forward for network in networks for block in network.backbone.blocks]
-    blocks_work = all(isinstance(forward, _CompiledBlock) and forward.attempt.works for forward in forwards)
-    return blocks_work and isinstance(losses, CompiledLosses) and losses.attempt.works
 
 
 class _Attempt:

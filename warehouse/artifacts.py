@@ -13,7 +13,6 @@ from warehouse.records import (
     FramePack,
     Reject,
     Score,
-    Selection,
     VideoRef,
     VideoRow,
 )
@@ -64,11 +63,6 @@ def _(part: EmbeddingPart) -> Artifact:
 @artifact_of.register
 def _(tree: ClusterTree) -> Artifact:
     return Artifact(artifact_id=tree.tree_id, kind="cluster_tree", uri=tree.path, sha256=tree.tree_id, num_rows=tree.num_frames)
-
-
-@artifact_of.register
-def _(selection: Selection) -> Artifact:
-    return Artifact(artifact_id=selection.selection_id, kind="selection", uri="tables/main/selections", num_rows=selection.num_frames)
 
 
 @artifact_of.register

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from warehouse.lake import Lake, LakeError
+from warehouse.lake import Lake
 from warehouse.store import content_id
 
-__all__ = ["encoder_name", "export_frames_of", "export_pool", "known_videos", "known_videos_state"]
+__all__ = ["export_frames_of", "export_pool", "known_videos", "known_videos_state"]
 
 _KNOWN = """SELECT v.video_id, coalesce(p.uris, [v.uri]) AS uris, coalesce(i.patient_ids, []) AS patient_ids,
                    v.container = 'stills' AS is_stills
@@ -28,22 +28,6 @@ def known_videos_state(lake: Lake) -> str:
                    AS parity FROM ({_KNOWN})"""
     )
     return content_id(row)
-
-
-def encoder_name(lake: Lake, encoder_id: str) -> str:
-    """What an encoder was called when it embedded.
-
-    Raises:
-        LakeError: no run has embedded with it.
-    """
-    rows = lake.rows(
-        """SELECT config ->> 'encoder' AS encoder FROM runs
-           WHERE stage = 'embed' AND status = 'complete' AND (config ->> 'encoder_id') = $1 ORDER BY ended_at DESC LIMIT 1""",
-        [encoder_id],
-    )
-    if not rows:
-        raise LakeError(f"no run of {lake.root} embedded with encoder {encoder_id[:16]}; run `endoforge embed` first")
-    return str(rows[0]["encoder"])
 
 
 def export_pool(lake: Lake, encoder_id: str, folder: Path, *, frames_per_part: int) -> tuple[Path, ...]:

@@ -75,12 +75,12 @@ def completed_run_id(lake: Lake, plan: RunPlan) -> str | None:
     return str(found[0]["run_id"]) if found else None
 
 
-def run_outputs(lake: Lake, run_id: str, kind: str) -> tuple[Artifact, ...]:
-    """The artifacts of one kind that a run made."""
+def run_outputs(lake: Lake, run_id: str) -> tuple[Artifact, ...]:
+    """The artifacts that a run made."""
     rows = lake.rows(
         """SELECT DISTINCT a.* FROM edges e JOIN artifacts a USING (artifact_id)
-           WHERE e.run_id = $1 AND e.direction = 'output' AND a.kind = $2 ORDER BY a.uri""",
-        [run_id, kind],
+           WHERE e.run_id = $1 AND e.direction = 'output' ORDER BY a.uri""",
+        [run_id],
     )
     return tuple(Artifact(**row) for row in rows)
 
@@ -101,6 +101,7 @@ class RunRecorder:
     outputs: list[Artifact] = field(default_factory=list)
     _tables: list[tuple[str, pa.Table, Sequence[str]]] = field(default_factory=list)
     _parts: list[tuple[str, list[Path], dict[str, str], Sequence[str]]] = field(default_factory=list)
+    _named: list[tuple[str, str, str, Path]] = field(default_factory=list)
     _superseded: list[tuple[str, pa.Table]] = field(default_factory=list)
 
     @property
@@ -137,6 +138,13 @@ class RunRecorder:
             raise ValueError(f"constants of table {table} are {', '.join(sorted(unknown))}; give columns that the table has")
         self._parts.append((table, list(paths), constants, scores))
 
+    def named_rows(self, table: str, column: str, identifier: str, path: Path) -> None:
+        """Add the rows of a Parquet file that are named by the hash of their content, unless the table has that id in `column`.
+
+        Other settings, or other inputs, may give the same rows.
+        """
+        self._named.append((table, column, identifier, path))
+
     def supersede(self, table: str, rows: Sequence[dict[str, object]]) -> None:
         """Take back earlier rows, named by the values of some columns: what this run says replaces them."""
         if rows:
@@ -152,6 +160,9 @@ class RunRecorder:
                 lake.append(table, rows, scores=scores)
         for table, paths, constants, scores in self._parts:
             lake.append_parquet(table, paths, constants, scores=scores)
+        for table, column, identifier, path in self._named:
+            if not lake.known_ids(table, column, pa.table({column: [identifier]})):
+                lake.append_parquet(table, [path], {})
 
 
 def _cells(table: str, names: Sequence[str], row: object) -> dict[str, object]:

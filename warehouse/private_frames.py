@@ -12,7 +12,6 @@ from warehouse.lake import Lake, LakeError
 __all__ = [
     "ErasablePictures",
     "FlaggedVideo",
-    "IngestSettings",
     "PrivateAudit",
     "PrivateFrame",
     "boxed_counts",
@@ -25,7 +24,6 @@ __all__ = [
     "ingest_settings",
     "num_restored_packs",
     "private_audit_with_id",
-    "recorded_private_outcome",
     "sheets_of_private_audits",
     "unseen_pictures",
     "waiting_of_videos",
@@ -101,14 +99,6 @@ class FlaggedVideo:
     num_waiting: int
     """of them not decided yet"""
     is_audited: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IngestSettings:
-    """The settings of an ingest run, as recorded."""
-
-    ingest_key: str
-    config: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,12 +187,6 @@ def private_audit_with_id(lake: Lake, audit_id: str) -> PrivateAudit:
     )
 
 
-def recorded_private_outcome(lake: Lake, audit: PrivateAudit) -> dict[str, object]:
-    """What was decided at the sign-off of an audit, as it was recorded."""
-    (row,) = lake.rows("SELECT config FROM runs WHERE run_id = $1 AND status = 'complete'", [audit.run_id])
-    return dict(json.loads(row["config"]))
-
-
 def sheets_of_private_audits(lake: Lake) -> tuple[str, ...]:
     """Paths of all sheets with private pictures that were ever written, below the lake's root."""
     return tuple(str(row["sheet"]) for row in lake.rows("SELECT DISTINCT sheet FROM private_audits ORDER BY sheet"))
@@ -214,14 +198,14 @@ def frame_rows(lake: Lake, frame_ids: Sequence[str]) -> dict[str, dict[str, Any]
     return {str(row["frame_id"]): row for row in rows}
 
 
-def ingest_settings(lake: Lake, video_id: str, ingest_key: str) -> IngestSettings:
+def ingest_settings(lake: Lake, video_id: str, ingest_key: str) -> dict[str, Any]:
     """The settings that a video was ingested with."""
     (row,) = lake.rows(
         """SELECT any_value(r.config) AS config FROM videos v JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete'
            WHERE v.video_id = $1 AND v.ingest_key = $2""",
         [video_id, ingest_key],
     )
-    return IngestSettings(ingest_key=ingest_key, config=json.loads(row["config"]))
+    return dict(json.loads(row["config"]))
 
 
 def num_restored_packs(lake: Lake, video_id: str, ingest_key: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ __all__ = [
     "accounted_files",
     "best_checkpoint",
     "candidates_state",
+    "contents_of_several",
     "dataset_members",
     "dataset_named",
     "embedding_parts",
@@ -27,13 +29,12 @@ __all__ = [
     "export_unique",
     "given_up_files",
     "has_kept_frames",
-    "is_recorded",
     "metadata_state",
     "outdated_embeddings",
     "packs_without_embeddings",
     "refuse_name_of_others",
     "refuse_taken_name",
-    "run_metrics",
+    "run_json",
     "scores_of",
 ]
 
@@ -42,8 +43,7 @@ def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tu
     """What an earlier ingest with the same settings has already decided.
 
     Returns:
-        The URI each ingested content was last found under, by video id; and the (uri, video id) pairs of the rejected files. Rejects as
-        `unreadable`, which earlier versions made of files that the file system withheld, decide nothing.
+        The URI each ingested content was last found under, by video id; and the (uri, video id) pairs of the rejected files.
     """
     videos = lake.rows(
         """SELECT v.video_id, CASE WHEN list_contains(p.uris, v.uri) THEN v.uri ELSE coalesce(p.uris[1], v.uri) END AS uri
@@ -51,7 +51,7 @@ def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tu
         [ingest_key],
     )
     rejects = lake.rows(  # a duplicate is decided only as long as something is known of what it is a duplicate of
-        """WITH decided AS (SELECT uri, video_id, reason FROM rejects WHERE ingest_key = $1 AND reason <> 'unreadable')
+        """WITH decided AS (SELECT uri, video_id, reason FROM rejects WHERE ingest_key = $1)
            SELECT uri, video_id FROM decided WHERE reason <> 'duplicate' OR video_id IN (
                SELECT video_id FROM videos WHERE ingest_key = $1 UNION SELECT video_id FROM decided WHERE reason <> 'duplicate')""",
         [ingest_key],
@@ -153,14 +153,10 @@ def candidates_state(lake: Lake, encoder_id: str | None = None) -> str:
     return content_id(row)
 
 
-def run_metrics(lake: Lake, run_id: str) -> str:
-    """The metrics of a finished run, as JSON."""
-    return str(lake.rows("SELECT metrics FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])[0]["metrics"])
-
-
-def is_recorded(lake: Lake, table: str, column: str, identifier: str) -> bool:
-    """Whether the rows of that content are in the table already: other settings, or other inputs, may give the same."""
-    return bool(lake.known_ids(table, column, pa.table({column: [identifier]})))
+def run_json(lake: Lake, run_id: str, column: Literal["config", "metrics"]) -> dict[str, Any]:
+    """The settings or the metrics of a finished run."""
+    (row,) = lake.rows(f"SELECT {column} AS said FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])
+    return dict(json.loads(row["said"]))
 
 
 def dataset_members(lake: Lake, selection_id: str, tree_id: str) -> pa.Table:
@@ -281,6 +277,18 @@ def metadata_state(lake: Lake) -> str:
     return content_id(lake.rows("SELECT * EXCLUDE (date) FROM video_info ORDER BY video_id"))
 
 
+def contents_of_several(lake: Lake, kind: Literal["patient", "site"], video_ids: Sequence[str]) -> list[list[str]]:
+    """Where each of the contents lies that are said to be of more than one patient, or site; ordered by content."""
+    column = "patient_ids" if kind == "patient" else "sites"
+    rows = lake.rows(
+        f"""SELECT i.video_id, list(DISTINCT s.uri ORDER BY s.uri) AS uris
+            FROM video_info i JOIN statements s ON s.video_id = i.video_id
+            WHERE len(i.{column}) > 1 AND i.video_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY i.video_id ORDER BY i.video_id""",
+        [list(video_ids)],
+    )
+    return [row["uris"] for row in rows]
+
+
 def refuse_name_of_others(lake: Lake, name: str, *, size: int, seed: int) -> None:
     """Stop before any work where a dataset of that name cannot have the content that is asked for.
 
@@ -345,8 +353,8 @@ def encoder_named(lake: Lake, name: str | None) -> str:
 def encoder_label(lake: Lake, encoder_id: str) -> str:
     """What an encoder was called when it embedded last."""
     rows = lake.rows(
-        """SELECT config ->> 'encoder' AS encoder FROM runs WHERE stage = 'embed' AND (config ->> 'encoder_id') = $1
-           ORDER BY ended_at DESC LIMIT 1""",
+        """SELECT config ->> 'encoder' AS encoder FROM runs
+           WHERE stage = 'embed' AND status = 'complete' AND (config ->> 'encoder_id') = $1 ORDER BY ended_at DESC LIMIT 1""",
         [encoder_id],
     )
     return str(rows[0]["encoder"]) if rows else encoder_id[:16]

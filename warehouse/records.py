@@ -22,7 +22,6 @@ __all__ = [
     "PrivatePack",
     "Reject",
     "Score",
-    "Selection",
     "Shard",
     "VideoInfo",
     "VideoRef",
@@ -233,16 +232,6 @@ class ClusterTree:
     num_clusters: tuple[int, ...]
     """finest level first"""
     num_frames: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """The frames chosen for one dataset."""
-
-    selection_id: str
-    tree_id: str
-    num_frames: int
-    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ def latest_requalification(lake: Lake) -> tuple[str, dict[str, Any]] | None:
 def effective_requalification(lake: Lake) -> tuple[Artifact, ...]:
     """The requalification that the candidates depend on, where there is one."""
     latest = latest_requalification(lake)
-    return run_outputs(lake, latest[0], "requalification") if latest else ()
+    return run_outputs(lake, latest[0]) if latest else ()
 
 
 def scored_frames(lake: Lake) -> dict[str, Any]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-
-from filelock import FileLock
 
 from warehouse.lake import Lake
 from warehouse.records import Artifact
 
-__all__ = ["KnownTree", "latest_tree", "num_unique", "one_at_a_time", "placed_before"]
+__all__ = ["KnownTree", "latest_tree", "num_unique", "placed_before"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +59,3 @@ def placed_before(lake: Lake, tree_id: str) -> tuple[int, float]:
         [tree_id],
     )
     return int(row["num"]), float(row["total"])
-
-
-def one_at_a_time(lake: Lake, tree_id: str) -> AbstractContextManager[object]:
-    """Held while frames are placed in a tree: two that place the same frame would both write its rows."""
-    return FileLock(lake.root / "clusters" / f"{tree_id}.lock")

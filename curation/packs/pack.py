@@ -16,7 +16,7 @@ from typing import IO
 
 from warehouse.store import atomic_file
 
-__all__ = ["PackEntry", "WrittenPack", "iter_pack", "read_frame", "write_pack"]
+__all__ = ["HashingWriter", "PackEntry", "WrittenPack", "iter_pack", "read_frame", "write_pack"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class WrittenPack:
     entries: tuple[PackEntry, ...]
 
 
-class _HashingWriter(io.RawIOBase):
+class HashingWriter(io.RawIOBase):
     """Passes bytes on and hashes them on the way."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -48,12 +48,15 @@ class _HashingWriter(io.RawIOBase):
         self._file = file
 
     def writable(self) -> bool:
+        """It is."""
         return True
 
     def tell(self) -> int:
+        """Bytes so far."""
         return self.num_bytes
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Hash and pass on."""
         self.digest.update(data)
         self.num_bytes += len(data)
         return self._file.write(data)
@@ -67,7 +70,7 @@ def write_pack(path: Path, frames: Iterable[tuple[str, bytes]], *, is_private: b
     """
     entries = []
     with atomic_file(path, is_private=is_private) as file:
-        writer = _HashingWriter(file)
+        writer = HashingWriter(file)
         with tarfile.open(fileobj=writer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for frame_id, jpeg in frames:
                 if "." in frame_id or "/" in frame_id or not 0 < len(frame_id) <= 90:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ContentArea", "Patient", "content_area_mask", "draw_patient", "mask_iou"]
+__all__ = ["ContentArea", "Patient", "content_area_mask", "draw_patient"]
 
 AreaKind = Literal["circle", "octagon", "rectangle"]
 
@@ -62,14 +62,6 @@ def content_area_mask(area: ContentArea, size: tuple[int, int]) -> npt.NDArray[n
     else:
         inside = (x <= area.half_width) & (y <= area.half_height) & (x + y <= area.half_width + area.half_height - area.corner_cut)
     return np.asarray(inside, dtype=np.bool_)
-
-
-def mask_iou(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks of one shape; 1.0 where both are empty."""
-    if first.shape != second.shape:
-        raise ValueError(f"got masks of shapes {first.shape} and {second.shape}, expected one shape: resize one of them first")
-    union = int(np.count_nonzero(first | second))
-    return 1.0 if union == 0 else int(np.count_nonzero(first & second)) / union
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from curation.phantom.config import PhantomConfig
-from curation.phantom.eval import phantom_eval_patient, write_eval_index
 from curation.phantom.video import VideoTruth, write_video
 from warehouse.store import content_id, read_json, write_json
 
-__all__ = ["eval_patients", "phantom_video", "render_video", "train_patients", "video_path", "write_evaluation_sets"]
+__all__ = ["eval_patients", "phantom_video", "render_video", "train_patients", "video_path"]
 
 VIDEO_VERSION = 3
 
@@ -71,13 +70,3 @@ def phantom_video(patient: int, *, out_dir: str, config: PhantomConfig) -> str:
         evidence, {"key": key, "patient": patient, "num_frames": truth.frames.num_rows, "video": path.name, "truth": truth.truth_path.name}
     )
     return str(path)
-
-
-def write_evaluation_sets(out_dir: Path, *, config: PhantomConfig) -> dict[str, int]:
-    """Write landmarks/, grades/ and polyps/ of all evaluation patients, one after the other.
-
-    Returns:
-        number of images in each set.
-    """
-    evidence = [phantom_eval_patient(patient, out_dir=str(out_dir), config=config) for patient in eval_patients(config)]
-    return write_eval_index(evidence, out_dir=str(out_dir))

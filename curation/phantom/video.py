@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curation.phantom.artefacts import Processor, blur_motion, cover_with_bubbles, cover_with_stool, draw_room, draw_text, room_view
 from curation.phantom.camera import Image, Tiles, view_grid
@@ -24,7 +23,7 @@ from curation.phantom.script import Event, Script, Segment, camera_at, draw_path
 from curation.phantom.tissue import TissueKind, TissueLayers, compose_tile, draw_layers
 from warehouse.store import atomic_file, write_parquet
 
-__all__ = ["TRUTH_SCHEMA", "VideoTruth", "read_truth", "render_frames", "write_video"]
+__all__ = ["TRUTH_SCHEMA", "VideoTruth", "render_frames", "write_video"]
 
 TRUTH_SCHEMA = pa.schema(
     [
@@ -237,11 +236,3 @@ def write_video(path: Path, *, config: PhantomConfig, patient: int) -> VideoTrut
         area=looks.area,
         frames=table,
     )
-
-
-def read_truth(path: Path) -> tuple[ContentArea, pa.Table]:
-    """Content area and frame rows of a truth file written beside a phantom video."""
-    table = pq.read_table(path)
-    first = table.slice(0, 1).to_pylist()[0]
-    parts = ("kind", "center_x", "center_y", "half_width", "half_height", "corner_cut")
-    return ContentArea(**{part: first[f"area_{part}"] for part in parts}), table

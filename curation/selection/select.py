@@ -24,7 +24,7 @@ from curation.selection.sample import balanced_sample
 from curation.selection.weight_spec import parse_weights
 from curation.selection.weights import frame_weights
 from warehouse.identified import write_batches_with_id
-from warehouse.records import EmbeddingPart, Selection
+from warehouse.records import Artifact, EmbeddingPart
 
 __all__ = ["SELECT_VERSION", "select_frames"]
 
@@ -39,7 +39,6 @@ Ints = npt.NDArray[np.int64]
 
 def select_frames(
     clustered: Path,
-    tree_id: str,
     parts: Sequence[EmbeddingPart] = (),
     *,
     lake_root: Path,
@@ -47,14 +46,13 @@ def select_frames(
     size: int,
     config: SampleConfig,
     seed: int,
-) -> tuple[Selection, dict[str, int]]:
+) -> tuple[Artifact, dict[str, int]]:
     """Sample a balanced selection from the clustered frames and write the `selections` table's rows to `out`, ranked.
 
     Args:
         clustered: Parquet with frame_id, pack_id, cluster_path (finest level first), distance (to the finest centroid), and of the
             frame's video video_id, patient_id, site, device and procedure (null where unknown); of what has several patients or sites, the
             further ones in patient_id_2, site_2 and so on.
-        tree_id: the clustering they come from.
         parts: embeddings of every clustered frame; needed for within_leaf diverse.
         lake_root: what the parts' paths are relative to.
         out: Parquet file to write.
@@ -92,10 +90,8 @@ def select_frames(
         )
     selection_id = write_batches_with_id(out, "selections", "selection_id", _rows(clustered, indices, paths[:, 0]))
     unknown = {f"num_unknown_{kind}": int(_is_unknown(groups[kind]).sum()) for kind in caps}
-    return Selection(selection_id=selection_id, tree_id=tree_id, num_frames=len(indices), seed=seed), {
-        "num_allowed": num_allowed,
-        **unknown,
-    }
+    selection = Artifact(artifact_id=selection_id, kind="selection", uri="tables/main/selections", num_rows=len(indices))
+    return selection, {"num_allowed": num_allowed, **unknown}
 
 
 def _numbers(

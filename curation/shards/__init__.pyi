@@ -1,8 +1,12 @@
 from .config import ShardConfig as ShardConfig
 from .dataset_folder import SUMS as SUMS, finish_dataset as finish_dataset, read_sums as read_sums
 from .dataset_name import SELECTION_PLACEHOLDER as SELECTION_PLACEHOLDER, check_dataset_name as check_dataset_name
-from .export import ExportFormat as ExportFormat, ShardExport as ShardExport, export_shard as export_shard
-from .export_metadata import write_metadata as write_metadata
+from .export import (
+    ExportFormat as ExportFormat,
+    ShardExport as ShardExport,
+    export_shard as export_shard,
+    write_metadata as write_metadata,
+)
 from .plan import SHARD_VERSION as SHARD_VERSION, Reencode as Reencode, plan_shards as plan_shards
 from .shard_check import ShardCheck as ShardCheck, verify_shard as verify_shard
 from .verify_folder import folder_problems as folder_problems

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.shards.plan import SHARD_VERSION, ShardPlan, check_name_is_free
-from curation.shards.write import evidence_name, sidecar_name
+from curation.shards.write import sidecar_name
 from warehouse.records import Dataset, Shard
-from warehouse.store import atomic_file, file_sha256, flush_files, read_json, write_json
+from warehouse.store import atomic_file, canonical_json, file_sha256, flush_files, read_json, write_json
 
 __all__ = ["SAMPLES_SCHEMA", "SUMS", "finish_dataset", "read_sums"]
 
@@ -44,7 +44,7 @@ def finish_dataset(
     """Close a dataset whose shards are all written; `dataset.json` comes last, and what has one is left as it is.
 
     The dataset's id is the SHA-256 over its tars' hashes in order: no sidecar and no card has a part in it. SHA256SUMS names every other
-    file but `dataset.json`, for `sha256sum -c`. Tars of an earlier plan that never got this far are removed.
+    file, for `sha256sum -c`. Tars of an earlier plan that never got this far are removed.
 
     Args:
         plans: of all its shards.
@@ -76,8 +76,7 @@ def finish_dataset(
     if is_finished and all((folder / file).exists() for file in ("samples.parquet", "index.json", SUMS)):
         return dataset
     _remove_stale(folder, name, {shard.name for shard in shards})
-    # the tars' own bytes are on disk since `write_shard`
-    flush_files([folder / file for shard in shards for file in (sidecar_name(shard.name), evidence_name(shard.name))])
+    flush_files([folder / sidecar_name(shard.name) for shard in shards])
     with atomic_file(folder / "samples.parquet") as file, pq.ParquetWriter(file, SAMPLES_SCHEMA, compression="zstd") as writer:
         for shard in shards:
             rows = pq.read_table(folder / sidecar_name(shard.name), columns=[c for c in SAMPLES_SCHEMA.names if c != "shard"])
@@ -88,14 +87,14 @@ def finish_dataset(
     for file_name, text in texts.items():
         with atomic_file(folder / file_name) as file:
             file.write(text.encode())
-    sums = {shard.name: shard.sha256 for shard in shards}
-    sums |= {sidecar_name(shard.name): read_json(folder / evidence_name(shard.name))["sidecar_sha256"] for shard in shards}
-    others = ("samples.parquet", "index.json", *(evidence_name(shard.name) for shard in shards), *texts)
+    described = canonical_json({**asdict(dataset), "plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION}).encode()
+    sums = {shard.name: shard.sha256 for shard in shards} | {"dataset.json": hashlib.sha256(described).hexdigest()}
+    others = ("samples.parquet", "index.json", *(sidecar_name(shard.name) for shard in shards), *texts)
     sums |= {file_name: file_sha256(folder / file_name) for file_name in others}
     with atomic_file(folder / SUMS) as file:
         file.write("".join(f"{digest}  {file_name}\n" for file_name, digest in sorted(sums.items())).encode())
-    of_all = {"plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION, "sums_sha256": file_sha256(folder / SUMS)}
-    write_json(folder / "dataset.json", {**asdict(dataset), **of_all})
+    with atomic_file(folder / "dataset.json") as file:
+        file.write(described)
     return dataset
 
 
@@ -119,6 +118,6 @@ def _shard_index(name: str, shards: Sequence[Shard]) -> dict[str, Any]:
 
 def _remove_stale(folder: Path, name: str, current: set[str]) -> None:
     for file in folder.glob(f"{name}-*"):
-        shard = re.fullmatch(rf"({re.escape(name)}-\d{{6}})\.(tar|tar\.sha256\.json|parquet)", file.name)
+        shard = re.fullmatch(rf"({re.escape(name)}-\d{{6}})\.(tar|parquet)", file.name)
         if shard and f"{shard[1]}.tar" not in current:
             file.unlink()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from curation.shards.write import SIDECAR_SCHEMA, sidecar_name
 from warehouse.store import file_sha256
 
-__all__ = ["ExportFormat", "ShardExport", "cluster_folder", "export_shard"]
+__all__ = ["ExportFormat", "ShardExport", "export_shard", "write_metadata"]
 
 ExportFormat = Literal["imagefolder", "parquet", "hf"]
 
@@ -26,6 +27,10 @@ _PARQUET_SCHEMA = pa.schema(
     metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
 )
 _ROWS_PER_GROUP = 100
+_METADATA = [
+    *("frame_id", "video_id", "pts_us", "width", "height", "cluster_path"),
+    *("blur", "luma", "specular_share", "out_of_body", "text_share"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +66,29 @@ def export_shard(export: ShardExport) -> int:
         _write_parquet(tar, rows, out / export.target)
     else:
         for row, jpeg in _images(tar, rows):
-            path = out / cluster_folder(row["cluster_path"]) / f"{row['frame_id']}.jpg"
+            path = out / _cluster_folder(row["cluster_path"]) / f"{row['frame_id']}.jpg"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(jpeg)
     return int(rows.num_rows)
 
 
-def cluster_folder(cluster_path: list[int]) -> str:
+def write_metadata(folder: Path, shards: Sequence[str], path: Path) -> int:
+    """Write metadata.csv of an imagefolder as the library `datasets` wants it: a line a frame, a repeated one once; returns how many."""
+    seen: set[str] = set()
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file_name", *_METADATA])
+        for shard in shards:
+            for row in pq.read_table(folder / sidecar_name(shard), columns=_METADATA).to_pylist():
+                if row["frame_id"] not in seen:
+                    seen.add(row["frame_id"])
+                    name = f"{_cluster_folder(row['cluster_path'])}/{row['frame_id']}.jpg"
+                    row["cluster_path"] = " ".join(map(str, row["cluster_path"]))
+                    writer.writerow([name, *(row[column] for column in _METADATA)])
+    return len(seen)
+
+
+def _cluster_folder(cluster_path: list[int]) -> str:
     """The folder of a frame: that of its coarsest cluster."""
     return f"cluster-{cluster_path[-1]:04d}"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from curation.shards.dataset_name import check_dataset_name
 from warehouse.store import content_id, is_whole_parquet, read_json, write_parquet
 
-__all__ = ["MEMBER_SCHEMA", "SHARD_VERSION", "Reencode", "Remainder", "ShardPlan", "check_name_is_free", "dataset_plan_id", "plan_shards"]
+__all__ = ["MEMBER_SCHEMA", "SHARD_VERSION", "Reencode", "Remainder", "ShardPlan", "check_name_is_free", "plan_shards"]
 
 SHARD_VERSION = 1
 
@@ -71,8 +70,6 @@ class ShardPlan:
     shard: str
     """file name of the tar"""
     members_path: str
-    members_sha256: str
-    """SHA-256 over what the members' rows say, and how they are encoded anew"""
     num_images: int
     first_position: int
     """of its first image in the dataset"""
@@ -120,11 +117,11 @@ def plan_shards(
     parts = [table.take(pa.array(rows)) for rows in _deal(order, num_shards, remainder)]
     anew = {"max_side": reencode.max_side, "quality": reencode.quality} if reencode else {}
     digests = [_rows_sha256(part.select(list(_CONTENT)), anew) for part in parts]
-    plan_id = dataset_plan_id(name, digests, SHARD_VERSION)
+    plan_id = content_id({"version": SHARD_VERSION, "name": name, "shards": digests})
     check_name_is_free(root, name, plan_id)
     plans = []
     position = 0
-    for index, (part, digest) in enumerate(zip(parts, digests, strict=True)):
+    for index, part in enumerate(parts):
         shard = f"{name}-{index:06d}.tar"
         path = f"staging/shards/{plan_id[:16]}/{shard}.parquet"
         if not is_whole_parquet(root / path):
@@ -135,7 +132,6 @@ def plan_shards(
                 plan_id=plan_id,
                 shard=shard,
                 members_path=path,
-                members_sha256=digest,
                 num_images=part.num_rows,
                 first_position=position,
                 reencode=reencode,
@@ -143,11 +139,6 @@ def plan_shards(
         )
         position += part.num_rows
     return tuple(plans)
-
-
-def dataset_plan_id(name: str, members_sha256: Sequence[str], version: object) -> str:
-    """SHA-256 over what the plans of all shards of a dataset say, in order."""
-    return content_id({"version": version, "name": name, "shards": list(members_sha256)})
 
 
 def _deal(order: NDArray[np.int64], num_shards: int, remainder: Remainder) -> list[NDArray[np.int64]]:

@@ -12,8 +12,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.shards.tar import json_members
-from curation.shards.write import sidecar_name
+from curation.shards.write import member_json, sidecar_name
 from warehouse.store import canonical_json, file_sha256
 
 __all__ = ["ShardCheck", "verify_shard"]
@@ -31,7 +30,7 @@ class ShardCheck:
     num_bytes: int
     sha256: str
     sidecar_sha256: str | None
-    """None for a dataset made before there were sidecars"""
+    """as SHA256SUMS says; None if that file is damaged"""
     expected: str
     """folder of Parquet files with the lake's rows of its frames: position, frame_id, video_id, byte_offset, byte_size, pts_us, sha256"""
 
@@ -52,8 +51,7 @@ def verify_shard(check: ShardCheck) -> tuple[str, ...]:
     problems += sidecar_problems
     if sha256 == check.sha256:  # the members are those that were written: then only the rows' places are left to check
         return (*problems, *_member_problems(path, wanted, hashes=False, texts=None))
-    whole_sidecar = check.sidecar_sha256 is not None and not sidecar_problems
-    texts = _texts(Path(check.folder, sidecar_name(check.shard))) if whole_sidecar else None
+    texts = None if sidecar_problems else _texts(Path(check.folder, sidecar_name(check.shard)))
     in_members = _member_problems(path, wanted, hashes=True, texts=texts)
     if not in_members and texts is not None:
         in_members = [f"{check.shard}: no member differs, so a header was changed, what fills up a block, or what follows the last member"]
@@ -62,19 +60,16 @@ def verify_shard(check: ShardCheck) -> tuple[str, ...]:
 
 def _texts(sidecar: Path) -> dict[str, bytes]:
     """What each frame's JSON must say, but for what the making of smaller images adds to it."""
-    rows = pq.read_table(sidecar)
-    return dict(zip(rows["frame_id"].to_pylist(), json_members(rows).cast(pa.binary()).to_pylist(), strict=True))
+    return {row["frame_id"]: member_json(row) for row in pq.read_table(sidecar).to_pylist()}
 
 
 def _sidecar_problems(check: ShardCheck, wanted: pa.Table) -> list[str]:
     name = sidecar_name(check.shard)
     path = Path(check.folder, name)
-    if check.sidecar_sha256 is None:
-        return []
     if not path.is_file():
         return [f"{name}: the file is missing"]
     problems = []
-    if (found := file_sha256(path)) != check.sidecar_sha256:
+    if check.sidecar_sha256 and (found := file_sha256(path)) != check.sidecar_sha256:
         problems.append(f"{name}: its SHA-256 is {found}, SHA256SUMS says {check.sidecar_sha256}")
     try:
         rows = pq.read_table(path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from tyro.conf import AvoidSubcommands
 
 from curation.filters import filter_sentences
 from evaluation.tasks import task_sentence
-from flows.cli import cli_datasets, commands
+from flows.cli import commands
 from flows.cli.check_command import check_command
 from flows.cli.local_paths import refuse_uris
 from flows.cli.remedies import INSTALL_REMEDY
@@ -26,6 +26,7 @@ from pretrain.recipes import recipe
 
 if TYPE_CHECKING:
     from flows.job import Job
+    from warehouse.lake import Lake
 
 __all__ = ["main"]
 
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
             check_command(parsed)
             if name in SUPERVISED and argv is None:
                 return run_supervised()
-        return run(parsed)
+        return run(parsed) or 0
     except KeyboardInterrupt:
         print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -97,10 +98,14 @@ def _default(name: str, arguments: list[str]) -> Any:
     """The recipe's values are the defaults of pretraining's options, so the recipe has to be known before they are parsed."""
     if name != "pretrain":
         return None
-    chosen = next((later for word, later in itertools.pairwise(arguments) if word == "--recipe"), None)
-    chosen = chosen or next((word.split("=", 1)[1] for word in arguments if word.startswith("--recipe=")), "demo")
+    told, _ = tyro.cli(_Told, args=arguments, return_unknown_args=True, add_help=False)
     missing: Any = tyro.MISSING
-    return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=recipe(chosen))
+    return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=recipe(told.recipe))
+
+
+@dataclass(frozen=True)
+class _Told:
+    recipe: str = "demo"
 
 
 def _overview() -> str:
@@ -118,29 +123,20 @@ def _overview() -> str:
     )
 
 
-def _demo(command: commands.Demo) -> int:
+def _demo(command: commands.Demo) -> None:
     _prefect_in(command.out / "lake")
     from flows.demo import run_demo
 
     execution = command.execution
-    report = run_demo(
-        command.out,
-        phantom=command.phantom,
-        size=command.size,
-        recipe=command.recipe,
-        runner=execution.runner,
-        workers=execution.workers,
-    )
-    print(report)
-    return 0
+    told: dict[str, Any] = {"phantom": command.phantom, "size": command.size, "recipe": command.recipe}
+    print(run_demo(command.out, **told, runner=execution.runner, workers=execution.workers))
 
 
-def _run(command: commands.Run) -> int:
+def _run(command: commands.Run) -> None:
     _prefect_in(command.lake)
     from flows.pipeline import run_flow
 
     print(run_flow(**{setting.name: getattr(command, setting.name) for setting in fields(RunConfig)}))
-    return 0
 
 
 def _prefect_in(lake: Path) -> None:
@@ -150,85 +146,68 @@ def _prefect_in(lake: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
 
 
-def _ingest(command: commands.Ingest) -> int:
+def _ingest(command: commands.Ingest) -> None:
     from flows.stages import NothingIngestedError, run_ingest
 
-    def ingest(job: Job) -> None:
+    with _job(command, create=True) as job:
         why_nothing = run_ingest(job, command.videos, config=command.config).why_nothing
         if why_nothing is not None:
             raise NothingIngestedError(why_nothing)
 
-    return _in_job(command.lake, command.execution, ingest, create=True)
 
-
-def _requalify(command: commands.Requalify) -> int:
+def _requalify(command: commands.Requalify) -> None:
     from flows.stages import run_requalify
 
-    return _in_job(command.lake, command.execution, lambda job: run_requalify(job, config=command.config))
+    with _job(command) as job:
+        run_requalify(job, config=command.config)
 
 
-def _embed(command: commands.Embed) -> int:
-    def embed(job: Job) -> None:
+def _embed(command: commands.Embed) -> None:
+    with _job(command) as job:
         from flows.stages import run_embed
 
         run_embed(job, config=command.config)
 
-    return _in_job(command.lake, command.execution, embed)
+
+def _curate(command: commands.Curate) -> None:
+    with _job(command, read_only=command.plan) as job:
+        if command.plan:
+            from flows.planning.plan import plan_curate
+
+            print(plan_curate(job, name=command.name, encoder=command.encoder, config=command.config))
+        else:
+            from flows.stages import run_curate
+            from warehouse.queries import encoder_named
+
+            run_curate(job, name=command.name, encoder_id=encoder_named(job.lake, command.encoder), config=command.config)
 
 
-def _curate(command: commands.Curate) -> int:
-    if command.plan:
-        return _plan(command)
-    from flows.stages import run_curate
-    from warehouse.queries import encoder_named
-
-    def curate(job: Job) -> None:
-        encoder_id = encoder_named(job.lake, command.encoder)
-        run_curate(job, name=command.name, encoder_id=encoder_id, config=command.config)
-
-    return _in_job(command.lake, command.execution, curate)
-
-
-def _plan(command: commands.Curate) -> int:
-    from flows.job import Job
-    from flows.planning.plan import plan_curate
-    from flows.runners import make_runner
-    from warehouse.lake import open_lake
-
-    with open_lake(command.lake, read_only=True) as opened:
-        job = Job(lake=opened, runner=make_runner(command.execution.runner, command.execution.workers))
-        print(plan_curate(job, name=command.name, encoder=command.encoder, config=command.config))
-    return 0
-
-
-def _dedup(command: commands.Dedup) -> int:
+def _dedup(command: commands.Dedup) -> None:
     from flows.stages import run_dedup_alone, run_dedup_preview
     from warehouse.queries import encoder_named
 
-    def dedup(job: Job) -> None:
+    with _job(command) as job:
         encoder_id = encoder_named(job.lake, command.encoder)
         if command.preview:
-            print(
-                run_dedup_preview(
-                    job,
-                    encoder_id=encoder_id,
-                    config=command.config,
-                    thresholds=command.thresholds,
-                    num_pairs=command.pairs,
-                    out=command.out,
-                    seed=command.seed,
-                )
+            said = run_dedup_preview(
+                job,
+                encoder_id=encoder_id,
+                config=command.config,
+                thresholds=command.thresholds,
+                num_pairs=command.pairs,
+                out=command.out,
+                seed=command.seed,
             )
         else:
-            print(run_dedup_alone(job, encoder_id=encoder_id, config=command.config, seed=command.seed))
+            said = run_dedup_alone(job, encoder_id=encoder_id, config=command.config, seed=command.seed)
+        print(said)
 
-    return _in_job(command.lake, command.execution, dedup)
 
-
-def _privacy_audit(command: commands.PrivacyAudit) -> int:
+def _privacy_audit(command: commands.PrivacyAudit) -> None:
     from flows.stages import PrivateOutcome, run_audit, run_private_audit, run_private_sign_off, run_purge_private, run_sign_off
 
-    def audit(job: Job) -> None:
+    reviewer = command.reviewer.strip()
+    with _job(command) as job:
         if command.purge_private:
             run_purge_private(job, older_than_days=command.older_than_days)
         elif command.private and command.sign_off is None:
@@ -237,7 +216,7 @@ def _privacy_audit(command: commands.PrivacyAudit) -> int:
                 print(drawn.audit_id)
         elif command.private and command.sign_off is not None:
             outcome = PrivateOutcome(
-                reviewer=command.reviewer.strip(),
+                reviewer=reviewer,
                 lift=command.lift,
                 restore=command.restore,
                 whole_video=command.whole_video,
@@ -248,31 +227,21 @@ def _privacy_audit(command: commands.PrivacyAudit) -> int:
         elif command.sign_off is None:
             print(run_audit(job, config=command.config, dataset=command.dataset).audit_id)
         else:
-            run_sign_off(
-                job,
-                command.sign_off,
-                reviewer=command.reviewer.strip(),
-                found=command.found,
-                note=command.note,
-                remove_videos=command.remove_videos,
-            )
-
-    return _in_job(command.lake, command.execution, audit)
+            told: dict[str, Any] = {"found": command.found, "note": command.note, "remove_videos": command.remove_videos}
+            run_sign_off(job, command.sign_off, reviewer=reviewer, **told)
 
 
-def _remove_out_of_body(command: commands.RemoveOutOfBody) -> int:
-    def remove(job: Job) -> None:
+def _remove_out_of_body(command: commands.RemoveOutOfBody) -> None:
+    with _job(command) as job:
         from curation.embedding import EmbedConfig
         from flows.stages import run_remove_out_of_body
 
         encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
         run_remove_out_of_body(job, labels=command.labels, encoder=encoder, config=command.config, dry_run=command.dry_run)
 
-    return _in_job(command.lake, command.execution, remove)
 
-
-def _pretrain(command: commands.Pretrain) -> int:
-    def train(job: Job) -> None:
+def _pretrain(command: commands.Pretrain) -> None:
+    with _job(command) as job:
         from warehouse.queries import dataset_named
 
         dataset_named(job.lake, command.dataset)  # before torch is loaded
@@ -282,11 +251,9 @@ def _pretrain(command: commands.Pretrain) -> int:
         best = run_pretrain(job, dataset=command.dataset, config=command.config, validation=chosen_by, num_workers=command.train_workers)
         print(best.run_id)
 
-    return _in_job(command.lake, command.execution, train)
 
-
-def _evaluate(command: commands.Evaluate) -> int:
-    def evaluate(job: Job) -> None:
+def _evaluate(command: commands.Evaluate) -> None:
+    with _job(command) as job:
         from curation.embedding import EmbedConfig
         from flows.stages import run_evaluate
 
@@ -299,52 +266,85 @@ def _evaluate(command: commands.Evaluate) -> int:
             config=command.config,
         )
 
-    return _in_job(command.lake, command.execution, evaluate)
 
-
-def _report(command: commands.Report) -> int:
-    def report(job: Job) -> None:
+def _report(command: commands.Report) -> None:
+    with _job(command) as job:
         from flows.stages import run_report
         from warehouse.queries import latest_pretraining
 
         print(run_report(job, run_id=command.run or latest_pretraining(job.lake), out=command.out))
 
-    return _in_job(command.lake, command.execution, report)
+
+def _verify(command: commands.Verify) -> int:
+    from flows.stages import verify_dataset
+
+    with _job(command, read_only=True) as job:
+        problems = verify_dataset(job.lake, job.runner, command.name)
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
 
 
-def _in_job(lake: Path, execution: commands.Execution, work: Callable[[Job], object], *, create: bool = False) -> int:
+def _export(command: commands.Export) -> None:
+    from flows.stages import export_dataset
+
+    with _job(command, read_only=True) as job:
+        export_dataset(job.lake, job.runner, command.name, format=command.format, out=command.out)
+
+
+def _datasets(command: commands.Datasets) -> None:
+    from warehouse.answers import answer
+    from warehouse.dataset_list import DATASETS
+
+    with _asked(command) as lake:
+        sys.stdout.write(answer(lake, DATASETS, format=command.format))
+
+
+def _diff(command: commands.Diff) -> None:
+    from warehouse.dataset_list import diff_datasets
+
+    with _asked(command) as lake:
+        sys.stdout.write(diff_datasets(lake, command.a, command.b, most=command.most))
+
+
+@contextlib.contextmanager
+def _job(command: Any, *, create: bool = False, read_only: bool = False) -> Iterator[Job]:
+    """The lake and the runner that a command names."""
     from flows.job import Job
     from flows.runners import make_runner
     from warehouse.lake import open_lake
 
-    with open_lake(lake, create=create) as opened:
-        work(Job(lake=opened, runner=make_runner(execution.runner, execution.workers)))
-    return 0
+    with open_lake(command.lake, create=create, read_only=read_only) as lake:
+        yield Job(lake=lake, runner=make_runner(command.execution.runner, command.execution.workers))
 
 
-def _sql(command: commands.Sql) -> int:
-    from warehouse.answers import answer
+def _asked(command: Any) -> Lake:
+    """The lake that a question is about; its answer needs no runner."""
     from warehouse.lake import open_lake
 
-    with open_lake(command.lake, read_only=True) as opened:
-        sys.stdout.write(answer(opened, command.statement, format=command.format))
-    return 0
+    return open_lake(command.lake, read_only=True)
 
 
-def _lineage(command: commands.Lineage) -> int:
+def _sql(command: commands.Sql) -> None:
+    from warehouse.answers import answer
+
+    with _asked(command) as lake:
+        sys.stdout.write(answer(lake, command.statement, format=command.format))
+
+
+def _lineage(command: commands.Lineage) -> None:
     from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
     from warehouse.ancestry import LineageNode, lineage
-    from warehouse.lake import open_lake
 
     def grow(tree: Tree, node: LineageNode) -> None:
         for child in node.children:
             grow(tree.add(Text(child.label)), child)
 
-    with open_lake(command.lake, read_only=True) as opened:
-        origin, uses = lineage(opened, command.id, max_children=command.most)
+    with _asked(command) as lake:
+        origin, uses = lineage(lake, command.id, max_children=command.most)
     console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
     for title, root in (("made from", origin), ("used by", uses)):
         tree = Tree(Text(f"{root.label}  [{title}]"))
@@ -353,7 +353,6 @@ def _lineage(command: commands.Lineage) -> int:
             console.print(tree)
         else:
             console.print(Text(f"{root.label}  [{title}: nothing recorded]"))
-    return 0
 
 
 def _doctor(command: commands.Doctor) -> int:
@@ -369,7 +368,7 @@ def _doctor(command: commands.Doctor) -> int:
     return 1 if any(finding.problem for finding in findings) else 0
 
 
-COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "demo": (commands.Demo, _demo),
     "run": (commands.Run, _run),
     "ingest": (commands.Ingest, _ingest),
@@ -377,10 +376,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "embed": (commands.Embed, _embed),
     "curate": (commands.Curate, _curate),
     "dedup": (commands.Dedup, _dedup),
-    "datasets": (commands.Datasets, cli_datasets.show_datasets),
-    "diff": (commands.Diff, cli_datasets.show_diff),
-    "verify": (commands.Verify, cli_datasets.verify),
-    "export": (commands.Export, cli_datasets.export),
+    "datasets": (commands.Datasets, _datasets),
+    "diff": (commands.Diff, _diff),
+    "verify": (commands.Verify, _verify),
+    "export": (commands.Export, _export),
     "privacy-audit": (commands.PrivacyAudit, _privacy_audit),
     "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),

@@ -61,6 +61,14 @@ Flat = Annotated[Execution, arg(name="")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfLake:
+    """A command about one lake."""
+
+    lake: Path
+    """folder of the lake"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
     """How a question is answered."""
 
@@ -116,31 +124,25 @@ class Ingest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requalify:
+class Requalify(OfLake):
     """Decide again which frames are kept, by other thresholds, without decoding."""
 
-    lake: Path
-    """folder of the lake"""
     config: Annotated[RequalifyConfig, arg(name="")] = field(default_factory=RequalifyConfig)
     execution: Flat = field(default_factory=Execution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Embed:
+class Embed(OfLake):
     """Turn every kept frame into a vector."""
 
-    lake: Path
-    """folder of the lake"""
     config: Annotated[EmbedConfig, arg(name="")] = field(default_factory=EmbedConfig)
     execution: Flat = field(default_factory=Execution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curate:
+class Curate(OfLake):
     """Deduplicate, cluster, sample and shard: one immutable dataset."""
 
-    lake: Path
-    """folder of the lake"""
     name: str
     """name of the dataset: letters, digits, dot, dash and underscore; {selection} stands for eight digits of its content's id"""
     encoder: str | None = None
@@ -152,11 +154,9 @@ class Curate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dedup:
+class Dedup(OfLake):
     """Find copies, look-alikes and similar frames and say which are left out, or show what other thresholds would do."""
 
-    lake: Path
-    """folder of the lake"""
     encoder: str | None = None
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
     preview: bool = False
@@ -180,22 +180,18 @@ class Dedup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Datasets:
+class Datasets(OfLake):
     """List the datasets: content id, images, shards, bytes, when and from what they were made, and whether they were audited."""
 
-    lake: Path
-    """folder of the lake"""
     format: Literal["table", "csv", "json"] = "table"
     """of the answer"""
     execution: FlatAsking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diff:
+class Diff(OfLake):
     """Compare two datasets: frames in one or both, by video, site and cluster, and the settings that differ."""
 
-    lake: Path
-    """folder of the lake"""
     a: Positional[str]
     """name of a dataset"""
     b: Positional[str]
@@ -206,22 +202,18 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verify:
+class Verify(OfLake):
     """Read every shard of a dataset again and compare it with its hash, its sidecar and the lake; exit code 1 where anything differs."""
 
-    lake: Path
-    """folder of the lake"""
     name: Positional[str]
     """of the dataset"""
     execution: Flat = field(default_factory=Execution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Export:
+class Export(OfLake):
     """Write a dataset for other tools, with its cards: ids and pixels, never a path or a name."""
 
-    lake: Path
-    """folder of the lake"""
     name: Positional[str]
     """of the dataset"""
     format: Literal["imagefolder", "parquet", "hf"]
@@ -233,14 +225,12 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrivacyAudit:
+class PrivacyAudit(OfLake):
     """Draw frames for a person to look at, or record what that person found; found frames are removed for good.
 
     With --private, look at pictures that were withheld (dropped as out of body, or hidden under a doubtful mask) and decide about them.
     """
 
-    lake: Path
-    """folder of the lake"""
     dataset: str | None = None
     """draw from this dataset's shards; from all kept frames unless given"""
     config: Annotated[AuditConfig, arg(name="")] = field(default_factory=AuditConfig)
@@ -293,11 +283,9 @@ class PrivacyAudit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveOutOfBody:
+class RemoveOutOfBody(OfLake):
     """Learn from labelled images what is outside the body, and remove such frames for good."""
 
-    lake: Path
-    """folder of the lake"""
     labels: Path
     """folder with the folders inside/ and outside/ of images; images of one procedure in a subfolder of their own are kept together"""
     encoder: str = "efficientnet-lite0"
@@ -311,11 +299,9 @@ class RemoveOutOfBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pretrain:
+class Pretrain(OfLake):
     """DINOv2 pretraining on a dataset; typed again, it goes on where it was interrupted."""
 
-    lake: Path
-    """folder of the lake"""
     dataset: str
     """name of the dataset"""
     recipe: str
@@ -351,11 +337,9 @@ class Evaluate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(OfLake):
     """Write one self-contained HTML file about the lake and a pretraining run."""
 
-    lake: Path
-    """folder of the lake"""
     run: str | None = None
     """pretraining run; the latest unless given"""
     out: Path | None = None
@@ -364,11 +348,9 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sql:
+class Sql(OfLake):
     """Ask the lake: one read-only statement."""
 
-    lake: Path
-    """folder of the lake"""
     statement: Positional[str]
     """such as "FROM funnel" """
     format: Literal["table", "csv", "json"] = "table"
@@ -377,11 +359,9 @@ class Sql:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
+class Lineage(OfLake):
     """Print the tree from an id back to the videos, and forward to what was made from it."""
 
-    lake: Path
-    """folder of the lake"""
     id: Positional[str]
     """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it (8 characters), or a dataset's or shard's name"""
     most: int = 8

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from curation.clustering import CLUSTER_VERSION, ClusterConfig, Map, cluster_frames, default_num_clusters
 from flows.job import Job
 from flows.runners import Runner, say, successes, track
-from flows.stages.one_at_a_time import one_at_a_time
 from flows.stages.place import Fit, placed, run_place
 from warehouse import queries, trees
 from warehouse.artifacts import artifact_of
-from warehouse.lineage import RunPlan, plan_run
+from warehouse.lineage import RunPlan, RunRecorder, plan_run
 from warehouse.plan_sizes import num_not_in_tree
 from warehouse.records import Artifact, EmbeddingPart
 
@@ -37,7 +36,7 @@ def _plan(*, encoder_id: str, dedup: Artifact, config: ClusterConfig, seed: int)
 def find_tree(job: Job, *, encoder_id: str, dedup: Artifact, config: ClusterConfig, seed: int) -> tuple[Artifact, Artifact | None] | None:
     """What `run_cluster` would return without any work; None if there is work to do."""
     plan = _plan(encoder_id=encoder_id, dedup=dedup, config=config, seed=seed)
-    if done := job.done(plan, "cluster_tree"):
+    if done := job.done(plan):
         return done, None
     tree = trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION) if config.refit != "always" else None
     placement = placed(job, tree=tree, dedup=dedup, config=config) if tree else None
@@ -80,7 +79,7 @@ def run_cluster(
         The cluster tree, and the placement of the frames in it that are new since it was made, if there was one.
     """
     plan = _plan(encoder_id=parts[0].encoder_id, dedup=dedup, config=config, seed=seed)
-    if done := job.done(plan, "cluster_tree"):
+    if done := job.done(plan):
         return done, None
     replaced: Fit | None = None
     with _mapped(job.runner) as run_map:
@@ -88,50 +87,30 @@ def run_cluster(
             placement, replaced = run_place(job, tree=tree, parts=parts, dedup=dedup, config=config, run_map=run_map)
             if placement:
                 return tree.artifact, placement
-        with one_at_a_time(job.lake.root, plan.run_id):  # a fit goes on from what a killed one left in its folder
-            if done := job.done(plan, "cluster_tree"):
-                return done, None
-            return _fit_tree(job, plan, parts, dedup, config, seed, run_map, replaced), None
 
+        def fit(run: RunRecorder, work: Path) -> Artifact:
+            queries.export_unique(job.lake, dedup.artifact_id, work / "unique.parquet")
+            made = cluster_frames(
+                work / "unique.parquet",
+                parts,
+                frames_id=dedup.artifact_id,
+                lake_root=job.lake.root,
+                out=work / "clusters.parquet",
+                work=work,
+                config=config,
+                seed=seed,
+                run_map=run_map,
+                report=say,
+            )
+            run.named_rows("clusters", "tree_id", made.tree.tree_id, work / "clusters.parquet")
+            run.metrics.update({f"num_clusters_level_{level}": count for level, count in enumerate(made.tree.num_clusters, start=1)})
+            run.metrics.update(num_frames=made.tree.num_frames, mean_distance=made.mean_distance)
+            if replaced:
+                run.metrics.update(replaced_drift=replaced.drift, replaced_growth=replaced.growth)
+            say(f"cluster: {made.tree.num_frames} frames in {' / '.join(str(count) for count in made.tree.num_clusters)} clusters")
+            return artifact_of(made.tree)
 
-def _fit_tree(
-    job: Job,
-    plan: RunPlan,
-    parts: Sequence[EmbeddingPart],
-    dedup: Artifact,
-    config: ClusterConfig,
-    seed: int,
-    run_map: Map,
-    replaced: Fit | None,
-) -> Artifact:
-    work = job.lake.root / "staging" / "cluster" / plan.run_id
-    work.mkdir(parents=True, exist_ok=True)
-    with job.record(plan) as run:
-        queries.export_unique(job.lake, dedup.artifact_id, work / "unique.parquet")
-        made = cluster_frames(
-            work / "unique.parquet",
-            parts,
-            frames_id=dedup.artifact_id,
-            lake_root=job.lake.root,
-            out=work / "clusters.parquet",
-            work=work,
-            config=config,
-            seed=seed,
-            run_map=run_map,
-            report=say,
-        )
-        artifact = artifact_of(made.tree)
-        if not queries.is_recorded(job.lake, "clusters", "tree_id", artifact.artifact_id):
-            run.parts("clusters", [work / "clusters.parquet"])
-        run.output(artifact)
-        run.metrics.update({f"num_clusters_level_{level}": count for level, count in enumerate(made.tree.num_clusters, start=1)})
-        run.metrics["num_frames"] = made.tree.num_frames
-        run.metrics["mean_distance"] = made.mean_distance
-        if replaced:
-            run.metrics.update(replaced_drift=replaced.drift, replaced_growth=replaced.growth)
-    shutil.rmtree(work)
-    say(f"cluster: {made.tree.num_frames} frames in {' / '.join(str(count) for count in made.tree.num_clusters)} clusters")
-    return artifact
+        return job.once(plan, fit, resumes=True), None
 
 
 @contextmanager

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import flows.stages.cluster  # noqa: F401 - a missing FAISS is to be named before any work
+import flows.stages.cluster  # a missing FAISS is to be named before any work
 from curation.config import CurateConfig
-from curation.sources import scratch_folder
 from flows.config import RunConfig
 from flows.job import Job
 from flows.runners import say
@@ -38,9 +37,9 @@ def run_curation(job: Job, config: RunConfig, made: Made) -> Made:
     """The same, as one command of a run."""
     check_dataset_names(config.name, config.curate)
     refuse_taken_names(job.lake, config.name, config.curate)
-    with scratch_folder(job.lake.root / "staging" / "curate") as work:  # several may run at a time, of one name too
-        parts = embedding_parts(job.lake, made.encoder_id)
-        made = run_stages(stages_of("curate"), job, config, replace(made, work=work, parts=parts))
+    held_out = flows.stages.read_held_out(config.holdout) if config.holdout.holdout else None
+    made = replace(made, parts=embedding_parts(job.lake, made.encoder_id), held_out=held_out)
+    made = run_stages(stages_of("curate"), job, config, made)
     for dataset in made.datasets:
         say(f"curate: {dataset.name}: {dataset_sentence(dataset_audit(job.lake, dataset.dataset_id), job.lake.root)}")
     return made

@@ -87,10 +87,6 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
     data = partial if format == "imagefolder" else partial / "data"
     data.mkdir(parents=True)
     folder = lake.root / dataset.path
-    if not all((folder / sidecar_name(shard.name)).is_file() for shard in dataset.shards):
-        raise LakeError(
-            f"dataset {name!r} has no sidecars; `endoforge verify` tells more, and `endoforge curate --name OTHER` makes it anew with them"
-        )
     exports = [
         ShardExport(
             shard=shard.name,

@@ -9,7 +9,8 @@ from curation.dedup import BorderPair, BorderRow, DedupConfig, DedupSheet, Thres
 from curation.packs import read_frame, thumbnail
 from flows.job import Job
 from flows.runners import say
-from flows.stages.dedup import searched
+from flows.stages.dedup import without_dataset
+from flows.stages.stage import needed
 from warehouse import similarities
 from warehouse.lake import Lake
 from warehouse.queries import encoder_label
@@ -25,7 +26,7 @@ def run_dedup_preview(
     job: Job, *, encoder_id: str, config: DedupConfig, thresholds: Sequence[float], num_pairs: int, out: Path | None, seed: int
 ) -> str:
     """Write the page and return a summary as text; the search is recorded, so that a later decision starts from it."""
-    scores = searched(job, encoder_id=encoder_id, config=config, seed=seed)
+    scores = needed(without_dataset(job, ("similarity",), encoder_id=encoder_id, config=config, seed=seed).scores)
     lake, key = job.lake, scores.artifact_id
     edges = [round(LOWEST_BIN + (1 - LOWEST_BIN) * number / NUM_BINS, 4) for number in range(NUM_BINS + 1)]
     found = similarities.similarity_histogram(lake, key, edges)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from curation.filters import installed_filters
 from curation.ingest import SCRATCH, IngestConfig, ingest_key
 from curation.privacy import load_text_detector, load_text_reader
 from curation.sources import patient_key as pseudonym_key, remove_dead_scratch
-from flows.job import Job
+from flows.job import Job, one_at_a_time
 from flows.runners import say, track
 from flows.stages.faults import raise_if_filter_failed, say_what_is_left
 from flows.stages.flagged import say_flagged
@@ -65,24 +62,10 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
         load_text_detector()  # without it, or the reader, every frame would end in quarantine
         load_text_reader()
     patient_key = pseudonym_key()
-    with _one_at_a_time(job.lake.root):
+    # two that knew the same of the lake would both ingest what is new, and each clear away what the other has staged
+    with one_at_a_time(job.lake.root / "ingest.lock", busy="another ingest works on this lake"):
         job.lake.add_scores("frames", [each.name for each in installed_filters()])
         return _ingest(job, inputs, config, patient_key)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    """Two that knew the same of the lake would both ingest what is new, and each clear away what the other has staged."""
-    lock = FileLock(root / "ingest.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("another ingest works on this lake; waiting")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: bytes | None) -> IngestSummary:

@@ -11,7 +11,7 @@ from curation.sources import Manifest
 from flows.job import Job
 from flows.runners import say
 from warehouse.lineage import completed_run_id, plan_run
-from warehouse.patients import contents_of_several
+from warehouse.queries import contents_of_several
 from warehouse.records import Artifact, VideoInfo
 from warehouse.store import content_id
 

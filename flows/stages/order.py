@@ -6,22 +6,27 @@ Importing this file loads no stage; each is loaded when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from curation import filters, ingest, shards
+from curation import filters, ingest
 from flows import stages
 from flows.config import RunConfig
 from flows.runners import say
 from flows.stages import checks, costs
-from flows.stages.stage import Made, Stage
+from flows.stages.stage import Made, Stage, needed
 
 if TYPE_CHECKING:  # loading these takes a second
     from flows.job import Job
     from pretrain.config import PretrainConfig
+    from warehouse.lake import Lake
+    from warehouse.lineage import RunPlan, RunRecorder
     from warehouse.records import Artifact
+
+    Plan = Callable[[Lake, RunConfig, Made], RunPlan]
+    Work = Callable[[Job, RunRecorder, Path, RunConfig, Made], Artifact]
 
 __all__ = ["STAGES", "check_stages", "run_stages", "stages_of", "steps"]
 
@@ -89,100 +94,46 @@ def _embed(job: Job, config: RunConfig, made: Made) -> Made:
     return replace(made, encoder_id=stages.run_embed(job, config=config.embed))
 
 
-def _holdout(job: Job, config: RunConfig, made: Made) -> Made:
-    return replace(made, holdout=stages.run_holdout(job, encoder_id=made.encoder_id, config=config.holdout, seed=config.seed))
+def _once(gives: str, plan: Plan, work: Work, *, resumes: bool = False) -> dict[str, Any]:
+    """`run` and `find` of a stage that makes one artifact.
 
+    Args:
+        gives: the field of `Made` that the artifact becomes.
+        plan: names the work; what is committed under that name is not done again.
+        work: does it, in a folder of its own.
+        resumes: the folder of interrupted work is kept, and the next run goes on from it.
+    """
 
-def _find_holdout(job: Job, config: RunConfig, made: Made) -> Made | None:
-    held_out = made.held_out or stages.read_held_out(config.holdout)
-    plan = stages.plan_holdout(job.lake, held_out, encoder_id=made.encoder_id, config=config.holdout, seed=config.seed)
-    found = job.done(plan, "holdout")
-    return replace(made, holdout=found) if found else None
+    def run(job: Job, config: RunConfig, made: Made) -> Made:
+        def made_by(recorder: RunRecorder, folder: Path) -> Artifact:
+            return work(job, recorder, folder, config, made)
 
+        return replace(made, **{gives: job.once(plan(job.lake, config, made), made_by, resumes=resumes)})  # type: ignore[arg-type]
 
-def _similarity(job: Job, config: RunConfig, made: Made) -> Made:
-    scores = stages.run_similarity(job, parts=made.parts, work=made.work, config=config.dedup, seed=config.seed, holdout=made.holdout)
-    return replace(made, scores=scores)
+    def find(job: Job, config: RunConfig, made: Made) -> Made | None:
+        found = job.done(plan(job.lake, config, made))
+        return replace(made, **{gives: found}) if found else None  # type: ignore[arg-type]
 
-
-def _find_similarity(job: Job, config: RunConfig, made: Made) -> Made | None:
-    plan = stages.plan_similarity(job.lake, parts=made.parts, config=config.dedup, seed=config.seed, holdout=made.holdout)
-    found = job.done(plan, "similarity")
-    return replace(made, scores=found) if found else None
-
-
-def _dedup(job: Job, config: RunConfig, made: Made) -> Made:
-    dedup = stages.run_dedup(job, scores=_of(made.scores), work=made.work, config=config.dedup, holdout=made.holdout)
-    return replace(made, dedup=dedup)
-
-
-def _find_dedup(job: Job, config: RunConfig, made: Made) -> Made | None:
-    found = job.done(stages.plan_dedup(scores=_of(made.scores), config=config.dedup, holdout=made.holdout), "dedup")
-    return replace(made, dedup=found) if found else None
+    return {"run": run, "find": find}
 
 
 def _cluster(job: Job, config: RunConfig, made: Made) -> Made:
-    tree, placement = stages.run_cluster(job, parts=made.parts, dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
+    tree, placement = stages.run_cluster(job, parts=made.parts, dedup=needed(made.dedup), config=config.cluster, seed=config.seed)
     return replace(made, tree=tree, placement=placement)
 
 
 def _find_cluster(job: Job, config: RunConfig, made: Made) -> Made | None:
-    found = stages.find_tree(job, encoder_id=made.encoder_id, dedup=_of(made.dedup), config=config.cluster, seed=config.seed)
+    found = stages.find_tree(job, encoder_id=made.encoder_id, dedup=needed(made.dedup), config=config.cluster, seed=config.seed)
     return replace(made, tree=found[0], placement=found[1]) if found else None
 
 
-def _select(job: Job, config: RunConfig, made: Made) -> Made:
-    selection = stages.run_select(
-        job,
-        tree=_of(made.tree),
-        placement=made.placement,
-        dedup=_of(made.dedup),
-        parts=made.parts,
-        work=made.work,
-        size=config.curate.size,
-        config=config.sample,
-        seed=config.seed,
-    )
-    return replace(made, selection=selection)
-
-
-def _find_select(job: Job, config: RunConfig, made: Made) -> Made | None:
-    plan = stages.plan_select(
-        job.lake,
-        tree=_of(made.tree),
-        placement=made.placement,
-        dedup=_of(made.dedup),
-        size=config.curate.size,
-        config=config.sample,
-        seed=config.seed,
-    )
-    found = job.done(plan, "selection")
-    return replace(made, selection=found) if found else None
-
-
 def _shard(job: Job, config: RunConfig, made: Made) -> Made:
-    dataset = stages.run_shard(
-        job,
-        name=_dataset_name(config, made),
-        encoder_id=made.encoder_id,
-        dedup=_of(made.dedup),
-        tree=_of(made.tree),
-        selection=_of(made.selection),
-        config=config.shard,
-        seed=config.seed,
-    )
-    datasets = (*made.datasets, dataset)
+    datasets = (*made.datasets, stages.run_shard(job, config, made))
     return replace(made, datasets=datasets, dataset=datasets[0].name)
 
 
 def _find_shard(job: Job, config: RunConfig, made: Made) -> Made | None:
-    settings = stages.shard_settings(_dataset_name(config, made), config.shard, config.seed)
-    plan = stages.plan_shard(selection=_of(made.selection), settings=settings, seed=config.seed)
-    return made if job.done(plan, "dataset") else None
-
-
-def _dataset_name(config: RunConfig, made: Made) -> str:
-    return config.name.replace(shards.SELECTION_PLACEHOLDER, _of(made.selection).artifact_id[:8])
+    return made if job.done(stages.plan_shard(job.lake, config, made)) else None
 
 
 def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
@@ -225,12 +176,6 @@ def _training(config: RunConfig) -> PretrainConfig:
     return changed_recipe(config.recipe, config.pretrain)
 
 
-def _of(artifact: Artifact | None) -> Artifact:
-    """What a stage before made: the order sees to it that it is there."""
-    assert artifact is not None
-    return artifact
-
-
 STAGES = (
     Stage(
         name="ingest",
@@ -257,8 +202,7 @@ STAGES = (
         command="curate",
         takes=("holdout", "seed"),
         needs=("embed",),
-        run=_holdout,
-        find=_find_holdout,
+        **_once("holdout", lambda *of: stages.plan_holdout(*of), lambda *of: stages.run_holdout(*of), resumes=True),
         cost=costs.holdout,
         frames="num_compared",
         is_wanted=lambda config: bool(config.holdout.holdout),
@@ -269,8 +213,7 @@ STAGES = (
         command="curate",
         takes=("dedup", "seed"),
         needs=("embed", "holdout"),
-        run=_similarity,
-        find=_find_similarity,
+        **_once("scores", lambda *of: stages.plan_similarity(*of), lambda *of: stages.run_similarity(*of)),
         cost=costs.similarity,
         frames="num_frames",
     ),
@@ -279,8 +222,7 @@ STAGES = (
         command="curate",
         takes=("dedup",),
         needs=("similarity",),
-        run=_dedup,
-        find=_find_dedup,
+        **_once("dedup", lambda *of: stages.plan_dedup(*of), lambda *of: stages.run_dedup(*of)),
         cost=costs.dedup,
         frames="num_frames",
         has_workers=False,
@@ -301,8 +243,7 @@ STAGES = (
         command="curate",
         takes=("size", "nested", "sample", "seed"),
         needs=("cluster",),
-        run=_select,
-        find=_find_select,
+        **_once("selection", lambda *of: stages.plan_select(*of), lambda *of: stages.run_select(*of)),
         cost=costs.select,
         frames="num_candidates",
         has_workers=False,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curation.clustering import PLACE_VERSION, ClusterConfig, Map, place_frames
-from flows.job import Job
+from flows.job import Job, one_at_a_time
 from flows.runners import say
 from warehouse import queries, trees
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
@@ -47,7 +46,7 @@ def placed(job: Job, *, tree: KnownTree, dedup: Artifact, config: ClusterConfig)
     run_id = completed_run_id(job.lake, plan)
     if run_id is None or (config.refit == "auto" and _recorded_fit(job, run_id).objection(config)):
         return None
-    return job.done(plan, "placement")
+    return job.done(plan)
 
 
 def run_place(
@@ -57,10 +56,11 @@ def run_place(
     tree_id = tree.artifact.artifact_id
     plan = _plan(tree=tree, dedup=dedup)
     placement = Artifact(artifact_id=plan.stage_key, kind="placement", uri="tables/main/clusters")
-    with trees.one_at_a_time(job.lake, tree_id):
+    lock = job.lake.root / "clusters" / f"{tree_id}.lock"  # two that place the same frame would both write its rows
+    with one_at_a_time(lock, busy=f"another process places frames in the tree {tree_id[:16]}"):
         if run_id := completed_run_id(job.lake, plan):
             fit = _recorded_fit(job, run_id)
-            return (None if config.refit == "auto" and fit.objection(config) else job.done(plan, "placement")), fit
+            return (None if config.refit == "auto" and fit.objection(config) else job.done(plan)), fit
         work = job.lake.root / "staging" / "place" / plan.run_id
         work.mkdir(parents=True, exist_ok=True)
         num_new = queries.export_unique(job.lake, dedup.artifact_id, work / "new.parquet", not_in_tree=tree_id)
@@ -103,5 +103,5 @@ def _fit(tree: KnownTree, num_placed: int, total_distance: float, num_frames: in
 
 
 def _recorded_fit(job: Job, run_id: str) -> Fit:
-    metrics = json.loads(queries.run_metrics(job.lake, run_id))
+    metrics = queries.run_json(job.lake, run_id, "metrics")
     return Fit(drift=metrics["drift"], growth=metrics["growth"])

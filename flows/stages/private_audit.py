@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from filelock import FileLock
 from curation.ingest import PRIVATE_AUDIT_VERSION, PrivatePicture, Returning, bring_back, erase_pictures, render_private_sheet, restored_id
 from curation.packs import read_frame
 from curation.privacy import Box
-from flows.job import Job
+from flows.job import Job, one_at_a_time
 from flows.runners import say
 from warehouse import private_frames
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake, LakeError
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.private_frames import PrivateAudit, PrivateFrame
+from warehouse.queries import run_json
 from warehouse.records import Artifact, FramePack
 from warehouse.store import content_id
 
@@ -105,7 +106,7 @@ def run_private_sign_off(job: Job, audit_id: str, outcome: PrivateOutcome) -> Pr
         audit = private_frames.private_audit_with_id(job.lake, audit_id)
         settings = {"audit_id": audit.audit_id, **_as_settings(outcome)}
         if audit.status == "signed":
-            if private_frames.recorded_private_outcome(job.lake, audit) != settings:
+            if run_json(job.lake, audit.run_id, "config") != settings:
                 raise LakeError(
                     f"private audit {audit.audit_id} was signed off by {audit.reviewer} on {audit.day} with another outcome, and its "
                     "pictures are decided; remove a frame that came back wrongly with `endoforge privacy-audit` and --found"
@@ -182,11 +183,9 @@ def _erase_orphans(lake: Lake) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _alone(root: Path) -> contextlib.AbstractContextManager[None]:
     """Two sign-offs at once would number their packs alike."""
-    with FileLock(root / "private.lock"):
-        yield
+    return one_at_a_time(root / "private.lock", busy="another process decides about private pictures")
 
 
 def _choices(lake: Lake, audit: PrivateAudit, outcome: PrivateOutcome) -> list[_Choice]:
@@ -247,7 +246,7 @@ def _brought_back(lake: Lake, choices: Sequence[_Choice]) -> tuple[list[dict[str
             root=lake.root,
             path=f"frames/{key[:8]}/{video_id[:2]}/{video_id}.restored-{number}.tar",
             video_id=video_id,
-            config=private_frames.ingest_settings(lake, video_id, key).config,
+            config=private_frames.ingest_settings(lake, video_id, key),
         )
         names = ("pack_id", "video_id", "path", "num_bytes", "num_frames")
         packs.append({"ingest_key": key, **{name: getattr(pack, name) for name in names}})

@@ -2,105 +2,86 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
-from curation.shards import SHARD_VERSION, Reencode, ShardConfig, finish_dataset, plan_shards, write_shard
-from flows.job import Job
+from curation.shards import SELECTION_PLACEHOLDER, SHARD_VERSION, Reencode, finish_dataset, plan_shards, write_shard
+from flows.config import RunConfig
+from flows.job import Job, one_at_a_time
 from flows.runners import say, successes, track
 from flows.stages.cards import make_cards
-from flows.stages.one_at_a_time import one_at_a_time
+from flows.stages.stage import Made, needed
 from warehouse import queries
 from warehouse.artifacts import artifact_of
+from warehouse.lake import Lake
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
-from warehouse.records import Artifact, Dataset, Shard
+from warehouse.records import Dataset, Shard
 
-__all__ = ["plan_shard", "run_shard", "shard_settings"]
-
-
-def shard_settings(name: str, config: ShardConfig, seed: int) -> dict[str, object]:
-    """What the bytes of a dataset depend on beside its selection."""
-    # settings that came later are left out where they change nothing, so that a dataset made before is still found
-    later = {"remainder": "spread", "max_side": None, "jpeg_quality": ShardConfig().jpeg_quality}
-    settings = {key: value for key, value in asdict(config).items() if config.max_side or later.get(key, ...) != value}
-    return {"name": name, **settings, "seed": seed}
+__all__ = ["dataset_name", "plan_shard", "run_shard"]
 
 
-def plan_shard(*, selection: Artifact, settings: dict[str, object], seed: int) -> RunPlan:
-    """Name the writing of a dataset."""
-    return plan_run(stage="shard", version=SHARD_VERSION, config=settings, inputs=[selection], seed=seed)
+def dataset_name(config: RunConfig, made: Made) -> str:
+    """The name of the dataset, now that its selection is known."""
+    return config.name.replace(SELECTION_PLACEHOLDER, needed(made.selection).artifact_id[:8])
 
 
-def run_shard(
-    job: Job, *, name: str, encoder_id: str, dedup: Artifact, tree: Artifact, selection: Artifact, config: ShardConfig, seed: int
-) -> Dataset:
-    """Write the selected frames as the tars of the dataset `name`; one that is there already is returned as it is.
+def plan_shard(lake: Lake, config: RunConfig, made: Made) -> RunPlan:
+    """Name the writing of a dataset by what its bytes depend on."""
+    settings = {"name": dataset_name(config, made), **asdict(config.shard), "seed": config.seed}
+    return plan_run(stage="shard", version=SHARD_VERSION, config=settings, inputs=[needed(made.selection)], seed=config.seed)
+
+
+def run_shard(job: Job, config: RunConfig, made: Made) -> Dataset:
+    """Write the selected frames as the tars of a dataset; one that is there already is returned as it is.
 
     Raises:
         LakeError: the name is taken by other content.
     """
-    with one_at_a_time(job.lake.root, f"dataset-{name}"):  # two that wrote one at once would mix their tars
-        return _shard(job, name, encoder_id, dedup, tree, selection, config, seed)
-
-
-def _shard(
-    job: Job, name: str, encoder_id: str, dedup: Artifact, tree: Artifact, selection: Artifact, config: ShardConfig, seed: int
-) -> Dataset:
-    settings = shard_settings(name, config, seed)
-    plan = plan_shard(selection=selection, settings=settings, seed=seed)
-    if completed_run_id(job.lake, plan):
-        say(f"shard: dataset {name!r} is there already")
-        return queries.dataset_named(job.lake, name)
-    queries.refuse_taken_name(job.lake, name, selection.artifact_id)
-    with job.record(plan) as run:
-        members = queries.dataset_members(job.lake, selection.artifact_id, tree.artifact_id)
-        plans = plan_shards(
-            members,
-            name=name,
-            images_per_shard=config.images_per_shard,
-            min_shards=config.min_shards,
-            seed=seed,
-            lake_root=str(job.lake.root),
-            remainder=config.remainder,
-            reencode=Reencode(max_side=config.max_side, quality=config.jpeg_quality) if config.max_side else None,
-        )
-        written = successes(job.runner.map(write_shard, plans, lake_root=str(job.lake.root)), stage="shard")
-        shards = list(track(written, description="write shards", total=len(plans)))
-        made_from = {"dedup_id": dedup.artifact_id, "tree_id": tree.artifact_id, "encoder_id": encoder_id}
-        dataset = finish_dataset(
-            plans,
-            shards,
-            selection_id=selection.artifact_id,
-            lake_root=str(job.lake.root),
-            cards=lambda made: make_cards(job.lake, made, made_from=made_from, settings=settings),
-        )
-        run.rows(
-            "datasets",
-            [
-                {
-                    "dataset_id": dataset.dataset_id,
-                    "name": name,
-                    "selection_id": selection.artifact_id,
-                    "dedup_id": dedup.artifact_id,
-                    "tree_id": tree.artifact_id,
-                    "encoder_id": encoder_id,
-                    "path": dataset.path,
-                    "num_images": dataset.num_images,
-                    "num_shards": len(shards),
-                    "seed": seed,
-                }
-            ],
-        )
-        run.rows("shards", [_shard_row(dataset.dataset_id, shard) for shard in shards])
-        run.parts("shard_frames", [job.lake.root / dataset.path / "samples.parquet"], dataset_id=dataset.dataset_id)
-        run.output(artifact_of(dataset))
-        num_more = dataset.num_images - members.num_rows
-        run.metrics.update(
-            num_images=dataset.num_images, num_shards=len(shards), num_repeated=max(0, num_more), num_left_out=max(0, -num_more)
-        )
+    name, plan = dataset_name(config, made), plan_shard(job.lake, config, made)
+    lock = job.lake.root / "staging" / f"dataset-{name}.lock"  # two that wrote one at once would mix their tars
+    with one_at_a_time(lock, busy=f"another process works on dataset-{name}"):
+        if completed_run_id(job.lake, plan):
+            say(f"shard: dataset {name!r} is there already")
+            return queries.dataset_named(job.lake, name)
+        selection_id, root = needed(made.selection).artifact_id, str(job.lake.root)
+        queries.refuse_taken_name(job.lake, name, selection_id)
+        made_from = {
+            "dedup_id": needed(made.dedup).artifact_id,
+            "tree_id": needed(made.tree).artifact_id,
+            "encoder_id": made.encoder_id,
+        }
+        with job.record(plan) as run:
+            members = queries.dataset_members(job.lake, selection_id, made_from["tree_id"])
+            plans = plan_shards(
+                members,
+                name=name,
+                images_per_shard=config.shard.images_per_shard,
+                min_shards=config.shard.min_shards,
+                seed=config.seed,
+                lake_root=root,
+                remainder=config.shard.remainder,
+                reencode=Reencode(max_side=config.shard.max_side, quality=config.shard.jpeg_quality) if config.shard.max_side else None,
+            )
+            written = successes(job.runner.map(write_shard, plans, lake_root=root), stage="shard")
+            dataset = finish_dataset(
+                plans,
+                list(track(written, description="write shards", total=len(plans))),
+                selection_id=selection_id,
+                lake_root=root,
+                cards=lambda done: make_cards(job.lake, done, made_from=made_from, settings=json.loads(plan.config)),
+            )
+            num_shards, num_more = len(dataset.shards), dataset.num_images - members.num_rows
+            row = {name: getattr(dataset, name) for name in ("dataset_id", "name", "selection_id", "path", "num_images")}
+            run.rows("datasets", [{**row, **made_from, "num_shards": num_shards, "seed": config.seed}])
+            run.rows("shards", [_shard_row(dataset.dataset_id, shard) for shard in dataset.shards])
+            run.parts("shard_frames", [job.lake.root / dataset.path / "samples.parquet"], dataset_id=dataset.dataset_id)
+            run.output(artifact_of(dataset))
+            counts = {"num_repeated": max(0, num_more), "num_left_out": max(0, -num_more)}
+            run.metrics.update(num_images=dataset.num_images, num_shards=num_shards, **counts)
     if num_more:
         what = "come once more in another tar" if num_more > 0 else "are left out"
         say(f"shard: {abs(num_more)} of the {members.num_rows} selected frames {what}, so that all tars hold the same number")
-    say(f"shard: {dataset.num_images} images in {len(shards)} tars in {job.lake.root / dataset.path}")
+    say(f"shard: {dataset.num_images} images in {num_shards} tars in {job.lake.root / dataset.path}")
     return dataset
 
 

@@ -16,20 +16,18 @@ if TYPE_CHECKING:  # loading these takes a second
     from warehouse.plan_sizes import FormerRun
     from warehouse.records import Artifact, Dataset, EmbeddingPart
 
-__all__ = ["Made", "Stage"]
+__all__ = ["Made", "Stage", "needed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """What the stages have made so far."""
 
-    work: Path = Path()
-    """folder for files of the run at hand, which goes when it ends"""
     encoder_id: str = ""
     parts: tuple[EmbeddingPart, ...] = ()
     """vectors of that encoder, read once, so that all stages of one curation see the same"""
     held_out: HoldoutList | None = None
-    """what is named to hold out, if planning has read it"""
+    """what is named to hold out, of which every file is read once"""
     holdout: Artifact | None = None
     scores: Artifact | None = None
     dedup: Artifact | None = None
@@ -44,6 +42,12 @@ class Made:
     pretraining: str = ""
     """id of the run"""
     report: Path | None = None
+
+
+def needed(artifact: Artifact | None) -> Artifact:
+    """What a stage before made: the order sees to it that it is there."""
+    assert artifact is not None
+    return artifact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,6 @@ from curation.embedding.embed import embed_images
 from curation.embedding.encoder import load_encoder
 from curation.packs.pack import write_pack
 from curation.phantom.config import PhantomConfig
-from curation.phantom.phantom import write_evaluation_sets
 from curation.selection.sample import balanced_sample
 from curation.shards.dataset_folder import finish_dataset
 from curation.shards.plan import MEMBER_SCHEMA, plan_shards
@@ -47,6 +46,7 @@ from evaluation.tasks.items import fingerprint
 from pretrain.launch import pretrain
 from pretrain.recipes import recipe as recipe_named
 from tests.benchmarks.curation_pool import Pool, join, phantom_pool, real_pool
+from tests.helpers.phantoms import write_evaluation_sets
 from tests.helpers.semantic_dedup import semantic_dedup
 from tests.helpers.trees import fit_tree, frame_paths
 

@@ -27,8 +27,8 @@ from curation.ingest.decide import decide, failed_tests, frozen_samples, scores_
 from curation.ingest.scan import scan_video
 from curation.phantom.config import PhantomConfig
 from curation.phantom.phantom import render_video
-from curation.phantom.video import read_truth
 from curation.video import UnreadableVideo
+from tests.helpers.phantoms import read_truth
 
 SPECULAR_SHARE = 0.002  # of the content area; more counts as a frame with reflections
 FILTERS = ("blur", "dark", "bright", "specular", "bubbles", "stool", "freeze", "out_of_body")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.compiled import compile_blocks, compile_losses, still_compiled
+from pretrain.compiled import CompiledLosses, _CompiledBlock, compile_blocks, compile_losses
 from pretrain.config import AugmentConfig, HeadConfig, LossConfig, PretrainConfig
 from pretrain.data import Batch
 from pretrain.drop_path import KeptRows, draw_kept_rows
@@ -144,7 +144,10 @@ def compile_all(trainer: Trainer, place: Place) -> None:
 
 def is_compiled(trainer: Trainer) -> bool:
     """Whether it runs compiled: a failure falls back without an error."""
-    return still_compiled((trainer.state.student_network, trainer.state.teacher_network), trainer._compiled_losses)
+    networks, losses = (trainer.state.student_network, trainer.state.teacher_network), trainer._compiled_losses
+    forwards = [block.forward for network in networks for block in network.backbone.blocks]
+    blocks_work = all(isinstance(forward, _CompiledBlock) and forward.attempt.works for forward in forwards)
+    return blocks_work and isinstance(losses, CompiledLosses) and losses.attempt.works
 
 
 def made_batch(config: PretrainConfig, *, seed: int = 0) -> Batch:

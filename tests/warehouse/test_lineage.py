@@ -43,7 +43,7 @@ def test_rows_artifacts_and_run_record_are_committed_together(lake: Lake) -> Non
         run.metrics["num_frames"] = 3
         assert lake.rows("FROM rejects") == []
     assert completed_run_id(lake, plan) == plan.run_id
-    assert run_outputs(lake, plan.run_id, "dedup") == (DEDUP,)
+    assert run_outputs(lake, plan.run_id) == (DEDUP,)
     assert lake.rows("SELECT uri, run_id FROM rejects") == [{"uri": "file:///x", "run_id": plan.run_id}]
     (row,) = lake.rows("SELECT stage, status, seed, metrics, runner FROM runs")
     assert row == {"stage": "dedup", "status": "complete", "seed": 7, "metrics": '{"num_frames": 3}', "runner": "serial"}

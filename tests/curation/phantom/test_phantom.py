@@ -15,10 +15,11 @@ import pytest
 
 from curation.phantom import phantom_eval_patient, write_eval_index
 from curation.phantom.config import PhantomConfig
-from curation.phantom.patient import content_area_mask, mask_iou
-from curation.phantom.phantom import eval_patients, phantom_video, render_video, video_path, write_evaluation_sets
+from curation.phantom.patient import content_area_mask
+from curation.phantom.phantom import eval_patients, phantom_video, render_video, video_path
 from curation.phantom.scene import STATIONS
-from curation.phantom.video import VideoTruth, read_truth
+from curation.phantom.video import VideoTruth
+from tests.helpers.phantoms import read_truth, write_evaluation_sets
 from warehouse.store import file_sha256
 
 SMALL = PhantomConfig(
@@ -260,16 +261,6 @@ def test_the_index_does_not_depend_on_the_order_of_patients(evaluation: Path, tm
     assert counts["landmarks"] == 72
     assert counts["grades"] == 32
     assert (tmp_path / "landmarks" / "labels.csv").read_bytes() == (evaluation / "landmarks" / "labels.csv").read_bytes()
-
-
-def test_iou_of_masks_is_exact_and_refuses_other_shapes() -> None:
-    first = np.array([[True, True, False]])
-    second = np.array([[False, True, True]])
-    assert mask_iou(first, second) == 1 / 3
-    assert mask_iou(first, first) == 1.0
-    assert mask_iou(~first & first, ~first & first) == 1.0
-    with pytest.raises(ValueError, match="expected one shape"):
-        mask_iou(first, first.T)
 
 
 @pytest.mark.parametrize(

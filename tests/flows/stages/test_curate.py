@@ -84,12 +84,12 @@ def test_a_dataset_is_verified_compared_and_exported(reference: Path, tmp_path: 
     assert " Parquet files with the JPEGs" in said_of["parquet"]
     assert "JPEG files in a folder for each cluster" in said_of["imagefolder"]
     capsys.readouterr()
-    evidence = next((lake / "shards" / "set").glob("*.tar.sha256.json"))
-    whole = evidence.read_bytes()
-    evidence.write_bytes(whole.replace(b'"num_images":', b'"num_images":1'))
+    described = lake / "shards" / "set" / "dataset.json"
+    whole = described.read_bytes()
+    described.write_bytes(whole.replace(b'"version":', b'"version":1'))
     assert main(["verify", "set", "--lake", str(lake), "--runner", "serial"]) == 1
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [evidence.name]
-    evidence.write_bytes(whole)
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [described.name]
+    described.write_bytes(whole)
     tar = next((lake / "shards" / "set").glob("*.tar"))
     data = bytearray(tar.read_bytes())
     data[600] ^= 1

@@ -107,7 +107,7 @@ def test_a_frame_of_two_patients_counts_for_the_cap_of_each(tmp_path: Path) -> N
     pq.write_table(pa.table(table), tmp_path / "clustered.parquet")
     config = SampleConfig(max_per_patient=3)
     _, counts = select_frames(
-        tmp_path / "clustered.parquet", "tree", lake_root=tmp_path, out=tmp_path / "out.parquet", size=num, config=config, seed=0
+        tmp_path / "clustered.parquet", lake_root=tmp_path, out=tmp_path / "out.parquet", size=num, config=config, seed=0
     )
     chosen = [int(frame) for frame in pq.read_table(tmp_path / "out.parquet")["frame_id"].to_pylist()]
     of = {"p1": sum(number < 4 or number >= 8 for number in chosen), "p2": sum(number >= 4 for number in chosen)}

@@ -13,12 +13,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from curation.clustering.config import ClusterConfig
-from curation.selection.config import SampleConfig
+from flows.config import RunConfig
 from flows.job import Job
 from flows.runners.runners import RunnerName, SerialRunner, make_runner
 from flows.stages.cluster import run_cluster
+from flows.stages.order import STAGES
 from flows.stages.place import Fit
-from flows.stages.select import run_select
+from flows.stages.stage import Made
 from tests.helpers.rows import sparse_row
 from warehouse import queries
 from warehouse.ancestry import LineageNode, lineage
@@ -46,7 +47,6 @@ class Archive:
     """A lake whose videos are vectors: ingest, embedding and deduplication are written down without being done."""
 
     job: Job
-    work: Path
 
     @property
     def lake(self) -> Lake:
@@ -88,18 +88,11 @@ class Archive:
         return run_cluster(self.job, parts=queries.embedding_parts(self.lake, "enc"), dedup=dedup, config=config, seed=0)
 
     def select(self, dedup: Artifact, tree: Artifact, placement: Artifact | None, size: int = 10_000) -> list[str]:
-        self.work.mkdir(exist_ok=True)
-        selection = run_select(
-            self.job,
-            tree=tree,
-            placement=placement,
-            dedup=dedup,
-            parts=queries.embedding_parts(self.lake, "enc"),
-            work=self.work,
-            size=size,
-            config=SampleConfig(),
-            seed=0,
-        )
+        (stage,) = (stage for stage in STAGES if stage.name == "select")
+        parts = queries.embedding_parts(self.lake, "enc")
+        config = RunConfig(lake=self.lake.root, size=size)
+        selection = stage.run(self.job, config, Made(parts=parts, tree=tree, placement=placement, dedup=dedup)).selection
+        assert selection
         rows = self.lake.rows("SELECT frame_id FROM selections WHERE selection_id = $1 ORDER BY 1", [selection.artifact_id])
         return [row["frame_id"] for row in rows]
 
@@ -109,7 +102,7 @@ def clustered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake of two videos under a tree."""
     root = tmp_path_factory.mktemp("clustered")
     with open_lake(root, create=True) as lake:
-        archive = Archive(Job(lake=lake, runner=SerialRunner()), root / "staging" / "work")
+        archive = Archive(Job(lake=lake, runner=SerialRunner()))
         archive.add_video("a", unit(150, seed=1))
         archive.add_video("b", unit(150, seed=2))
         archive.cluster(archive.dedup("first"))
@@ -120,7 +113,7 @@ def clustered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archive(clustered: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     shutil.copytree(clustered, tmp_path / "lake")
     with open_lake(tmp_path / "lake") as lake:
-        yield Archive(Job(lake=lake, runner=SerialRunner()), tmp_path / "work")
+        yield Archive(Job(lake=lake, runner=SerialRunner()))
 
 
 def first_tree(archive: Archive) -> str:
@@ -254,7 +247,7 @@ def test_a_selection_descends_from_the_tree_the_placement_and_the_new_video(arch
 @pytest.mark.parametrize("runner", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
 def test_clustering_and_placing_by_blocks_are_the_same_in_this_process_and_in_others(runner: RunnerName, archive: Archive) -> None:
     config = replace(CONFIG, num_clusters=(11, 3), refit="always", max_memory_gb=200 * DIM * 16 / 1e9)
-    others = Archive(Job(lake=archive.lake, runner=make_runner(runner, 2)), archive.work)
+    others = Archive(Job(lake=archive.lake, runner=make_runner(runner, 2)))
     here, _ = archive.cluster(archive.dedup("same frames"), config)
     elsewhere, _ = others.cluster(archive.dedup("same again"), config)
     ask = "SELECT frame_id, level, cluster_id FROM clusters WHERE tree_id = $1 ORDER BY ALL"
@@ -289,7 +282,7 @@ def test_cells_are_the_same_in_this_process_and_in_others(
     monkeypatch.setattr("curation.clustering.splitting._SPLIT_FROM", 20)
     config = replace(CONFIG, num_clusters=(25, 3), refit="always", max_memory_gb=200 * DIM * 16 / 1e9)
     here, _ = archive.cluster(archive.dedup("same frames"), config)
-    elsewhere, _ = Archive(Job(lake=archive.lake, runner=make_runner(name, 2)), archive.work).cluster(archive.dedup("same again"), config)
+    elsewhere, _ = Archive(Job(lake=archive.lake, runner=make_runner(name, 2))).cluster(archive.dedup("same again"), config)
     ask = "SELECT frame_id, level, cluster_id, distance FROM clusters WHERE tree_id = $1 ORDER BY ALL"
     assert here.artifact_id != elsewhere.artifact_id
     assert archive.lake.rows(ask, [here.artifact_id]) == archive.lake.rows(ask, [elsewhere.artifact_id])
