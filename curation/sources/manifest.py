@@ -153,7 +153,8 @@ def _read(path: Path) -> pa.Table:
             table = pyarrow.csv.read_csv(path, convert_options=options)
         return pa.table({name: pc.cast(table[name], pa.string()) for name in table.column_names})
     except (pa.ArrowException, OSError) as error:
-        what = re.match(r"[^:]*(: Expected \d+ columns, got \d+)?", str(error))  # what follows may quote a row, and a row may hold a name
+        what = re.match(r"[^:]*(: (Row #\d+: )?Expected \d+ columns, got \d+)?", str(error))
+        # what follows may quote a row, and a row may hold a name; rows are numbered only if one thread reads
         raise ManifestError(
             f"{str(path)!r} is no readable table ({what[0] if what else type(error).__name__}); give CSV with a header, or Parquet"
         ) from None
