@@ -72,7 +72,7 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
     """Write a dataset to a new folder, with cards of today's state.
 
     Raises:
-        LakeError: there is no such dataset, or it holds frames that were removed later.
+        LakeError: there is no such dataset, it lacks files, or it holds frames that were removed later.
         ValueError: `out` is there already.
     """
     dataset = dataset_named(lake, name)
@@ -81,12 +81,18 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
         raise LakeError(f"dataset {name!r} holds {verdict.num_removed} frames that were removed later; curate another and export that")
     if out.exists():
         raise ValueError(f"{out} is there already, and an export is never mixed with other files; give a new folder as --out")
+    folder = lake.root / dataset.path
+    missing = [file for shard in dataset.shards for file in (shard.name, sidecar_name(shard.name)) if not (folder / file).is_file()]
+    if missing:
+        raise LakeError(
+            f"dataset {name!r} lacks {len(missing)} of its files, such as {missing[0]}; `endoforge verify` tells more, and "
+            "`endoforge curate --name OTHER` makes it again"
+        )
     partial = out.with_name(f".{out.name}.partial")
     if partial.exists():  # of an export that was killed
         shutil.rmtree(partial)
     data = partial if format == "imagefolder" else partial / "data"
     data.mkdir(parents=True)
-    folder = lake.root / dataset.path
     exports = [
         ShardExport(
             shard=shard.name,
