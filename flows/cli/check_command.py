@@ -12,6 +12,7 @@ from flows.stages import (
     check_count,
     check_dataset_names,
     check_encoder,
+    check_faiss,
     check_held_out,
     check_inputs,
     check_new_folder,
@@ -46,7 +47,10 @@ def check_command(command: Any) -> None:
             check_new_folder(command.lake, "lake")
         case commands.Embed():
             check_encoder(command.config)
+        case commands.Dedup():
+            check_faiss()
         case commands.Curate():
+            check_faiss()
             check_dataset_names(command.name, command.config)
             check_held_out(command.config.holdout)
         case commands.Export():

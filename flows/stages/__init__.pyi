@@ -3,6 +3,7 @@ from .checks import (
     check_count as check_count,
     check_dataset_names as check_dataset_names,
     check_encoder as check_encoder,
+    check_faiss as check_faiss,
     check_held_out as check_held_out,
     check_inputs as check_inputs,
     check_new_folder as check_new_folder,

@@ -23,6 +23,7 @@ __all__ = [
     "check_count",
     "check_dataset_names",
     "check_encoder",
+    "check_faiss",
     "check_held_out",
     "check_inputs",
     "check_new_folder",
@@ -97,6 +98,15 @@ def check_held_out(config: HoldoutConfig) -> None:
         from curation.sources import patient_key
 
         check_holdout(config.holdout, patient_key())
+
+
+def check_faiss() -> None:
+    """Load FAISS, which curation needs after all frames are embedded.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    from curation.clustering import num_faiss_gpus  # noqa: F401 - loads it
 
 
 def check_encoder(config: EmbedConfig) -> None:

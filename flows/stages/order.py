@@ -216,6 +216,7 @@ STAGES = (
         **_once("scores", lambda *of: stages.plan_similarity(*of), lambda *of: stages.run_similarity(*of)),
         cost=costs.similarity,
         frames="num_frames",
+        check=lambda config: checks.check_faiss(),
     ),
     Stage(
         name="dedup",

@@ -31,7 +31,7 @@ PRINTED_BY = {
     "flows/stages/flagged.py": ["privacy-audit"],
     "flows/stages/out_of_body.py": ["remove-out-of-body"],
     "flows/stages/place.py": ["curate"],
-    "flows/planning/plan.py": ["curate"],
+    "flows/planning/table.py": ["curate"],
     "flows/stages/pretrain.py": ["pretrain", "run"],
     "flows/stages/private_audit.py": ["privacy-audit"],
     "flows/runners/process_runner.py": ["ingest", "run"],
