@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from curation.ingest.config import IngestConfig
-from curation.ingest.ingest import ingest_key
 from curation.sources.discover import find_videos
 from flows.job import Job
 from flows.runners.attempt import Failure, WrongMachine
@@ -18,8 +17,7 @@ from flows.stages.ingest import IngestSummary, run_ingest
 from flows.stages.presence import if_present, proven_presence
 from tests.helpers.films import tissue, write_video
 from warehouse.lake import Lake, open_lake
-from warehouse.lineage import plan_run
-from warehouse.records import Reject, VideoRef
+from warehouse.records import VideoRef
 
 NOW = IngestConfig(text="off", settle_s=0)
 
@@ -76,20 +74,6 @@ def test_a_known_video_that_may_not_be_read_for_a_while_comes_back(lake: Lake, t
     path.chmod(0o644)
     assert outcome(ingest(lake, path)) == (0, 1, 0, {})
     assert left(lake) == {}
-
-
-def test_old_verdicts_on_withheld_files_are_taken_back(lake: Lake, tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mp4")
-    (video,) = find_videos([str(path)])
-    old = Reject(uri=video.uri, video_id=None, ingest_key=ingest_key(NOW), num_bytes=0, reason="unreadable", detail="Permission denied")
-    job = Job(lake=lake, runner=SerialRunner())
-    ingest(lake, path)
-    (known,) = lake.rows("SELECT video_id FROM videos")
-    with job.record(plan_run(stage="ingest", version=1, config={}, inputs=[])) as run:
-        run.supersede("videos", [known])
-        run.rows("rejects", [old, replace(old, video_id=known["video_id"])])
-    assert outcome(ingest(lake, path)) == (0, 1, 0, {})
-    assert lake.rows("FROM rejects") == []
 
 
 def test_a_machine_that_does_not_see_lake_or_archive_says_nothing_of_a_video(lake: Lake, tmp_path: Path) -> None:
