@@ -91,4 +91,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     phantom |= {"landmarks-per-station": 2, "images-per-grade": 2, "polyps-per-patient": 3}
     options = [word for name, value in phantom.items() for word in (f"--phantom.{name}", str(value))]
     arguments = ("demo", "--out", str(folder), "--recipe", "smoke", "--size", "40", *options)
-    return Demo(folder, arguments, succeed(*arguments).out)
+    done = endoforge(*arguments, timeout=580)
+    assert done.code == 0, done.err
+    return Demo(folder, arguments, done.out)
