@@ -93,8 +93,8 @@ WHAT_BECOMES_OF_IT = [
     "a",
     Failure(item="crash", reason="crash", detail="the worker process died with exit code -11"),
     "b",
-    Failure(item="hang", reason="timeout", detail="took longer than 3 s"),
-    Failure(item="stop", reason="timeout", detail="took longer than 3 s"),
+    Failure(item="hang", reason="timeout", detail="took longer than 8 s"),
+    Failure(item="stop", reason="timeout", detail="took longer than 8 s"),
     "c",
     Failure(item="grow", reason="memory", detail="needed more than 600 MiB of memory"),
     "memory",
@@ -106,7 +106,7 @@ WHAT_BECOMES_OF_IT = [
 @pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
 def test_whatever_an_item_does_to_its_worker_is_its_own_failure_and_the_others_go_on(name: str) -> None:
     runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
-    results = list(runner.map(misbehave, MISBEHAVIOUR, timeout_s=3, max_memory_mb=600))
+    results = list(runner.map(misbehave, MISBEHAVIOUR, timeout_s=8, max_memory_mb=600))
     results = [replace(result, node=None) if isinstance(result, Failure) else result for result in results]
     exhausted = results[7]
     assert isinstance(exhausted, Failure)
