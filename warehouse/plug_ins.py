@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-__all__ = ["Group", "PlugInError", "examine", "load_all", "load_named", "names", "points"]
+__all__ = ["Group", "PlugInError", "examine", "load_all", "load_named", "names", "points", "unusable"]
 
 Record = TypeVar("Record")
 
@@ -34,6 +34,11 @@ class Group(Generic[Record]):
     def title(self, point: EntryPoint) -> str:
         """Such as: the filter 'colorfulness' of endoforge-filter-example (colorfulness_filter:COLORFULNESS)."""
         return f"the {self.kind} {point.name!r} of {point.dist.name if point.dist else 'an installed package'} ({point.value})"
+
+
+def unusable(what_failed: str, error: BaseException) -> PlugInError:
+    """The error for code of another package that raised `error`; `what_failed` begins its sentence."""
+    return PlugInError(f"{what_failed} ({type(error).__name__}: {' '.join(str(error).split())}); repair or uninstall its package")
 
 
 def points(group: str) -> tuple[EntryPoint, ...]:
@@ -88,10 +93,7 @@ def _loaded(group: Group[Record], point: EntryPoint, others: Sequence[Record]) -
     try:
         loaded = point.load()
     except (Exception, SystemExit) as error:  # whatever a package of someone else does when it is imported
-        said = " ".join(str(error).split())
-        raise PlugInError(
-            f"{group.title(point)} cannot be loaded ({type(error).__name__}: {said}); repair or uninstall its package"
-        ) from error
+        raise unusable(f"{group.title(point)} cannot be loaded", error) from error
     if not isinstance(loaded, group.record):
         wanted = f"{group.record.__module__.rpartition('.')[0]}.{group.record.__name__}"
         article = "an" if wanted[0] in "aeiou" else "a"

@@ -9,7 +9,7 @@ from typing import Any
 
 from curation.embedding.encoder_name import ENTRY_POINTS, OFFLINE_ENCODER
 from curation.embedding.encoder_source import EncoderSource
-from warehouse.plug_ins import Group, PlugInError, load_named
+from warehouse.plug_ins import Group, load_named, unusable
 
 __all__ = ["ENCODERS", "find_encoder"]
 
@@ -60,8 +60,7 @@ def _tried(title: str, source: EncoderSource) -> Any:
         if len(shape) != 2 or shape[0] != 2:
             raise TypeError(f"2 images gave {type(vectors).__name__} of shape {shape}, expected a vector each")
     except Exception as error:  # whatever a package of someone else does
-        said = " ".join(str(error).split())
-        raise PlugInError(f"{title} cannot be used ({type(error).__name__}: {said}); repair or uninstall its package") from error
+        raise unusable(f"{title} cannot be used", error) from error
     return module
 
 

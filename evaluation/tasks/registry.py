@@ -22,7 +22,7 @@ from evaluation.tasks.patch_polyp_vs_mucosa import PATCH_POLYP_VS_MUCOSA
 from evaluation.tasks.polyps import POLYPS
 from evaluation.tasks.protocol import protocol_fault
 from evaluation.tasks.task import Reading, Task
-from warehouse.plug_ins import Group, PlugInError, load_all, load_named, names
+from warehouse.plug_ins import Group, load_all, load_named, names, unusable
 
 __all__ = ["KNOWN_TASKS", "TASKS", "check_task_name", "resolve_task", "task_sentence"]
 
@@ -111,8 +111,7 @@ def _blamed(title: str, task: Task) -> Task:
             except TaskError:
                 raise
             except Exception as error:
-                said = " ".join(str(error).split())
-                raise PlugInError(f"{title} failed ({type(error).__name__}: {said}); repair or uninstall its package") from error
+                raise unusable(f"{title} failed", error) from error
 
         return call
 
