@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -203,6 +204,9 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     # DuckDB would keep what it has read of Parquet files, up to that limit: 0.3 MB a video ingested, 40 GB for an archive of 130,000. The
     # system keeps it anyway, and gives it up to workers.
     connection.execute("SET enable_external_file_cache = false")
+    # NumPy, PyTorch and FAISS obey it by themselves
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(threads) > 0:
+        connection.execute(f"SET threads = {int(threads)}")
     # DuckDB 1.5.5 fails, or answers wrongly, where it shares subplans between uses that need different columns (duckdb/duckdb#25819)
     connection.execute("SET disabled_optimizers = 'common_subplan'")
     backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"

@@ -185,3 +185,12 @@ def test_what_has_been_read_is_not_kept_in_memory(tmp_path: Path) -> None:
         lake.copy_to_parquet("SELECT md5(range::VARCHAR) AS t FROM range(300000)", tmp_path / "texts.parquet")
         lake.query(f"SELECT max(t) FROM read_parquet('{tmp_path / 'texts.parquet'}')")
         assert sum(row["memory_usage_bytes"] for row in lake.rows("FROM duckdb_memory()")) < 1_000_000
+
+
+@pytest.mark.parametrize(("told", "threads"), [("3", 3), ("1", 1), ("0", None), ("2,1", None), ("many", None), ("", None)])
+def test_openmp_says_how_many_threads_a_lake_uses(told: str, threads: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    with duckdb.connect() as plain, open_lake(tmp_path, create=True) as lake:
+        ask = "SELECT current_setting('threads') AS n"
+        (own,) = plain.execute(ask).fetchone() or ()
+        assert lake.rows(ask) == [{"n": threads or own}]
