@@ -197,8 +197,9 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
         (root / "tables").mkdir(parents=True, exist_ok=True)
     # DuckDB would hash the 70 MB of the two extensions to check who signed them, 0.3 CPU seconds each time a lake is opened. They are
     # loaded by path from the installation, whose hashes pip has checked and whose Python files nobody signs either.
-    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "allow_unsigned_extensions": "true"}
-    connection = duckdb.connect(config=settings)
+    connection = duckdb.connect(
+        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "allow_unsigned_extensions": "true"}
+    )
     # For what goes beyond DuckDB's own limit, 80% of memory; else it would make a folder wherever one happens to be. A lake that is only
     # read may be one that cannot be written to.
     spills = Path(tempfile.gettempdir()) if read_only else root / "staging"

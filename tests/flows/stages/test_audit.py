@@ -28,7 +28,8 @@ def lake(curated: Path, tmp_path: Path) -> Path:
 
 def run(capsys: pytest.CaptureFixture[str], lake: Path, *words: str) -> tuple[str, str]:
     capsys.readouterr()
-    assert main([words[0], "--lake", str(lake), *words[1:]]) == 0
+    here = ["--runner", "serial"] if words[0] in ("ingest", "embed", "curate") else []
+    assert main([words[0], "--lake", str(lake), *here, *words[1:]]) == 0
     printed = capsys.readouterr()
     return printed.out.strip(), printed.err
 

@@ -202,36 +202,52 @@ def test_a_manifest_says_whose_a_video_is_and_loses_no_row(archive: Path, tmp_pa
     assert b"a secret of sixteen" not in stored
 
 
-def test_a_new_video_is_added_to_what_is_there(reference: Path, archive: Path, tmp_path: Path) -> None:
+def in_this_process(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
+    """The exit code, and what was said."""
+    capsys.readouterr()
+    code = main([*map(str, words), "--runner", "serial"])
+    return code, capsys.readouterr().err
+
+
+def test_a_new_video_is_added_to_what_is_there(reference: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lake = tmp_path / "lake"
     shutil.copytree(reference, lake)
     from curation.phantom.phantom import render_video
 
     render_video(tmp_path / "new.mp4", config=TINY, patient=5)
-    done = succeed("ingest", archive, tmp_path / "new.mp4", "--lake", lake, "--fps", "4", "--text", "off")
-    assert "8 files, 7 known already (4 of them rejected), 1 ingested" in done.err
-    assert "of 1 videos" in succeed("embed", "--lake", lake).err
-    taken = endoforge("curate", "--lake", lake, "--name", "set", "--size", "25")
-    assert taken.code == 1
-    assert "choose another --name" in taken.err
-    succeed("curate", "--lake", lake, "--name", "set-2", "--size", "25")
+    code, said = in_this_process(capsys, "ingest", archive, tmp_path / "new.mp4", "--lake", lake, "--fps", "4", "--text", "off")
+    assert code == 0
+    assert "8 files, 7 known already (4 of them rejected), 1 ingested" in said
+    code, said = in_this_process(capsys, "embed", "--lake", lake)
+    assert code == 0
+    assert "of 1 videos" in said
+    code, said = in_this_process(capsys, "curate", "--lake", lake, "--name", "set", "--size", "25")
+    assert code == 1
+    assert "choose another --name" in said
+    code, _ = in_this_process(capsys, "curate", "--lake", lake, "--name", "set-2", "--size", "25")
+    assert code == 0
 
 
-def test_more_images_than_there_are_is_said_and_all_are_taken(reference: Path, tmp_path: Path) -> None:
+def test_more_images_than_there_are_is_said_and_all_are_taken(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lake = tmp_path / "lake"
     shutil.copytree(reference, lake)
-    done = succeed("curate", "--lake", lake, "--name", "all", "--size", "100000")
-    assert "100000 images were asked for" in done.err
-    assert "all are taken" in done.err
+    code, said = in_this_process(capsys, "curate", "--lake", lake, "--name", "all", "--size", "100000")
+    assert code == 0
+    assert "100000 images were asked for" in said
+    assert "all are taken" in said
 
 
-def test_one_command_makes_datasets_within_each_other_under_caps(reference: Path, tmp_path: Path) -> None:
+def test_one_command_makes_datasets_within_each_other_under_caps(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lake = tmp_path / "lake"
     shutil.copytree(reference, lake)
     rules = ("--within-leaf", "diverse", "--max-per-patient", "9", "--max-per-site", "1", "--weights", "cluster:1/0=2")
-    done = succeed("curate", "--lake", lake, "--name", "n", "--size", "20", "--nested", "5", "10", *rules)
-    assert "so max-per-site does not limit them" in done.err
-    succeed("curate", "--lake", lake, "--name", "later", "--size", "7", *rules)
+    code, said = in_this_process(capsys, "curate", "--lake", lake, "--name", "n", "--size", "20", "--nested", "5", "10", *rules)
+    assert code == 0
+    assert "so max-per-site does not limit them" in said
+    code, _ = in_this_process(capsys, "curate", "--lake", lake, "--name", "later", "--size", "7", *rules)
+    assert code == 0
     with open_lake(lake, read_only=True) as opened:
         members = {
             name: {
@@ -247,9 +263,9 @@ def test_one_command_makes_datasets_within_each_other_under_caps(reference: Path
     assert [len(members[name]) for name in ("n-5", "later", "n-10", "n")] == [5, 7, 10, 20]
     assert members["n-5"] < members["later"] < members["n-10"] < members["n"]
     assert most["num"] <= 9
-    unknown = endoforge("curate", "--lake", lake, "--name", "x", "--size", "5", "--weights", "site:Rome=2")
-    assert unknown.code == 1
-    assert "none is known: give a manifest with the column site" in unknown.err
+    code, said = in_this_process(capsys, "curate", "--lake", lake, "--name", "x", "--size", "5", "--weights", "site:Rome=2")
+    assert code == 1
+    assert "none is known: give a manifest with the column site" in said
 
 
 @pytest.mark.parametrize(
