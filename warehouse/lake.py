@@ -11,7 +11,7 @@ import contextlib
 import importlib.resources
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,14 @@ from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.local_path import local_path
-from warehouse.schema import SCHEMA_VERSION, TABLES, table_schema
+from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
+from warehouse.statements import add_column, create_macro, create_table, create_view, quote
 from warehouse.views import MACROS, VIEWS
 
 __all__ = ["EXTENSIONS", "Lake", "LakeError", "commit_retries", "extension_path", "open_lake"]
 
 EXTENSIONS = ("ducklake", "sqlite_scanner")
 """what the default catalog needs; a Postgres catalog needs postgres_scanner instead of sqlite_scanner"""
-
-_ARROW_TO_SQL = {
-    pa.string(): "VARCHAR",
-    pa.int64(): "BIGINT",
-    pa.int32(): "INTEGER",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN",
-    pa.binary(): "BLOB",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
-}
 
 
 class LakeError(ValueError):
@@ -79,14 +69,17 @@ class Lake:
         """The columns of a table that installed filters have added, here or elsewhere, in alphabetical order."""
         return tuple(sorted({row["column_name"] for row in self.rows(f"DESCRIBE {table}")} - set(TABLES[table].names)))
 
-    def add_scores(self, table: str, scores: Sequence[str]) -> None:
-        """Give a table the columns of these scores, where they are missing; rows that are there already have null in them."""
-        if not set(scores) - set(self.added_scores(table)):
+    def add_scores(self, table: str, scores: Mapping[str, str]) -> None:
+        """Give a table the columns of these scores, where they are missing; rows that are there already have null in them.
+
+        `scores` says what each score is, by name.
+        """
+        if not scores.keys() - set(self.added_scores(table)):
             return
         for attempt in commit_retries():
             with attempt, self.transaction():
-                for name in sorted(set(scores) - set(self.added_scores(table))):  # another process may have been quicker
-                    self.query(f'ALTER TABLE {table} ADD COLUMN "{name}" FLOAT')
+                for name in sorted(scores.keys() - set(self.added_scores(table))):  # another process may have been quicker
+                    _run(self, add_column(table, name, scores[name]))
                 _create_views(self)
 
     def append(self, table: str, rows: pa.Table, *, scores: Sequence[str] = ()) -> None:
@@ -242,19 +235,21 @@ def _make_tables(lake: Lake, *, read_only: bool) -> None:
     with lake.transaction():
         if _version(lake) == SCHEMA_VERSION:
             return  # another process was quicker
-        for name, schema in TABLES.items():
-            columns = ", ".join(f'"{column.name}" {_ARROW_TO_SQL[column.type]}' for column in schema)
-            lake.query(f"CREATE TABLE {name} ({columns})")
+        for name, table in DESCRIBED_TABLES.items():
+            _run(lake, create_table(name, table))
         _create_views(lake)
-        for name, sql in MACROS.items():
-            lake.query(f"CREATE MACRO {name} AS TABLE {sql}")
-        lake.query("CREATE TABLE lake_schema (version INTEGER)")
+        _run(lake, [create_macro(signature, macro) for signature, macro in MACROS.items()])
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
 
 
 def _create_views(lake: Lake) -> None:
-    for name, sql in VIEWS.items():
-        lake.query(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+    for name, view in VIEWS.items():
+        _run(lake, create_view(name, view))
+
+
+def _run(lake: Lake, statements: Iterable[str]) -> None:
+    for statement in statements:
+        lake.query(statement)
 
 
 def _version(lake: Lake) -> int:
@@ -272,8 +267,3 @@ def extension_path(name: str) -> Path:
             f"install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
         )
     return path
-
-
-def quote(text: str) -> str:
-    """A SQL string literal, for the few statements (ATTACH, LOAD, COPY TO) that take no bound parameter; used on paths of ours only."""
-    return "'" + text.replace("'", "''") + "'"
