@@ -29,12 +29,12 @@ CURATION_TABLES: dict[str, Table] = {
             "frame_id": FRAME_ID,
             "cluster_id": _DEDUP_CLUSTER,
             "rank": int64("order in which frames are kept, 0 before all others"),
-            "copy_of_frame_id": text("first by rank of the frames with the same JPEG; null for that one. A copy has none of the next four"),
+            "copy_of_frame_id": text("first by rank of the frames with the same JPEG; null for that one, and for a frame without copies"),
             "look_alike_frame_id": text(
-                "closest by perceptual hash of those before it, in any video; null if none is within the search radius"
+                "closest by perceptual hash of those before it, in any video; null if none is near enough, and for a copy"
             ),
             "hash_distance": int32("differing bits, of 64, to look_alike_frame_id; null if that is"),
-            "nearest_frame_id": text("most similar of those before it in its cluster; null for the first of a cluster"),
+            "nearest_frame_id": text("most similar of those before it in its cluster; null for the first of a cluster, and for a copy"),
             "similarity": float32("cosine of the vectors, to nearest_frame_id; null if that is"),
         },
     ),

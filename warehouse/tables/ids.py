@@ -12,7 +12,7 @@ INGEST_KEY = text(
 )
 FRAME_ID = text("frame, a row of frames; an id names one picture for good")
 PACK_ID = text("SHA-256 of the tar, a row of packs")
-ENCODER_ID = text("SHA-256 over the encoder's architecture, weights and preprocessing: equal ids mean equal vectors")
+ENCODER_ID = text("SHA-256 over the encoder's architecture, weights and preprocessing")
 DEDUP_ID = text("SHA-256 over all rows of one deduplication")
 TREE_ID = text("SHA-256 of the tree's file of centroids, clusters/TREE_ID.safetensors below the lake's root")
 SELECTION_ID = text("SHA-256 over all rows of one selection")

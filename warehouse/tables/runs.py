@@ -20,7 +20,7 @@ RUN_TABLES: dict[str, Table] = {
             "checkpoint_id": text("SHA-256 of the exported backbone's weights"),
             "run_id": text("pretrain run"),
             "step": _STEP,
-            "path": text("folder of the exported backbone below the lake's root, which timm loads as local-dir:"),
+            "path": text("folder of the exported backbone below the lake's root, which timm loads as a local-dir"),
             "validation_metric": text("what checkpoints are chosen by, such as landmarks/val/knn_balanced_accuracy"),
             "validation_score": float64("its value; higher is better"),
             "is_best": boolean("whether it has the run's highest score; of equals the earliest"),
