@@ -5,17 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
-from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-import warehouse.schema
-import warehouse.views
-from docs.columns import MEANINGS, VIEW_MEANINGS
 from flows.cli.cli import COMMANDS, main
-from warehouse.schema import TABLES
+from warehouse.schema import DESCRIBED_TABLES
 from warehouse.views import MACROS, VIEWS
 
 __all__ = ["commands_page", "on_files", "tables_page"]
@@ -48,43 +43,20 @@ def _help(command: str) -> str:
 
 
 def tables_page() -> str:
-    """Every table with its columns, and every view, with the comments that stand beside them in the code."""
-    schema, views = _source(warehouse.schema), _source(warehouse.views)
+    """Every table with its columns, and every view, with what a lake itself says of them in its view data_dictionary."""
     parts = [
         "# Tables and views",
-        "Units are in the names: `pts_us` is in microseconds, `duration_s` in seconds. Shares and scores are 0 to 1.",
+        "Units are in the names: `pts_us` is in microseconds, `duration_s` in seconds. Shares are 0 to 1. "
+        "A lake says the same of itself: `FROM data_dictionary`.",
         "## Tables",
     ]
-    for table, columns in TABLES.items():
-        about, body = _entry(schema, table)
-        rows = [f"| `{field.name}` | {field.type} | {_comment(body, field.name)} |" for field in columns]
-        parts.append(
-            "\n".join([f"### {table}", "", *([about, ""] if about else []), "| column | type | what it is |", "|---|---|---|", *rows])
-        )
+    for name, table in DESCRIBED_TABLES.items():
+        rows = [f"| `{column}` | {said.type} | {_cell(said.what)} |" for column, said in table.columns.items()]
+        parts.append("\n".join([f"### {name}", "", f"{_cell(table.what)}.", "", "| column | type | what it is |", "|---|---|---|", *rows]))
     parts.append("## Views")
-    for view in [*VIEWS, *MACROS]:
-        about, _ = _entry(views, view)
-        parts.append(f"### {view}\n\n{about or VIEW_MEANINGS.get(view, '')}\n\n```sql\n{_dedent((VIEWS | MACROS)[view])}\n```")
+    for name, view in (VIEWS | MACROS).items():
+        parts.append(f"### {name}\n\n{_cell(view.what)}.\n\n```sql\n{_dedent(view.sql)}\n```")
     return "\n\n".join(parts)
-
-
-def _source(module: Any) -> str:
-    return Path(module.__file__).read_text()
-
-
-def _entry(source: str, name: str) -> tuple[str, str]:
-    """The comment above the entry `"name":` of a dictionary, as one sentence, and the text from there to the next entry."""
-    match = re.search(rf'((?:^    #.*\n)*)^    "{re.escape(name)}": (.*(?:\n(?:     .*|    [)}}].*)?$)*)', source, re.MULTILINE)
-    if match is None:
-        return "", ""
-    words = " ".join(line.strip().removeprefix("#").strip() for line in match[1].splitlines())
-    return (_cell(words[:1].upper() + words[1:]) + "." if words else ""), match[2]
-
-
-def _comment(body: str, column: str) -> str:
-    """The comment behind a column on its line, else what such columns mean everywhere."""
-    found = re.search(rf'"{column}": (?:(?!"\w+":)[^#\n])*#\s*(.*)', body)
-    return _cell(found[1] if found else MEANINGS.get(column, ""))
 
 
 def _cell(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from warehouse.audits import AUDIT_COLUMNS, Audit
 from warehouse.lake import Lake
-from warehouse.views import DATASET_AUDIT_STATUS
+from warehouse.tables.privacy_views import DATASET_AUDIT_STATUS
 
 __all__ = ["AuditStatus", "DatasetAudit", "dataset_audit"]
 

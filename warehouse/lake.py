@@ -12,7 +12,7 @@ import importlib.resources
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +22,14 @@ from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.local_path import local_path
-from warehouse.schema import SCHEMA_VERSION, TABLES, table_schema
+from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
+from warehouse.statements import add_column, create_macro, create_table, create_view, quote
 from warehouse.views import MACROS, VIEWS
 
 __all__ = ["EXTENSIONS", "Lake", "LakeError", "commit_retries", "extension_path", "open_lake"]
 
 EXTENSIONS = ("ducklake", "sqlite_scanner")
 """what the default catalog needs; a Postgres catalog needs postgres_scanner instead of sqlite_scanner"""
-
-_ARROW_TO_SQL = {
-    pa.string(): "VARCHAR",
-    pa.int64(): "BIGINT",
-    pa.int32(): "INTEGER",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN",
-    pa.binary(): "BLOB",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
-}
 
 
 class LakeError(ValueError):
@@ -80,15 +70,18 @@ class Lake:
         """The columns of a table that installed filters have added, here or elsewhere, in alphabetical order."""
         return tuple(sorted({row["column_name"] for row in self.rows(f"DESCRIBE {table}")} - set(TABLES[table].names)))
 
-    def add_scores(self, table: str, scores: Sequence[str]) -> None:
-        """Give a table the columns of these scores, where they are missing; rows that are there already have null in them."""
-        if not set(scores) - set(self.added_scores(table)):
+    def add_scores(self, table: str, scores: Mapping[str, str]) -> None:
+        """Give a table the columns of these scores, where they are missing; rows that are there already have null in them.
+
+        `scores` says what each score is, by name.
+        """
+        if not scores.keys() - set(self.added_scores(table)):
             return
         for attempt in commit_retries():
             with attempt, self.transaction():
-                for name in sorted(set(scores) - set(self.added_scores(table))):  # another process may have been quicker
-                    self.query(f'ALTER TABLE {table} ADD COLUMN "{name}" FLOAT')
-                _create_views(self)
+                for name in sorted(scores.keys() - set(self.added_scores(table))):  # another process may have been quicker
+                    self._run(add_column(table, name, scores[name]))
+                self._run(_view_statements())
 
     def append(self, table: str, rows: pa.Table, *, scores: Sequence[str] = ()) -> None:
         """Append rows whose columns are those of `table`'s schema and these scores, inside a `transaction`."""
@@ -139,6 +132,10 @@ class Lake:
         folder.mkdir(parents=True, exist_ok=True)
         self._connection.execute(f"COPY ({sql}) TO {quote(str(folder))} (FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({column}))")
         return tuple(sorted(path for path in folder.iterdir() if path.is_dir()))
+
+    def _run(self, statements: Iterable[str]) -> None:
+        """Run statements without rows, all at once: hundreds of comments one by one cost a new lake twice as much."""
+        self._connection.execute("; ".join(statements))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -250,19 +247,14 @@ def _make_tables(lake: Lake, *, read_only: bool) -> None:
     with lake.transaction():
         if _version(lake) == SCHEMA_VERSION:
             return  # another process was quicker
-        for name, schema in TABLES.items():
-            columns = ", ".join(f'"{column.name}" {_ARROW_TO_SQL[column.type]}' for column in schema)
-            lake.query(f"CREATE TABLE {name} ({columns})")
-        _create_views(lake)
-        for name, sql in MACROS.items():
-            lake.query(f"CREATE MACRO {name} AS TABLE {sql}")
-        lake.query("CREATE TABLE lake_schema (version INTEGER)")
+        lake._run(statement for name, table in DESCRIBED_TABLES.items() for statement in create_table(name, table))
+        lake._run(_view_statements())
+        lake._run(create_macro(signature, macro) for signature, macro in MACROS.items())
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
 
 
-def _create_views(lake: Lake) -> None:
-    for name, sql in VIEWS.items():
-        lake.query(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+def _view_statements() -> Iterator[str]:
+    return (statement for name, view in VIEWS.items() for statement in create_view(name, view))
 
 
 def _version(lake: Lake) -> int:
@@ -280,8 +272,3 @@ def extension_path(name: str) -> Path:
             f"install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
         )
     return path
-
-
-def quote(text: str) -> str:
-    """A SQL string literal, for the few statements (ATTACH, LOAD, COPY TO) that take no bound parameter; used on paths of ours only."""
-    return "'" + text.replace("'", "''") + "'"

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from warehouse.lake import Lake, LakeError, quote
+from warehouse.lake import Lake, LakeError
 from warehouse.records import Checkpoint, Dataset, EmbeddingPart, FramePack, Score, Shard
+from warehouse.statements import quote
 from warehouse.store import content_id
 
 __all__ = [

@@ -62,6 +62,11 @@ class FrameFilter:
         """Name of the threshold, such as min_blur."""
         return f"{'min' if self.bad == 'low' else 'max'}_{self.name}"
 
+    @property
+    def what(self) -> str:
+        """What its column in the table `frames` holds."""
+        return f"{self.unit}; null if the filter was not installed at ingest, or does not know"
+
     def compared(self, scores: Mapping[str, Floats]) -> Floats:
         """What is compared with the threshold: [num_frames]."""
         return self.adjusted(scores) if self.adjusted else scores[self.name]

@@ -64,7 +64,7 @@ def run_ingest(job: Job, inputs: Sequence[str], *, config: IngestConfig) -> Inge
     patient_key = pseudonym_key()
     # two that knew the same of the lake would both ingest what is new, and each clear away what the other has staged
     with one_at_a_time(job.lake.root / "ingest.lock", busy="another ingest works on this lake"):
-        job.lake.add_scores("frames", [each.name for each in installed_filters()])
+        job.lake.add_scores("frames", {each.name: each.what for each in installed_filters()})
         return _ingest(job, inputs, config, patient_key)
 
 

@@ -61,6 +61,8 @@ def test_a_filter_from_outside_drops_frames_and_refilters_them(installed: dict[s
     assert [row["colorfulness"] for row in found] == pytest.approx([6.3, 6.3, 41.2, 41.2, 20.7, 20.7, 2.9, 2.9], abs=0.1)
     assert [row["drop_reason"] for row in found] == ["pale", "pale", None, "frozen", None, "frozen", "pale", "pale"]
     assert funnel(installed, lake) == {"pale": 4, "frozen": 2, None: 2}
+    (said,) = rows(installed, lake, "SELECT description FROM data_dictionary WHERE column_name = 'colorfulness'")
+    assert str(said["description"]).startswith("colourfulness by Hasler and Suesstrunk, 0 for grey to about 100; null if")
 
     looser = ("requalify", "--lake", str(lake), "--max-out-of-body", "1", "--thresholds.min-colorfulness", "5")
     out = endoforge(installed, *looser)

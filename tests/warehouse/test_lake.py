@@ -92,8 +92,8 @@ def test_a_lake_of_an_older_schema_is_refused(lake: Lake, read_only: bool) -> No
 
 def test_a_lake_takes_the_scores_of_installed_filters(lake: Lake) -> None:
     lake.append("frames", pa.Table.from_pylist([{"frame_id": "old"}], schema=TABLES["frames"]))
-    lake.add_scores("frames", ["sheen"])
-    lake.add_scores("frames", ["sheen", "haze"])
+    lake.add_scores("frames", {"sheen": "share of wet pixels, 0-1"})
+    lake.add_scores("frames", {"sheen": "share of wet pixels, 0-1", "haze": "the lens's haze, 0-1"})
     assert lake.added_scores("frames") == ("haze", "sheen")
     new = pa.Table.from_pylist([{"frame_id": "new", "sheen": 0.5}], schema=table_schema("frames", scores=["sheen"]))
     lake.append("frames", new, scores=["sheen"])
@@ -102,6 +102,12 @@ def test_a_lake_takes_the_scores_of_installed_filters(lake: Lake) -> None:
     rows = [{"sheen": None, "haze": None}, {"sheen": 0.5, "haze": None}, {"sheen": 0.5, "haze": None}]
     assert lake.rows("SELECT sheen, haze FROM frames ORDER BY frame_id DESC") == rows
     assert {"sheen", "haze"} <= set(lake.query("FROM current_frames").schema.names)
+    described = "SELECT column_name, description FROM data_dictionary WHERE table_name = 'frames' AND column_name IN ('haze', 'sheen')"
+    assert lake.rows(described) == [
+        {"column_name": "sheen", "description": "share of wet pixels, 0-1"},
+        {"column_name": "haze", "description": "the lens's haze, 0-1"},
+    ]
+    assert lake.rows("FROM data_dictionary WHERE description IS NULL") == []
 
 
 def test_a_typed_statement_may_only_ask(lake: Lake, tmp_path: Path) -> None:
