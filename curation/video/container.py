@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import IO
+from typing import IO, Any
 
 import av
 from av.container import InputContainer
@@ -25,6 +25,8 @@ _ANIMATIONS = ("gif", "apng")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 """of pictures and picture sequences in the container of MP4 (ISO/IEC 23008-12), of which FFmpeg shows a tile or one picture"""
 _UNINDEXED_FORMATS = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc", "dv", "asf")
+_UNDECODABLE_METADATA: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""PyAV 19, which Python 3.12 and newer get, takes titles that are not UTF-8 by itself; PyAV 18 would raise"""
 _STILL_TRACKS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -108,7 +110,7 @@ def _opened(source: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
     if head[257:262] == b"ustar":  # FFmpeg takes the first JPEG in it for Motion JPEG
         raise UnreadableVideo("not_a_video", "a tar archive, not a video; unpack it or leave it out")
     try:
-        container = av.open(source, "r", metadata_errors="replace")
+        container = av.open(source, "r", **_UNDECODABLE_METADATA)
     except (FFmpegError, UnicodeError, ValueError) as failure:
         detail = getattr(failure, "strerror", None) or str(failure)
         if head[4:8] in (b"ftyp", b"mdat", b"wide", b"moov") or head[:4] in (b"RIFF", b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba"):
