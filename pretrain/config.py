@@ -157,6 +157,12 @@ class LossConfig:
     """weight of the iBOT term"""
     koleo_weight: float = 0.1
     """weight of the KoLeo term"""
+    koleo_over: Literal["device", "group", "all"] = "group"
+    """where KoLeo looks for a neighbour: among the images of one worker, of a group, or of the whole batch"""
+    koleo_group: int = 32
+    """images of a group, consecutive in the batch: DINOv2's images a GPU, on any number of workers"""
+    koleo_apart_s: float = 5.0
+    """frames of one video closer than this in seconds are no neighbours; 0 for no such limit"""
     centering: Literal["sinkhorn", "softmax"] = "sinkhorn"
     """how the teacher's outputs are balanced over prototypes"""
     sinkhorn_iterations: int = 3
@@ -175,6 +181,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         temperatures = (self.student_temperature, self.teacher_temperature, self.teacher_temperature_start)
         _require(min(temperatures) > 0, f"temperatures are {temperatures}; all must be positive")
+        _require(self.koleo_group > 1, f"koleo_group is {self.koleo_group}; give 2 or more images")
+        _require(self.koleo_apart_s >= 0, f"koleo_apart_s is {self.koleo_apart_s}; give 0 or more seconds")
         _require(self.sinkhorn_iterations > 0, f"sinkhorn_iterations is {self.sinkhorn_iterations}; give 1 or more")
 
 
