@@ -18,6 +18,9 @@ __all__ = [
 ]
 
 
+_BLUR_PRESETS = {"released": (0.0, 0.9, 0.5), "paper": (1.0, 0.1, 0.5)}
+
+
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
@@ -106,9 +109,9 @@ class AugmentConfig:
     """largest shift, in turns of the colour circle"""
     gray_p: float = 0.2
     """probability of a grey image"""
-    blur_p: tuple[float, float, float] = (0.0, 0.9, 0.5)
-    """probability of blur in global crop 1, global crop 2 and a local crop. The paper says (1.0, 0.1, 0.5); the code that made
-    the released weights passes one minus each, and these are what it really did"""
+    blur_p: Literal["released", "paper"] | tuple[float, float, float] = "released"
+    """probability of blur in global crop 1, global crop 2 and a local crop. The paper says 1.0, 0.1, 0.5; the code that made
+    the released weights passes one minus each, so it really used 0.0, 0.9, 0.5"""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """standard deviation of the Gaussian in pixels of the crop, kernel 9"""
     solarize_p: float = 0.2
@@ -123,9 +126,14 @@ class AugmentConfig:
         _require(self.num_local >= 0, f"num_local is {self.num_local}; give 0 or more")
         _require_range("global_scale", self.global_scale, 1.0)
         _require_range("local_scale", self.local_scale, 1.0)
-        probabilities = (self.hflip_p, self.vflip_p, self.jitter_p, self.gray_p, self.solarize_p, *self.blur_p)
+        probabilities = (self.hflip_p, self.vflip_p, self.jitter_p, self.gray_p, self.solarize_p, *self.blur_probabilities)
         _require(all(0 <= p <= 1 for p in probabilities), f"probabilities of augmentation are {probabilities}; each must be in [0, 1]")
         _require(0 <= self.hue <= 0.5, f"hue is {self.hue}; give a number in [0, 0.5]")
+
+    @property
+    def blur_probabilities(self) -> tuple[float, float, float]:
+        """Of global crop 1, global crop 2 and a local crop."""
+        return _BLUR_PRESETS[self.blur_p] if isinstance(self.blur_p, str) else self.blur_p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ def update_center(center: Tensor, logits: Tensor, *, momentum: float = 0.9) -> T
         logits: (rows of this rank, prototypes).
         momentum: weight of the old centre.
     """
-    total = _all_reduce(logits.float().sum(dim=0, keepdim=True))
+    total = _all_reduce(logits.sum(dim=0, keepdim=True, dtype=torch.float32))
     num_rows = _all_reduce(torch.full((), float(logits.shape[0]), device=logits.device))
     return center * momentum + total / num_rows.clamp(min=1) * (1 - momentum)
 
