@@ -38,7 +38,8 @@ class RunConfig:
     size: int | None = None
     """images to curate; all candidates where there are fewer"""
     recipe: str | None = None
-    """demo, smoke, vits14, vitb14, vitl14 or vitg14; `endoforge pretrain --recipe R --help` shows all its values"""
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    `endoforge pretrain --recipe R --help` shows all its values"""
     name: str = "curated"
     """name of the dataset"""
     pretrain: NoOption[dict[str, Any] | None] = None

@@ -37,7 +37,7 @@ def multi_crop(image: Pixels, config: AugmentConfig, *, global_size: int, rng: n
         (2, global_size, global_size, 3) and (num_local, local_size, local_size, 3), RGB, 0-255.
     """
     source = Image.fromarray(image)
-    blur_1, blur_2, blur_local = config.blur_p
+    blur_1, blur_2, blur_local = config.blur_probabilities
     global_crops = [
         _crop(source, global_size, config.global_scale, config, blur_p=blur_1, solarize_p=0.0, rng=rng),
         _crop(source, global_size, config.global_scale, config, blur_p=blur_2, solarize_p=config.solarize_p, rng=rng),

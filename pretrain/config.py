@@ -18,6 +18,9 @@ __all__ = [
 ]
 
 
+_BLUR_PRESETS = {"released": (0.0, 0.9, 0.5), "paper": (1.0, 0.1, 0.5)}
+
+
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
@@ -106,9 +109,9 @@ class AugmentConfig:
     """largest shift, in turns of the colour circle"""
     gray_p: float = 0.2
     """probability of a grey image"""
-    blur_p: tuple[float, float, float] = (0.0, 0.9, 0.5)
-    """probability of blur in global crop 1, global crop 2 and a local crop. The paper says (1.0, 0.1, 0.5); the code that made
-    the released weights passes one minus each, and these are what it really did"""
+    blur_p: Literal["released", "paper"] | tuple[float, float, float] = "released"
+    """probability of blur in global crop 1, global crop 2 and a local crop. The paper says 1.0, 0.1, 0.5; the code that made
+    the released weights passes one minus each, so it really used 0.0, 0.9, 0.5"""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """standard deviation of the Gaussian in pixels of the crop, kernel 9"""
     solarize_p: float = 0.2
@@ -123,9 +126,14 @@ class AugmentConfig:
         _require(self.num_local >= 0, f"num_local is {self.num_local}; give 0 or more")
         _require_range("global_scale", self.global_scale, 1.0)
         _require_range("local_scale", self.local_scale, 1.0)
-        probabilities = (self.hflip_p, self.vflip_p, self.jitter_p, self.gray_p, self.solarize_p, *self.blur_p)
+        probabilities = (self.hflip_p, self.vflip_p, self.jitter_p, self.gray_p, self.solarize_p, *self.blur_probabilities)
         _require(all(0 <= p <= 1 for p in probabilities), f"probabilities of augmentation are {probabilities}; each must be in [0, 1]")
         _require(0 <= self.hue <= 0.5, f"hue is {self.hue}; give a number in [0, 0.5]")
+
+    @property
+    def blur_probabilities(self) -> tuple[float, float, float]:
+        """Of global crop 1, global crop 2 and a local crop."""
+        return _BLUR_PRESETS[self.blur_p] if isinstance(self.blur_p, str) else self.blur_p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +165,12 @@ class LossConfig:
     """weight of the iBOT term"""
     koleo_weight: float = 0.1
     """weight of the KoLeo term"""
+    koleo_over: Literal["device", "group", "all"] = "group"
+    """where KoLeo looks for a neighbour: among the images of one worker, of a group, or of the whole batch"""
+    koleo_group: int = 32
+    """images of a group, consecutive in the batch: DINOv2's images a GPU, on any number of workers"""
+    koleo_apart_s: float = 5.0
+    """frames of one video closer than this in seconds are no neighbours; 0 for no such limit"""
     centering: Literal["sinkhorn", "softmax"] = "sinkhorn"
     """how the teacher's outputs are balanced over prototypes"""
     sinkhorn_iterations: int = 3
@@ -175,6 +189,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         temperatures = (self.student_temperature, self.teacher_temperature, self.teacher_temperature_start)
         _require(min(temperatures) > 0, f"temperatures are {temperatures}; all must be positive")
+        _require(self.koleo_group > 1, f"koleo_group is {self.koleo_group}; give 2 or more images")
+        _require(self.koleo_apart_s >= 0, f"koleo_apart_s is {self.koleo_apart_s}; give 0 or more seconds")
         _require(self.sinkhorn_iterations > 0, f"sinkhorn_iterations is {self.sinkhorn_iterations}; give 1 or more")
 
 

@@ -30,6 +30,7 @@ from pretrain.config import PretrainConfig
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
+from pretrain.moments import read_moments
 
 __all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader"]
 
@@ -58,6 +59,8 @@ class Batch(NamedTuple):
     """the same of local crops"""
     num_unreadable: Tensor
     """images that could not be decoded and were replaced by the sample after them"""
+    moments: Tensor | None = None
+    """(images, 2) int64, video and milliseconds of each image; see `Moments.of`"""
 
 
 def derive_seed(*key: int) -> int:
@@ -149,6 +152,7 @@ class StepBatches(Dataset[Batch]):
             )
         self.reader, self.config, self.rank = reader, config, rank
         self.num_images = batch_size // world_size
+        self._moments = read_moments(reader.dataset_dir)
         self._own = slice(rank * self.num_images, (rank + 1) * self.num_images)
 
     def __len__(self) -> int:
@@ -174,6 +178,7 @@ class StepBatches(Dataset[Batch]):
             kept_global=self._kept_rows(step, num_views=2),
             kept_local=self._kept_rows(step, num_views=config.augment.num_local),
             num_unreadable=torch.tensor(unreadable),
+            moments=self._moments.of(samples[self._own]),
         )
 
     def _masks(self, step: int) -> NDArray[np.bool_]:

@@ -1,22 +1,21 @@
 """The self-distillation losses: tensors in, tensors out, float32 throughout.
 
-Statistics that DINOv2 takes over the whole batch (Sinkhorn's sums, the centre's mean, KoLeo's neighbours) are taken over all ranks
-where a process group is initialised, so a step means the same on one worker and on many.
-Sources: DINO (Caron et al. 2021), SwAV's Sinkhorn-Knopp (Caron et al. 2020), iBOT (Zhou et al. 2022), KoLeo (Sablayrolles et al. 2019),
-DINOv2 (Oquab et al. 2023, section 4).
+Statistics of the whole batch (Sinkhorn's sums, the centre's mean) are taken over all ranks if a
+process group is initialised. So a step is the same on one worker and on many. KoLeo has a file of
+its own.
+Sources: DINO (Caron et al. 2021), SwAV's Sinkhorn-Knopp (Caron et al. 2020), iBOT (Zhou et al.
+2022), DINOv2 (Oquab et al. 2023, section 4).
 """
 
 from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 from pretrain.cross_entropy import PassOverRows, TeacherProbs, cross_entropy
 
-__all__ = ["dino_loss", "entropy", "ibot_loss", "koleo_loss", "sinkhorn_knopp", "softmax_center", "update_center"]
+__all__ = ["dino_loss", "entropy", "ibot_loss", "sinkhorn_knopp", "softmax_center", "update_center"]
 
 _LEAST = 1e-30  # of a sum that is divided by: its inverse can be added up over all prototypes without overflow
 _ROWS_AT_ONCE = 512
@@ -86,7 +85,7 @@ def update_center(center: Tensor, logits: Tensor, *, momentum: float = 0.9) -> T
         logits: (rows of this rank, prototypes).
         momentum: weight of the old centre.
     """
-    total = _all_reduce(logits.float().sum(dim=0, keepdim=True))
+    total = _all_reduce(logits.sum(dim=0, keepdim=True, dtype=torch.float32))
     num_rows = _all_reduce(torch.full((), float(logits.shape[0]), device=logits.device))
     return center * momentum + total / num_rows.clamp(min=1) * (1 - momentum)
 
@@ -125,32 +124,6 @@ def ibot_loss(
         compiled: see `cross_entropy`.
     """
     return cross_entropy(student_logits, teacher, weights / num_images, temperature=temperature, compiled=compiled)
-
-
-def koleo_loss(features: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """Kozachenko-Leonenko estimate of how little the features spread: minus the mean log distance to the nearest neighbour.
-
-    Neighbours are looked for over all ranks, so the value does not depend on how a batch is dealt out. Two equal images are each
-    other's neighbour at distance zero and dominate it: the data must be deduplicated.
-
-    Args:
-        features: (images of this rank, dim), before any head; normalised here.
-        eps: keeps distance and logarithm finite.
-
-    Returns:
-        Mean over the images of this rank.
-    """
-    with torch.autocast(features.device.type, enabled=False):
-        own = F.normalize(features.float(), dim=-1, eps=eps)
-        rank, everyone = 0, own
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            rank, everyone = dist.get_rank(), torch.cat(all_gather(own))  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            similarity = own @ everyone.T
-            similarity.diagonal(rank * len(own)).fill_(-1)  # no image is its own neighbour
-            nearest = similarity.argmax(dim=1)
-        distance = F.pairwise_distance(own, everyone[nearest], eps=eps)
-        return -(distance + eps).log().mean()
 
 
 @torch.no_grad()

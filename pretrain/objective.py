@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pretrain.config import LossConfig
 from pretrain.cross_entropy import PassOverRows, TeacherProbs
-from pretrain.losses import dino_loss, entropy, ibot_loss, koleo_loss, sinkhorn_knopp, softmax_center, update_center
+from pretrain.koleo import koleo_loss
+from pretrain.losses import dino_loss, entropy, ibot_loss, sinkhorn_knopp, softmax_center, update_center
 from pretrain.model import Outputs
 
 __all__ = ["Centers", "Losses", "Targets", "compute_losses", "make_targets"]
@@ -46,6 +47,8 @@ class Losses(NamedTuple):
     ibot: Tensor
     koleo: Tensor
     teacher_entropy: Tensor
+    equal_images: Tensor
+    """images of this rank that look equal to another, mean of both global crops"""
 
 
 @torch.no_grad()
@@ -65,12 +68,18 @@ def make_targets(teacher: Outputs, centers: Centers, config: LossConfig, tempera
 
 
 def compute_losses(
-    student: Outputs, targets: Targets, mask_weights: Tensor, config: LossConfig, *, compiled: PassOverRows | None = None
+    student: Outputs,
+    targets: Targets,
+    mask_weights: Tensor,
+    config: LossConfig,
+    *,
+    moments: Tensor | None = None,
+    compiled: PassOverRows | None = None,
 ) -> Losses:
     """The DINOv2 objective.
 
     Both DINO terms are sums over their pairs of different views divided by the number of all such pairs, 2 + 2 * local crops; a global
-    crop is supervised by the other one. KoLeo is the sum over the two global crops.
+    crop is supervised by the other one. KoLeo is the sum over the two global crops; `moments` are those of `koleo_loss`.
     """
     num_images = targets.class_probs.logits.shape[1]
     num_local = 0 if student.local_logits is None else len(student.local_logits) // num_images
@@ -91,8 +100,20 @@ def compute_losses(
         temperature=temperature,
         compiled=compiled,
     )
-    first, second = student.features.chunk(_NUM_GLOBAL)
-    koleo = koleo_loss(first) + koleo_loss(second)
+    apart_ms = round(config.koleo_apart_s * 1000)
+    spreads = [
+        koleo_loss(crop, over=config.koleo_over, group_size=config.koleo_group, moments=moments, apart_ms=apart_ms)
+        for crop in student.features.chunk(_NUM_GLOBAL)
+    ]
+    koleo = spreads[0].loss + spreads[1].loss
 
     total = config.dino_weight * (dino_global + dino_local) + config.ibot_weight * ibot + config.koleo_weight * koleo
-    return Losses(total, dino_global, dino_local, ibot, koleo, entropy(targets.class_probs.flatten().probs()))
+    return Losses(
+        total,
+        dino_global,
+        dino_local,
+        ibot,
+        koleo,
+        teacher_entropy=entropy(targets.class_probs.flatten().probs()),
+        equal_images=(spreads[0].num_equal + spreads[1].num_equal) / _NUM_GLOBAL,
+    )

@@ -37,6 +37,8 @@ __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
 
 _log = logging.getLogger(__name__)
 
+_NO_LOSSES = ("teacher_entropy", "equal_images")
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with steps done, steps in all and the step's metrics."""
 
@@ -162,7 +164,7 @@ class Trainer:
         teacher = self.teacher_outputs(inputs)
         targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
         student = self.student_outputs(inputs)
-        losses = compute_losses(student, targets, inputs.mask_weights, config.loss, compiled=self._compiled_losses)
+        losses = compute_losses(student, targets, inputs.mask_weights, config.loss, moments=inputs.moments, compiled=self._compiled_losses)
         centers = targets.centers
         del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
         torch.autograd.backward(losses.total)
@@ -180,11 +182,12 @@ class Trainer:
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * skip
         self._note(step)
         return {
-            **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name != "teacher_entropy"},
+            **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name not in _NO_LOSSES},
             "teacher/entropy": losses.teacher_entropy,
             **{f"grad_norm/{name}": norm for name, norm in norms.items()},
             **{f"schedule/{name}": torch.tensor(value) for name, value in asdict(settings).items()},
             "data/unreadable_images": batch.num_unreadable,
+            "data/equal_images": losses.equal_images,
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 
@@ -199,6 +202,7 @@ class Trainer:
             mask_weights=batch.mask_weights.to(device, non_blocking=True),
             kept_global=batch.kept_global and batch.kept_global.to(device),
             kept_local=batch.kept_local and batch.kept_local.to(device),
+            moments=None if batch.moments is None else batch.moments.to(device, non_blocking=True),
         )
 
     def teacher_outputs(self, inputs: StepInputs) -> Outputs:
@@ -271,6 +275,7 @@ class StepInputs(NamedTuple):
     mask_weights: Tensor
     kept_global: KeptRows | None
     kept_local: KeptRows | None
+    moments: Tensor | None
 
 
 class _Unread(NamedTuple):

@@ -105,7 +105,8 @@ class Run(RunConfig):
     size: int
     """images to curate; all candidates where there are fewer"""
     recipe: str
-    """demo, smoke, vits14, vitb14, vitl14 or vitg14; `endoforge pretrain --recipe R --help` shows all its values"""
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    `endoforge pretrain --recipe R --help` shows all its values"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -305,7 +306,8 @@ class Pretrain(OfLake):
     dataset: str
     """name of the dataset"""
     recipe: str
-    """demo, smoke, vits14, vitb14, vitl14 or vitg14; every option below starts from its values (with --help: those of the recipe named)"""
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    every option below starts from its values (with --help: those of the recipe named)"""
     validation: Path | None = None
     """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
     task: str = "auto"

@@ -96,6 +96,6 @@ def test_the_documented_encoder_maps_images_to_vectors() -> None:
 
 
 def test_the_documented_recipe_differs_in_its_length_alone() -> None:
-    longer = extension("vits14_long")["vits14_long"]()
+    longer = extension("vits14_twice")["vits14_twice"]()
     assert longer.train.num_steps == 2 * vits14().train.num_steps
     assert longer.model == vits14().model

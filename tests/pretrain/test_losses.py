@@ -12,7 +12,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from pretrain.losses import dino_loss, entropy, ibot_loss, koleo_loss, sinkhorn_knopp, softmax_center, update_center
+from pretrain.koleo import Pool, koleo_loss
+from pretrain.losses import dino_loss, entropy, ibot_loss, sinkhorn_knopp, softmax_center, update_center
 
 
 def closed_form(*shape: int, a: float, s: float = 1.0, b: float = 0.11) -> Tensor:
@@ -76,9 +77,9 @@ def test_ibot_loss_of_no_hidden_patch_is_zero_and_has_a_gradient() -> None:
 
 def test_koleo_gives_the_reference_value_and_grows_where_two_images_are_equal() -> None:
     features = closed_form(8, 12, a=0.71)
-    assert float(koleo_loss(features)) == pytest.approx(0.8577490, rel=1e-5)
+    assert float(koleo_loss(features, over="device").loss) == pytest.approx(0.8577490, rel=1e-5)
     features[1] = features[0]
-    assert float(koleo_loss(features)) == pytest.approx(4.8792119, rel=1e-5)
+    assert float(koleo_loss(features, over="device", guard_equal=False).loss) == pytest.approx(4.8792119, rel=1e-5)
 
 
 def test_entropy_is_zero_for_certainty_and_log_of_the_prototypes_for_ignorance() -> None:
@@ -86,14 +87,25 @@ def test_entropy_is_zero_for_certainty_and_log_of_the_prototypes_for_ignorance()
     assert float(entropy(torch.full((2, 8), 1 / 8))) == pytest.approx(math.log(8))
 
 
+_POOLS: dict[str, tuple[Pool, int]] = {"all": ("all", 32), "groups within a rank": ("group", 2), "groups across ranks": ("group", 3)}
+
+
+def _koleo_part(rank: int, over: Pool, group_size: int) -> dict[str, Tensor]:
+    """Loss and gradient of four of eight images, the first of them in one group with the last of the four before."""
+    features = closed_form(8, 12, a=0.71)[4 * rank : 4 * rank + 4].requires_grad_()
+    moments = torch.tensor([[0, 1000 * position] for position in range(4 * rank, 4 * rank + 4)])
+    koleo = koleo_loss(features, over=over, group_size=group_size, moments=moments, apart_ms=1001).loss
+    torch.autograd.backward(koleo)
+    assert features.grad is not None
+    return {"loss": koleo.detach(), "gradient": features.grad}
+
+
 def _global_statistics(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     rows = slice(0, 4) if rank == 0 else slice(4, 6)  # uneven, as hidden patches are
-    features = closed_form(8, 12, a=0.71)[4 * rank : 4 * rank + 4].requires_grad_()
-    koleo = koleo_loss(features)
-    torch.autograd.backward(koleo)
+    koleo = {name: _koleo_part(rank, over, group_size) for name, (over, group_size) in _POOLS.items()}
     center = update_center(torch.zeros(1, 16), TEACHER[rows])
-    result = {"q": sinkhorn_knopp(TEACHER[rows], 0.07).probs(), "center": center, "koleo": koleo.detach(), "grad": features.grad}
+    result = {"q": sinkhorn_knopp(TEACHER[rows], 0.07).probs(), "center": center, "koleo": koleo}
     torch.save(result, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -106,8 +118,11 @@ def test_two_processes_with_uneven_parts_get_what_one_gets_with_the_whole_batch(
     first, second = (torch.load(f"{tmp_path}/{rank}.pt", weights_only=True) for rank in range(2))
     torch.testing.assert_close(torch.cat([first["q"], second["q"]]), sinkhorn_knopp(TEACHER, 0.07).probs())
     torch.testing.assert_close(first["center"], update_center(torch.zeros(1, 16), TEACHER))
-    features = closed_form(8, 12, a=0.71).requires_grad_()
-    whole = koleo_loss(features)
-    torch.autograd.backward(whole)
-    torch.testing.assert_close((first["koleo"] + second["koleo"]) / 2, whole.detach())
-    torch.testing.assert_close(torch.cat([first["grad"], second["grad"]]) / 2, features.grad)  # as DDP averages them
+    moments = torch.tensor([[0, 1000 * position] for position in range(8)])
+    for name, (over, group_size) in _POOLS.items():
+        features = closed_form(8, 12, a=0.71).requires_grad_()
+        whole = koleo_loss(features, over=over, group_size=group_size, moments=moments, apart_ms=1001).loss
+        torch.autograd.backward(whole)
+        parts = first["koleo"][name], second["koleo"][name]
+        torch.testing.assert_close((parts[0]["loss"] + parts[1]["loss"]) / 2, whole.detach())
+        torch.testing.assert_close(torch.cat([part["gradient"] for part in parts]) / 2, features.grad)  # as DDP averages them

@@ -7,13 +7,15 @@ import sys
 import pytest
 import torch
 
-from pretrain.config import AugmentConfig, ModelConfig, PretrainConfig
+from pretrain.config import AugmentConfig, LossConfig, ModelConfig, PretrainConfig
 from pretrain.model import Network
 from pretrain.recipes import RECIPES, recipe
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'vitx14'; choose one of demo, smoke, vits14, vitb14, vitl14, vitg14"):
+    with pytest.raises(
+        ValueError, match=r"'vitx14'; choose one of demo, smoke, small, vits14, vitb14, vitl14, vitg14, vits14-fast, vitb14-fast"
+    ):
         recipe("vitx14")
 
 
@@ -37,6 +39,13 @@ def test_settings_that_cannot_work_say_what_to_give() -> None:
         ModelConfig(architecture="vit_tiny_patch16_224", img_size=100, patch_size=16)
     with pytest.raises(ValueError, match="global_scale"):
         AugmentConfig(local_size=16, global_scale=(0.5, 0.2))
+    with pytest.raises(ValueError, match="koleo_group is 1; give 2 or more images"):
+        LossConfig(koleo_group=1)
+
+
+def test_blur_has_two_presets_and_takes_numbers() -> None:
+    found = [AugmentConfig(local_size=16, blur_p=given).blur_probabilities for given in ("released", "paper", (0.1, 0.2, 0.3))]
+    assert found == [(0.0, 0.9, 0.5), (1.0, 0.1, 0.5), (0.1, 0.2, 0.3)]
 
 
 def test_local_crops_must_fit_the_patches(micro: PretrainConfig) -> None:
