@@ -26,11 +26,8 @@ def test_reader_returns_the_bytes_that_the_tar_holds(dataset_dir: Path) -> None:
     assert all(reader.read(sample) == stored[sample] for sample in range(14))
 
 
-def test_more_shards_than_may_be_open_are_read_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset, make_picture: MakePicture
-) -> None:
-    monkeypatch.setattr("pretrain.data._MAX_OPEN_SHARDS", 2)
-    reader = ShardReader(make_dataset(tmp_path / "many", [make_picture(n) for n in range(6)], 1))
+def test_more_shards_than_may_be_open_are_read_right(tmp_path: Path, make_dataset: MakeDataset, make_picture: MakePicture) -> None:
+    reader = ShardReader(make_dataset(tmp_path / "many", [make_picture(n) for n in range(6)], 1), max_open_shards=2)
     for sample in (0, 1, 2, 3, 0, 5, 4, 0):
         assert reader.read(sample) == make_picture(sample)
 
@@ -88,6 +85,38 @@ def test_an_unreadable_image_is_replaced_and_counted(
     jpegs[2] = b"not a jpeg"
     batches = StepBatches(ShardReader(make_dataset(tmp_path / "bad", jpegs, 4)), micro, rank=0, world_size=1)
     assert int(batches[0].num_unreadable) == 1
+
+
+def test_a_dead_shard_is_replaced_by_different_samples(
+    tmp_path: Path, micro: PretrainConfig, make_dataset: MakeDataset, make_picture: MakePicture
+) -> None:
+    folder = make_dataset(tmp_path / "dead", [make_picture(number) for number in range(24)], 6)
+    dead = sorted(folder.glob("*.tar"))[1]
+    dead.write_bytes(bytes(dead.stat().st_size))
+    config = dataclasses.replace(
+        micro,
+        augment=dataclasses.replace(
+            micro.augment, num_local=0, global_scale=(1, 1), hflip_p=0, jitter_p=0, gray_p=0, blur_p=(0, 0, 0), solarize_p=0
+        ),
+        train=dataclasses.replace(micro.train, batch_size=8),
+    )
+    whole = StepBatches(ShardReader(folder), config, rank=0, world_size=1)
+    halves = [StepBatches(ShardReader(folder), config, rank=rank, world_size=2) for rank in range(2)]
+    for step in range(6):
+        crops = whole[step].global_crops
+        assert len({crop.numpy().tobytes() for crop in crops[0]}) == 8  # no image is twice in the batch
+        assert torch.equal(crops, torch.cat([half[step].global_crops for half in halves], dim=1))
+        assert set(whole[step].unreadable_shards.tolist()) <= {1}
+    assert sum(int(whole[step].num_unreadable) for step in range(3)) == 6  # one epoch meets each dead sample once
+
+
+def test_a_missing_shard_is_replaced_like_a_damaged_one(
+    tmp_path: Path, micro: PretrainConfig, make_dataset: MakeDataset, make_picture: MakePicture
+) -> None:
+    folder = make_dataset(tmp_path / "gone", [make_picture(number) for number in range(4)], 1)
+    sorted(folder.glob("*.tar"))[2].unlink()
+    batches = StepBatches(ShardReader(folder), micro, rank=0, world_size=1)
+    assert batches[0].unreadable_shards.tolist() == [2]
 
 
 def test_a_dataset_of_unreadable_images_is_an_error(tmp_path: Path, micro: PretrainConfig, make_dataset: MakeDataset) -> None:
