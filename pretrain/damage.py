@@ -32,7 +32,8 @@ def stand_ins(order: NDArray[np.integer], step: int, slot: int, *, num_samples: 
     """Samples that may stand in for one of a batch, in the order in which they are tried.
 
     First those at the same place of the epoch's other batches, the batches in an order that follows from seed and step. Places differ, so
-    stand-ins of one batch differ from each other and from what is in it. After them comes any sample, in an order of the place's own.
+    stand-ins of one batch differ from each other and from what is in it. After them comes any sample, in an order of the place's own,
+    those of the batch itself last.
 
     Args:
         order: samples of the step's epoch, batch after batch.
@@ -47,8 +48,10 @@ def stand_ins(order: NDArray[np.integer], step: int, slot: int, *, num_samples: 
     others = 1 + np.random.default_rng([seed, step, _STAND_INS]).permutation(num_batches - 1)
     for distance in others:
         yield int(order[(position + int(distance)) % num_batches * batch_size + slot])
-    for sample in np.random.default_rng([seed, step, _LAST_RESORT, slot]).permutation(num_samples):
-        yield int(sample)
+    anywhere = np.random.default_rng([seed, step, _LAST_RESORT, slot]).permutation(num_samples)
+    is_in_batch = np.isin(anywhere, order[position * batch_size : (position + 1) * batch_size])
+    yield from anywhere[~is_in_batch].tolist()
+    yield from anywhere[is_in_batch].tolist()
 
 
 class UnreadableLog:

@@ -1,6 +1,6 @@
 """Reading a dataset's shards so that any step of any run can be read again: a step's batch follows from the step.
 
-The order is a permutation of all samples from (seed, epoch). Step t takes the t-th slice of the global batch size, of which each worker
+The order follows from (seed, epoch), see pretrain/order.py. Step t takes the t-th slice of the global batch size, of which each worker
 takes its part. Crops are drawn per sample, masks and dropped branches for the whole global batch. So neither a
 restart nor another number of workers changes what a step sees. There is no loader state to save.
 """
@@ -26,11 +26,12 @@ from pretrain.damage import DamagedDatasetError, remedy, stand_ins
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
+from pretrain.order import Footage, deal_epoch
 from pretrain.reader import ShardReader, UnreadableError
 
 __all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "decode", "derive_seed", "epoch_order", "open_loader"]
 
-_MASKS, _KEPT_ROWS = 1, 2  # keep draws apart that share seed and step
+_MASKS, _KEPT_ROWS, _PLACES = 1, 2, 5  # keep draws apart that share seed and step
 _MOST_TRIES = 1000  # samples tried in the place of one
 
 
@@ -65,25 +66,27 @@ def derive_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-@lru_cache(maxsize=1)
-def _permutation(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(num_samples)
+_deal_epoch = lru_cache(maxsize=1)(deal_epoch)
 
 
-def epoch_order(step: int, *, num_samples: int, batch_size: int, seed: int) -> tuple[int, NDArray[np.int64]]:
+def epoch_order(
+    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
+) -> tuple[int, NDArray[np.uint32]]:
     """The epoch of a step and that epoch's samples, batch after batch.
 
     What an epoch leaves over (fewer samples than a batch) waits for another epoch's order.
     """
-    steps_per_epoch = num_samples // batch_size
-    epoch = step // steps_per_epoch
-    return epoch, _permutation(num_samples, seed, epoch)[: steps_per_epoch * batch_size]
+    epoch = step // (num_samples // batch_size)
+    return epoch, _deal_epoch(footage, num_samples=num_samples, batch_size=batch_size, seed=seed, epoch=epoch)
 
 
-def batch_samples(step: int, *, num_samples: int, batch_size: int, seed: int) -> tuple[int, NDArray[np.int64]]:
+def batch_samples(
+    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
+) -> tuple[int, NDArray[np.uint32]]:
     """The epoch of a step and the samples of its global batch; no sample is twice in a batch."""
-    epoch, order = epoch_order(step, num_samples=num_samples, batch_size=batch_size, seed=seed)
-    return epoch, order.reshape(-1, batch_size)[step % (num_samples // batch_size)]
+    epoch, order = epoch_order(step, num_samples=num_samples, batch_size=batch_size, seed=seed, footage=footage)
+    samples = order.reshape(-1, batch_size)[step % (num_samples // batch_size)]
+    return epoch, np.random.default_rng([seed, step, _PLACES]).permutation(samples)
 
 
 class StepBatches(Dataset[Batch]):
@@ -113,7 +116,9 @@ class StepBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         cv2.setNumThreads(1)  # processes are the parallelism here
         config, seed = self.config, self.config.train.seed
-        epoch, samples = batch_samples(step, num_samples=len(self.reader), batch_size=config.train.batch_size, seed=seed)
+        epoch, samples = batch_samples(
+            step, num_samples=len(self.reader), batch_size=config.train.batch_size, seed=seed, footage=self.reader.footage
+        )
         crops, unreadable = [], []
         for slot in range(self._own.start, self._own.stop):
             sample = int(samples[slot])
@@ -166,7 +171,7 @@ class StepBatches(Dataset[Batch]):
 
     def _stand_in(self, step: int, slot: int) -> NDArray[np.uint8]:
         train, num_samples = self.config.train, len(self.reader)
-        _, order = epoch_order(step, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed)
+        _, order = epoch_order(step, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, footage=self.reader.footage)
         candidates = stand_ins(order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed)
         for sample in islice(candidates, _MOST_TRIES):
             image = self._image(sample)

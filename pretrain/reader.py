@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pretrain.order import read_footage
+
 __all__ = ["ShardReader", "UnreadableError"]
 
 
@@ -50,6 +52,7 @@ class ShardReader:
         self._offsets = table["byte_offset"].to_numpy()
         self._sizes = table["byte_size"].to_numpy()
         self._hashes = _first_bytes(table["sha256"]) if has_hashes else None
+        self.footage = read_footage(dataset_dir / "samples.parquet")
         self._open: OrderedDict[int, int] = OrderedDict()
 
     def __len__(self) -> int:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pretrain.augment import multi_crop
 from pretrain.config import PretrainConfig
-from pretrain.data import ShardReader, StepBatches, batch_samples, derive_seed, open_loader
+from pretrain.data import ShardReader, StepBatches, batch_samples, decode, derive_seed, open_loader
 
 MakeDataset = Callable[[Path, list[bytes], int], Path]
 MakePicture = Callable[[int], bytes]
@@ -57,6 +60,27 @@ def test_two_workers_see_together_what_one_sees(dataset_dir: Path, micro: Pretra
     assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
 
 
+def test_batches_keep_frames_of_a_video_apart(dataset_dir: Path, micro: PretrainConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(dataset_dir, tmp_path / "timed")
+    table = pq.read_table(folder / "samples.parquet")
+    videos = [number // 4 for number in range(14)]  # of at most four frames each; an epoch has four batches of three
+    ids = [f"v{video}-{number % 4 * 10**6:012d}" for number, video in enumerate(videos)]
+    table = table.set_column(2, "frame_id", [ids]).set_column(3, "video_id", [[f"v{video}" for video in videos]])
+    pq.write_table(table, folder / "samples.parquet")
+    reader = ShardReader(folder)
+    config = dataclasses.replace(micro, train=dataclasses.replace(micro.train, batch_size=3))
+    batches = StepBatches(reader, config, rank=0, world_size=1)
+    for step in range(40):
+        _, samples = batch_samples(step, num_samples=14, batch_size=3, seed=5, footage=reader.footage)
+        assert len({videos[sample] for sample in samples}) == 3
+    _, samples = batch_samples(7, num_samples=14, batch_size=3, seed=5, footage=reader.footage)
+    for slot, sample in enumerate(samples):
+        picture = decode(reader.read(int(sample)))
+        assert picture is not None
+        crops, _ = multi_crop(picture, config.augment, global_size=32, rng=np.random.default_rng([5, 1, int(sample)]))
+        assert np.array_equal(crops, batches[7].global_crops[:, slot])
+
+
 @pytest.mark.parametrize("num_loader_workers", [0, 2])
 def test_a_loader_started_in_the_middle_gives_what_one_from_the_start_gives(
     dataset_dir: Path, micro: PretrainConfig, num_loader_workers: int
@@ -90,7 +114,7 @@ def test_an_unreadable_image_is_replaced_and_counted(
 def test_a_dead_shard_is_replaced_by_different_samples(
     tmp_path: Path, micro: PretrainConfig, make_dataset: MakeDataset, make_picture: MakePicture
 ) -> None:
-    folder = make_dataset(tmp_path / "dead", [make_picture(number) for number in range(24)], 6)
+    folder = make_dataset(tmp_path / "dead", [make_picture(number) for number in range(48)], 6)
     dead = sorted(folder.glob("*.tar"))[1]
     dead.write_bytes(bytes(dead.stat().st_size))
     config = dataclasses.replace(
@@ -107,7 +131,7 @@ def test_a_dead_shard_is_replaced_by_different_samples(
         assert len({crop.numpy().tobytes() for crop in crops[0]}) == 8  # no image is twice in the batch
         assert torch.equal(crops, torch.cat([half[step].global_crops for half in halves], dim=1))
         assert set(whole[step].unreadable_shards.tolist()) <= {1}
-    assert sum(int(whole[step].num_unreadable) for step in range(3)) == 6  # one epoch meets each dead sample once
+    assert sum(int(whole[step].num_unreadable) for step in range(6)) == 6  # one epoch meets each dead sample once
 
 
 def test_a_missing_shard_is_replaced_like_a_damaged_one(
