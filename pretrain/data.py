@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pretrain.augment import multi_crop
 from pretrain.config import PretrainConfig
 from pretrain.damage import DamagedDatasetError, remedy, stand_ins
+from pretrain.decode import decoded_crops
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
 from pretrain.order import Footage, deal_epoch
 from pretrain.reader import ShardReader, UnreadableError
 
-__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "decode", "derive_seed", "epoch_order", "open_loader"]
+__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "epoch_order", "open_loader"]
 
 _MASKS, _KEPT_ROWS, _PLACES = 1, 2, 5  # keep draws apart that share seed and step
 _MOST_TRIES = 1000  # samples tried in the place of one
@@ -122,12 +122,12 @@ class StepBatches(Dataset[Batch]):
         crops, unreadable = [], []
         for slot in range(self._own.start, self._own.stop):
             sample = int(samples[slot])
-            image = self._image(sample)
-            if image is None:
+            draws = (seed, epoch, sample)
+            found = self._crops(sample, draws)
+            if found is None:
                 unreadable.append(self.reader.shard_of(sample))
-                image = self._stand_in(step, slot)
-            rng = np.random.default_rng([seed, epoch, sample])
-            crops.append(multi_crop(image, config.augment, global_size=config.model.img_size, rng=rng))
+                found = self._stand_in(step, slot, draws)
+            crops.append(found)
         masks = self._masks(step)
         return Batch(
             global_crops=torch.from_numpy(np.stack([global_crops for global_crops, _ in crops], axis=1)),
@@ -162,32 +162,23 @@ class StepBatches(Dataset[Batch]):
             rng=rng,
         )
 
-    def _image(self, sample: int) -> NDArray[np.uint8] | None:
-        """The image of a sample, None if it cannot be read."""
+    def _crops(self, sample: int, draws: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        """Global and local crops of a sample, their draws seeded by `draws`; None if it cannot be read."""
         try:
-            return decode(self.reader.read(sample))
+            data = self.reader.read(sample)
         except UnreadableError:
             return None
+        return decoded_crops(data, self.config.augment, global_size=self.config.model.img_size, rng=np.random.default_rng(draws))
 
-    def _stand_in(self, step: int, slot: int) -> NDArray[np.uint8]:
+    def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         train, num_samples = self.config.train, len(self.reader)
         _, order = epoch_order(step, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, footage=self.reader.footage)
         candidates = stand_ins(order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed)
         for sample in islice(candidates, _MOST_TRIES):
-            image = self._image(sample)
-            if image is not None:
-                return image
+            if (crops := self._crops(sample, draws)) is not None:
+                return crops
         tried = min(_MOST_TRIES, num_samples)
         raise DamagedDatasetError(f"{self.reader.dataset_dir} has no readable image among {tried} tried; {remedy(self.reader)}")
-
-
-def decode(data: bytes) -> NDArray[np.uint8] | None:
-    """The pixels (height, width, 3), RGB, of an encoded image; None if it is none."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:  # no bytes at all, or a header that promises more pixels than OpenCV takes
-        return None
-    return None if image is None else image.astype(np.uint8, copy=False)
 
 
 def open_loader(batches: StepBatches, *, first_step: int, pin_memory: bool) -> Iterator[Batch]:

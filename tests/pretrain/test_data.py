@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pretrain.augment import multi_crop
 from pretrain.config import PretrainConfig
-from pretrain.data import ShardReader, StepBatches, batch_samples, decode, derive_seed, open_loader
+from pretrain.data import ShardReader, StepBatches, batch_samples, derive_seed, open_loader
+from pretrain.decode import decoded_crops
 
 MakeDataset = Callable[[Path, list[bytes], int], Path]
 MakePicture = Callable[[int], bytes]
@@ -75,10 +75,9 @@ def test_batches_keep_frames_of_a_video_apart(dataset_dir: Path, micro: Pretrain
         assert len({videos[sample] for sample in samples}) == 3
     _, samples = batch_samples(7, num_samples=14, batch_size=3, seed=5, footage=reader.footage)
     for slot, sample in enumerate(samples):
-        picture = decode(reader.read(int(sample)))
-        assert picture is not None
-        crops, _ = multi_crop(picture, config.augment, global_size=32, rng=np.random.default_rng([5, 1, int(sample)]))
-        assert np.array_equal(crops, batches[7].global_crops[:, slot])
+        crops = decoded_crops(reader.read(int(sample)), config.augment, global_size=32, rng=np.random.default_rng([5, 1, int(sample)]))
+        assert crops is not None
+        assert np.array_equal(crops[0], batches[7].global_crops[:, slot])
 
 
 @pytest.mark.parametrize("num_loader_workers", [0, 2])
