@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from pretrain.config import AugmentConfig
 
-__all__ = ["multi_crop"]
+__all__ = ["Box", "draw_boxes", "multi_crop"]
 
 _RATIO = (3 / 4, 4 / 3)
 _BLUR_KERNEL = 9
@@ -23,8 +23,19 @@ _SOLARIZE_FROM = 128
 
 Pixels = NDArray[np.uint8]
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 
-def multi_crop(image: Pixels, config: AugmentConfig, *, global_size: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+
+def draw_boxes(width: int, height: int, config: AugmentConfig, *, rng: np.random.Generator) -> list[Box]:
+    """Where the two global and `config.num_local` local crops of an image of that size are cut out."""
+    scales = [config.global_scale] * 2 + [config.local_scale] * config.num_local
+    return [_crop_box(width, height, scale, rng) for scale in scales]
+
+
+def multi_crop(
+    image: Pixels, config: AugmentConfig, *, global_size: int, rng: np.random.Generator, boxes: list[Box] | None = None
+) -> tuple[Pixels, Pixels]:
     """Two global and `config.num_local` local crops of an image (SwAV, DINO, and DINOv2's settings).
 
     Args:
@@ -32,35 +43,34 @@ def multi_crop(image: Pixels, config: AugmentConfig, *, global_size: int, rng: n
         config: sizes, scales and probabilities.
         global_size: side of a global crop in pixels.
         rng: source of every draw.
+        boxes: of `draw_boxes`, if they are drawn already.
 
     Returns:
         (2, global_size, global_size, 3) and (num_local, local_size, local_size, 3), RGB, 0-255.
     """
     source = Image.fromarray(image)
     blur_1, blur_2, blur_local = config.blur_probabilities
+    boxes = boxes or draw_boxes(source.width, source.height, config, rng=rng)
     global_crops = [
-        _crop(source, global_size, config.global_scale, config, blur_p=blur_1, solarize_p=0.0, rng=rng),
-        _crop(source, global_size, config.global_scale, config, blur_p=blur_2, solarize_p=config.solarize_p, rng=rng),
+        _crop(source, boxes[0], global_size, config, blur_p=blur_1, solarize_p=0.0, rng=rng),
+        _crop(source, boxes[1], global_size, config, blur_p=blur_2, solarize_p=config.solarize_p, rng=rng),
     ]
-    local_crops = [
-        _crop(source, config.local_size, config.local_scale, config, blur_p=blur_local, solarize_p=0.0, rng=rng)
-        for _ in range(config.num_local)
-    ]
+    local_crops = [_crop(source, box, config.local_size, config, blur_p=blur_local, solarize_p=0.0, rng=rng) for box in boxes[2:]]
     empty = np.empty((0, config.local_size, config.local_size, 3), np.uint8)
     return np.stack(global_crops), np.stack(local_crops) if local_crops else empty
 
 
 def _crop(
     source: Image.Image,
+    box: Box,
     size: int,
-    scale: tuple[float, float],
     config: AugmentConfig,
     *,
     blur_p: float,
     solarize_p: float,
     rng: np.random.Generator,
 ) -> Pixels:
-    crop = source.resize((size, size), Image.Resampling.BICUBIC, box=_crop_box(source.width, source.height, scale, rng))
+    crop = source.resize((size, size), Image.Resampling.BICUBIC, box=box)
     if rng.random() < config.hflip_p:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if rng.random() < config.vflip_p:
@@ -77,7 +87,7 @@ def _crop(
     return np.asarray(crop)
 
 
-def _crop_box(width: int, height: int, scale: tuple[float, float], rng: np.random.Generator) -> tuple[float, float, float, float]:
+def _crop_box(width: int, height: int, scale: tuple[float, float], rng: np.random.Generator) -> Box:
     """A random box of a share of the area and of an aspect ratio log-uniform in 3/4 to 4/3; the centre square where ten tries fail."""
     for _ in range(10):
         area = width * height * rng.uniform(*scale)

@@ -254,11 +254,14 @@ class TrainConfig:
     """steps between two rows of metrics"""
     max_nonfinite_steps: int = 3
     """the run stops after this many steps in a row with a loss or gradient that is not finite; single ones are skipped"""
+    max_unreadable: float = 0.01
+    """the run stops if more than this share of the last 10,000 images cannot be read; other samples stand in for single ones"""
 
     def __post_init__(self) -> None:
         _require(self.num_steps > 0, f"num_steps is {self.num_steps}; give 1 or more")
         _require(self.batch_size > 1, f"batch_size is {self.batch_size}; KoLeo and Sinkhorn need 2 or more images")
         _require(self.log_every > 0, f"log_every is {self.log_every}; give 1 or more")
+        _require(0 <= self.max_unreadable <= 1, f"max_unreadable is {self.max_unreadable}; give a share in [0, 1]")
         _require(self.num_loader_workers >= 0, f"num_loader_workers is {self.num_loader_workers}; give 0 or more")
 
 

@@ -1,43 +1,38 @@
 """Reading a dataset's shards so that any step of any run can be read again: a step's batch follows from the step.
 
-The order is a permutation of all samples from (seed, epoch). Step t takes the t-th slice of the global batch size, of which each worker
+The order follows from (seed, epoch), see pretrain/order.py. Step t takes the t-th slice of the global batch size, of which each worker
 takes its part. Crops are drawn per sample, masks and dropped branches for the whole global batch. So neither a
 restart nor another number of workers changes what a step sees. There is no loader state to save.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import random
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pretrain.augment import multi_crop
 from pretrain.config import PretrainConfig
+from pretrain.damage import DamagedDatasetError, remedy, stand_ins
+from pretrain.decode import decoded_crops
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
-from pretrain.moments import read_moments
+from pretrain.order import Footage, deal_epoch, moments
+from pretrain.reader import ShardReader, UnreadableError
 
-__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader"]
+__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "epoch_order", "open_loader"]
 
-_log = logging.getLogger(__name__)
-
-_MASKS, _KEPT_ROWS = 1, 2  # keep draws apart that share seed and step
-_MAX_OPEN_SHARDS = 128  # far below the usual limit of 1024 open files
+_MASKS, _KEPT_ROWS, _PLACES = 1, 2, 5  # keep draws apart that share seed and step
+_MOST_TRIES = 1000  # samples tried in the place of one
 
 
 class Batch(NamedTuple):
@@ -57,10 +52,15 @@ class Batch(NamedTuple):
     """global crops on which residual branches run; None for all"""
     kept_local: KeptRows | None
     """the same of local crops"""
-    num_unreadable: Tensor
-    """images that could not be decoded and were replaced by the sample after them"""
+    unreadable_shards: Tensor
+    """(unreadable images,) int64, the shard of each image that could not be read, for which another sample stands in"""
     moments: Tensor | None = None
-    """(images, 2) int64, video and milliseconds of each image; see `Moments.of`"""
+    """(images, 2) int64, video and milliseconds of each image; None if the dataset does not say"""
+
+    @property
+    def num_unreadable(self) -> Tensor:
+        """Images for which another stands in."""
+        return torch.tensor(len(self.unreadable_shards))
 
 
 def derive_seed(*key: int) -> int:
@@ -68,69 +68,27 @@ def derive_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-@lru_cache(maxsize=1)
-def _permutation(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(num_samples)
+_deal_epoch = lru_cache(maxsize=1)(deal_epoch)
 
 
-def batch_samples(step: int, *, num_samples: int, batch_size: int, seed: int) -> tuple[int, NDArray[np.int64]]:
-    """The epoch of a step and the samples of its global batch; no sample is twice in a batch.
+def epoch_order(
+    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
+) -> tuple[int, NDArray[np.uint32]]:
+    """The epoch of a step and that epoch's samples, batch after batch.
 
     What an epoch leaves over (fewer samples than a batch) waits for another epoch's order.
     """
-    steps_per_epoch = num_samples // batch_size
-    epoch, position = divmod(step, steps_per_epoch)
-    start = position * batch_size
-    return epoch, _permutation(num_samples, seed, epoch)[start : start + batch_size]
+    epoch = step // (num_samples // batch_size)
+    return epoch, _deal_epoch(footage, num_samples=num_samples, batch_size=batch_size, seed=seed, epoch=epoch)
 
 
-class ShardReader:
-    """Random access to the JPEGs inside a dataset's tars, by the byte offsets of its `samples.parquet`."""
-
-    def __init__(self, dataset_dir: Path) -> None:
-        """Read the index; shards are opened when first needed.
-
-        Raises:
-            FileNotFoundError: the folder has no dataset.json or samples.parquet.
-        """
-        for name in ("dataset.json", "samples.parquet"):
-            if not (dataset_dir / name).is_file():
-                raise FileNotFoundError(f"{dataset_dir} has no {name}, so it is no dataset; make one with `endoforge curate`")
-        self.dataset_dir = dataset_dir
-        self.dataset_id: str = json.loads((dataset_dir / "dataset.json").read_bytes())["dataset_id"]
-        table = pq.read_table(dataset_dir / "samples.parquet", columns=["position", "shard", "byte_offset", "byte_size"]).sort_by(
-            "position"
-        )
-        shards = table["shard"].combine_chunks().dictionary_encode()
-        self._shard_names: list[str] = shards.dictionary.to_pylist()
-        self._shards = shards.indices.to_numpy()
-        self._offsets = table["byte_offset"].to_numpy()
-        self._sizes = table["byte_size"].to_numpy()
-        self._open: OrderedDict[int, int] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._offsets)
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_open": OrderedDict()}  # descriptors mean nothing in another process
-
-    def read(self, sample: int) -> bytes:
-        """The JPEG of a sample, as stored."""
-        return os.pread(self._descriptor(int(self._shards[sample])), int(self._sizes[sample]), int(self._offsets[sample]))
-
-    def describe(self, sample: int) -> str:
-        """Where a sample is, for a person."""
-        return f"{self._shard_names[int(self._shards[sample])]} at byte {self._offsets[sample]}"
-
-    def _descriptor(self, shard: int) -> int:
-        if shard in self._open:
-            self._open.move_to_end(shard)
-            return self._open[shard]
-        descriptor = os.open(self.dataset_dir / self._shard_names[shard], os.O_RDONLY)
-        self._open[shard] = descriptor
-        if len(self._open) > _MAX_OPEN_SHARDS:
-            os.close(self._open.popitem(last=False)[1])
-        return descriptor
+def batch_samples(
+    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
+) -> tuple[int, NDArray[np.uint32]]:
+    """The epoch of a step and the samples of its global batch; no sample is twice in a batch."""
+    epoch, order = epoch_order(step, num_samples=num_samples, batch_size=batch_size, seed=seed, footage=footage)
+    samples = order.reshape(-1, batch_size)[step % (num_samples // batch_size)]
+    return epoch, np.random.default_rng([seed, step, _PLACES]).permutation(samples)
 
 
 class StepBatches(Dataset[Batch]):
@@ -152,7 +110,7 @@ class StepBatches(Dataset[Batch]):
             )
         self.reader, self.config, self.rank = reader, config, rank
         self.num_images = batch_size // world_size
-        self._moments = read_moments(reader.dataset_dir)
+        self._moments = None if reader.footage is None else moments(reader.footage)
         self._own = slice(rank * self.num_images, (rank + 1) * self.num_images)
 
     def __len__(self) -> int:
@@ -161,13 +119,19 @@ class StepBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         cv2.setNumThreads(1)  # processes are the parallelism here
         config, seed = self.config, self.config.train.seed
-        epoch, samples = batch_samples(step, num_samples=len(self.reader), batch_size=config.train.batch_size, seed=seed)
-        crops, unreadable = [], 0
-        for sample in samples[self._own]:
-            image, num_skipped = self._decode(int(sample))
-            unreadable += num_skipped
-            rng = np.random.default_rng([seed, epoch, int(sample)])
-            crops.append(multi_crop(image, config.augment, global_size=config.model.img_size, rng=rng))
+        epoch, samples = batch_samples(
+            step, num_samples=len(self.reader), batch_size=config.train.batch_size, seed=seed, footage=self.reader.footage
+        )
+        crops, shown, unreadable = [], [], []
+        for slot in range(self._own.start, self._own.stop):
+            sample = int(samples[slot])
+            draws = (seed, epoch, sample)
+            found = self._crops(sample, draws)
+            if found is None:
+                unreadable.append(self.reader.shard_of(sample))
+                sample, found = self._stand_in(step, slot, draws)
+            crops.append(found)
+            shown.append(sample)
         masks = self._masks(step)
         return Batch(
             global_crops=torch.from_numpy(np.stack([global_crops for global_crops, _ in crops], axis=1)),
@@ -177,8 +141,8 @@ class StepBatches(Dataset[Batch]):
             mask_weights=torch.from_numpy(mask_weights(masks)),
             kept_global=self._kept_rows(step, num_views=2),
             kept_local=self._kept_rows(step, num_views=config.augment.num_local),
-            num_unreadable=torch.tensor(unreadable),
-            moments=self._moments.of(samples[self._own]),
+            unreadable_shards=torch.tensor(unreadable, dtype=torch.int64),
+            moments=None if self._moments is None else torch.from_numpy(self._moments[shown].astype(np.int64)),
         )
 
     def _masks(self, step: int) -> NDArray[np.bool_]:
@@ -203,16 +167,24 @@ class StepBatches(Dataset[Batch]):
             rng=rng,
         )
 
-    def _decode(self, sample: int) -> tuple[NDArray[np.uint8], int]:
-        """The image of a sample, or of the first readable one after it, and how many could not be read."""
-        for num_skipped in range(len(self.reader)):
-            candidate = (sample + num_skipped) % len(self.reader)
-            data = self.reader.read(candidate)
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-            if image is not None:
-                return image.astype(np.uint8, copy=False), num_skipped
-            _log.warning("%s is no readable image; the sample after it stands in", self.reader.describe(candidate))
-        raise ValueError(f"{self.reader.dataset_dir} has no readable image; check its shards against the hashes in dataset.json")
+    def _crops(self, sample: int, draws: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        """Global and local crops of a sample, their draws seeded by `draws`; None if it cannot be read."""
+        try:
+            data = self.reader.read(sample)
+        except UnreadableError:
+            return None
+        return decoded_crops(data, self.config.augment, global_size=self.config.model.img_size, rng=np.random.default_rng(draws))
+
+    def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Another sample than the one whose turn it is, and its crops."""
+        train, num_samples = self.config.train, len(self.reader)
+        _, order = epoch_order(step, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, footage=self.reader.footage)
+        candidates = stand_ins(order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed)
+        for sample in islice(candidates, _MOST_TRIES):
+            if (crops := self._crops(sample, draws)) is not None:
+                return sample, crops
+        tried = min(_MOST_TRIES, num_samples)
+        raise DamagedDatasetError(f"{self.reader.dataset_dir} has no readable image among {tried} tried; {remedy(self.reader)}")
 
 
 def open_loader(batches: StepBatches, *, first_step: int, pin_memory: bool) -> Iterator[Batch]:

@@ -19,6 +19,7 @@ from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
 from pretrain.metrics import newest_row
+from pretrain.order import warn_of_near_frames
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.trainer import NonFiniteError, Progress, train
@@ -89,6 +90,7 @@ def pretrain(
     check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
     evidence = run_dir / "result.json"
     if not evidence.exists():
+        warn_of_near_frames(reader.footage, num_samples=len(reader), batch_size=config.train.batch_size, where=str(dataset_dir))
         arguments: dict[str, Any] = {
             "dataset_dir": dataset_dir,
             "run_dir": run_dir,

@@ -34,7 +34,7 @@ Validate = Callable[[str], tuple[str, float]]
 """From an exported backbone's folder to a metric's name and its value, higher being better."""
 
 _LOCK_WAIT_S = 60.0
-_MACHINE_FIELDS = ("num_loader_workers", "sharding", "compile", "log_every")  # nothing that is learned follows from them
+_MACHINE_FIELDS = ("num_loader_workers", "sharding", "compile", "log_every", "max_unreadable")  # nothing that is learned follows from them
 
 
 def check_run_dir(run_dir: Path, config: PretrainConfig, *, dataset_id: str, run_id: str) -> None:

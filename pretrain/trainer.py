@@ -22,6 +22,7 @@ from pretrain.checkpoint import load_state, save_checkpoint
 from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
+from pretrain.damage import UnreadableLog
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
 from pretrain.metrics import MetricsLog, Stopwatch
@@ -71,7 +72,7 @@ def train(
         at_checkpoint: called on every worker with the step, after each checkpoint.
 
     Raises:
-        ValueError: dataset, batch or run folder do not fit the configuration.
+        ValueError: dataset, batch or run folder do not fit the configuration, or too many samples cannot be read.
         NonFiniteError: the loss stayed non-finite.
     """
     worker = current_worker(config.train, use_gpu=use_gpu)
@@ -93,11 +94,13 @@ def train(
         if first_step == 0 and validate and config.checkpoint.validate_start:
             validate_start(run_dir, trainer.state.teacher_network, config, validate, metrics)
 
+        unreadable = UnreadableLog(reader, limit=config.train.max_unreadable)
         stopwatch = Stopwatch()
         loader = open_loader(batches, first_step=first_step, pin_memory=use_gpu)
         for step in range(first_step, num_steps):
             with stopwatch.waiting():
                 batch = next(loader)
+            unreadable.add(batches.num_images, batch.unreadable_shards.tolist())
             values = trainer.step(step, batch)
             stopwatch.count(config.train.batch_size)
             done = step + 1

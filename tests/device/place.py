@@ -177,7 +177,7 @@ def made_batch(config: PretrainConfig, *, seed: int = 0) -> Batch:
         mask_weights=torch.from_numpy(mask_weights(masks)),
         kept_global=kept(2),
         kept_local=kept(config.augment.num_local),
-        num_unreadable=torch.tensor(0),
+        unreadable_shards=torch.empty(0, dtype=torch.int64),
     )
 
 

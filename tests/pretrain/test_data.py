@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches, batch_samples, derive_seed, open_loader
+from pretrain.decode import decoded_crops
 
 MakeDataset = Callable[[Path, list[bytes], int], Path]
 MakePicture = Callable[[int], bytes]
@@ -26,11 +29,8 @@ def test_reader_returns_the_bytes_that_the_tar_holds(dataset_dir: Path) -> None:
     assert all(reader.read(sample) == stored[sample] for sample in range(14))
 
 
-def test_more_shards_than_may_be_open_are_read_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset, make_picture: MakePicture
-) -> None:
-    monkeypatch.setattr("pretrain.data._MAX_OPEN_SHARDS", 2)
-    reader = ShardReader(make_dataset(tmp_path / "many", [make_picture(n) for n in range(6)], 1))
+def test_more_shards_than_may_be_open_are_read_right(tmp_path: Path, make_dataset: MakeDataset, make_picture: MakePicture) -> None:
+    reader = ShardReader(make_dataset(tmp_path / "many", [make_picture(n) for n in range(6)], 1), max_open_shards=2)
     for sample in (0, 1, 2, 3, 0, 5, 4, 0):
         assert reader.read(sample) == make_picture(sample)
 
@@ -58,6 +58,26 @@ def test_two_workers_see_together_what_one_sees(dataset_dir: Path, micro: Pretra
     masks = [batch.masks.view(2, -1, batch.masks.shape[1]) for batch in (whole, *parts)]
     assert masks[0].any()
     assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
+
+
+def test_batches_keep_frames_of_a_video_apart(dataset_dir: Path, micro: PretrainConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(dataset_dir, tmp_path / "timed")
+    table = pq.read_table(folder / "samples.parquet")
+    videos = [number // 4 for number in range(14)]  # of at most four frames each; an epoch has four batches of three
+    ids = [f"v{video}-{number % 4 * 10**6:012d}" for number, video in enumerate(videos)]
+    table = table.set_column(2, "frame_id", [ids]).set_column(3, "video_id", [[f"v{video}" for video in videos]])
+    pq.write_table(table, folder / "samples.parquet")
+    reader = ShardReader(folder)
+    config = dataclasses.replace(micro, train=dataclasses.replace(micro.train, batch_size=3))
+    batches = StepBatches(reader, config, rank=0, world_size=1)
+    for step in range(40):
+        _, samples = batch_samples(step, num_samples=14, batch_size=3, seed=5, footage=reader.footage)
+        assert len({videos[sample] for sample in samples}) == 3
+    _, samples = batch_samples(7, num_samples=14, batch_size=3, seed=5, footage=reader.footage)
+    for slot, sample in enumerate(samples):
+        crops = decoded_crops(reader.read(int(sample)), config.augment, global_size=32, rng=np.random.default_rng([5, 1, int(sample)]))
+        assert crops is not None
+        assert np.array_equal(crops[0], batches[7].global_crops[:, slot])
 
 
 @pytest.mark.parametrize("num_loader_workers", [0, 2])
@@ -88,6 +108,38 @@ def test_an_unreadable_image_is_replaced_and_counted(
     jpegs[2] = b"not a jpeg"
     batches = StepBatches(ShardReader(make_dataset(tmp_path / "bad", jpegs, 4)), micro, rank=0, world_size=1)
     assert int(batches[0].num_unreadable) == 1
+
+
+def test_a_dead_shard_is_replaced_by_different_samples(
+    tmp_path: Path, micro: PretrainConfig, make_dataset: MakeDataset, make_picture: MakePicture
+) -> None:
+    folder = make_dataset(tmp_path / "dead", [make_picture(number) for number in range(48)], 6)
+    dead = sorted(folder.glob("*.tar"))[1]
+    dead.write_bytes(bytes(dead.stat().st_size))
+    config = dataclasses.replace(
+        micro,
+        augment=dataclasses.replace(
+            micro.augment, num_local=0, global_scale=(1, 1), hflip_p=0, jitter_p=0, gray_p=0, blur_p=(0, 0, 0), solarize_p=0
+        ),
+        train=dataclasses.replace(micro.train, batch_size=8),
+    )
+    whole = StepBatches(ShardReader(folder), config, rank=0, world_size=1)
+    halves = [StepBatches(ShardReader(folder), config, rank=rank, world_size=2) for rank in range(2)]
+    for step in range(6):
+        crops = whole[step].global_crops
+        assert len({crop.numpy().tobytes() for crop in crops[0]}) == 8  # no image is twice in the batch
+        assert torch.equal(crops, torch.cat([half[step].global_crops for half in halves], dim=1))
+        assert set(whole[step].unreadable_shards.tolist()) <= {1}
+    assert sum(int(whole[step].num_unreadable) for step in range(6)) == 6  # one epoch meets each dead sample once
+
+
+def test_a_missing_shard_is_replaced_like_a_damaged_one(
+    tmp_path: Path, micro: PretrainConfig, make_dataset: MakeDataset, make_picture: MakePicture
+) -> None:
+    folder = make_dataset(tmp_path / "gone", [make_picture(number) for number in range(4)], 1)
+    sorted(folder.glob("*.tar"))[2].unlink()
+    batches = StepBatches(ShardReader(folder), micro, rank=0, world_size=1)
+    assert batches[0].unreadable_shards.tolist() == [2]
 
 
 def test_a_dataset_of_unreadable_images_is_an_error(tmp_path: Path, micro: PretrainConfig, make_dataset: MakeDataset) -> None:

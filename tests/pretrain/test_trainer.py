@@ -22,6 +22,7 @@ from pretrain.metrics import read_metrics
 from pretrain.parallel import current_worker
 from pretrain.state import build_state, state_tensors
 from pretrain.trainer import NonFiniteError, Trainer
+from tests.helpers.shards import picture, write_dataset
 
 
 def score_by_weights(folder: str, *, scale: float = 1.0) -> tuple[str, float]:
@@ -169,6 +170,15 @@ def test_variants_of_the_recipe_train(variant: str, micro: PretrainConfig, datas
     result = run(changed, dataset_dir, tmp_path / "run")
     losses = [value for _, name, value in read_metrics(result.metrics_path) if name == "loss/total"]
     assert len(losses) == 9  # every one finite, or it would not be there
+
+
+def test_a_run_with_too_many_unreadable_samples_names_their_shards(micro: PretrainConfig, tmp_path: Path) -> None:
+    jpegs = [picture(number) if number < 10 else b"no jpeg" for number in range(14)]
+    folder = write_dataset(tmp_path / "shards" / "bad", jpegs, 5)
+    strict = dataclasses.replace(micro, train=dataclasses.replace(micro.train, max_unreadable=0.0))
+    with pytest.raises(ValueError, match=r"tiny set é-000002\.tar \(\d\) of .*`endoforge verify --lake \S+ tiny` says what is wrong"):
+        run(strict, folder, tmp_path / "run")
+    assert run(micro, folder, tmp_path / "run").num_steps == 9  # a higher limit continues the run
 
 
 def test_a_loss_that_stays_non_finite_stops_the_run_after_three_steps(micro: PretrainConfig, dataset_dir: Path) -> None:
