@@ -23,6 +23,7 @@ from pretrain.checkpoint import (
     whole_checkpoints,
 )
 from pretrain.config import CheckpointConfig, PretrainConfig
+from pretrain.identity import learning_settings
 from pretrain.metrics import MetricsLog
 from pretrain.model import Network
 from pretrain.parallel import full_tensor
@@ -34,25 +35,29 @@ Validate = Callable[[str], tuple[str, float]]
 """From an exported backbone's folder to a metric's name and its value, higher being better."""
 
 _LOCK_WAIT_S = 60.0
-_MACHINE_FIELDS = ("num_loader_workers", "sharding", "compile", "log_every")  # nothing that is learned follows from them
 
 
 def check_run_dir(run_dir: Path, config: PretrainConfig, *, dataset_id: str, run_id: str) -> None:
     """Write config.json into a new folder, or see that the folder belongs to this very run.
 
+    Settings of the machine may have changed since. Then config.json gets the new ones, unless the run is finished.
+
     Raises:
-        ValueError: the folder was started with another configuration, dataset or run id.
+        ValueError: the folder was started with other learning settings, another dataset or run id.
     """
     path = run_dir / "config.json"
-    ours = {"run_id": run_id, "dataset_id": dataset_id, "config": asdict(config)}
+    ours = _plain({"run_id": run_id, "dataset_id": dataset_id, "config": asdict(config)})
     if not path.exists():
         write_json(path, ours)
         return
-    differences = _differences(_essential(read_json(path)), _essential(_plain(ours)))
+    theirs = read_json(path)
+    differences = _differences(_essential(theirs), _essential(ours))
     if differences:
         raise ValueError(
             f"{run_dir} holds a run with other settings ({'; '.join(differences[:3])}); give them back or choose a new run folder"
         )
+    if theirs != ours and not (run_dir / "result.json").exists():
+        write_json(path, ours)
 
 
 def _plain(value: object) -> Any:
@@ -61,8 +66,7 @@ def _plain(value: object) -> Any:
 
 
 def _essential(run: dict[str, Any]) -> dict[str, Any]:
-    train = {name: value for name, value in run["config"]["train"].items() if name not in _MACHINE_FIELDS}
-    return run | {"config": run["config"] | {"train": train}}
+    return run | {"config": learning_settings(run["config"])}
 
 
 def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
