@@ -7,6 +7,7 @@ behind the disk when a worker dies just after a checkpoint.
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
 from pretrain.metrics import newest_row
+from pretrain.notices import notices_after
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.trainer import NonFiniteError, Progress, train
@@ -26,6 +28,8 @@ from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
 
 __all__ = ["PRETRAIN_VERSION", "PretrainResult", "pretrain"]
+
+_log = logging.getLogger(__name__)
 
 PRETRAIN_VERSION = 2
 """raise when the same settings would give another model"""
@@ -187,19 +191,25 @@ def _train_under_ray(
 
 @contextlib.contextmanager
 def _followed(path: Path, num_steps: int, progress: Progress | None) -> Iterator[None]:
-    """Call `progress` in this process with what the workers log."""
-    if progress is None:
-        yield
-        return
+    """Call `progress` in this process with what the workers log, and say here what they have to say."""
     finished = threading.Event()
+    _, said = notices_after(path.parent, 0)
+
+    def say(offset: int) -> int:
+        sentences, after = notices_after(path.parent, offset)
+        for sentence in sentences:
+            _log.warning("%s", sentence)
+        return after
 
     def follow() -> None:
-        last = -1
+        last, offset = -1, said
         while not finished.wait(_POLL_S):
-            newest = newest_row(path)
-            if newest and newest[0] > last:
+            offset = say(offset)
+            newest = newest_row(path) if progress else None
+            if progress and newest and newest[0] > last:
                 last = newest[0]
                 progress(last, num_steps, newest[1])
+        say(offset)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

@@ -10,15 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pretrain.checkpoint import (
     best_checkpoint,
+    checkpoint_damage,
     export_teacher,
     finish_checkpoint,
     pending_checkpoints,
     prune,
+    set_aside,
     step_dir,
     whole_checkpoints,
 )
@@ -26,6 +29,7 @@ from pretrain.config import CheckpointConfig, PretrainConfig
 from pretrain.identity import learning_settings
 from pretrain.metrics import MetricsLog
 from pretrain.model import Network
+from pretrain.notices import note
 from pretrain.parallel import full_tensor
 from warehouse.store import canonical_json, read_json, write_json
 
@@ -98,9 +102,16 @@ def only_trainer(run_dir: Path) -> Iterator[None]:
 
 
 def newest_step(run_dir: Path) -> int:
-    """Step of the newest checkpoint whose state is whole, 0 where there is none."""
-    steps = [saved.step for saved in whole_checkpoints(run_dir)] + pending_checkpoints(run_dir)
-    return max(steps, default=0)
+    """Step of the newest checkpoint whose state is as it was written, 0 if there is none. Damaged ones are named and set aside."""
+    steps = sorted([saved.step for saved in whole_checkpoints(run_dir)] + pending_checkpoints(run_dir), reverse=True)
+    for step, before in pairwise([*steps, 0]):
+        fault = checkpoint_damage(run_dir, step)
+        if fault is None:
+            return step
+        aside = set_aside(run_dir, step)
+        instead = f"going on from the one of step {before}" if before else "there is none before it, so training starts again from step 0"
+        note(run_dir, f"the checkpoint of step {step} is damaged ({fault}) and is now {aside}: {instead}; check this disk")
+    return 0
 
 
 def validate_checkpoint(run_dir: Path, step: int, validate: Validate | None, metrics: MetricsLog, config: CheckpointConfig) -> None:
