@@ -163,7 +163,7 @@ def _distributed_io(what: str) -> Iterator[None]:
             yield
         except CheckpointException as error:
             cause, _ = next(iter(error.failures.values()))
-            raise RuntimeError(f"{what} failed ({cause}); check that the disk has room and the files are whole, then run again") from error
+            raise RuntimeError(f"{what} failed ({cause}); check that the disk has room and the files are whole, then run again") from cause
 
 
 def export_teacher(folder: Path, weights: dict[str, Tensor], config: PretrainConfig, *, card: dict[str, Any]) -> None:

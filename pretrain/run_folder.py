@@ -26,6 +26,7 @@ from pretrain.checkpoint import (
     whole_checkpoints,
 )
 from pretrain.config import CheckpointConfig, PretrainConfig
+from pretrain.failures import TrainingError
 from pretrain.identity import learning_settings
 from pretrain.metrics import MetricsLog
 from pretrain.model import Network
@@ -85,7 +86,7 @@ def only_trainer(run_dir: Path) -> Iterator[None]:
     """Hold the run folder against a second writer, such as a worker that outlives its killed driver by some seconds.
 
     Raises:
-        RuntimeError: another process still trains here after a minute.
+        TrainingError: another process still trains here after a minute.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as file:
@@ -96,7 +97,7 @@ def only_trainer(run_dir: Path) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"another process trains in {run_dir}; wait for it or stop it") from error
+                    raise TrainingError(f"another process trains in {run_dir}; wait for it or stop it") from error
                 time.sleep(0.2)
         yield
 

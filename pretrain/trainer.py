@@ -24,6 +24,7 @@ from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
+from pretrain.failures import NonFiniteError
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, Outputs, update_teacher
 from pretrain.objective import compute_losses, make_targets
@@ -39,10 +40,6 @@ _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with steps done, steps in all and the step's metrics."""
-
-
-class NonFiniteError(RuntimeError):
-    """The loss or a gradient was not finite for too many steps in a row."""
 
 
 def train(
