@@ -112,7 +112,11 @@ class ShardReader:
         return self.__dict__ | {"_open": OrderedDict()}  # descriptors mean nothing in another process
 
     def read(self, sample: int) -> bytes:
-        """The JPEG of a sample, as stored."""
+        """The JPEG of a sample, as stored.
+
+        Raises:
+            FileNotFoundError: its shard is missing; the message names it and says what to do.
+        """
         return os.pread(self._descriptor(int(self._shards[sample])), int(self._sizes[sample]), int(self._offsets[sample]))
 
     def describe(self, sample: int) -> str:
@@ -123,7 +127,13 @@ class ShardReader:
         if shard in self._open:
             self._open.move_to_end(shard)
             return self._open[shard]
-        descriptor = os.open(self.dataset_dir / self._shard_names[shard], os.O_RDONLY)
+        path = self.dataset_dir / self._shard_names[shard]
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"shard {path} is missing; copy it back, or see with `endoforge verify` what else is missing, then run this again"
+            ) from None
         self._open[shard] = descriptor
         if len(self._open) > _MAX_OPEN_SHARDS:
             os.close(self._open.popitem(last=False)[1])

@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import os
 import pickle
+import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,3 +115,12 @@ def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(micro: Pretr
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     start()
     assert (small_disk / "run" / "result.json").exists()
+
+
+def test_a_missing_shard_is_named_with_what_to_do(micro: PretrainConfig, dataset_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset_dir, tmp_path / "set")
+    shard = sorted((tmp_path / "set").glob("*.tar"))[1]
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=f"^shard {re.escape(str(shard))} is missing; copy it back, .*`endoforge verify`") as caught:
+        pretrain(micro, dataset_dir=tmp_path / "set", run_dir=tmp_path / "run", run_id="r", validate=None, backend="local")
+    assert told(caught.value) == (str(caught.value), False)
