@@ -94,7 +94,7 @@ def _of_memory(error: BaseException) -> Failure | None:
         )
     if name == "OutOfMemoryError" or "CUDA out of memory" in text or "CUDA error: out of memory" in text:
         return Failure(
-            sentence=f"the GPU's memory is full ({_text(error).split('. ')[0]}); go on with --model.activation-checkpointing True or more "
+            sentence=f"the GPU's memory is full ({_text(error).split('. ')[0]}); go on with --model.activation-checkpointing or more "
             "--train-workers, or start a smaller run with a smaller --train.batch-size"
         )
     if isinstance(error, MemoryError) or _errno(error) == errno.ENOMEM or "DefaultCPUAllocator" in text:

@@ -18,6 +18,7 @@ from pretrain.config import PretrainConfig
 from pretrain.identity import learning_settings
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
+from pretrain.start import Start, give_start
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.queries import best_checkpoint, dataset_named
@@ -37,6 +38,7 @@ def run_pretrain(
     config: PretrainConfig,
     validation: tuple[str, Path] | None,
     num_workers: int,
+    start: Start | None = None,
 ) -> Checkpoint:
     """Train on a dataset of the lake and return the checkpoint with the best downstream score.
 
@@ -47,12 +49,16 @@ def run_pretrain(
         validation: task name and data folder that checkpoints are scored on (its train and val splits); None scores them by retrieval of
             the same video, which needs no labels.
         num_workers: training processes; the result's identity does not depend on it.
+        start: checkpoint of another run to start from, an input of this one; random weights if not given.
     """
     found = dataset_named(job.lake, dataset)
     inputs = [artifact_of(found)]
     if validation is not None:
         task = resolve_task(validation[0], validation[1])
         inputs.append(task_artifact(task, fingerprint(task)))
+    if start is not None:
+        uri = start.backbone.relative_to(job.lake.root).as_posix()
+        inputs.append(Artifact(artifact_id=start.checkpoint_id, kind="checkpoint", uri=uri, sha256=start.checkpoint_id))
     plan = plan_pretrain(config, inputs)
     if run_id := completed_run_id(job.lake, plan):
         say(f"pretrain: {run_id} is finished already")
@@ -65,6 +71,8 @@ def run_pretrain(
         try:
             if backend == "ray":
                 start_ray()
+            if start is not None:
+                give_start(run_dir, start)
             with track_steps("pretrain") as progress:
                 result = pretrain(
                     config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,50 @@ def test_another_machine_goes_on_with_the_run_it_is_given(tmp_path: Path, capsys
     assert '"log_every":2' in str(run["config"])  # what it was trained with at last is recorded too
     assert main(started) == 0  # finished: nothing is trained for other settings of the machine
     assert capsys.readouterr().out.strip() == run_id
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A lake with a finished run of the recipe `smoke`, and its id."""
+    root = make_lake(tmp_path_factory.mktemp("finished") / "lake")
+    assert main(["pretrain", "--lake", str(root), "--dataset", "tiny", "--recipe", "smoke", "--runner", "serial", *QUICK]) == 0
+    with open_lake(root, read_only=True) as lake:
+        return root, str(lake.rows("SELECT run_id FROM runs WHERE stage = 'pretrain'")[0]["run_id"])
+
+
+QUICK = ["--train.num-loader-workers", "0"]
+
+
+def test_a_longer_run_with_a_lower_rate_is_another_run_from_the_old_one(
+    finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, old = finished
+    command = ["pretrain", "--lake", str(root), "--resume", old, "--runner", "serial"]
+    assert main([*command, "--set", "train.num_steps=8", "optim.base_lr=0.001"]) == 0
+    new = capsys.readouterr().out.strip()
+    assert new != old
+    run_dir = root / "runs" / new
+    assert [step for step, name, _ in read_metrics(run_dir / "metrics.jsonl") if name == "loss/total"] == [7, 8]
+    told = json.loads((run_dir / "config.json").read_text())["config"]
+    assert (told["train"]["num_steps"], told["optim"]["base_lr"], told["train"]["batch_size"]) == (8, 0.001, 8)
+    assert main(["lineage", "--lake", str(root), new]) == 0
+    tree = capsys.readouterr().out
+    assert old in tree  # through the checkpoint of step 6
+    assert "dataset " in tree
+    assert main([*command, "--set", "train.num_steps=8", "optim.base_lr=0.001"]) == 0  # typed again, it is finished
+    assert capsys.readouterr().out.strip() == new
+
+
+def test_what_cannot_be_resumed_is_said(finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    root, old = finished
+    command = ["pretrain", "--lake", str(root), "--runner", "serial", "--resume"]
+    for arguments, sentence in (
+        ([old], f"{old} is at step 6 and num_steps is 6; give --set train.num_steps=N with N above 6"),
+        (["pretrain-0"], "there is no pretraining run 'pretrain-0'"),
+        ([old, "--set", "model.depth=3"], "--set model.depth would change the shape of weights"),
+        ([old, "--set", "train.num_step=9"], "the run cannot be changed so (train.num_step"),
+        ([old, "--set", "num_steps"], "--set 'num_steps' is not of the form section.field=value"),
+        ([old, "--dataset", "tiny"], "leave --dataset and --recipe out"),
+    ):
+        assert main([*command, *arguments]) == 1
+        assert sentence in capsys.readouterr().err
