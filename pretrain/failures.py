@@ -90,17 +90,17 @@ def _of_memory(error: BaseException) -> Failure | None:
     if "shared memory" in text or "/torch_" in text:
         return Failure(
             sentence="the shared memory that loader processes hand batches over in is full; start the container with a larger "
-            "--shm-size, or give fewer --train.num-loader-workers; the same command then goes on"
+            "shm-size, or give a lower train.num_loader_workers; the run then goes on"
         )
     if name == "OutOfMemoryError" or "CUDA out of memory" in text or "CUDA error: out of memory" in text:
         return Failure(
-            sentence=f"the GPU's memory is full ({_text(error).split('. ')[0]}); go on with --model.activation-checkpointing or more "
-            "--train-workers, or start a smaller run with a smaller --train.batch-size"
+            sentence=f"the GPU's memory is full ({_text(error).split('. ')[0]}); go on with model.activation_checkpointing or more "
+            "--train-workers, or start another run with a smaller train.batch_size"
         )
     if isinstance(error, MemoryError) or _errno(error) == errno.ENOMEM or "DefaultCPUAllocator" in text:
         return Failure(
-            sentence=f"this machine's memory is full ({_text(error).split('. ')[0]}); give fewer --train.num-loader-workers or "
-            "--train-workers and go on, or start a smaller run with a smaller --train.batch-size"
+            sentence=f"this machine's memory is full ({_text(error).split('. ')[0]}); go on with a lower "
+            "train.num_loader_workers or fewer --train-workers, or start another run with a smaller train.batch_size"
         )
     return None
 

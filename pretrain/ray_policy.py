@@ -24,7 +24,7 @@ def cause_of(error: BaseException) -> WorkerFailure:
         return (hopeless or told)[0]
     text = " ".join(str(silent[0] if silent else error).split())
     if "memory" in text and ("OOM" in text or "low on memory" in text):
-        sentence = "a worker was ended because its machine ran out of memory; fewer --train.num-loader-workers need less"
+        sentence = "a worker was ended because its machine ran out of memory; a lower train.num_loader_workers needs less"
     else:
         sentence = f"a worker's process or machine was lost: {text[:300]}"
     return WorkerFailure("lost", sentence, True)

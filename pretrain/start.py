@@ -67,7 +67,9 @@ def given_step(run_dir: Path) -> int:
         return 0
     step = newest_step(run_dir / START)
     if not step:
-        raise TrainingError(f"the checkpoint that this run starts from is damaged; delete {run_dir} and give --resume again")
+        raise TrainingError(
+            f"the checkpoint that this run starts from is damaged; delete {run_dir} and use `endoforge pretrain --resume` again"
+        )
     return step
 
 

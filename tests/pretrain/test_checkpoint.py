@@ -121,7 +121,7 @@ def test_a_state_without_one_of_its_tensors_is_an_error(tmp_path: Path, micro: P
         load_state(tmp_path, 1, tensors, worker=worker)
 
 
-def test_a_state_with_a_tensor_too_many_or_another_shape_is_an_error(tmp_path: Path, micro: PretrainConfig) -> None:
+def test_a_tensor_too_many_or_of_another_shape_is_an_error(tmp_path: Path, micro: PretrainConfig) -> None:
     worker = current_worker(micro.train, use_gpu=False)
     state = build_state(micro, worker)
     tensors = state_tensors(state)

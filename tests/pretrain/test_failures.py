@@ -67,7 +67,7 @@ def test_an_error_that_says_all_itself_stays_as_it_is() -> None:
         assert explain(error) is None
 
 
-def test_an_unknown_error_says_its_kind_and_where_its_traceback_is() -> None:
+def test_an_unknown_error_says_its_kind_and_its_traceback_s_place() -> None:
     sentence, can_heal = told(KeyError("weight"))
     assert sentence.startswith("training stopped with KeyError: 'weight'; it would stop there again, so it was not tried again")
     assert "/runs/r/failure.txt" in sentence
@@ -80,7 +80,7 @@ def test_the_cause_under_an_error_counts() -> None:
     assert told(error)[0].startswith("the disk is full ([Errno 28] No space left on device: 'state.safetensors'); free some space")
 
 
-def test_an_error_of_a_loader_process_is_told_without_its_traceback() -> None:
+def test_an_error_of_a_loader_is_told_without_its_traceback() -> None:
     text = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\nValueError: too dark"
     assert told(ValueError(text)) == ("too dark", False)
 
@@ -103,7 +103,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(micro: PretrainConfig, dataset_dir: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_said_and_the_run_goes_on_with_room(micro: PretrainConfig, dataset_dir: Path, small_disk: Path) -> None:
     config = dataclasses.replace(micro, checkpoint=dataclasses.replace(micro.checkpoint, keep_every=1))
     start: Callable[[], object] = lambda: pretrain(  # noqa: E731
         config, dataset_dir=dataset_dir, run_dir=small_disk / "run", run_id="r", validate=None, backend="local"

@@ -140,7 +140,7 @@ def test_an_interrupted_validation_is_done_again_without_training_again(
     assert sorted(learned(tmp_path / "run")) == sorted(learned(uninterrupted))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     micro: PretrainConfig, dataset_dir: Path, uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(_Stop):

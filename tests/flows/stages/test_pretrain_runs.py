@@ -114,9 +114,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 QUICK = ["--train.num-loader-workers", "0"]
 
 
-def test_a_longer_run_with_a_lower_rate_is_another_run_from_the_old_one(
-    finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_longer_run_with_a_lower_rate_comes_from_the_old_one(finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
     root, old = finished
     command = ["pretrain", "--lake", str(root), "--resume", old, "--runner", "serial"]
     assert main([*command, "--set", "train.num_steps=8", "optim.base_lr=0.001"]) == 0
