@@ -110,13 +110,27 @@ def changed_recipe(name: str | None, changes: Mapping[str, Any] | None) -> Pretr
     config = recipe(name or "")
     if not changes:
         return config
-    merged = _merged(asdict(config), changes)
+    return changed_config(f"recipe {name}", asdict(config), changes)
+
+
+def changed_config(what: str, values: Mapping[str, Any], changes: Mapping[str, Any]) -> PretrainConfig:
+    """Settings of pretraining with some of their values replaced.
+
+    Args:
+        what: has these settings, for the message of an error.
+        values: all settings by section.
+        changes: by section, those to replace.
+
+    Raises:
+        ValueError: there is no such setting, or the value is out of range.
+    """
+    merged = _merged(dict(values), changes)
     try:
         return TypeAdapter(PretrainConfig).validate_json(json.dumps(merged))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ValueError(
-            f"recipe {name} cannot be changed so ({wrong}); it has {', '.join(field.name for field in fields(config))}"
+            f"{what} cannot be changed so ({wrong}); it has {', '.join(field.name for field in fields(PretrainConfig))}"
         ) from None
 
 

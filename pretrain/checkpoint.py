@@ -1,6 +1,7 @@
 """Checkpoints on disk: the training state for any number of workers, the teacher's backbone for timm, and the heads.
 
     checkpoints/step_0000100/state/*.safetensors     torch.distributed.checkpoint, each worker's share
+                             state.json              hashes of the files in state/, names and shapes of their tensors
                              backbone/               model.safetensors + config.json, for timm's local-dir:
                              heads.safetensors       teacher's heads and mask token
                              checkpoint.json         step, id and validation score; written last, so a folder without it is not whole
@@ -28,17 +29,20 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from pretrain.config import PretrainConfig
 from pretrain.model import Network, backbone_args
 from pretrain.parallel import Worker, full_tensor
+from pretrain.state_files import StateError, compare_tensors, damage, seal
 from warehouse.store import atomic_file, file_sha256, read_json, write_json
 
 __all__ = [
     "SavedCheckpoint",
     "best_checkpoint",
+    "checkpoint_damage",
     "export_teacher",
     "finish_checkpoint",
     "load_state",
     "pending_checkpoints",
     "prune",
     "save_checkpoint",
+    "set_aside",
     "step_dir",
     "whole_checkpoints",
 ]
@@ -72,7 +76,7 @@ def pending_checkpoints(run_dir: Path) -> list[int]:
     for folder in sorted((run_dir / "checkpoints").glob("*")):
         if folder.name.endswith(".tmp"):
             shutil.rmtree(folder)
-        elif folder.is_dir() and not (folder / "checkpoint.json").exists():
+        elif folder.name.startswith("step_") and folder.is_dir() and not (folder / "checkpoint.json").exists():
             pending.append(int(folder.name.removeprefix("step_")))
     return pending
 
@@ -105,6 +109,7 @@ def save_checkpoint(
         save(state, storage_writer=writer, no_dist=worker.world_size == 1)
     weights = {name: full_tensor(tensor).cpu() for name, tensor in teacher.state_dict().items()}
     if worker.is_first:
+        seal(temporary, _shapes(state))
         export_teacher(temporary, weights, config, card={"run_id": run_id, "step": step})
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -113,10 +118,40 @@ def save_checkpoint(
 
 
 def load_state(run_dir: Path, step: int, state: dict[str, Tensor], *, worker: Worker) -> None:
-    """Fill `state` in place from a checkpoint, however many workers wrote it."""
+    """Fill `state` in place from a checkpoint, however many workers wrote it; `checkpoint_damage` looks at its files.
+
+    Raises:
+        StateError: the checkpoint has fewer tensors, more, or others.
+    """
+    try:
+        compare_tensors(step_dir(run_dir, step), _shapes(state))
+    except StateError as error:
+        raise StateError(
+            f"reading the training state of step {step} failed ({error}); it was written with another model or by another version: "
+            "go back to that, or choose a new run folder"
+        ) from None
     with _distributed_io(f"reading the training state of step {step}"):
         reader = HuggingFaceStorageReader(str(step_dir(run_dir, step) / "state"))
         load(state, storage_reader=reader, no_dist=worker.world_size == 1)
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, list[int]]:
+    """Of whole tensors, where they are sharded too."""
+    return {name: list(tensor.shape) for name, tensor in state.items()}
+
+
+def checkpoint_damage(run_dir: Path, step: int) -> str | None:
+    """What is wrong with the state files of a checkpoint, for a person; None if nothing is. It reads all of them."""
+    return damage(step_dir(run_dir, step))
+
+
+def set_aside(run_dir: Path, step: int) -> Path:
+    """Rename a damaged checkpoint, so that nothing takes it for one and a person can look at it; returns its new folder."""
+    folder = step_dir(run_dir, step)
+    aside = folder.with_name(f"damaged_{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    return aside
 
 
 @contextmanager
@@ -128,7 +163,7 @@ def _distributed_io(what: str) -> Iterator[None]:
             yield
         except CheckpointException as error:
             cause, _ = next(iter(error.failures.values()))
-            raise RuntimeError(f"{what} failed ({cause}); check that the disk has room and the files are whole, then run again") from error
+            raise RuntimeError(f"{what} failed ({cause}); check that the disk has room and the files are whole, then run again") from cause
 
 
 def export_teacher(folder: Path, weights: dict[str, Tensor], config: PretrainConfig, *, card: dict[str, Any]) -> None:

@@ -112,5 +112,5 @@ def remedy(reader: ShardReader) -> str:
     if folder.parent.name == "shards":
         check = f"`endoforge verify --lake {shlex.quote(str(folder.parent.parent))} {shlex.quote(reader.dataset_name)}` says what is wrong"
     else:
-        check = f"`cd {shlex.quote(str(folder))} && sha256sum --quiet -c SHA256SUMS` says which files differ"
+        check = f"`cd {shlex.quote(str(folder))} && sha256sum -c SHA256SUMS` says which files differ"
     return f"{check}: restore those files from a copy, or curate the dataset again"

@@ -7,6 +7,7 @@ behind the disk when a worker dies just after a checkpoint.
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 import tempfile
 import threading
@@ -18,15 +19,19 @@ from typing import Any, Literal
 from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
+from pretrain.failures import as_error, explain
 from pretrain.metrics import newest_row
+from pretrain.notices import notices_after
 from pretrain.order import warn_of_near_frames
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
-from pretrain.trainer import NonFiniteError, Progress, train
+from pretrain.trainer import Progress, train
 from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
 
 __all__ = ["PRETRAIN_VERSION", "PretrainResult", "pretrain"]
+
+_log = logging.getLogger(__name__)
 
 PRETRAIN_VERSION = 2
 """raise when the same settings would give another model"""
@@ -82,6 +87,7 @@ def pretrain(
     Raises:
         ValueError: dataset, batch, workers or run folder do not fit the configuration.
         NonFiniteError: loss or gradients stayed non-finite.
+        TrainingError: memory or disk was full, or another cause that trying again does not cure; the message has cause and remedy.
         RuntimeError: workers died more often than is retried.
     """
     dataset_dir, run_dir = dataset_dir.absolute(), run_dir.absolute()
@@ -101,7 +107,12 @@ def pretrain(
         if backend == "ray":
             _train_under_ray(config, arguments, num_workers=num_workers, use_gpu=use_gpu, on_one_machine=on_one_machine, progress=progress)
         elif num_workers == 1:
-            train(config, progress=progress, **arguments)
+            try:
+                train(config, progress=progress, **arguments)
+            except Exception as error:
+                if failure := explain(error):
+                    raise as_error(type(error).__name__, failure.sentence) from error
+                raise
         else:
             raise ValueError(f"the local backend trains in one process, not {num_workers}; give num_workers 1 or the ray backend")
         write_json(evidence, _result(run_dir, run_id))
@@ -146,7 +157,9 @@ def _train_under_ray(
 ) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
+
+    from pretrain.ray_policy import CauseTrainer, cause_of
 
     if not ray.is_initialized():
         raise RuntimeError("this process is not connected to Ray; call flows.runners.start_ray first, or give backend local")
@@ -155,7 +168,6 @@ def _train_under_ray(
     available = int(ray.cluster_resources().get(resource, 0))  # type: ignore[no-untyped-call]
     if num_workers > available:
         raise ValueError(f"{num_workers} workers need as many {resource}s and Ray has {available}; give num_workers of at most {available}")
-    (run_dir / "failure.json").unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
         timeout_s = 6 * 3600  # workers wait at a barrier while the first one validates
         if on_one_machine:
@@ -163,10 +175,10 @@ def _train_under_ray(
 
             meetings = stack.enter_context(tempfile.TemporaryDirectory(prefix="endoforge-", ignore_cleanup_errors=True))
             torch_config: TorchConfig = LoopbackConfig(timeout_s=timeout_s, folder=meetings)
-            make_trainer: type[TorchTrainer] = LoopbackTrainer
+            make_trainer: type[CauseTrainer] = LoopbackTrainer
         else:
             torch_config = TorchConfig(timeout_s=timeout_s)
-            make_trainer = TorchTrainer
+            make_trainer = CauseTrainer
         trainer = make_trainer(
             ray_worker,
             train_loop_config={"pickled": pickle.dumps({"config": config, **arguments})},
@@ -178,30 +190,36 @@ def _train_under_ray(
         try:
             trainer.fit()
         except Exception as error:
-            failure = read_json(run_dir / "failure.json") if (run_dir / "failure.json").exists() else None
-            if failure:
-                kind = NonFiniteError if failure["kind"] == "NonFiniteError" else ValueError
-                raise kind(failure["message"]) from error
+            cause = cause_of(error)
+            if not cause.can_heal:
+                raise as_error(cause.kind, cause.sentence) from error
             raise RuntimeError(
-                f"training workers failed more than {_MAX_WORKER_FAILURES} times; the same command continues from the last checkpoint"
+                f"training workers failed more than {_MAX_WORKER_FAILURES} times, the last time because {cause.sentence}; "
+                "the same command continues from the last checkpoint"
             ) from error
 
 
 @contextlib.contextmanager
 def _followed(path: Path, num_steps: int, progress: Progress | None) -> Iterator[None]:
-    """Call `progress` in this process with what the workers log."""
-    if progress is None:
-        yield
-        return
+    """Call `progress` in this process with what the workers log, and say here what they have to say."""
     finished = threading.Event()
+    _, said = notices_after(path.parent, 0)
+
+    def say(offset: int) -> int:
+        sentences, after = notices_after(path.parent, offset)
+        for sentence in sentences:
+            _log.warning("%s", sentence)
+        return after
 
     def follow() -> None:
-        last = -1
+        last, offset = -1, said
         while not finished.wait(_POLL_S):
-            newest = newest_row(path)
-            if newest and newest[0] > last:
+            offset = say(offset)
+            newest = newest_row(path) if progress else None
+            if progress and newest and newest[0] > last:
                 last = newest[0]
                 progress(last, num_steps, newest[1])
+        say(offset)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

@@ -15,9 +15,11 @@ from typing import Any
 
 import ray
 import torch.distributed as dist
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBackend
 from torch._C._distributed_c10d import FileStore
+
+from pretrain.ray_policy import CauseTrainer
 
 __all__ = ["LoopbackConfig", "LoopbackTrainer"]
 
@@ -26,7 +28,7 @@ _LOOPBACK = "lo"
 _FOR_CLUSTERS = {"PlacementGroupCleanerCallback", "DatasetsCallback"}
 
 
-class LoopbackTrainer(TorchTrainer):
+class LoopbackTrainer(CauseTrainer):
     """Ray Train's torch trainer without two processes of its own that serve clusters and Ray Data.
 
     The first frees the machines of a training whose driver is gone; here Ray ends with the driver. It asks Ray's dashboard, and without

@@ -18,9 +18,19 @@ __all__ = ["MetricsLog", "Stopwatch", "newest_row", "read_metrics"]
 
 _TAIL_BYTES = 1 << 16
 
+_Row = tuple[int, str, float | None]
+"""Step, name and value; None for one that was not finite."""
+
 
 def read_metrics(path: Path) -> list[tuple[int, str, float]]:
-    """(step, name, value) rows in order; a line cut short by a kill is left out, of a repeated row the last counts."""
+    """(step, name, value) rows in order, of a repeated row the last.
+
+    A line cut short by a kill is left out, and so is a value that was not finite.
+    """
+    return [(step, name, value) for step, name, value in _rows(path) if value is not None]
+
+
+def _rows(path: Path) -> list[_Row]:
     return _parsed(path.read_bytes()) if path.exists() else []
 
 
@@ -31,16 +41,18 @@ def newest_row(path: Path) -> tuple[int, dict[str, float]] | None:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         rows = _parsed(file.read())
-    newest = max((step for step, name, _ in rows if name == "loss/total"), default=None)
-    return None if newest is None else (newest, {name: value for step, name, value in rows if step == newest})
+    newest = max((step for step, name, value in rows if name == "loss/total" and value is not None), default=None)
+    if newest is None:
+        return None
+    return newest, {name: value for step, name, value in rows if step == newest and value is not None}
 
 
-def _parsed(lines: bytes) -> list[tuple[int, str, float]]:
-    rows: dict[tuple[int, str], float] = {}
+def _parsed(lines: bytes) -> list[_Row]:
+    rows: dict[tuple[int, str], float | None] = {}
     for line in lines.splitlines():
         try:
             row = json.loads(line)
-            rows[int(row["step"]), str(row["name"])] = float(row["value"])
+            rows[int(row["step"]), str(row["name"])] = None if row["value"] is None else float(row["value"])
         except (ValueError, TypeError, KeyError):
             continue
     return [(step, name, value) for (step, name), value in rows.items()]
@@ -52,19 +64,24 @@ class MetricsLog:
     def __init__(self, run_dir: Path, *, after_step: int) -> None:
         """Forget what an interrupted run logged beyond the checkpoint that this one continues from."""
         self.path = run_dir / "metrics.jsonl"
-        kept = [row for row in read_metrics(self.path) if row[0] <= after_step]
+        kept = [row for row in _rows(self.path) if row[0] <= after_step]
         with atomic_file(self.path, "w") as file:
             file.writelines(map(_line, kept))
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(run_dir), purge_step=after_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Append one row a value; on disk for the operating system at once, so a killed process loses nothing."""
-        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no other numbers
-        self._file.writelines(_line((step, name, value)) for name, value in finite.items())
+        """Append one row a value; on disk for the operating system at once, so a killed process loses nothing.
+
+        A value that is not finite, such as the loss of a skipped step, is null: JSON has no such number, and a row that is missing says
+        nothing. TensorBoard gets finite values alone.
+        """
+        rows = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.writelines(_line((step, name, value)) for name, value in rows.items())
         self._file.flush()
-        for name, value in finite.items():
-            self._board.add_scalar(name, value, step)
+        for name, value in rows.items():
+            if value is not None:
+                self._board.add_scalar(name, value, step)
 
     def sync(self) -> None:
         """Make everything written durable, before a checkpoint that relies on it."""
@@ -77,7 +94,7 @@ class MetricsLog:
         self._board.close()
 
 
-def _line(row: tuple[int, str, float]) -> str:
+def _line(row: _Row) -> str:
     step, name, value = row
     return json.dumps({"step": step, "name": name, "value": value}) + "\n"
 

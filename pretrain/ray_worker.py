@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warehouse.store import read_json, write_json
+from pretrain.failures import worker_failure
 
 __all__ = ["ray_worker"]
 
 
 def ray_worker(pickled: dict[str, bytes]) -> None:
-    """One worker's whole life. A failure that a restart cannot cure is written down, so that restarts end at once.
+    """One worker's whole life.
 
     Args:
         pickled: the arguments of `pretrain.trainer.train` under "pickled"; Ray Train's controller passes them on without reading them.
+
+    Raises:
+        WorkerFailure: training stopped; it says why, and whether a restart may cure it.
     """
     import ray.train
 
-    from pretrain.trainer import NonFiniteError, train
+    from pretrain.trainer import train
 
     arguments: dict[str, Any] = pickle.loads(pickled["pickled"])  # noqa: S301  # of the driver, as all that Ray passes on
-    failure = Path(arguments["run_dir"]) / "failure.json"
-    if failure.exists():
-        raise RuntimeError(read_json(failure)["message"])
     try:
         train(**arguments, at_checkpoint=partial(_report, ray.train))
-    except (ValueError, NonFiniteError, FileNotFoundError) as error:
-        write_json(failure, {"kind": type(error).__name__, "message": str(error)})
-        raise
+    except Exception as error:
+        written = Path(arguments["run_dir"]) / "failure.txt"
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            written.write_text(traceback.format_exc())
+        raise worker_failure(error, traceback_at=str(written)) from error
 
 
 def _report(ray_train: Any, step: int) -> None:

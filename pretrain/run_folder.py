@@ -10,21 +10,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pretrain.checkpoint import (
     best_checkpoint,
+    checkpoint_damage,
     export_teacher,
     finish_checkpoint,
     pending_checkpoints,
     prune,
+    set_aside,
     step_dir,
     whole_checkpoints,
 )
 from pretrain.config import CheckpointConfig, PretrainConfig
+from pretrain.failures import TrainingError
+from pretrain.identity import learning_settings
 from pretrain.metrics import MetricsLog
 from pretrain.model import Network
+from pretrain.notices import note
 from pretrain.parallel import full_tensor
 from warehouse.store import canonical_json, read_json, write_json
 
@@ -34,25 +40,29 @@ Validate = Callable[[str], tuple[str, float]]
 """From an exported backbone's folder to a metric's name and its value, higher being better."""
 
 _LOCK_WAIT_S = 60.0
-_MACHINE_FIELDS = ("num_loader_workers", "sharding", "compile", "log_every", "max_unreadable")  # nothing that is learned follows from them
 
 
 def check_run_dir(run_dir: Path, config: PretrainConfig, *, dataset_id: str, run_id: str) -> None:
     """Write config.json into a new folder, or see that the folder belongs to this very run.
 
+    Settings of the machine may have changed since. Then config.json gets the new ones, unless the run is finished.
+
     Raises:
-        ValueError: the folder was started with another configuration, dataset or run id.
+        ValueError: the folder was started with other learning settings, another dataset or run id.
     """
     path = run_dir / "config.json"
-    ours = {"run_id": run_id, "dataset_id": dataset_id, "config": asdict(config)}
+    ours = _plain({"run_id": run_id, "dataset_id": dataset_id, "config": asdict(config)})
     if not path.exists():
         write_json(path, ours)
         return
-    differences = _differences(_essential(read_json(path)), _essential(_plain(ours)))
+    theirs = read_json(path)
+    differences = _differences(_essential(theirs), _essential(ours))
     if differences:
         raise ValueError(
             f"{run_dir} holds a run with other settings ({'; '.join(differences[:3])}); give them back or choose a new run folder"
         )
+    if theirs != ours and not (run_dir / "result.json").exists():
+        write_json(path, ours)
 
 
 def _plain(value: object) -> Any:
@@ -61,8 +71,7 @@ def _plain(value: object) -> Any:
 
 
 def _essential(run: dict[str, Any]) -> dict[str, Any]:
-    train = {name: value for name, value in run["config"]["train"].items() if name not in _MACHINE_FIELDS}
-    return run | {"config": run["config"] | {"train": train}}
+    return run | {"config": learning_settings(run["config"])}
 
 
 def _differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
@@ -77,7 +86,7 @@ def only_trainer(run_dir: Path) -> Iterator[None]:
     """Hold the run folder against a second writer, such as a worker that outlives its killed driver by some seconds.
 
     Raises:
-        RuntimeError: another process still trains here after a minute.
+        TrainingError: another process still trains here after a minute.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as file:
@@ -88,15 +97,22 @@ def only_trainer(run_dir: Path) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"another process trains in {run_dir}; wait for it or stop it") from error
+                    raise TrainingError(f"another process trains in {run_dir}; wait for it or stop it") from error
                 time.sleep(0.2)
         yield
 
 
 def newest_step(run_dir: Path) -> int:
-    """Step of the newest checkpoint whose state is whole, 0 where there is none."""
-    steps = [saved.step for saved in whole_checkpoints(run_dir)] + pending_checkpoints(run_dir)
-    return max(steps, default=0)
+    """Step of the newest checkpoint whose state is as it was written, 0 if there is none. Damaged ones are named and set aside."""
+    steps = sorted([saved.step for saved in whole_checkpoints(run_dir)] + pending_checkpoints(run_dir), reverse=True)
+    for step, before in pairwise([*steps, 0]):
+        fault = checkpoint_damage(run_dir, step)
+        if fault is None:
+            return step
+        aside = set_aside(run_dir, step)
+        instead = f"going on from the one of step {before}" if before else "there is none before it, so training starts again from step 0"
+        note(run_dir, f"the checkpoint of step {step} is damaged ({fault}) and is now {aside}: {instead}; check this disk")
+    return 0
 
 
 def validate_checkpoint(run_dir: Path, step: int, validate: Validate | None, metrics: MetricsLog, config: CheckpointConfig) -> None:

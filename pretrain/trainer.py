@@ -25,6 +25,7 @@ from pretrain.cross_entropy import PassOverRows
 from pretrain.damage import UnreadableLog
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
+from pretrain.failures import NonFiniteError
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, Outputs, update_teacher
 from pretrain.objective import compute_losses, make_targets
@@ -32,6 +33,7 @@ from pretrain.parallel import Worker, current_worker, full_tensor, shared_thread
 from pretrain.params import set_schedule
 from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer, validate_checkpoint, validate_pending, validate_start
 from pretrain.schedule import settings_at
+from pretrain.start import START, given_step
 from pretrain.state import TrainingState, build_state, state_tensors
 
 __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
@@ -42,10 +44,6 @@ _NO_LOSSES = ("teacher_entropy", "equal_images")
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with steps done, steps in all and the step's metrics."""
-
-
-class NonFiniteError(RuntimeError):
-    """The loss or a gradient was not finite for too many steps in a row."""
 
 
 def train(
@@ -82,10 +80,11 @@ def train(
         batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size)
         if worker.is_first:
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
-        first_step = worker.from_first(newest_step(run_dir) if worker.is_first else 0)
-        trainer = Trainer(build_state(config, worker), config, worker)
+        own_step = worker.from_first(newest_step(run_dir) if worker.is_first else 0)
+        first_step = own_step or worker.from_first(given_step(run_dir) if worker.is_first else 0)
+        trainer = Trainer(build_state(config, worker), config, worker, run_id=run_id)
         if first_step:
-            load_state(run_dir, first_step, state_tensors(trainer.state), worker=worker)
+            load_state(run_dir if own_step else run_dir / START, first_step, state_tensors(trainer.state), worker=worker)
             _log.info("continuing from step %d of %d in %s", first_step, num_steps, run_dir)
         metrics = None
         if worker.is_first:
@@ -132,8 +131,8 @@ class Trainer:
     On a GPU nothing in a step waits for the device: whether loss and gradients were finite is decided there, and read one step later.
     """
 
-    def __init__(self, state: TrainingState, config: PretrainConfig, worker: Worker) -> None:
-        self.state, self.config, self.worker = state, config, worker
+    def __init__(self, state: TrainingState, config: PretrainConfig, worker: Worker, *, run_id: str = "RUN") -> None:
+        self.state, self.config, self.worker, self.run_id = state, config, worker, run_id
         self._parts = _parts(state.student_network)
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
@@ -250,7 +249,8 @@ class Trainer:
         if in_a_row >= self.config.train.max_nonfinite_steps:
             raise NonFiniteError(
                 f"loss or gradient was not finite for {in_a_row} steps in a row up to step {unread.step + 1}; "
-                "continue from an earlier checkpoint with a lower base_lr, a smaller clip_grad_norm or precision fp32"
+                f"go on from the last checkpoint with `endoforge pretrain --resume {self.run_id} --set "
+                f"optim.base_lr={self.config.optim.base_lr / 2:g}`, or with a smaller optim.clip_grad_norm or train.precision=fp32"
             )
 
     def _note(self, step: int) -> None:

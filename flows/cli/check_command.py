@@ -64,7 +64,8 @@ def check_command(command: Any) -> None:
                 raise FileNotFoundError(f"labels {str(command.labels)!r} has no folder {' and no folder '.join(missing)}; make them")
         case commands.Pretrain():
             check_task(command.task, command.validation)
-            check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=command.config.train.batch_size)
+            batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
+            check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
         case commands.Evaluate():
             check_task(command.task, command.data)
         case _:

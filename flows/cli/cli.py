@@ -100,12 +100,15 @@ def _default(name: str, arguments: list[str]) -> Any:
         return None
     told, _ = tyro.cli(_Told, args=arguments, return_unknown_args=True, add_help=False)
     missing: Any = tyro.MISSING
+    if told.resume:
+        return commands.Pretrain(lake=missing, dataset="", recipe="", config=recipe("demo"))
     return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=recipe(told.recipe))
 
 
 @dataclass(frozen=True)
 class _Told:
     recipe: str = "demo"
+    resume: str | None = None
 
 
 def _overview() -> str:
@@ -241,6 +244,11 @@ def _remove_out_of_body(command: commands.RemoveOutOfBody) -> None:
 
 
 def _pretrain(command: commands.Pretrain) -> None:
+    if command.resume:
+        _resume(command, command.resume)
+        return
+    if command.set:
+        raise ValueError("--set is given without --resume; give settings as options such as --optim.base-lr, or name a run with --resume")
     with _job(command) as job:
         from warehouse.queries import dataset_named
 
@@ -249,6 +257,17 @@ def _pretrain(command: commands.Pretrain) -> None:
 
         chosen_by = (command.task, command.validation) if command.validation else None
         best = run_pretrain(job, dataset=command.dataset, config=command.config, validation=chosen_by, num_workers=command.train_workers)
+        print(best.run_id)
+
+
+def _resume(command: commands.Pretrain, run_id: str) -> None:
+    if command.dataset or command.recipe or command.config != recipe("demo"):
+        raise ValueError("--resume has its run's dataset and settings; leave --dataset and --recipe out, and change settings with --set")
+    with _job(command) as job:
+        from flows.stages import run_resume
+
+        chosen_by = (command.task, command.validation) if command.validation else None
+        best = run_resume(job, run_id=run_id, changes=command.set, validation=chosen_by, num_workers=command.train_workers)
         print(best.run_id)
 
 

@@ -314,6 +314,10 @@ class Pretrain(OfLake):
     """how to read --validation"""
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
+    resume: str | None = None
+    """start another run from the newest checkpoint of this one, with its dataset and settings; --dataset and --recipe are not given then"""
+    set: tuple[str, ...] = ()
+    """with --resume: settings to change, as section.field=value, such as train.num_steps=200000 optim.base_lr=1e-4"""
     config: Annotated[PretrainConfig, arg(name="")]
     execution: Flat = field(default_factory=Execution)
 

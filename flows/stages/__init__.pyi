@@ -45,6 +45,7 @@ from .private_audit import (
 from .reject_reasons import NothingIngestedError as NothingIngestedError
 from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
+from .resume import run_resume as run_resume
 from .select import plan_select as plan_select, run_select as run_select
 from .shard import plan_shard as plan_shard, run_shard as run_shard
 from .stage import Made as Made, Stage as Stage

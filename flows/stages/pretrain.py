@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,14 +15,17 @@ from evaluation.validate import knn_score, retrieval_score
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
 from pretrain.config import PretrainConfig
+from pretrain.identity import learning_settings
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
+from pretrain.start import Start, give_start
 from warehouse.artifacts import artifact_of
-from warehouse.lineage import completed_run_id, plan_run
+from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.queries import best_checkpoint, dataset_named
 from warehouse.records import Artifact, Checkpoint, Dataset
+from warehouse.store import canonical_json
 
-__all__ = ["run_pretrain", "task_artifact"]
+__all__ = ["plan_pretrain", "run_pretrain", "task_artifact"]
 
 RETRIEVAL_EXCLUDES_S = 1.0
 """frames of one video nearer than this do not count as found: at the usual sampling rate, its direct neighbours in time"""
@@ -34,6 +38,7 @@ def run_pretrain(
     config: PretrainConfig,
     validation: tuple[str, Path] | None,
     num_workers: int,
+    start: Start | None = None,
 ) -> Checkpoint:
     """Train on a dataset of the lake and return the checkpoint with the best downstream score.
 
@@ -44,13 +49,17 @@ def run_pretrain(
         validation: task name and data folder that checkpoints are scored on (its train and val splits); None scores them by retrieval of
             the same video, which needs no labels.
         num_workers: training processes; the result's identity does not depend on it.
+        start: checkpoint of another run to start from, an input of this one; random weights if not given.
     """
     found = dataset_named(job.lake, dataset)
     inputs = [artifact_of(found)]
     if validation is not None:
         task = resolve_task(validation[0], validation[1])
         inputs.append(task_artifact(task, fingerprint(task)))
-    plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=config, inputs=inputs, seed=config.train.seed)
+    if start is not None:
+        uri = start.backbone.relative_to(job.lake.root).as_posix()
+        inputs.append(Artifact(artifact_id=start.checkpoint_id, kind="checkpoint", uri=uri, sha256=start.checkpoint_id))
+    plan = plan_pretrain(config, inputs)
     if run_id := completed_run_id(job.lake, plan):
         say(f"pretrain: {run_id} is finished already")
         return best_checkpoint(job.lake, run_id)
@@ -62,6 +71,8 @@ def run_pretrain(
         try:
             if backend == "ray":
                 start_ray()
+            if start is not None:
+                give_start(run_dir, start)
             with track_steps("pretrain") as progress:
                 result = pretrain(
                     config,
@@ -85,6 +96,12 @@ def run_pretrain(
     best = best_checkpoint(job.lake, plan.run_id)
     say(f"pretrain: step {best.step} has the best {best.validation_metric}, {best.validation_score:.3f}: {job.lake.root / best.path}")
     return best
+
+
+def plan_pretrain(config: PretrainConfig, inputs: Sequence[Artifact]) -> RunPlan:
+    """Name a run by its learning settings and inputs; the settings of the machine are recorded, and may change."""
+    plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=learning_settings(config), inputs=inputs, seed=config.train.seed)
+    return replace(plan, config=canonical_json(config))
 
 
 def _validator(job: Job, dataset: Dataset, validation: tuple[str, Path] | None) -> Callable[[str], tuple[str, float]]:

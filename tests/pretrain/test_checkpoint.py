@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from pretrain.checkpoint import (
     SavedCheckpoint,
     best_checkpoint,
+    checkpoint_damage,
     export_teacher,
     finish_checkpoint,
     load_state,
@@ -24,6 +26,7 @@ from pretrain.config import PretrainConfig
 from pretrain.model import forward_tokens
 from pretrain.parallel import current_worker
 from pretrain.state import build_state, state_tensors
+from pretrain.state_files import StateError
 
 
 def saved(step: int, score: float) -> SavedCheckpoint:
@@ -116,3 +119,49 @@ def test_a_state_without_one_of_its_tensors_is_an_error(tmp_path: Path, micro: P
     save_checkpoint(tmp_path, 1, partial, state.teacher_network, micro, "r", worker)
     with pytest.raises(RuntimeError, match=r"reading the training state of step 1 failed .*center\.dino"):
         load_state(tmp_path, 1, tensors, worker=worker)
+
+
+def test_a_tensor_too_many_or_of_another_shape_is_an_error(tmp_path: Path, micro: PretrainConfig) -> None:
+    worker = current_worker(micro.train, use_gpu=False)
+    state = build_state(micro, worker)
+    tensors = state_tensors(state)
+    save_checkpoint(tmp_path, 1, tensors | {"center.third": torch.zeros(2)}, state.teacher_network, micro, "r", worker)
+    with pytest.raises(StateError, match=r"step 1 failed \(it has unknown center\.third\); .* choose a new run folder"):
+        load_state(tmp_path, 1, tensors, worker=worker)
+    save_checkpoint(tmp_path, 2, tensors | {"center.dino": torch.zeros(1, 5)}, state.teacher_network, micro, "r", worker)
+    with pytest.raises(StateError, match=r"other shapes have center\.dino"):
+        load_state(tmp_path, 2, tensors, worker=worker)
+
+
+def _flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_any_change_of_a_state_file_is_found_and_named(tmp_path: Path, micro: PretrainConfig) -> None:
+    worker = current_worker(micro.train, use_gpu=False)
+    state = build_state(micro, worker)
+    save_checkpoint(tmp_path, 3, state_tensors(state), state.teacher_network, micro, "r", worker)
+    folder = step_dir(tmp_path, 3)
+    (path,) = (folder / "state").iterdir()
+    whole, name = path.read_bytes(), re.escape(f"state/{path.name}")
+    assert checkpoint_damage(tmp_path, 3) is None
+    for offset in (0, len(whole) // 2, len(whole) - 1):
+        _flip(path, offset)
+        assert re.fullmatch(f"the content of {name} has changed", str(checkpoint_damage(tmp_path, 3)))
+        _flip(path, offset)
+    path.write_bytes(whole[:-5])
+    assert re.fullmatch(rf"{name} has {len(whole) - 5:,} bytes of {len(whole):,}", str(checkpoint_damage(tmp_path, 3)))
+    path.unlink()
+    assert re.fullmatch(f"{name} is missing", str(checkpoint_damage(tmp_path, 3)))
+    path.write_bytes(whole)
+    (folder / "state" / "more.safetensors").write_bytes(whole)
+    assert checkpoint_damage(tmp_path, 3) == "state/more.safetensors does not belong to it"
+    (folder / "state" / "more.safetensors").unlink()
+    _flip(folder / "state.json", 40)
+    assert checkpoint_damage(tmp_path, 3) == "state.json is not as it was written"
+    (folder / "state.json").unlink()
+    assert checkpoint_damage(tmp_path, 3) == "state.json is missing"

@@ -17,8 +17,10 @@ import torch
 
 from flows.runners import start_ray
 from pretrain.config import PretrainConfig
+from pretrain.failures import TrainingError
 from pretrain.launch import pretrain
 from pretrain.metrics import read_metrics
+from pretrain.notices import notices_after
 
 
 def _die_at_step_6_until_allowed(folder: str, *, allowed: str) -> tuple[str, float]:
@@ -86,7 +88,7 @@ def test_two_workers_that_keep_dying_end_in_an_error_and_one_worker_continues_wh
     validate = partial(_die_at_step_6_until_allowed, allowed=str(allowed))
     run = partial(pretrain, config, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=validate)
     seen: list[int] = []
-    with pytest.raises(RuntimeError, match="failed more than 1 times"):
+    with pytest.raises(RuntimeError, match="failed more than 1 times, the last time because a worker"):
         run(num_workers=2, progress=lambda done, total, values: seen.append(done))
     sockets = json.loads((tmp_path / "allowed.sockets").read_text())  # of the workers while both train
     assert sum(name.startswith("ray::") for name, _ in sockets) >= 2
@@ -94,6 +96,8 @@ def test_two_workers_that_keep_dying_end_in_an_error_and_one_worker_continues_wh
     assert (tmp_path / "allowed.deaths").read_text() == "xx"  # Ray tried once more, and it began with the interrupted validation
     assert seen
     assert max(seen) == 6
+    (said,), _ = notices_after(tmp_path / "run", 0)
+    assert said.endswith("training starts again from the last checkpoint")
     before = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row[1] == "loss/total"]
 
     allowed.touch()
@@ -102,6 +106,24 @@ def test_two_workers_that_keep_dying_end_in_an_error_and_one_worker_continues_wh
     assert losses[:6] == before
     assert [step for step, _, _ in losses] == list(range(1, 10))
     assert [(c.step, c.is_best) for c in result.checkpoints] == [(3, True), (6, False), (9, False)]  # of equal scores the earliest
+
+
+def _fail_like_a_fault_of_the_program(folder: str, *, tries: str) -> tuple[str, float]:
+    with open(tries, "a") as file:
+        file.write("x")
+    raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_s_cause_arrives_at_once_and_is_not_tried_again(micro: PretrainConfig, dataset_dir: Path, tmp_path: Path) -> None:
+    validate = partial(_fail_like_a_fault_of_the_program, tries=str(tmp_path / "tries"))
+    with pytest.raises(TrainingError, match=r"RuntimeError: mat1 and mat2 shapes cannot be multiplied .* not tried again") as caught:
+        pretrain(micro, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=validate, num_workers=1)
+    assert (tmp_path / "tries").read_text() == "x"
+    assert str(tmp_path / "run" / "failure.txt") in str(caught.value)
+    assert "_fail_like_a_fault_of_the_program" in (tmp_path / "run" / "failure.txt").read_text()
 
 
 @pytest.mark.slow

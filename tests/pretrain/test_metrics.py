@@ -22,3 +22,21 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
     path.write_text(json.dumps({"step": 1, "name": "loss/total", "value": 2.0}) + "\n" + '{"step": 2, "name": "loss/to')
     assert read_metrics(path) == [(1, "loss/total", 2.0)]
     assert newest_row(path) == (1, {"loss/total": 2.0})
+
+
+def test_a_value_that_is_not_finite_leaves_a_null_that_stays(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, after_step=0)
+    log.write(1, {"loss/total": 8.0, "grad_norm/backbone": 1.0})
+    log.write(2, {"loss/total": float("nan"), "grad_norm/backbone": float("inf"), "schedule/lr": 0.5})
+    log.close()
+    MetricsLog(tmp_path, after_step=2).close()  # a run that goes on writes the file again
+    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [(line["step"], line["name"], line["value"]) for line in lines] == [
+        (1, "loss/total", 8.0),
+        (1, "grad_norm/backbone", 1.0),
+        (2, "loss/total", None),
+        (2, "grad_norm/backbone", None),
+        (2, "schedule/lr", 0.5),
+    ]
+    assert read_metrics(log.path) == [(1, "loss/total", 8.0), (1, "grad_norm/backbone", 1.0), (2, "schedule/lr", 0.5)]
+    assert newest_row(log.path) == (1, {"loss/total": 8.0, "grad_norm/backbone": 1.0})

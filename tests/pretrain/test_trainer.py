@@ -19,6 +19,7 @@ from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches
 from pretrain.launch import PretrainResult, pretrain
 from pretrain.metrics import read_metrics
+from pretrain.notices import notices_after
 from pretrain.parallel import current_worker
 from pretrain.state import build_state, state_tensors
 from pretrain.trainer import NonFiniteError, Trainer
@@ -137,6 +138,27 @@ def test_an_interrupted_validation_is_done_again_without_training_again(
     resumed: list[int] = []
     run(micro, dataset_dir, tmp_path / "run", progress=lambda done, total, values: resumed.append(done))
     assert resumed[0] == 7
+    assert sorted(learned(tmp_path / "run")) == sorted(learned(uninterrupted))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+    micro: PretrainConfig, dataset_dir: Path, uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(_Stop):
+        run(micro, dataset_dir, tmp_path / "run", progress=partial(_stop_at, 8))
+    (state,) = (tmp_path / "run" / "checkpoints" / "step_0000006" / "state").iterdir()
+    with state.open("r+b") as file:  # one byte of a weight
+        file.seek(state.stat().st_size // 2)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    resumed: list[int] = []
+    run(micro, dataset_dir, tmp_path / "run", progress=lambda done, total, values: resumed.append(done))
+    assert resumed[0] == 4
+    assert f"the checkpoint of step 6 is damaged (the content of state/{state.name} has changed)" in caplog.text
+    assert "going on from the one of step 3" in caplog.text
+    assert (tmp_path / "run" / "checkpoints" / "damaged_step_0000006").is_dir()
+    assert [sentence for sentence in notices_after(tmp_path / "run", 0)[0] if "step 6 is damaged" in sentence]
     assert sorted(learned(tmp_path / "run")) == sorted(learned(uninterrupted))
 
 

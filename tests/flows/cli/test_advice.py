@@ -36,6 +36,8 @@ PRINTED_BY = {
     "flows/stages/private_audit.py": ["privacy-audit"],
     "flows/runners/process_runner.py": ["ingest", "run"],
     "flows/runners/ray_start.py": ["pretrain"],
+    "flows/stages/resume.py": ["pretrain"],
+    "pretrain/failures.py": ["pretrain", "run"],
     "pretrain/launch.py": ["pretrain", "run"],
     "warehouse/queries.py": ["curate", "run"],
 }

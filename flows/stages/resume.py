@@ -1,0 +1,86 @@
+"""Stage run: another run from the newest checkpoint of a pretraining run, with some settings changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.job import Job
+from flows.runners import say
+from flows.stages.pretrain import run_pretrain
+from pretrain.config import PretrainConfig
+from pretrain.start import find_start
+from warehouse.records import Checkpoint
+from warehouse.store import read_json
+
+__all__ = ["changed_settings", "run_resume"]
+
+_SHAPING = ("model", "dino_head", "ibot_head")
+_NOT_SHAPING = ("model.drop_path_rate", "model.activation_checkpointing")
+
+
+def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: tuple[str, Path] | None, num_workers: int) -> Checkpoint:
+    """Start a run from the newest checkpoint of another, and return its best checkpoint.
+
+    The new run has the other's dataset and settings, except those that are changed. In the lineage its inputs are the dataset and that
+    checkpoint. Schedules are those of the new settings, from the checkpoint's step on.
+
+    Args:
+        job: the lake that holds both runs.
+        run_id: of the other run, finished or not.
+        changes: `field=value`, such as train.num_steps=200000.
+        validation: as in `run_pretrain`.
+        num_workers: training processes.
+
+    Raises:
+        ValueError: there is no such run, it has no checkpoint, or a change cannot be made.
+    """
+    source = job.lake.root / "runs" / run_id
+    if not (source / "config.json").is_file():
+        raise ValueError(f'there is no pretraining run {run_id!r} in {job.lake.root}; `endoforge sql "FROM runs"` lists them')
+    told = read_json(source / "config.json")
+    config = changed_settings(told["config"], changes)
+    named = job.lake.rows("SELECT name FROM datasets WHERE dataset_id = $1 ORDER BY name LIMIT 1", [told["dataset_id"]])
+    if not named:
+        raise ValueError(f"the dataset {told['dataset_id'][:16]} of {run_id} is not in {job.lake.root}; resume it in its own lake")
+    start = find_start(source)
+    if start.step >= config.train.num_steps:
+        raise ValueError(
+            f"{run_id} is at step {start.step} and num_steps is {config.train.num_steps}; "
+            f"give --set train.num_steps=N with N above {start.step}"
+        )
+    say(f"pretrain: from step {start.step} of {run_id} with {', '.join(changes) or 'the same settings'}")
+    return run_pretrain(job, dataset=named[0]["name"], config=config, validation=validation, num_workers=num_workers, start=start)
+
+
+def changed_settings(values: dict[str, Any], changes: Sequence[str]) -> PretrainConfig:
+    """The settings of a run with some changed.
+
+    Args:
+        values: what its config.json has under `config`.
+        changes: `section.field=value`, the value as in JSON.
+
+    Raises:
+        ValueError: a change has another form, names no setting, gives a value out of range, or would change the shape of a weight.
+    """
+    from flows.parameters import changed_config
+
+    nested: dict[str, dict[str, Any]] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        section, dot, setting = name.partition(".")
+        if not (equals and dot):
+            raise ValueError(f"--set {change!r} is not of the form section.field=value; give one such as optim.base_lr=0.001")
+        if section in _SHAPING and name not in _NOT_SHAPING:
+            raise ValueError(f"--set {name} would change the shape of weights, which a checkpoint cannot follow; start a new run for it")
+        nested.setdefault(section, {})[setting] = _parsed(value)
+    return changed_config("the run", values, nested)
+
+
+def _parsed(value: str) -> object:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,80 @@
+"""A run that starts from a checkpoint of another: its folder holds that checkpoint under start/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain.checkpoint import step_dir
+from pretrain.failures import TrainingError
+from pretrain.run_folder import newest_step
+from warehouse.store import file_sha256
+
+__all__ = ["START", "Start", "find_start", "give_start", "given_step"]
+
+START = "start"
+"""In a run's folder: as the folder of the other run, with one checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A checkpoint of another run."""
+
+    run_dir: Path
+    """of the other run"""
+    step: int
+    checkpoint_id: str
+    """SHA-256 of its exported backbone"""
+
+    @property
+    def backbone(self) -> Path:
+        """The exported backbone's folder."""
+        return step_dir(self.run_dir, self.step) / "backbone"
+
+
+def find_start(run_dir: Path) -> Start:
+    """The newest whole checkpoint of a run, found by the hashes of its files.
+
+    Raises:
+        ValueError: it has none.
+    """
+    step = newest_step(run_dir)
+    if not step:
+        raise ValueError(f"{run_dir} has no whole checkpoint to go on from; start a new run instead")
+    return Start(run_dir=run_dir, step=step, checkpoint_id=file_sha256(step_dir(run_dir, step) / "backbone" / "model.safetensors"))
+
+
+def give_start(run_dir: Path, start: Start) -> None:
+    """Put a checkpoint into the folder of the run that starts from it: hard links if the disk has them, else copies."""
+    final, temporary = run_dir / START, run_dir / f"{START}.tmp"
+    if final.exists():
+        return
+    shutil.rmtree(temporary, ignore_errors=True)
+    copied = step_dir(start.run_dir, start.step)
+    shutil.copytree(copied, step_dir(temporary, start.step), copy_function=_link_or_copy)
+    temporary.rename(final)
+
+
+def given_step(run_dir: Path) -> int:
+    """Step of the checkpoint that a run was given to start from; 0 if it starts from random weights.
+
+    Raises:
+        TrainingError: it was given one, which is damaged.
+    """
+    if not (run_dir / START).exists():
+        return 0
+    step = newest_step(run_dir / START)
+    if not step:
+        raise TrainingError(
+            f"the checkpoint that this run starts from is damaged; delete {run_dir} and use `endoforge pretrain --resume` again"
+        )
+    return step
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
