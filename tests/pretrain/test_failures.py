@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import os
 import pickle
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
