@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,15 +57,16 @@ def stand_ins(order: NDArray[np.integer], step: int, slot: int, *, num_samples: 
 class UnreadableLog:
     """Counts samples that could not be read, names each shard once, and stops a run with too many of them."""
 
-    def __init__(self, reader: ShardReader, *, limit: float, window: int = 10_000) -> None:
+    def __init__(self, reader: ShardReader, *, limit: float, window: int = 10_000, say: Callable[[str], None] = _log.warning) -> None:
         """Count from here on.
 
         Args:
             reader: of the dataset.
             limit: greatest share of the last `window` images that may be unreadable.
             window: images; so many that chance does not stop a run that is well below the limit.
+            say: tells a person one sentence.
         """
-        self._reader, self._limit, self._window = reader, limit, window
+        self._reader, self._limit, self._window, self._say = reader, limit, window, say
         self._recent: deque[tuple[int, tuple[int, ...]]] = deque()
         self._num_images, self._shards = 0, Counter[int]()
         self._named: set[int] = set()
@@ -83,7 +84,7 @@ class UnreadableLog:
         for shard in sorted(set(unreadable_shards) - self._named):
             self._named.add(shard)
             name, trouble = self._reader.shard_names[shard], self._reader.trouble(shard)
-            _log.warning("%s %s; other samples stand in for those that cannot be read", name, trouble)
+            self._say(f"{name} {trouble}; other samples stand in for those that cannot be read")
         self._recent.append((num_images, tuple(unreadable_shards)))
         self._num_images += num_images
         self._shards.update(unreadable_shards)

@@ -50,6 +50,8 @@ class Failure:
 
 def explain(error: BaseException) -> Failure | None:
     """The cause and its remedy; None if the error is not known here, or says all of this itself."""
+    if isinstance(error, NonFiniteError | StateError | TrainingError):
+        return None
     for link in _chain(error):
         if failure := _of_system(link) or _of_memory(link):
             return failure
@@ -129,7 +131,7 @@ def as_error(kind: str, sentence: str) -> Exception:
     """The exception that the caller of `pretrain` gets for a worker's failure."""
     if kind == "NonFiniteError":
         return NonFiniteError(sentence)
-    return ValueError(sentence) if kind in ("ValueError", "FileNotFoundError") else TrainingError(sentence)
+    return ValueError(sentence) if kind in ("ValueError", "DamagedDatasetError", "FileNotFoundError") else TrainingError(sentence)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

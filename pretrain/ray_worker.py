@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pretrain.failures import worker_failure
+from pretrain.failures import explain, worker_failure
 
 __all__ = ["ray_worker"]
 
@@ -32,8 +32,9 @@ def ray_worker(pickled: dict[str, bytes]) -> None:
         train(**arguments, at_checkpoint=partial(_report, ray.train))
     except Exception as error:
         written = Path(arguments["run_dir"]) / "failure.txt"
-        with contextlib.suppress(OSError):  # the disk may be what failed
-            written.write_text(traceback.format_exc())
+        if explain(error) is None:  # not what a worker says whose peer has failed
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                written.write_text(traceback.format_exc())
         raise worker_failure(error, traceback_at=str(written)) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -65,12 +66,17 @@ class ShardReader:
         """The JPEG of a sample, as stored.
 
         Raises:
-            UnreadableError: its shard is missing or cut short, or, if samples.parquet has hashes, its bytes were changed.
+            UnreadableError: its shard is missing, cut short or on a bad place of the disk, or, if samples.parquet has hashes, its bytes
+                were changed.
+            OSError: the system refuses the shard, or has lost its server.
         """
         size = int(self._sizes[sample])
         try:
             data = os.pread(self._descriptor(self.shard_of(sample)), size, int(self._offsets[sample]))
         except OSError as error:
+            self._close(self.shard_of(sample))  # a handle that went stale would stay so
+            if error.errno not in (errno.ENOENT, errno.EIO):  # says nothing of the data
+                raise
             raise UnreadableError(str(error)) from error
         if len(data) < size:
             raise UnreadableError(f"{self.shard_names[self.shard_of(sample)]} ends before the sample does")
@@ -93,6 +99,10 @@ class ShardReader:
         if num_bytes < needed:
             return f"is cut short: it has {num_bytes} bytes, and its samples go up to {needed}"
         return "holds bytes that are no image, or not the one that was written"
+
+    def _close(self, shard: int) -> None:
+        if shard in self._open:
+            os.close(self._open.pop(shard))
 
     def _descriptor(self, shard: int) -> int:
         if shard in self._open:

@@ -95,9 +95,9 @@ def only_trainer(run_dir: Path) -> Iterator[None]:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by loader processes
                 break
-            except OSError as error:
+            except OSError:
                 if time.monotonic() > deadline:
-                    raise TrainingError(f"another process trains in {run_dir}; wait for it or stop it") from error
+                    raise TrainingError(f"another process trains in {run_dir}; wait for it or stop it") from None
                 time.sleep(0.2)
         yield
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain.checkpoint import step_dir
+from pretrain.checkpoint import checkpoint_damage, step_dir
 from pretrain.failures import TrainingError
 from pretrain.run_folder import newest_step
 from warehouse.store import file_sha256
@@ -35,12 +35,14 @@ class Start:
 
 
 def find_start(run_dir: Path) -> Start:
-    """The newest whole checkpoint of a run, found by the hashes of its files.
+    """The newest whole checkpoint of a run, found by the hashes of its files. That run may be training, so nothing is changed there.
 
     Raises:
         ValueError: it has none.
     """
-    step = newest_step(run_dir)
+    numbers = [folder.name.removeprefix("step_") for folder in (run_dir / "checkpoints").glob("step_*")]
+    steps = sorted((int(number) for number in numbers if number.isdecimal()), reverse=True)
+    step = next((step for step in steps if checkpoint_damage(run_dir, step) is None), 0)
     if not step:
         raise ValueError(f"{run_dir} has no whole checkpoint to go on from; start a new run instead")
     return Start(run_dir=run_dir, step=step, checkpoint_id=file_sha256(step_dir(run_dir, step) / "backbone" / "model.safetensors"))

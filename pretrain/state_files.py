@@ -7,6 +7,7 @@ A file system that lost power, a full quota, a copy that ended half-way: each le
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint's state files, for a person; None if they are as they were written.
 
     Raises:
-        PermissionError: a file may not be read, which says nothing about its content.
+        OSError: a file may not be read, or its server is away, which says nothing about its content.
     """
     try:
         told = read_json(folder / "state.json")
@@ -54,7 +55,7 @@ def damage(folder: Path) -> str | None:
     except (ValueError, KeyError, AttributeError):
         return "state.json is not as it was written"
     files: dict[str, list[Any]] = told["files"]
-    found = {path.name: path for path in (folder / "state").glob("*")}
+    found = {path.name: path for path in (folder / "state").glob("[!.]*")}
     if absent := sorted(files.keys() - found.keys()):
         return f"state/{absent[0]} is missing"
     if foreign := sorted(found.keys() - files.keys()):
@@ -64,9 +65,9 @@ def damage(folder: Path) -> str | None:
             return f"state/{name} has {found[name].stat().st_size:,} bytes of {size:,}"
     try:
         digests = _digests([found[name] for name in sorted(files)])
-    except PermissionError:
-        raise
     except OSError as error:
+        if error.errno != errno.EIO:
+            raise
         return f"{error.filename or 'a state file'} cannot be read: {error.strerror}"
     for name, digest in zip(sorted(files), digests, strict=True):
         if digest != files[name][1]:

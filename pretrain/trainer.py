@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, Outputs, update_teacher
+from pretrain.notices import note
 from pretrain.objective import compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
@@ -93,7 +95,7 @@ def train(
         if first_step == 0 and validate and config.checkpoint.validate_start:
             validate_start(run_dir, trainer.state.teacher_network, config, validate, metrics)
 
-        unreadable = UnreadableLog(reader, limit=config.train.max_unreadable)
+        unreadable = UnreadableLog(reader, limit=config.train.max_unreadable, say=partial(note, run_dir))
         stopwatch = Stopwatch()
         loader = open_loader(batches, first_step=first_step, pin_memory=use_gpu)
         for step in range(first_step, num_steps):
@@ -188,8 +190,9 @@ class Trainer:
             "teacher/entropy": losses.teacher_entropy,
             **{f"grad_norm/{name}": norm for name, norm in norms.items()},
             **{f"schedule/{name}": torch.tensor(value) for name, value in asdict(settings).items()},
-            "data/unreadable_images": batch.num_unreadable,
-            "data/equal_images": losses.equal_images,
+            # of all workers together, of whose values the mean is taken
+            "data/unreadable_images": batch.num_unreadable * worker.world_size,
+            "data/equal_images": losses.equal_images * worker.world_size,
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 

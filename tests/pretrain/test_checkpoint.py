@@ -25,6 +25,7 @@ from pretrain.checkpoint import (
 from pretrain.config import PretrainConfig
 from pretrain.model import forward_tokens
 from pretrain.parallel import current_worker
+from pretrain.start import find_start
 from pretrain.state import build_state, state_tensors
 from pretrain.state_files import StateError
 
@@ -131,6 +132,18 @@ def test_a_tensor_too_many_or_of_another_shape_is_an_error(tmp_path: Path, micro
     save_checkpoint(tmp_path, 2, tensors | {"center.dino": torch.zeros(1, 5)}, state.teacher_network, micro, "r", worker)
     with pytest.raises(StateError, match=r"other shapes have center\.dino"):
         load_state(tmp_path, 2, tensors, worker=worker)
+
+
+def test_looking_for_a_start_changes_nothing_in_a_run_at_work(tmp_path: Path, micro: PretrainConfig) -> None:
+    worker = current_worker(micro.train, use_gpu=False)
+    state = build_state(micro, worker)
+    for step in (2, 4):
+        save_checkpoint(tmp_path, step, state_tensors(state), state.teacher_network, micro, "r", worker)
+    _flip(step_dir(tmp_path, 4) / "state.json", 40)
+    (tmp_path / "checkpoints" / "step_0000006.tmp").mkdir()
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    assert find_start(tmp_path).step == 2
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
 def _flip(path: Path, offset: int) -> None:

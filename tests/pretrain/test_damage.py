@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,17 @@ from pretrain.reader import ShardReader, UnreadableError
 from tests.helpers.shards import picture, write_dataset
 
 ORDER = np.arange(100, 124)
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may open no file."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def tried(slot: int, *, step: int = 1, count: int = 2) -> list[int]:
@@ -51,6 +65,14 @@ def test_each_shard_is_named_once_with_its_trouble(tmp_path: Path, caplog: pytes
     assert "tiny set é-000000.tar cannot be opened: No such file or directory" in said[0]
     assert "tiny set é-000001.tar is cut short: it has 700 bytes" in said[1]
     assert "tiny set é-000002.tar holds bytes that are no image" in said[2]
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", [picture(0)], 1)
+    reader = ShardReader(folder)
+    with pytest.raises(OSError, match="Too many open files"), no_more_files():
+        reader.read(0)
+    assert reader.read(0)[:2] == b"\xff\xd8"
 
 
 def test_more_than_the_limit_stops_and_names_the_worst_shards(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ def test_an_error_that_says_all_itself_stays_as_it_is() -> None:
         assert explain(error) is None
 
 
+def test_a_folder_that_another_process_holds_is_said_as_it_is() -> None:
+    error = TrainingError("another process trains in r; wait for it or stop it")
+    error.__cause__ = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    assert told(error) == (str(error), False)
+
+
 def test_an_unknown_error_says_its_kind_and_its_traceback_s_place() -> None:
     sentence, can_heal = told(KeyError("weight"))
     assert sentence.startswith("training stopped with KeyError: 'weight'; it would stop there again, so it was not tried again")
@@ -120,6 +126,7 @@ def test_missing_shards_end_a_run_with_what_to_do(micro: PretrainConfig, dataset
     shutil.copytree(dataset_dir, tmp_path / "set")
     for shard in (tmp_path / "set").glob("*.tar"):
         shard.unlink()
+    micro = dataclasses.replace(micro, train=dataclasses.replace(micro.train, num_loader_workers=1))
     with pytest.raises(ValueError, match=r"set has no readable image among \d+ tried; `cd .*sha256sum -c SHA256SUMS`") as caught:
         pretrain(micro, dataset_dir=tmp_path / "set", run_dir=tmp_path / "run", run_id="r", validate=None, backend="local")
     assert told(caught.value) == (str(caught.value), False)
