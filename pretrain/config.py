@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
+    "NEAR_S",
     "AugmentConfig",
     "CheckpointConfig",
     "HeadConfig",
@@ -17,7 +18,8 @@ __all__ = [
     "TrainConfig",
 ]
 
-
+NEAR_S = 5.0
+"""Frames of one video nearer than this in time are of one clip."""
 _BLUR_PRESETS = {"released": (0.0, 0.9, 0.5), "paper": (1.0, 0.1, 0.5)}
 
 
@@ -166,10 +168,10 @@ class LossConfig:
     koleo_weight: float = 0.1
     """weight of the KoLeo term"""
     koleo_over: Literal["device", "group", "all"] = "group"
-    """where KoLeo looks for a neighbour: among the images of one worker, of a group, or of the whole batch"""
+    """pool of KoLeo's neighbours: the images of one worker, of a group, or of the whole batch"""
     koleo_group: int = 32
     """images of a group, consecutive in the batch: DINOv2's images a GPU, on any number of workers"""
-    koleo_apart_s: float = 5.0
+    koleo_apart_s: float = NEAR_S
     """frames of one video closer than this in seconds are no neighbours; 0 for no such limit"""
     centering: Literal["sinkhorn", "softmax"] = "sinkhorn"
     """how the teacher's outputs are balanced over prototypes"""

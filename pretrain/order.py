@@ -19,12 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-__all__ = ["NEAR_S", "Footage", "deal_epoch", "moments", "near_in_batch", "read_footage", "warn_of_near_frames"]
+from pretrain.config import NEAR_S
+
+__all__ = ["Footage", "deal_epoch", "moments", "near_in_batch", "read_footage", "warn_of_near_frames"]
 
 _log = logging.getLogger(__name__)
-
-NEAR_S = 5.0
-"""frames of one video that are nearer than this in time are of one clip"""
 
 _READ_ROWS = 1 << 18
 _TIME_PATTERN = r"-(?P<us>[0-9]{1,18})$"  # a frame's id ends with its time in its video in microseconds

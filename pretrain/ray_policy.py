@@ -52,4 +52,4 @@ class CauseTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         policy = _CausePolicy(self.run_config.failure_config, str(self.run_config.storage_path))
-        return super()._initialize_and_run_controller(**arguments | {"failure_policy": policy})  # type: ignore[misc]
+        return super()._initialize_and_run_controller(**arguments | {"failure_policy": policy})  # type: ignore[misc]  # Ray has no types

@@ -30,7 +30,7 @@ def ray_worker(pickled: dict[str, bytes]) -> None:
     arguments: dict[str, Any] = pickle.loads(pickled["pickled"])  # noqa: S301  # of the driver, as all that Ray passes on
     try:
         train(**arguments, at_checkpoint=partial(_report, ray.train))
-    except Exception as error:
+    except Exception as error:  # whatever ends training has to reach the person
         written = Path(arguments["run_dir"]) / "failure.txt"
         if explain(error) is None:  # not what a worker says whose peer has failed
             with contextlib.suppress(OSError):  # the disk may be what failed

@@ -23,7 +23,7 @@ class Start:
     """A checkpoint of another run."""
 
     run_dir: Path
-    """of the other run"""
+    """folder of the other run"""
     step: int
     checkpoint_id: str
     """SHA-256 of its exported backbone"""

@@ -190,7 +190,7 @@ class Trainer:
             "teacher/entropy": losses.teacher_entropy,
             **{f"grad_norm/{name}": norm for name, norm in norms.items()},
             **{f"schedule/{name}": torch.tensor(value) for name, value in asdict(settings).items()},
-            # of all workers together, of whose values the mean is taken
+            # These two count the images of all workers: `means` takes the mean over workers.
             "data/unreadable_images": batch.num_unreadable * worker.world_size,
             "data/equal_images": losses.equal_images * worker.world_size,
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,

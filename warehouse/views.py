@@ -13,7 +13,7 @@ VIEWS: dict[str, View] = {
     **CURRENT_VIEWS,
     **PRIVACY_VIEWS,
     **SUMMARY_VIEWS,
-    # of the lake under whatever name it is attached; of several lakes what any of them has
+    # The lake may be attached under any name. If several lakes are, the list has what any of them has.
     "data_dictionary": View(
         "Every table, its columns and every view, with the type and what it is or holds: this list",
         """

@@ -11,7 +11,7 @@ DATASET_AUDIT_STATUS = """CASE WHEN num_removed > 0 THEN 'findings' WHEN audit_s
 """SQL for the verdict on a dataset, from the removed frames that it holds and the status of its audit (warehouse/dataset_audit.py)"""
 
 PRIVACY_VIEWS: dict[str, View] = {
-    # as curation/ingest/privacy_flags.py flags them
+    # The limits are those of curation/ingest/privacy_flags.py.
     "flagged_videos": View(
         "Videos that privacy filters took much of, by flag: share, private pictures, how many wait, and whether all were audited",
         """
