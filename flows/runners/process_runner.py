@@ -6,6 +6,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ __all__ = ["PAUSES_S", "ProcessRunner", "is_lost"]
 
 PAUSES_S = (0.5, 2.0, 8.0)
 """Before each new try of an item whose worker was lost."""
+
+_start_from = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+"""On Linux workers are forks of one process that has imported what they run, PyTorch for example, and has no thread. macOS forks badly."""
 
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGBUS)
 """Signals that do not speak against the item. The kernel sends SIGKILL where memory is short, and SIGBUS if a page of a program or a mapped
@@ -65,7 +69,7 @@ class ProcessRunner:
         if not items:
             return
         at_once = self._num_at_once(resources)
-        with self._pool(min(at_once, len(items))) as pool:
+        with self._pool(min(at_once, len(items)), function) as pool:
             most_waiting = 4 * at_once if at_once == self.num_workers or self._shared_pool is None else at_once
 
             def schedule(item: Item) -> concurrent.futures.Future[Any]:
@@ -117,7 +121,8 @@ class ProcessRunner:
             say(f"{at_once} of {self.num_workers} workers run at once: an item asks for {resources}, and this machine has {machine}")
         return at_once
 
-    def _pool(self, num_workers: int) -> AbstractContextManager[pebble.ProcessPool]:
+    def _pool(self, num_workers: int, function: Callable[..., Any]) -> AbstractContextManager[pebble.ProcessPool]:
+        _start_from.set_forkserver_preload(["__main__", function.__module__])  # of no effect once the first worker has started
         if self._shared_pool is not None and self._shared_pool.active:
             return nullcontext(self._shared_pool)
         return _new_pool(num_workers, self._environment)
@@ -126,16 +131,15 @@ class ProcessRunner:
 @contextmanager
 def _new_pool(num_workers: int, environment: dict[str, str]) -> Iterator[pebble.ProcessPool]:
     """A pool whose workers, those that replace a dead one among them, have one thread each as long as it lives."""
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        _single_threaded_children(),
-        pebble.ProcessPool(max_workers=num_workers, context=spawn, initializer=_set_variables, initargs=(environment,)) as pool,
-    ):
-        yield pool
+    with _single_threaded_children():
+        variables = dict(os.environ) | environment
+        with pebble.ProcessPool(max_workers=num_workers, context=_start_from, initializer=_set_variables, initargs=(variables,)) as pool:
+            yield pool
 
 
-def _set_variables(environment: dict[str, str]) -> None:
-    os.environ.update(environment)
+def _set_variables(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 _END: Any = object()
