@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import pickle
-import subprocess
-import sys
+import multiprocessing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed as dist
 
 from pretrain.config import PretrainConfig
 from pretrain.metrics import read_metrics
+from pretrain.trainer import train
 
 Sharding = Literal["ddp", "fsdp"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # every worker of every case loads torch
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-_WORKER = """
-import pickle, sys
-sys.path[:0] = {path!r}
-import torch.distributed as dist
-from pretrain.trainer import train
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["pretrain.trainer"])  # each worker would load torch for seconds
 
-class Stop(Exception):
+
+class _Stop(Exception):
     pass
 
-def stop(done):
-    if done == last:
-        raise Stop
 
-rank, world_size, store, last, arguments = pickle.loads(bytes.fromhex(sys.argv[1]))
-if world_size > 1:
-    dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=world_size)
-try:
-    train(**arguments, run_id="r", validate=None, use_gpu=False, at_checkpoint=stop)
-except Stop:
-    pass
-if world_size > 1:
-    dist.destroy_process_group()
-"""
+def _work(rank: int, world_size: int, store: str, last: int, arguments: dict[str, Any]) -> None:
+    """One worker, to the end or up to the checkpoint after step `last`."""
+
+    def stop(done: int) -> None:
+        if done == last:
+            raise _Stop
+
+    if world_size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+    with contextlib.suppress(_Stop):
+        train(**arguments, run_id="r", validate=None, use_gpu=False, at_checkpoint=stop)
+    if world_size > 1:
+        dist.destroy_process_group()
 
 
 def _train(config: PretrainConfig, dataset_dir: Path, run_dir: Path, *, workers: int, last: int = -1) -> Path:
@@ -50,11 +49,12 @@ def _train(config: PretrainConfig, dataset_dir: Path, run_dir: Path, *, workers:
     run_dir.mkdir(exist_ok=True)
     arguments = {"config": config, "dataset_dir": dataset_dir, "run_dir": run_dir}
     store = str(run_dir / f"store-{workers}-{last}")
-    script = _WORKER.format(path=sys.path)
-    calls = [[sys.executable, "-c", script, pickle.dumps((rank, workers, store, last, arguments)).hex()] for rank in range(workers)]
-    processes = [subprocess.Popen(call, stderr=subprocess.PIPE, text=True) for call in calls]
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * workers, "\n".join(errors)
+    processes = [_FORKS.Process(target=_work, args=(rank, workers, store, last, arguments)) for rank in range(workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * workers
     return run_dir
 
 
