@@ -98,19 +98,17 @@ def _reader(path: Path) -> Callable[[], int]:
 
 def _gpus(library: str) -> list[_Counter]:
     """Every GPU of the machine whose driver counts energy (Volta and newer); the counter starts with the driver and has 64 bits."""
-    try:
+    found: list[_Counter] = []
+    with contextlib.suppress(OSError, AttributeError):  # no driver, or one that is too old for one of these functions
         nvml = ctypes.CDLL(library)
-    except OSError:
-        return []
-    number = ctypes.c_uint()
-    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetCount_v2(ctypes.byref(number)):
-        return []
-    found = []
-    for index in range(number.value):
-        handle = ctypes.c_void_p()
-        if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)) == 0:
-            with contextlib.suppress(OSError):
-                found.append(_Counter(_nvml_reader(nvml, handle), unit_j=1e-3, highest=None))
+        number = ctypes.c_uint()
+        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetCount_v2(ctypes.byref(number)):
+            return []
+        for index in range(number.value):
+            handle = ctypes.c_void_p()
+            if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)) == 0:
+                with contextlib.suppress(OSError):
+                    found.append(_Counter(_nvml_reader(nvml, handle), unit_j=1e-3, highest=None))
     return found
 
 

@@ -74,3 +74,11 @@ def test_gpus_are_read_through_a_c_library_of_nvml_s_interface(tmp_path: Path) -
     with EnergyMeter(powercap=tmp_path, nvml=str(library)) as meter:
         assert meter.read() == {"gpu": pytest.approx(2 * 1.5e9)}  # above what 32 bits of millijoules hold
     assert meter.read() == {"gpu": pytest.approx(2 * 3 * 1.5e9)}  # on leaving, and now
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_driver_without_the_counter_measures_nothing_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "nvml.c").write_text(NVML_OF_THREE.partition("int nvmlDeviceGetTotalEnergyConsumption")[0])
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "old.so", tmp_path / "nvml.c"], check=True)
+    with EnergyMeter(powercap=tmp_path, nvml=str(tmp_path / "old.so")) as meter:
+        assert meter.read() == {}
