@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from warehouse.audits import Audit
 from warehouse.dataset_facts import DatasetFacts, MixRow
+from warehouse.markdown import markdown_table
 from warehouse.private_frames import flag_counts
 from warehouse.records import Dataset
 
-__all__ = ["DataForm", "dataset_card", "privacy_statement"]
+__all__ = ["DataForm", "audit_statement", "dataset_card", "privacy_statement"]
 
 DataForm = Literal["shards", "hf", "parquet", "imagefolder"]
 
@@ -54,7 +55,7 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
         "",
         "## Counts",
         "",
-        *_table(
+        *markdown_table(
             ("what", "number"),
             [
                 ("images in the tars" if in_tars else "images in the original tars", f"{dataset.num_images:,}"),
@@ -69,7 +70,7 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
         "",
         "Up to `kept` all videos count that the lake held when this card was written, after it this dataset's own way.",
         "",
-        *_table(("step", "reason", "frames"), [(step, reason, f"{number:,}") for step, reason, number in facts.funnel]),
+        *markdown_table(("step", "reason", "frames"), [(step, reason, f"{number:,}") for step, reason, number in facts.funnel]),
         "Files that gave no frame: " + (", ".join(f"{reason} {number:,}" for reason, number in facts.rejects) or "none") + ".",
         "",
         "## How it was made",
@@ -92,7 +93,7 @@ def dataset_card(dataset: Dataset, facts: DatasetFacts, *, settings: Mapping[str
         f"Selection `{dataset.selection_id}`. Ids of videos and frames are content hashes; only the hospital's lake knows their files,"
         " and `endoforge lineage` prints the tree.",
         "",
-        *_table(("stage", "run", "code"), [(stage, run_id, code) for stage, run_id, code, _ in facts.stages]),
+        *markdown_table(("stage", "run", "code"), [(stage, run_id, code) for stage, run_id, code, _ in facts.stages]),
         "## Licence",
         "",
         "None is granted by this card. The terms of the institution that holds the recordings apply: put them here before data leaves.",
@@ -135,7 +136,7 @@ def privacy_statement(facts: DatasetFacts) -> str:
     elif audit.status == "open":
         said.append(f"A sample of {audit.num_frames:,} frames was drawn (audit {audit.audit_id}) and no person has signed it off yet.")
     else:
-        said.append(_audit_statement(audit))
+        said.append(audit_statement(audit))
     if verdict.num_later_videos:
         said.append(f"{verdict.num_later_videos:,} of its videos came in after that sample was drawn.")
     if verdict.num_later_frames:
@@ -143,7 +144,7 @@ def privacy_statement(facts: DatasetFacts) -> str:
     return " ".join([*said, "This is the state when the card was written."])
 
 
-def _audit_statement(audit: Audit) -> str:
+def audit_statement(audit: Audit) -> str:
     """The outcome of a signed audit. It names nobody, since a card leaves the hospital."""
     signed = "A person looked" if audit.num_sign_offs == 1 else f"People looked ({audit.num_sign_offs} sign-offs)"
     scope = "this dataset" if audit.dataset_id else "all candidates of the lake"
@@ -181,7 +182,7 @@ def _front_matter(dataset: Dataset, form: DataForm) -> list[str]:
 
 def _stage(stage: str, run_id: str, code: str, settings: dict[str, Any]) -> list[str]:
     rows = [(key, json.dumps(value)) for key, value in sorted(settings.items()) if key not in _PRIVATE_SETTINGS]
-    return [f"### {stage}" + (f" `{run_id}`" if run_id else ""), "", *_table(("setting", "value"), rows)]
+    return [f"### {stage}" + (f" `{run_id}`" if run_id else ""), "", *markdown_table(("setting", "value"), rows)]
 
 
 def _mix(column: str, rows: tuple[MixRow, ...]) -> list[str]:
@@ -198,15 +199,4 @@ def _mix(column: str, rows: tuple[MixRow, ...]) -> list[str]:
         )
         for row in rows
     ]
-    return _table((column, "frames", "videos", "known patients", "share", "share of candidates"), cells)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    def line(cells: tuple[str, ...]) -> str:
-        return (
-            "| "
-            + " | ".join(" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split()) for cell in cells)
-            + " |"
-        )
-
-    return [line(head), "|" + " --- |" * len(head), *map(line, rows), ""]
+    return markdown_table((column, "frames", "videos", "known patients", "share", "share of candidates"), cells)

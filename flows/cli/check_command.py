@@ -53,7 +53,7 @@ def check_command(command: Any) -> None:
             check_faiss()
             check_dataset_names(command.name, command.config)
             check_held_out(command.config.holdout)
-        case commands.Export():
+        case commands.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
         case commands.Diff():
             check_count("most", command.most)

@@ -286,6 +286,21 @@ def _evaluate(command: commands.Evaluate) -> None:
         )
 
 
+def _export_model(command: commands.ExportModel) -> None:
+    with _job(command) as job:
+        from flows.stages import run_export_model
+
+        run_export_model(
+            job,
+            command.checkpoint,
+            formats=command.format,
+            out=command.out,
+            licence=command.license,
+            title=command.title,
+            image_size=command.image_size,
+        )
+
+
 def _report(command: commands.Report) -> None:
     with _job(command) as job:
         from flows.stages import run_report
@@ -403,6 +418,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),
     "evaluate": (commands.Evaluate, _evaluate),
+    "export-model": (commands.ExportModel, _export_model),
     "report": (commands.Report, _report),
     "sql": (commands.Sql, _sql),
     "lineage": (commands.Lineage, _lineage),

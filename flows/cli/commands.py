@@ -32,6 +32,7 @@ __all__ = [
     "Embed",
     "Evaluate",
     "Export",
+    "ExportModel",
     "Ingest",
     "Lineage",
     "Pretrain",
@@ -339,6 +340,27 @@ class Evaluate:
     allow_download: bool = False
     """let timm fetch weights of a named encoder from the Hugging Face hub"""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportModel(OfLake):
+    """Write a checkpoint for other tools, as a folder that a hub takes, with its model card; nothing is sent anywhere."""
+
+    checkpoint: Positional[str]
+    """a pretraining run's id (its chosen checkpoint), a checkpoint's id (a unique start of it, 8 characters), or the folder of a run, a
+    checkpoint or a backbone"""
+    format: tuple[Literal["timm", "dinov2", "onnx"], ...] = ("timm",)
+    """one or several. timm: config.json, model.safetensors and the heads apart, for timm and hubs; dinov2: weights for
+    facebookresearch/dinov2; onnx: a file that ONNX Runtime was seen to compute equally"""
+    out: Path
+    """folder to write; must not be there yet"""
+    license: str = ""
+    """licence of the weights by its id on the hub, such as cc-by-nc-4.0; unless given, the card marks it as not set"""
+    title: str = ""
+    """of the card; architecture and dataset unless given"""
+    image_size: int | None = None
+    """side in pixels of the ONNX file's input; that of the checkpoint unless given"""
     execution: Flat = field(default_factory=Execution)
 
 

@@ -14,7 +14,9 @@ from evaluation.tasks import Fingerprint, TaskData, fingerprint, resolve_task
 from evaluation.validate import knn_score, retrieval_score
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
+from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
+from pretrain.energy import EnergyMeter
 from pretrain.identity import learning_settings
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
@@ -73,7 +75,8 @@ def run_pretrain(
                 start_ray()
             if start is not None:
                 give_start(run_dir, start)
-            with track_steps("pretrain") as progress:
+            energy_from = max([saved.step for saved in whole_checkpoints(run_dir)], default=start.step if start else 0)
+            with track_steps("pretrain") as progress, EnergyMeter() as energy:
                 result = pretrain(
                     config,
                     dataset_dir=job.lake.root / found.path,
@@ -92,7 +95,10 @@ def run_pretrain(
         run.rows("checkpoints", result.checkpoints)
         run.rows("train_metrics", [{"step": step, "name": name, "value": value} for step, name, value in read_metrics(result.metrics_path)])
         run.output(*(artifact_of(item) for item in result.checkpoints))
-        run.metrics["num_steps"] = result.num_steps
+        num_gpus = num_workers if torch.cuda.is_available() else 0
+        run.metrics.update(num_steps=result.num_steps, num_workers=num_workers, num_gpus=num_gpus)
+        if is_local() and (joules := energy.read()):  # else workers are on machines that were not measured
+            run.metrics.update(energy_from_step=energy_from, **{f"energy_{kind}_j": value for kind, value in joules.items()})
     best = best_checkpoint(job.lake, plan.run_id)
     say(f"pretrain: step {best.step} has the best {best.validation_metric}, {best.validation_score:.3f}: {job.lake.root / best.path}")
     return best

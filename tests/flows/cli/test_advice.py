@@ -27,6 +27,7 @@ PRINTED_BY = {
     "flows/stages/audit_words.py": ["privacy-audit"],
     "flows/cli/commands.py": ["privacy-audit"],
     "flows/stages/datasets.py": ["export"],
+    "flows/stages/export_model.py": ["export-model"],
     "flows/cli/doctor.py": ["doctor"],
     "flows/stages/flagged.py": ["privacy-audit"],
     "flows/stages/out_of_body.py": ["remove-out-of-body"],
@@ -39,6 +40,7 @@ PRINTED_BY = {
     "flows/stages/resume.py": ["pretrain"],
     "pretrain/failures.py": ["pretrain", "run"],
     "pretrain/launch.py": ["pretrain", "run"],
+    "warehouse/model_card.py": ["lineage", "sql"],
     "warehouse/queries.py": ["curate", "run"],
 }
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""

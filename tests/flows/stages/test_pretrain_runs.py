@@ -95,8 +95,9 @@ def test_another_machine_goes_on_with_the_run_it_is_given(tmp_path: Path, capsys
     steps = [step for step, name, _ in read_metrics(run_dir / "metrics.jsonl") if name == "loss/total"]
     assert steps == [1, 2, 3, 4, 6]  # from the checkpoint of step 3 on, a row every two steps
     with open_lake(root, read_only=True) as lake:
-        (run,) = lake.rows("SELECT run_id, config FROM runs WHERE stage = 'pretrain'")
+        (run,) = lake.rows("SELECT run_id, config, metrics FROM runs WHERE stage = 'pretrain'")
     assert run["run_id"] == run_id
+    assert json.loads(run["metrics"])["num_workers"] == 1
     assert '"log_every":2' in str(run["config"])  # what it was trained with at last is recorded too
     assert main(started) == 0  # finished: nothing is trained for other settings of the machine
     assert capsys.readouterr().out.strip() == run_id
