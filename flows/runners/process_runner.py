@@ -26,8 +26,10 @@ __all__ = ["PAUSES_S", "ProcessRunner", "is_lost"]
 PAUSES_S = (0.5, 2.0, 8.0)
 """Before each new try of an item whose worker was lost."""
 
-_start_from = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-"""On Linux workers are forks of one process that has imported what they run, PyTorch for example, and has no thread. macOS forks badly."""
+_SPAWN = multiprocessing.get_context("spawn")
+_FORK = multiprocessing.get_context("forkserver") if sys.platform == "linux" else _SPAWN
+"""On Linux several workers are forks of one process that has imported what they run, PyTorch for example, and has no thread. A single
+worker, such as that of a Ray task, would gain nothing. macOS forks badly."""
 
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGBUS)
 """Signals that do not speak against the item. The kernel sends SIGKILL where memory is short, and SIGBUS if a page of a program or a mapped
@@ -122,7 +124,7 @@ class ProcessRunner:
         return at_once
 
     def _pool(self, num_workers: int, function: Callable[..., Any]) -> AbstractContextManager[pebble.ProcessPool]:
-        _start_from.set_forkserver_preload(["__main__", function.__module__])  # of no effect once the first worker has started
+        _FORK.set_forkserver_preload(["__main__", function.__module__])  # of no effect once the first worker has started
         if self._shared_pool is not None and self._shared_pool.active:
             return nullcontext(self._shared_pool)
         return _new_pool(num_workers, self._environment)
@@ -133,7 +135,8 @@ def _new_pool(num_workers: int, environment: dict[str, str]) -> Iterator[pebble.
     """A pool whose workers, those that replace a dead one among them, have one thread each as long as it lives."""
     with _single_threaded_children():
         variables = dict(os.environ) | environment
-        with pebble.ProcessPool(max_workers=num_workers, context=_start_from, initializer=_set_variables, initargs=(variables,)) as pool:
+        start = _FORK if num_workers > 1 else _SPAWN
+        with pebble.ProcessPool(max_workers=num_workers, context=start, initializer=_set_variables, initargs=(variables,)) as pool:
             yield pool
 
 
