@@ -38,6 +38,11 @@ PRINTED_BY = {
     "flows/runners/ray_start.py": ["pretrain"],
     "flows/stages/resume.py": ["pretrain"],
     "pretrain/failures.py": ["pretrain", "run"],
+    "pretrain/guard.py": ["pretrain"],
+    "pretrain/init_layout.py": ["pretrain"],
+    "pretrain/init_source.py": ["pretrain"],
+    "pretrain/init_weights.py": ["pretrain"],
+    "pretrain/continuation.py": ["pretrain"],
     "pretrain/launch.py": ["pretrain", "run"],
     "warehouse/queries.py": ["curate", "run"],
 }
