@@ -106,9 +106,9 @@ class _CompiledBlock:
         self.plain, self.attempt = plain, attempt
         self.compiled = torch.compile(plain, dynamic=False, backend=backend)
 
-    def __call__(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, kept: KeptInBlock | None = None) -> Tensor:
+    def __call__(self, x: Tensor, *arguments: Any, kept: KeptInBlock | None = None, **named: Any) -> Tensor:
         if kept is not None:
             for rows in (kept.attention, kept.mlp):
                 torch._dynamo.maybe_mark_dynamic(rows, 0)
-        found = self.attempt.made(lambda: self.compiled(x, attn_mask, is_causal, kept))
-        return self.plain(x, attn_mask, is_causal, kept) if found is None else found
+        found = self.attempt.made(lambda: self.compiled(x, *arguments, kept=kept, **named))
+        return self.plain(x, *arguments, kept=kept, **named) if found is None else found

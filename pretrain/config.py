@@ -38,7 +38,7 @@ class ModelConfig:
     """The vision transformer; its sizes come from the timm architecture where not given."""
 
     architecture: str
-    """timm name of a VisionTransformer, e.g. vit_large_patch14_reg4_dinov2"""
+    """timm name of a VisionTransformer, e.g. vit_large_patch14_reg4_dinov2, or of an Eva with pre-norm, e.g. vit_small_patch16_dinov3"""
     img_size: int
     """side of a global crop in pixels; the position embedding has its grid"""
     patch_size: int
@@ -218,6 +218,8 @@ class OptimConfig:
     """further multiplier for the patch embedding"""
     freeze_last_layer_steps: int = 1250
     """steps during which the prototypes do not learn"""
+    freeze_backbone_steps: int = 0
+    """steps during which the backbone does not learn, while new heads warm up on it; its own warm-up of the rate comes after them"""
     clip_grad_norm: float = 3.0
     """largest gradient norm of the backbone and of each head, separately; 0 for no clipping"""
     teacher_momentum: float = 0.994
@@ -228,6 +230,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         _require(self.base_lr > 0, f"base_lr is {self.base_lr}; give a positive number")
         _require(self.warmup_steps >= 0, f"warmup_steps is {self.warmup_steps}; give 0 or more")
+        _require(self.freeze_backbone_steps >= 0, f"freeze_backbone_steps is {self.freeze_backbone_steps}; give 0 or more")
         _require(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}; give a number in (0, 1]")
         _require(0 <= self.teacher_momentum <= 1, f"teacher_momentum is {self.teacher_momentum}; give a number in [0, 1]")
 
@@ -278,12 +281,18 @@ class CheckpointConfig:
     keep_every: int = 0
     """checkpoints at multiples of this step are kept whatever their score; 0 for none"""
     validate_start: bool = True
-    """also score the random weights before the first step, so that the curve shows where it starts"""
+    """also score the random weights before the first step, so that the curve shows where it starts; weights of --init always are"""
+    guard_drop: float = 0.05
+    """with --init: training stops if the validation score is lower than that of the initial weights by more than this; 0 for no guard"""
+    guard_patience: int = 2
+    """validations in a row that must be so low"""
 
     def __post_init__(self) -> None:
         _require(self.every > 0, f"checkpoint every is {self.every}; give 1 or more steps")
         _require(self.keep_best > 0, f"keep_best is {self.keep_best}; give 1 or more")
         _require(self.keep_every >= 0, f"keep_every is {self.keep_every}; give 0 or more steps")
+        _require(self.guard_drop >= 0, f"guard_drop is {self.guard_drop}; give 0 or more")
+        _require(self.guard_patience > 0, f"guard_patience is {self.guard_patience}; give 1 or more validations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,4 +316,10 @@ class PretrainConfig:
         _require(
             self.optim.warmup_steps < self.train.num_steps,
             f"warmup_steps {self.optim.warmup_steps} leaves nothing of num_steps {self.train.num_steps}; give fewer",
+        )
+        frozen = self.optim.freeze_backbone_steps
+        _require(
+            frozen == 0 or frozen + self.optim.warmup_steps < self.train.num_steps,
+            f"freeze_backbone_steps {frozen} and warmup_steps {self.optim.warmup_steps} after it leave nothing of num_steps "
+            f"{self.train.num_steps}; give fewer",
         )

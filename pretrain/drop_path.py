@@ -15,7 +15,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-__all__ = ["KeptInBlock", "KeptRows", "StochasticDepthBlock", "draw_kept_rows"]
+__all__ = ["KeptInBlock", "KeptRows", "StochasticDepthBlock", "draw_kept_rows", "residual_on"]
 
 _NUM_BRANCHES = 2  # attention and MLP
 
@@ -78,11 +78,12 @@ class StochasticDepthBlock(Block):
             x = x + self.ls1(self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)).to(x.dtype)
             added: Tensor = self.ls2(self.mlp(self.norm2(x))).to(x.dtype)
             return x + added
-        x = _residual_on(x, kept.attention, kept.attention_places, kept.scale, lambda rows: self.ls1(self.attn(self.norm1(rows))))
-        return _residual_on(x, kept.mlp, kept.mlp_places, kept.scale, lambda rows: self.ls2(self.mlp(self.norm2(rows))))
+        x = residual_on(x, kept.attention, kept.attention_places, kept.scale, lambda rows: self.ls1(self.attn(self.norm1(rows))))
+        return residual_on(x, kept.mlp, kept.mlp_places, kept.scale, lambda rows: self.ls2(self.mlp(self.norm2(rows))))
 
 
-def _residual_on(x: Tensor, kept: Tensor, places: Tensor, scale: float, branch: Callable[[Tensor], Tensor]) -> Tensor:
+def residual_on(x: Tensor, kept: Tensor, places: Tensor, scale: float, branch: Callable[[Tensor], Tensor]) -> Tensor:
+    """Add a branch's result on some rows, scaled; `kept` and `places` are as in `KeptInBlock`."""
     if torch.compiler.is_compiling() and len(kept) > 0:
         # reading by place, forward and backward, becomes part of the operations around it; scattering never does
         taken: Tensor = _Taken.apply(x, kept, places)

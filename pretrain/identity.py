@@ -12,9 +12,12 @@ __all__ = ["MACHINE_SETTINGS", "learning_settings"]
 MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
     "model": ("activation_checkpointing",),
     "train": ("num_loader_workers", "sharding", "compile", "log_every", "max_nonfinite_steps", "max_unreadable"),
-    "checkpoint": ("every", "keep_best", "keep_every", "validate_start"),
+    "checkpoint": ("every", "keep_best", "keep_every", "validate_start", "guard_drop", "guard_patience"),
 }
 """By section, the settings that no learned weight follows from beyond the rounding of sums."""
+
+_LATER_SETTINGS: dict[str, dict[str, Any]] = {"optim": {"freeze_backbone_steps": 0}}
+"""By section, settings that came later and the value that changes nothing: with it, runs from before keep their names."""
 
 
 def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]:
@@ -24,8 +27,11 @@ def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]
         config: of a run, or what its config.json has under `config`.
     """
     sections = asdict(config) if isinstance(config, PretrainConfig) else config
-    return {section: _without(values, MACHINE_SETTINGS.get(section, ())) for section, values in sections.items()}
+    return {section: _learned_from(values, section) for section, values in sections.items()}
 
 
-def _without(values: Any, names: tuple[str, ...]) -> Any:
-    return {name: value for name, value in values.items() if name not in names} if isinstance(values, dict) else values
+def _learned_from(values: Any, section: str) -> Any:
+    if not isinstance(values, dict):
+        return values
+    machine, later = MACHINE_SETTINGS.get(section, ()), _LATER_SETTINGS.get(section, {})
+    return {name: value for name, value in values.items() if name not in machine and not (name in later and value == later[name])}

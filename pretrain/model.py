@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import is_model_in_modules
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -17,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pretrain.config import HeadConfig, ModelConfig, PretrainConfig
 from pretrain.drop_path import KeptRows, StochasticDepthBlock
+from pretrain.eva_block import give_blocks
 
 __all__ = [
     "Network",
@@ -28,6 +31,10 @@ __all__ = [
     "num_blocks",
     "update_teacher",
 ]
+
+
+Backbone = VisionTransformer | Eva
+_DINOV3 = "vit_small_patch16_dinov3"
 
 
 class PrototypeHead(nn.Module):
@@ -138,8 +145,14 @@ def backbone_args(config: ModelConfig) -> dict[str, Any]:
         "dynamic_img_size": True,
         "init_values": config.layer_scale_init or None,
     }
+    if _is_eva(config):
+        args["global_pool"] = "token"  # Eva's own default is the mean of all patches
     sizes = {"embed_dim": config.embed_dim, "depth": config.depth, "num_heads": config.num_heads}
     return args | {name: value for name, value in sizes.items() if value is not None}
+
+
+def _is_eva(config: ModelConfig) -> bool:
+    return is_model_in_modules(config.architecture, {"eva"})
 
 
 @lru_cache(maxsize=8)
@@ -151,20 +164,25 @@ def num_blocks(config: ModelConfig) -> int:
         return len(_create_backbone(config).blocks)
 
 
-def _create_backbone(config: ModelConfig) -> VisionTransformer:
+def _create_backbone(config: ModelConfig) -> Backbone:
+    options: dict[str, Any] = {} if _is_eva(config) else {"block_fn": StochasticDepthBlock}
     try:
-        backbone = timm.create_model(config.architecture, num_classes=0, block_fn=StochasticDepthBlock, **backbone_args(config))
-    except (RuntimeError, TypeError) as error:
+        backbone = timm.create_model(config.architecture, num_classes=0, **options, **backbone_args(config))
+    except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(
             f"timm cannot build {config.architecture!r} as configured ({error}); name one of its VisionTransformers"
         ) from error
-    if not isinstance(backbone, VisionTransformer) or backbone.cls_token is None:
+    if not isinstance(backbone, VisionTransformer | Eva) or backbone.cls_token is None:
         raise ValueError(f"{config.architecture!r} is not a timm VisionTransformer with a class token; name one that is")
+    if isinstance(backbone, Eva):
+        if backbone.rope_mixed or not isinstance(backbone.fc_norm, nn.Identity):
+            raise ValueError(f"{config.architecture!r} pools all its patches or has positions by block; name a DINOv3 such as {_DINOV3}")
+        give_blocks(backbone)
     return backbone
 
 
 def forward_tokens(
-    backbone: VisionTransformer,
+    backbone: Backbone,
     images: Tensor,
     masks: Tensor | None = None,
     mask_token: Tensor | None = None,
@@ -190,11 +208,17 @@ def forward_tokens(
     x = backbone.patch_embed(images)
     if masks is not None and mask_token is not None:
         x = torch.where(masks.view(*x.shape[:3], 1), mask_token.to(x.dtype), x)
-    x = backbone.norm_pre(backbone.patch_drop(backbone._pos_embed(x)))
+    positions: dict[str, Tensor] = {}
+    if isinstance(backbone, Eva):
+        x, rope = backbone._pos_embed(x)
+        positions = {} if rope is None else {"rope": rope}
+    else:
+        x = backbone.patch_drop(backbone._pos_embed(x))
+    x = backbone.norm_pre(x)
     x = x if residual is None else x.to(residual)
     for number, block in enumerate(backbone.blocks):
-        arguments = (x,) if kept is None else (x, None, False, kept.of_block(number))
-        x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False) if recompute else block(*arguments)
+        arguments = positions if kept is None else positions | {"kept": kept.of_block(number)}
+        x = checkpoint(block, x, **arguments, use_reentrant=False, preserve_rng_state=False) if recompute else block(x, **arguments)
     x = backbone.norm(x)
     return x[:, 0], x[:, backbone.num_prefix_tokens :]
 

@@ -20,6 +20,7 @@ class Multipliers(NamedTuple):
     lr: float
     weight_decay: float
     is_last_layer: bool
+    is_backbone: bool
 
 
 def multipliers(name: str, *, depth: int, config: OptimConfig) -> Multipliers:
@@ -45,8 +46,8 @@ def multipliers(name: str, *, depth: int, config: OptimConfig) -> Multipliers:
         lr = config.layer_decay ** (depth + 1 - layer)
     if "patch_embed" in name:
         lr *= config.patch_embed_lr_mult
-    undecayed = name.endswith(".bias") or "norm" in name or "gamma" in name
-    return Multipliers(lr, 0.0 if undecayed else 1.0, "last_layer" in name)
+    undecayed = name.endswith("bias") or "norm" in name or "gamma" in name
+    return Multipliers(lr, 0.0 if undecayed else 1.0, "last_layer" in name, in_backbone)
 
 
 def param_groups(network: nn.Module, *, depth: int, config: OptimConfig) -> list[dict[str, Any]]:
@@ -62,5 +63,6 @@ def set_schedule(groups: list[dict[str, Any]], settings: StepSettings) -> None:
     """Set each group's learning rate and weight decay for a step."""
     for group in groups:
         mult: Multipliers = group["multipliers"]
-        group["lr"] = (settings.last_layer_lr if mult.is_last_layer else settings.lr) * mult.lr
+        own = settings.backbone_lr if mult.is_backbone else settings.last_layer_lr if mult.is_last_layer else settings.lr
+        group["lr"] = own * mult.lr
         group["weight_decay"] = settings.weight_decay * mult.weight_decay

@@ -50,6 +50,7 @@ class StepSettings:
     """Everything scheduled, at one step."""
 
     lr: float
+    backbone_lr: float
     last_layer_lr: float
     weight_decay: float
     teacher_momentum: float
@@ -59,15 +60,20 @@ class StepSettings:
 def settings_at(step: int, config: PretrainConfig) -> StepSettings:
     """The scheduled values of a run at `step`, 0 for the first; learning rate scaled by sqrt(batch / 1024)."""
     optim, loss, num_steps = config.optim, config.loss, config.train.num_steps
-    lr = cosine(
-        step,
-        base=optim.base_lr * math.sqrt(config.train.batch_size / 1024),
-        final=optim.min_lr,
-        num_steps=num_steps,
-        warmup_steps=optim.warmup_steps,
+    lr, backbone_lr = (
+        cosine(
+            step,
+            base=optim.base_lr * math.sqrt(config.train.batch_size / 1024),
+            final=optim.min_lr,
+            num_steps=num_steps,
+            warmup_steps=optim.warmup_steps,
+            freeze_steps=frozen,
+        )
+        for frozen in (0, optim.freeze_backbone_steps)
     )
     return StepSettings(
         lr=lr,
+        backbone_lr=backbone_lr,
         last_layer_lr=0.0 if step < optim.freeze_last_layer_steps else lr,
         weight_decay=cosine(step, base=optim.weight_decay, final=optim.weight_decay_end, num_steps=num_steps),
         teacher_momentum=cosine(step, base=optim.teacher_momentum, final=optim.teacher_momentum_end, num_steps=num_steps),

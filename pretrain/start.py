@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pretrain.checkpoint import checkpoint_damage, step_dir
 from pretrain.failures import TrainingError
+from pretrain.guard import BASELINE
+from pretrain.initial import INIT
 from pretrain.run_folder import newest_step
 from warehouse.store import file_sha256
 
@@ -56,6 +58,10 @@ def give_start(run_dir: Path, start: Start) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     copied = step_dir(start.run_dir, start.step)
     shutil.copytree(copied, step_dir(temporary, start.step), copy_function=_link_or_copy)
+    for told in (BASELINE, f"{INIT}/init.json"):  # of trained weights that the other run started from: the guard goes on
+        if (start.run_dir / told).is_file():
+            (run_dir / told).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(start.run_dir / told, run_dir / told)
     temporary.rename(final)
 
 

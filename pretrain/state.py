@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +31,12 @@ class TrainingState:
     centers: Centers
 
 
-def build_state(config: PretrainConfig, worker: Worker) -> TrainingState:
-    """The state before the first step: weights from the seed, the teacher a copy of the student."""
+def build_state(config: PretrainConfig, worker: Worker, *, initial: Mapping[str, Tensor] | None = None) -> TrainingState:
+    """The state before the first step: weights from the seed, or initial ones by their names; the teacher a copy of the student."""
     torch.manual_seed(config.train.seed)
     student_network, teacher_network = build_network(config, student=True), build_network(config, student=False)
+    if initial:
+        student_network.load_state_dict(student_network.state_dict() | dict(initial))
     teacher_network.load_state_dict(student_network.state_dict())
     student, teacher = wrap(student_network, teacher_network, config.train, worker)
     groups = param_groups(student_network, depth=len(student_network.backbone.blocks), config=config.optim)

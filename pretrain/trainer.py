@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from pretrain.checkpoint import load_state, save_checkpoint
+from pretrain.checkpoint import load_state, save_checkpoint, step_dir
 from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
@@ -27,6 +27,8 @@ from pretrain.damage import UnreadableLog
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
+from pretrain.guard import check_guard, keep_baseline
+from pretrain.initial import has_initial, initial_tensors
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, Outputs, update_teacher
 from pretrain.notices import note
@@ -84,7 +86,9 @@ def train(
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
         own_step = worker.from_first(newest_step(run_dir) if worker.is_first else 0)
         first_step = own_step or worker.from_first(given_step(run_dir) if worker.is_first else 0)
-        trainer = Trainer(build_state(config, worker), config, worker, run_id=run_id)
+        initial = {} if first_step else initial_tensors(run_dir)
+        trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_id=run_id)
+        del initial
         if first_step:
             load_state(run_dir if own_step else run_dir / START, first_step, state_tensors(trainer.state), worker=worker)
             _log.info("continuing from step %d of %d in %s", first_step, num_steps, run_dir)
@@ -92,8 +96,12 @@ def train(
         if worker.is_first:
             metrics = MetricsLog(run_dir, after_step=first_step)
             validate_pending(run_dir, validate, metrics, config.checkpoint)
-        if first_step == 0 and validate and config.checkpoint.validate_start:
+        if has_initial(run_dir) and first_step == 0:
+            _keep_initial(run_dir, trainer.state, config, run_id, worker, validate, metrics)
+        elif first_step == 0 and validate and config.checkpoint.validate_start:
             validate_start(run_dir, trainer.state.teacher_network, config, validate, metrics)
+        if metrics:
+            check_guard(run_dir, config)
 
         unreadable = UnreadableLog(reader, limit=config.train.max_unreadable, say=partial(note, run_dir))
         stopwatch = Stopwatch()
@@ -119,12 +127,33 @@ def train(
                 save_checkpoint(run_dir, done, state_tensors(trainer.state), trainer.state.teacher_network, config, run_id, worker)
                 if metrics:
                     validate_checkpoint(run_dir, done, validate, metrics, config.checkpoint)
+                    check_guard(run_dir, config)
                 worker.barrier()
                 if at_checkpoint:
                     at_checkpoint(done)
                 stopwatch = Stopwatch()
         if metrics:
             metrics.close()
+
+
+def _keep_initial(
+    run_dir: Path,
+    state: TrainingState,
+    config: PretrainConfig,
+    run_id: str,
+    worker: Worker,
+    validate: Validate | None,
+    metrics: MetricsLog | None,
+) -> None:
+    """Keep the weights that a run starts from as the checkpoint of step 0, so that they can be its best; every worker must call it."""
+    is_whole = worker.from_first(int((step_dir(run_dir, 0) / "checkpoint.json").exists()) if worker.is_first else 0)
+    if not is_whole:
+        save_checkpoint(run_dir, 0, state_tensors(state), state.teacher_network, config, run_id, worker)
+    if metrics:
+        if not is_whole:
+            validate_checkpoint(run_dir, 0, validate, metrics, config.checkpoint)
+        keep_baseline(run_dir)
+    worker.barrier()
 
 
 class Trainer:

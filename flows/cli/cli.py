@@ -26,6 +26,7 @@ from pretrain.recipes import recipe
 
 if TYPE_CHECKING:
     from flows.job import Job
+    from pretrain.config import PretrainConfig
     from warehouse.lake import Lake
 
 __all__ = ["main"]
@@ -102,13 +103,27 @@ def _default(name: str, arguments: list[str]) -> Any:
     missing: Any = tyro.MISSING
     if told.resume:
         return commands.Pretrain(lake=missing, dataset="", recipe="", config=recipe("demo"))
-    return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=recipe(told.recipe))
+    return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=_recipe_for(told))
+
+
+def _recipe_for(told: _Told) -> PretrainConfig:
+    """The recipe named, as it is for trained weights if it starts from some."""
+    if told.init is None:
+        return recipe(told.recipe)
+    from pretrain.continuation import continued
+    from pretrain.init_source import find_init
+
+    source = find_init(told.init, lake_root=told.lake, allow_download=told.allow_download)
+    return continued(told.recipe, recipe(told.recipe), source)
 
 
 @dataclass(frozen=True)
 class _Told:
     recipe: str = "demo"
     resume: str | None = None
+    init: str | None = None
+    allow_download: bool = False
+    lake: Path | None = None
 
 
 def _overview() -> str:
@@ -254,15 +269,19 @@ def _pretrain(command: commands.Pretrain) -> None:
 
         dataset_named(job.lake, command.dataset)  # before torch is loaded
         from flows.stages import run_pretrain
+        from pretrain.init_source import find_init
 
         chosen_by = (command.task, command.validation) if command.validation else None
-        best = run_pretrain(job, dataset=command.dataset, config=command.config, validation=chosen_by, num_workers=command.train_workers)
-        print(best.run_id)
+        init = find_init(command.init, lake_root=command.lake, allow_download=command.allow_download) if command.init else None
+        told: dict[str, Any] = {"dataset": command.dataset, "config": command.config, "num_workers": command.train_workers}
+        print(run_pretrain(job, **told, validation=chosen_by, init=init).run_id)
 
 
 def _resume(command: commands.Pretrain, run_id: str) -> None:
     if command.dataset or command.recipe or command.config != recipe("demo"):
         raise ValueError("--resume has its run's dataset and settings; leave --dataset and --recipe out, and change settings with --set")
+    if command.init:
+        raise ValueError("--resume has its run's weights; leave --init out, or start a new run from other weights without --resume")
     with _job(command) as job:
         from flows.stages import run_resume
 

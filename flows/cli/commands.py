@@ -315,6 +315,11 @@ class Pretrain(OfLake):
     """how to read --validation"""
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
+    init: str | None = None
+    """start from trained weights: a file (DINOv2's or DINOv3's own, a plain ViT), a folder (timm's, or a checkpoint of a run), the id of a
+    run (its chosen checkpoint), or a timm name; the model becomes theirs, and rate and frozen steps below have other defaults"""
+    allow_download: bool = False
+    """let --init fetch weights of a name from the Hugging Face hub"""
     resume: str | None = None
     """start another run from the newest checkpoint of this one, with its dataset and settings; --dataset and --recipe are not given then"""
     set: tuple[str, ...] = ()

@@ -18,6 +18,9 @@ from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.energy import EnergyMeter
 from pretrain.identity import learning_settings
+from pretrain.init_source import InitSource
+from pretrain.init_weights import fit_init
+from pretrain.initial import give_initial, has_initial
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
 from pretrain.start import Start, give_start
@@ -27,7 +30,7 @@ from warehouse.queries import best_checkpoint, dataset_named
 from warehouse.records import Artifact, Checkpoint, Dataset
 from warehouse.store import canonical_json
 
-__all__ = ["plan_pretrain", "run_pretrain", "task_artifact"]
+__all__ = ["init_artifacts", "plan_pretrain", "run_pretrain", "task_artifact"]
 
 RETRIEVAL_EXCLUDES_S = 1.0
 """frames of one video nearer than this do not count as found: at the usual sampling rate, its direct neighbours in time"""
@@ -41,6 +44,7 @@ def run_pretrain(
     validation: tuple[str, Path] | None,
     num_workers: int,
     start: Start | None = None,
+    init: InitSource | None = None,
 ) -> Checkpoint:
     """Train on a dataset of the lake and return the checkpoint with the best downstream score.
 
@@ -52,6 +56,7 @@ def run_pretrain(
             the same video, which needs no labels.
         num_workers: training processes; the result's identity does not depend on it.
         start: checkpoint of another run to start from, an input of this one; random weights if not given.
+        init: trained weights to start from, with a new optimiser and from step 0; an input too, by the hash of their file.
     """
     found = dataset_named(job.lake, dataset)
     inputs = [artifact_of(found)]
@@ -61,6 +66,8 @@ def run_pretrain(
     if start is not None:
         uri = start.backbone.relative_to(job.lake.root).as_posix()
         inputs.append(Artifact(artifact_id=start.checkpoint_id, kind="checkpoint", uri=uri, sha256=start.checkpoint_id))
+    if init is not None:
+        inputs += init_artifacts(init, job.lake.root)
     plan = plan_pretrain(config, inputs)
     if run_id := completed_run_id(job.lake, plan):
         say(f"pretrain: {run_id} is finished already")
@@ -68,6 +75,9 @@ def run_pretrain(
     if validation is None:
         say("pretrain: no --validation given: checkpoints are chosen by how well frames of one video find each other")
     run_dir = job.lake.root / "runs" / plan.run_id
+    fitted = None if init is None or has_initial(run_dir) else fit_init(init, config)
+    if fitted is not None:
+        say(f"pretrain: {fitted.report.sentence()}")
     backend: Literal["local", "ray"] = "local" if job.runner.name == "serial" else "ray"
     with job.record(plan) as run:
         try:
@@ -75,6 +85,8 @@ def run_pretrain(
                 start_ray()
             if start is not None:
                 give_start(run_dir, start)
+            if fitted is not None:
+                give_initial(run_dir, fitted)
             energy_from = max([saved.step for saved in whole_checkpoints(run_dir)], default=start.step if start else 0)
             with track_steps("pretrain") as progress, EnergyMeter() as energy:
                 result = pretrain(
@@ -101,7 +113,28 @@ def run_pretrain(
             run.metrics.update(energy_from_step=energy_from, **{f"energy_{kind}_j": value for kind, value in joules.items()})
     best = best_checkpoint(job.lake, plan.run_id)
     say(f"pretrain: step {best.step} has the best {best.validation_metric}, {best.validation_score:.3f}: {job.lake.root / best.path}")
+    if best.step == 0:
+        say("pretrain: that is what the run started from: no later checkpoint was better, so the continuation taught nothing for this task")
     return best
+
+
+def init_artifacts(init: InitSource, lake_root: Path) -> list[Artifact]:
+    """Trained weights as the lineage names them: by content, so that another path or name is the same run."""
+    is_own = init.heads is not None
+    found = []
+    for path, sha256 in zip((init.weights, init.heads), init.sha256().values(), strict=False):
+        assert path is not None
+        within = path.absolute().is_relative_to(lake_root.absolute())
+        uri = path.absolute().relative_to(lake_root.absolute()).as_posix() if within else path.absolute().as_uri()
+        uri = uri if Path(init.told).expanduser().exists() or within else init.told
+        kind = "checkpoint" if is_own and path == init.weights else "weights"
+        folder = kind == "checkpoint"
+        found.append(
+            Artifact(
+                artifact_id=sha256, kind=kind, uri=uri.rpartition("/")[0] if folder else uri, sha256=sha256, num_bytes=path.stat().st_size
+            )
+        )
+    return found
 
 
 def plan_pretrain(config: PretrainConfig, inputs: Sequence[Artifact]) -> RunPlan:
