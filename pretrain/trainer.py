@@ -27,6 +27,7 @@ from pretrain.damage import UnreadableLog
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
+from pretrain.machine import note_machine
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, Outputs, update_teacher
 from pretrain.notices import note
@@ -90,6 +91,7 @@ def train(
             _log.info("continuing from step %d of %d in %s", first_step, num_steps, run_dir)
         metrics = None
         if worker.is_first:
+            note_machine(run_dir, worker, first_step=first_step)
             metrics = MetricsLog(run_dir, after_step=first_step)
             validate_pending(run_dir, validate, metrics, config.checkpoint)
         if first_step == 0 and validate and config.checkpoint.validate_start:

@@ -102,6 +102,8 @@ def _default(name: str, arguments: list[str]) -> Any:
     missing: Any = tyro.MISSING
     if told.resume:
         return commands.Pretrain(lake=missing, dataset="", recipe="", config=recipe("demo"))
+    if told.plan:
+        return commands.Pretrain(lake=Path(), dataset="", recipe=missing, config=recipe(told.recipe))
     return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=recipe(told.recipe))
 
 
@@ -109,6 +111,7 @@ def _default(name: str, arguments: list[str]) -> Any:
 class _Told:
     recipe: str = "demo"
     resume: str | None = None
+    plan: bool = False
 
 
 def _overview() -> str:
@@ -244,6 +247,12 @@ def _remove_out_of_body(command: commands.RemoveOutOfBody) -> None:
 
 
 def _pretrain(command: commands.Pretrain) -> None:
+    if command.plan:
+        from flows.planning.pretrain_plan import plan_pretrain_text
+
+        told: dict[str, Any] = {"recipe": command.recipe, "gpu": command.plan_gpu, "num_gpus": command.train_workers}
+        print(plan_pretrain_text(command.lake, command.config, **told))
+        return
     if command.resume:
         _resume(command, command.resume)
         return
