@@ -248,7 +248,8 @@ def _activation_bytes(config: PretrainConfig, network: Network) -> float:
         views * ((side // model.patch_size) ** 2 + prefix)
         for views, side in ((_NUM_GLOBAL, model.img_size), (config.augment.num_local, config.augment.local_size))
     )
-    before, after = (int(layer.weight.shape[side]) for layer, side in ((backbone.blocks[0].mlp.fc1, 0), (backbone.blocks[0].mlp.fc2, 1)))
+    shapes = {name: parameter.shape for name, parameter in backbone.blocks[0].named_parameters()}
+    before, after = int(shapes["mlp.fc1.weight"][0]), int(shapes["mlp.fc2.weight"][1])
     branches = dim * (2 * residual + 8 * number) + (before + after) * number
     whole = tokens * (1 - model.drop_path_rate) * branches
     depth = len(backbone.blocks)

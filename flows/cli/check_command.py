@@ -64,8 +64,11 @@ def check_command(command: Any) -> None:
                 raise FileNotFoundError(f"labels {str(command.labels)!r} has no folder {' and no folder '.join(missing)}; make them")
         case commands.Pretrain(plan=True):
             check_count("train_workers", command.train_workers)
-            if command.resume:
-                raise ValueError("got --plan with --resume, expected a recipe; give --recipe and its options instead")
+            if command.resume or command.replay_nan:
+                raise ValueError("got --plan with --resume or --replay-nan, expected a recipe; give --recipe and its options instead")
+        case commands.Pretrain(replay_nan=str()):
+            if command.resume or command.dataset or command.recipe or command.config != recipe("demo"):
+                raise ValueError("got --replay-nan with settings or --resume, expected it and --lake alone; the run has its own settings")
         case commands.Pretrain():
             check_task(command.task, command.validation)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part

@@ -100,7 +100,7 @@ def _default(name: str, arguments: list[str]) -> Any:
         return None
     told, _ = tyro.cli(_Told, args=arguments, return_unknown_args=True, add_help=False)
     missing: Any = tyro.MISSING
-    if told.resume:
+    if told.resume or told.replay_nan:
         return commands.Pretrain(lake=missing, dataset="", recipe="", config=recipe("demo"))
     if told.plan:
         return commands.Pretrain(lake=Path(), dataset="", recipe=missing, config=recipe(told.recipe))
@@ -111,6 +111,7 @@ def _default(name: str, arguments: list[str]) -> Any:
 class _Told:
     recipe: str = "demo"
     resume: str | None = None
+    replay_nan: str | None = None
     plan: bool = False
 
 
@@ -252,6 +253,12 @@ def _pretrain(command: commands.Pretrain) -> None:
 
         told: dict[str, Any] = {"recipe": command.recipe, "gpu": command.plan_gpu, "num_gpus": command.train_workers}
         print(plan_pretrain_text(command.lake, command.config, **told))
+        return
+    if command.replay_nan:
+        from flows.stages import run_replay
+
+        with _asked(command) as lake:
+            print(run_replay(lake, command.replay_nan))
         return
     if command.resume:
         _resume(command, command.resume)

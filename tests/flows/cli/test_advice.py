@@ -38,6 +38,7 @@ PRINTED_BY = {
     "flows/stages/private_audit.py": ["privacy-audit"],
     "flows/runners/process_runner.py": ["ingest", "run"],
     "flows/runners/ray_start.py": ["pretrain"],
+    "flows/stages/replay.py": ["pretrain"],
     "flows/stages/resume.py": ["pretrain"],
     "pretrain/cards.py": ["pretrain"],
     "pretrain/failures.py": ["pretrain", "run"],

@@ -38,7 +38,7 @@ def test_a_plan_needs_no_lake_and_says_what_fits(
     [
         (["--plan-gpu", "H1000"], "--plan-gpu is 'H1000', whose figures are not known here; give one of H100, H200, A100"),
         (["--train-workers", "3"], "3 GPUs cannot share batches of 128 images evenly"),
-        (["--resume", "pretrain-1"], "got --plan with --resume"),
+        (["--lake", "lake", "--resume", "pretrain-1"], "got --plan with --resume or --replay-nan"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
