@@ -41,10 +41,13 @@ __all__ = [
     "load_state",
     "pending_checkpoints",
     "prune",
+    "read_state",
     "save_checkpoint",
     "set_aside",
     "step_dir",
+    "tensor_shapes",
     "whole_checkpoints",
+    "write_state",
 ]
 
 
@@ -104,17 +107,22 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     worker.barrier()
-    with _distributed_io(f"writing the training state of step {step}"):
-        writer = HuggingFaceStorageWriter(str(temporary / "state"), save_distributed=True)
-        save(state, storage_writer=writer, no_dist=worker.world_size == 1)
+    write_state(temporary, step, state, worker)
     weights = {name: full_tensor(tensor).cpu() for name, tensor in teacher.state_dict().items()}
     if worker.is_first:
-        seal(temporary, _shapes(state))
+        seal(temporary, tensor_shapes(state))
         export_teacher(temporary, weights, config, card={"run_id": run_id, "step": step})
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
     worker.barrier()
     return final
+
+
+def write_state(folder: Path, step: int, state: dict[str, Tensor], worker: Worker) -> None:
+    """Write the state files alone, each worker its share; every worker must call it."""
+    with _distributed_io(f"writing the training state of step {step}"):
+        writer = HuggingFaceStorageWriter(str(folder / "state"), save_distributed=True)
+        save(state, storage_writer=writer, no_dist=worker.world_size == 1)
 
 
 def load_state(run_dir: Path, step: int, state: dict[str, Tensor], *, worker: Worker) -> None:
@@ -123,19 +131,28 @@ def load_state(run_dir: Path, step: int, state: dict[str, Tensor], *, worker: Wo
     Raises:
         StateError: the checkpoint has fewer tensors, more, or others.
     """
+    read_state(step_dir(run_dir, step), step, state, worker)
+
+
+def read_state(folder: Path, step: int, state: dict[str, Tensor], worker: Worker) -> None:
+    """Fill `state` in place from a folder that has state/ and state.json.
+
+    Raises:
+        StateError: it has fewer tensors, more, or others.
+    """
     try:
-        compare_tensors(step_dir(run_dir, step), _shapes(state))
+        compare_tensors(folder, tensor_shapes(state))
     except StateError as error:
         raise StateError(
             f"reading the training state of step {step} failed ({error}); it was written with another model or by another version: "
             "go back to that, or choose a new run folder"
         ) from None
     with _distributed_io(f"reading the training state of step {step}"):
-        reader = HuggingFaceStorageReader(str(step_dir(run_dir, step) / "state"))
+        reader = HuggingFaceStorageReader(str(folder / "state"))
         load(state, storage_reader=reader, no_dist=worker.world_size == 1)
 
 
-def _shapes(state: dict[str, Tensor]) -> dict[str, list[int]]:
+def tensor_shapes(state: dict[str, Tensor]) -> dict[str, list[int]]:
     """Of whole tensors, where they are sharded too."""
     return {name: list(tensor.shape) for name, tensor in state.items()}
 

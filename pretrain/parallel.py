@@ -17,9 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from pretrain.config import TrainConfig
 from pretrain.model import Network
 
-__all__ = ["Worker", "current_worker", "full_tensor", "shared_threads", "wrap"]
+__all__ = ["FSDP_FROM_PARAMETERS", "Worker", "current_worker", "full_tensor", "shared_threads", "wrap"]
 
-_FSDP_FROM_PARAMETERS = 500_000_000  # above it, student, teacher and Adam no longer fit beside activations in 80 GB
+FSDP_FROM_PARAMETERS = 500_000_000  # above it, student, teacher and Adam no longer fit beside activations in 80 GB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ def wrap(student: Network, teacher: Network, config: TrainConfig, worker: Worker
     if worker.world_size == 1:
         return student, teacher
     num_parameters = sum(parameter.numel() for parameter in student.parameters())
-    large = worker.device.type == "cuda" and num_parameters > _FSDP_FROM_PARAMETERS
+    large = worker.device.type == "cuda" and num_parameters > FSDP_FROM_PARAMETERS
     if config.sharding == "fsdp" or (config.sharding == "auto" and large):
         for network in (student, teacher):
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if worker.bf16 else None, reduce_dtype=torch.float32)

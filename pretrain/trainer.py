@@ -29,12 +29,14 @@ from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
 from pretrain.guard import check_guard, keep_baseline
 from pretrain.initial import has_initial, initial_tensors
+from pretrain.machine import note_machine
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.model import Network, Outputs, update_teacher
 from pretrain.notices import note
 from pretrain.objective import compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
+from pretrain.replay_files import keep_for_replay
 from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer, validate_checkpoint, validate_pending, validate_start
 from pretrain.schedule import settings_at
 from pretrain.start import START, given_step
@@ -48,6 +50,8 @@ _NO_LOSSES = ("teacher_entropy", "equal_images")
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with steps done, steps in all and the step's metrics."""
+Keep = Callable[[TrainingState, int, bool], str]
+"""Called on every worker before a run stops: the state, the first step that was not finite, whether the state is still that before it."""
 
 
 def train(
@@ -87,13 +91,15 @@ def train(
         own_step = worker.from_first(newest_step(run_dir) if worker.is_first else 0)
         first_step = own_step or worker.from_first(given_step(run_dir) if worker.is_first else 0)
         initial = {} if first_step else initial_tensors(run_dir)
-        trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_id=run_id)
+        keep = partial(keep_for_replay, run_dir, worker=worker)
+        trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_id=run_id, keep=keep)
         del initial
         if first_step:
             load_state(run_dir if own_step else run_dir / START, first_step, state_tensors(trainer.state), worker=worker)
             _log.info("continuing from step %d of %d in %s", first_step, num_steps, run_dir)
         metrics = None
         if worker.is_first:
+            note_machine(run_dir, worker, first_step=first_step)
             metrics = MetricsLog(run_dir, after_step=first_step)
             validate_pending(run_dir, validate, metrics, config.checkpoint)
         if has_initial(run_dir) and first_step == 0:
@@ -162,8 +168,10 @@ class Trainer:
     On a GPU nothing in a step waits for the device: whether loss and gradients were finite is decided there, and read one step later.
     """
 
-    def __init__(self, state: TrainingState, config: PretrainConfig, worker: Worker, *, run_id: str = "RUN") -> None:
-        self.state, self.config, self.worker, self.run_id = state, config, worker, run_id
+    def __init__(
+        self, state: TrainingState, config: PretrainConfig, worker: Worker, *, run_id: str = "RUN", keep: Keep | None = None
+    ) -> None:
+        self.state, self.config, self.worker, self.run_id, self._keep = state, config, worker, run_id, keep
         self._parts = _parts(state.student_network)
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
@@ -279,10 +287,11 @@ class Trainer:
         if in_a_row:
             _log.warning("step %d skipped: its loss or gradient is not finite", unread.step + 1)
         if in_a_row >= self.config.train.max_nonfinite_steps:
+            kept = self._keep(self.state, unread.step - in_a_row + 1, int(self._skipped_in_a_row) >= in_a_row) if self._keep else ""
             raise NonFiniteError(
                 f"loss or gradient was not finite for {in_a_row} steps in a row up to step {unread.step + 1}; "
                 f"go on from the last checkpoint with `endoforge pretrain --resume {self.run_id} --set "
-                f"optim.base_lr={self.config.optim.base_lr / 2:g}`, or with a smaller optim.clip_grad_norm or train.precision=fp32"
+                f"optim.base_lr={self.config.optim.base_lr / 2:g}`, or with a smaller optim.clip_grad_norm or train.precision=fp32{kept}"
             )
 
     def _note(self, step: int) -> None:

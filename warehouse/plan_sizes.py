@@ -1,4 +1,4 @@
-"""What a plan of curation asks of the lake: how much there is, and how long former runs took for how much."""
+"""What a plan of curation or pretraining asks of the lake: how much there is, and how long former runs took for how much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from warehouse.lake import Lake
 from warehouse.provenance import current_provenance
 
-__all__ = ["FormerRun", "PoolSizes", "finished_runs", "num_not_in_tree", "pool_sizes", "sample_jpegs", "unique_share"]
+__all__ = ["FormerRun", "PoolSizes", "finished_runs", "num_not_in_tree", "pool_sizes", "sample_jpegs", "training_speeds", "unique_share"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +77,14 @@ def finished_runs(lake: Lake) -> tuple[FormerRun, ...]:
         [current_provenance().host],
     )
     return tuple(FormerRun(**{**row, "config": json.loads(row["config"]), "metrics": json.loads(row["metrics"])}) for row in rows)
+
+
+def training_speeds(lake: Lake) -> list[tuple[str, dict[str, Any], list[tuple[int, float]]]]:
+    """Of each finished pretraining run its id, settings and (step, images a second) as logged, the latest run last."""
+    rows = lake.rows(
+        """SELECT r.run_id, any_value(r.config) AS config, list(m.step ORDER BY m.step) AS steps, list(m.value ORDER BY m.step) AS speeds
+           FROM runs r JOIN train_metrics m USING (run_id)
+           WHERE r.stage = 'pretrain' AND r.status = 'complete' AND m.name = 'speed/images_per_s'
+           GROUP BY r.run_id ORDER BY max(r.ended_at)"""
+    )
+    return [(row["run_id"], json.loads(row["config"]), list(zip(row["steps"], row["speeds"], strict=True))) for row in rows]

@@ -62,6 +62,13 @@ def check_command(command: Any) -> None:
         case commands.RemoveOutOfBody():
             if missing := [name for name in ("inside", "outside") if not (command.labels / name).is_dir()]:
                 raise FileNotFoundError(f"labels {str(command.labels)!r} has no folder {' and no folder '.join(missing)}; make them")
+        case commands.Pretrain(plan=True):
+            check_count("train_workers", command.train_workers)
+            if command.resume or command.replay_nan:
+                raise ValueError("got --plan with --resume or --replay-nan, expected a recipe; give --recipe and its options instead")
+        case commands.Pretrain(replay_nan=str()):
+            if command.resume or command.dataset or command.recipe or command.config != recipe("demo"):
+                raise ValueError("got --replay-nan with settings or --resume, expected it and --lake alone; the run has its own settings")
         case commands.Pretrain():
             check_task(command.task, command.validation)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part

@@ -101,8 +101,10 @@ def _default(name: str, arguments: list[str]) -> Any:
         return None
     told, _ = tyro.cli(_Told, args=arguments, return_unknown_args=True, add_help=False)
     missing: Any = tyro.MISSING
-    if told.resume:
+    if told.resume or told.replay_nan:
         return commands.Pretrain(lake=missing, dataset="", recipe="", config=recipe("demo"))
+    if told.plan:
+        return commands.Pretrain(lake=Path(), dataset="", recipe=missing, config=_recipe_for(told))
     return commands.Pretrain(lake=missing, dataset=missing, recipe=missing, config=_recipe_for(told))
 
 
@@ -124,6 +126,8 @@ class _Told:
     init: str | None = None
     allow_download: bool = False
     lake: Path | None = None
+    replay_nan: str | None = None
+    plan: bool = False
 
 
 def _overview() -> str:
@@ -259,6 +263,18 @@ def _remove_out_of_body(command: commands.RemoveOutOfBody) -> None:
 
 
 def _pretrain(command: commands.Pretrain) -> None:
+    if command.plan:
+        from flows.planning.pretrain_plan import plan_pretrain_text
+
+        planned: dict[str, Any] = {"recipe": command.recipe, "gpu": command.plan_gpu, "num_gpus": command.train_workers}
+        print(plan_pretrain_text(command.lake, command.config, **planned))
+        return
+    if command.replay_nan:
+        from flows.stages import run_replay
+
+        with _asked(command) as lake:
+            print(run_replay(lake, command.replay_nan))
+        return
     if command.resume:
         _resume(command, command.resume)
         return

@@ -324,6 +324,12 @@ class Pretrain(OfLake):
     """start another run from the newest checkpoint of this one, with its dataset and settings; --dataset and --recipe are not given then"""
     set: tuple[str, ...] = ()
     """with --resume: settings to change, as section.field=value, such as train.num_steps=200000 optim.base_lr=1e-4"""
+    replay_nan: str | None = None
+    """train nothing: do the step again for which this run stopped as not finite, and name the first module, loss and images concerned"""
+    plan: bool = False
+    """do nothing: say which memory, speed and hours this takes on --train-workers GPUs; needs no --dataset, and no --lake"""
+    plan_gpu: str = "H100"
+    """kind of GPU for --plan: H100, H200, A100, A100-40 or L40S"""
     config: Annotated[PretrainConfig, arg(name="")]
     execution: Flat = field(default_factory=Execution)
 

@@ -44,6 +44,7 @@ from .private_audit import (
     run_purge_private as run_purge_private,
 )
 from .reject_reasons import NothingIngestedError as NothingIngestedError
+from .replay import run_replay as run_replay
 from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .resume import run_resume as run_resume

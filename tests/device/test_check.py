@@ -14,8 +14,8 @@ import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pretrain.flops import step_flops
 from tests.device.check import CHECKS
-from tests.device.flops import step_flops
 from tests.device.place import Place, build, made_batch, small
 
 _BARE = """

@@ -12,8 +12,8 @@ import torch
 
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch
+from pretrain.flops import step_flops
 from pretrain.trainer import Trainer
-from tests.device.flops import step_flops
 from tests.device.inventory import NOMINAL_BF16_TFLOPS
 from tests.device.place import Place, build_quickly, compile_all, full, is_compiled, made_batch, moved, synchronize
 

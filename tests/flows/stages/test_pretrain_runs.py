@@ -146,3 +146,23 @@ def test_what_cannot_be_resumed_is_said(finished: tuple[Path, str], capsys: pyte
     ):
         assert main([*command, *arguments]) == 1
         assert sentence in capsys.readouterr().err
+
+
+def test_a_run_that_diverged_is_replayed_from_its_id_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_lake(tmp_path / "lake")
+    command = ["pretrain", "--lake", str(root), "--dataset", "tiny", "--recipe", "smoke", "--runner", "serial", *QUICK]
+    assert main([*command, "--optim.base-lr", "1e20", "--optim.warmup-steps", "0"]) == 1
+    run_id = capsys.readouterr().err.partition("--replay-nan ")[2].partition("`")[0]
+    before = {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("*")}
+    assert main(["pretrain", "--lake", str(root), "--replay-nan", run_id]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    step = int(next((root / "runs" / run_id / "nan").iterdir()).name.removeprefix("step_")) + 1
+    assert lines[0] == f"{run_id}, step {step} again in fp32: not finite"
+    assert lines[1] == "state before it: finite"
+    assert lines[2].startswith("first module whose output is not finite: ")
+    assert sum(line.startswith("  v") for line in lines) == 8  # each image of the batch by its frame's id
+    assert before == {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("*")}
+    assert main(["pretrain", "--lake", str(root), "--replay-nan", "pretrain-0"]) == 1
+    assert "there is no pretraining run 'pretrain-0'" in capsys.readouterr().err
+    assert main([*command, "--replay-nan", run_id]) == 1
+    assert "got --replay-nan with settings or --resume" in capsys.readouterr().err

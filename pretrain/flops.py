@@ -3,7 +3,7 @@
 Student: forward and twice as much backward over two global and all local crops, whose residual branches run on 1 - drop path rate of
 them; pictures take no gradient, so patch embedding goes backward once. Teacher: forward over the two global crops. Heads: class tokens
 of all crops, and hidden patches. What activation checkpointing computes again does not count, nor do norms, softmax, losses and the
-optimiser: this is the model's work, not the machine's.
+optimiser: this is the model's work, not the machine's. `tests/device` holds it to what torch counts.
 """
 
 from __future__ import annotations
@@ -11,25 +11,46 @@ from __future__ import annotations
 from pretrain.config import HeadConfig, PretrainConfig
 from pretrain.model import Network
 
+__all__ = ["hidden_patches", "recomputed_flops", "step_flops"]
+
+
+def hidden_patches(config: PretrainConfig, batch_size: int) -> int:
+    """How many patches the masks of so many images hide, at most: a few blocks find no place."""
+    low, high = config.mask.ratio
+    num_patches = (config.model.img_size // config.model.patch_size) ** 2
+    return round(int(2 * batch_size * config.mask.probability) * (low + high) / 2 * num_patches)
+
 
 def step_flops(config: PretrainConfig, network: Network, *, hidden_patches: int) -> float:
     """Operations of a step.
 
     Args:
         config: of the run, with its batch.
-        network: the student or the teacher, for its sizes.
+        network: the student or the teacher, for its sizes; may be on the device `meta`.
         hidden_patches: of the whole batch.
     """
     images, num_local, model = config.train.batch_size, config.augment.num_local, config.model
     dim = int(network.backbone.embed_dim)
     whole, local = _tokens(network, model.img_size), _tokens(network, config.augment.local_size)
-    blocks = 2 * images * _blocks(network, whole), num_local * images * _blocks(network, local)
+    teacher_blocks, student_blocks = 2 * images * _blocks(network, whole), _student_blocks(config, network)
     embedding = 2 * images * _embedding(network, whole), num_local * images * _embedding(network, local)
     patches = hidden_patches * _head(dim, config.ibot_head or config.dino_head)
     class_head = images * _head(dim, config.dino_head)
-    student = (1 - model.drop_path_rate) * sum(blocks) + (2 + num_local) * class_head + patches
-    teacher = blocks[0] + embedding[0] + 2 * class_head + patches
+    student = student_blocks + (2 + num_local) * class_head + patches
+    teacher = teacher_blocks + embedding[0] + 2 * class_head + patches
     return 3 * student + 2 * sum(embedding) + teacher
+
+
+def recomputed_flops(config: PretrainConfig, network: Network) -> float:
+    """Operations of a step that activation checkpointing does a second time: the student's blocks forward; 0 without it."""
+    return _student_blocks(config, network) if config.model.activation_checkpointing else 0.0
+
+
+def _student_blocks(config: PretrainConfig, network: Network) -> float:
+    """All crops of a batch forward through the student's blocks."""
+    images, rate = config.train.batch_size, config.model.drop_path_rate
+    whole, local = _tokens(network, config.model.img_size), _tokens(network, config.augment.local_size)
+    return (1 - rate) * images * (2 * _blocks(network, whole) + config.augment.num_local * _blocks(network, local))
 
 
 def _tokens(network: Network, side: int) -> int:

@@ -1,0 +1,56 @@
+"""`pretrain --plan` without a lake, and with one whose finished run corrects it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.cli.cli import main
+from tests.helpers.trained_lake import make_lake
+
+
+def planned(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    capsys.readouterr()
+    assert main(["pretrain", "--plan", *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_plan_needs_no_lake_and_says_what_fits(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = planned(capsys, "--recipe", "vits14", "--train-workers", "8")
+    assert told.startswith("vits14: 125,000 steps of 2,048 images on 8 x H100, DDP, bf16\n")
+    assert "21.6 M backbone, 22.4 M heads, 44.0 M together" in told
+    assert told.endswith("it fits: 42.0 GB of 80 GB\n")
+    told = planned(capsys, "--recipe", "vits14")
+    advice = "give --train-workers 8; or --model.activation-checkpointing with --train-workers 2; or --train.batch-size 494 or less"
+    assert f"WARNING: it does not fit: 328.3 GB of 80 GB; {advice}" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--plan-gpu", "H1000"], "--plan-gpu is 'H1000', whose figures are not known here; give one of H100, H200, A100"),
+        (["--train-workers", "3"], "3 GPUs cannot share batches of 128 images evenly"),
+        (["--lake", "lake", "--resume", "pretrain-1"], "got --plan with --resume or --replay-nan"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--plan", "--recipe", "small", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_finished_run_of_the_lake_corrects_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_lake(tmp_path / "lake")
+    told = ["--lake", str(root), "--dataset", "tiny", "--recipe", "smoke", "--train.num-loader-workers", "0"]
+    assert main(["pretrain", *told, "--runner", "serial"]) == 0
+    run_id = capsys.readouterr().out.strip()
+    noted = root / "runs" / run_id / "machine.json"
+    assert json.loads(noted.read_text()) == {"device": "cpu", "num_workers": 1, "first_step": 0}
+    assert "recorded" not in planned(capsys, *told)  # a CPU says nothing of an H100
+    noted.write_text(json.dumps({"device": "NVIDIA H100 80GB HBM3", "num_workers": 1, "first_step": 0}))
+    assert f"recorded by {run_id}: " in planned(capsys, *told)
