@@ -126,7 +126,7 @@ class _Terms:
     ) -> Losses:
         """A micro-batch's share of each term; the shares of all add up to `compute_losses` of the whole part."""
         loss, device = self.loss, seen.global_rows.device
-        class_rows = seen.global_rows.unflatten(0, (_NUM_GLOBAL, -1))
+        class_rows = seen.global_rows.view(_NUM_GLOBAL, -1, seen.global_rows.shape[-1])
         images = class_rows.shape[1]
         num_local = 0 if student.local_rows is None else len(student.local_rows) // images
         num_pairs = _NUM_GLOBAL * (_NUM_GLOBAL - 1) + _NUM_GLOBAL * num_local
@@ -146,7 +146,7 @@ class _Terms:
         dino_global = cross(student.global_rows[None], heads.dino, crossed, for_classes, each) * _NUM_GLOBAL / num_pairs
         dino_local = dino_global.new_zeros(())
         if student.local_rows is not None:
-            views = student.local_rows.unflatten(0, (num_local, images))
+            views = student.local_rows.view(num_local, images, -1)
             dino_local = cross(views, heads.dino, class_rows, for_classes, mean(images, self.num_images)) / num_pairs
         weights = inputs.mask_weights / (_NUM_GLOBAL * self.num_images)
         ibot = cross(student.patch_rows[None], heads.ibot, seen.patch_rows[None], for_patches, weights)

@@ -60,7 +60,7 @@ class KeptRows(NamedTuple):
             own: a slice of range(num_images).
             num_images: of the batch, whose rows are crop-major.
         """
-        keep = (self.places >= 0).unflatten(-1, (-1, num_images))[..., own].flatten(-2)
+        keep = (self.places >= 0).view(*self.places.shape[:2], -1, num_images)[..., own].flatten(-2)
         return _kept(keep.numpy(), self.scale)
 
     def of_block(self, number: int) -> KeptInBlock:
