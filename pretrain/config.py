@@ -251,6 +251,9 @@ class TrainConfig:
     """what blocks add to, in a bf16 run; bf16 moves half the bytes and rounds away what a LayerScale of 1e-5 adds at first"""
     sharding: Literal["auto", "ddp", "fsdp"] = "auto"
     """auto is FSDP2 on several GPUs for more than 500 million parameters and DDP elsewhere"""
+    accumulate: int = 1
+    """micro-batches into which each worker cuts its part of a step, one after another: as many times less memory for activations, and
+    logits in chunks; losses and gradients stay those of the whole batch to rounding"""
     compile: Literal["auto", "on", "off"] = "auto"
     """compile the transformer's blocks and the losses, which takes up to a minute at the start; auto does so on a GPU with a C compiler"""
     num_loader_workers: int = 1
@@ -265,6 +268,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _require(self.num_steps > 0, f"num_steps is {self.num_steps}; give 1 or more")
         _require(self.batch_size > 1, f"batch_size is {self.batch_size}; KoLeo and Sinkhorn need 2 or more images")
+        _require(
+            self.accumulate > 0 and self.batch_size % self.accumulate == 0,
+            f"accumulate is {self.accumulate}, which does not divide batch_size {self.batch_size}; give a divisor",
+        )
         _require(self.log_every > 0, f"log_every is {self.log_every}; give 1 or more")
         _require(0 <= self.max_unreadable <= 1, f"max_unreadable is {self.max_unreadable}; give a share in [0, 1]")
         _require(self.num_loader_workers >= 0, f"num_loader_workers is {self.num_loader_workers}; give 0 or more")

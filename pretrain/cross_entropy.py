@@ -96,7 +96,7 @@ def loss_and_gradient(
     """
     probs = _probs(logits, row, column, teacher_scale).sum(dim=0)
     mass = probs.sum(dim=-1)
-    scaled = student.float() * student_scale
+    scaled = student.to(torch.promote_types(student.dtype, torch.float32)) * student_scale
     log_sums = scaled.logsumexp(dim=-1)
     losses = (mass * log_sums.sum(dim=0) - (probs * scaled.sum(dim=0)).sum(dim=-1)) * weights
     gradient = ((scaled - log_sums[..., None]).exp() * mass[:, None] - probs) * (weights * student_scale)[:, None]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
@@ -51,6 +52,16 @@ class KeptRows(NamedTuple):
         """With all that a block reads on the device."""
         rows, places = (tensor.to(device, non_blocking=True) for tensor in (self.rows, self.places))
         return self._replace(rows=rows, places=places)
+
+    def of_images(self, own: slice, num_images: int) -> KeptRows:
+        """Those of some images, numbered within their rows; on the CPU.
+
+        Args:
+            own: a slice of range(num_images).
+            num_images: of the batch, whose rows are crop-major.
+        """
+        keep = (self.places >= 0).view(*self.places.shape[:2], -1, num_images)[..., own].flatten(-2)
+        return _kept(keep.numpy(), self.scale)
 
     def of_block(self, number: int) -> KeptInBlock:
         """Rows of the attention and of the MLP branch of a block, and the scale."""
@@ -148,8 +159,13 @@ def draw_kept_rows(own: slice, *, batch_size: int, num_views: int, depth: int, r
     num_kept = np.diff(edges, axis=-1)[..., own]
     order = rng.random((depth, _NUM_BRANCHES, batch_size, num_views), np.float32)[:, :, own].argsort(axis=-1).argsort(axis=-1)
     keep = (order < num_kept[..., None]).swapaxes(-1, -2).reshape(depth, _NUM_BRANCHES, -1)
+    return _kept(keep, 1 / (1 - rate))
+
+
+def _kept(keep: NDArray[np.bool_], scale: float) -> KeptRows:
+    """Of (depth, 2, rows of the batch), true where kept."""
     counts = keep.sum(axis=-1)
-    rows = np.zeros((depth, _NUM_BRANCHES, counts.max()), np.int64)
+    rows = np.zeros((*counts.shape, counts.max()), np.int64)
     rows[np.arange(rows.shape[-1]) < counts[..., None]] = np.nonzero(keep)[-1]
     places = np.where(keep, keep.cumsum(axis=-1) - 1, -1)
-    return KeptRows(torch.from_numpy(rows), torch.from_numpy(places), torch.from_numpy(counts), 1 / (1 - rate))
+    return KeptRows(torch.from_numpy(rows), torch.from_numpy(places), torch.from_numpy(counts), scale)

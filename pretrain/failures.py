@@ -96,8 +96,8 @@ def _of_memory(error: BaseException) -> Failure | None:
         )
     if name == "OutOfMemoryError" or "CUDA out of memory" in text or "CUDA error: out of memory" in text:
         return Failure(
-            sentence=f"the GPU's memory is full ({_text(error).split('. ')[0]}); go on with model.activation_checkpointing or more "
-            "--train-workers, or start another run with a smaller train.batch_size"
+            sentence=f"the GPU's memory is full ({_text(error).split('. ')[0]}); go on with a higher train.accumulate, "
+            "model.activation_checkpointing or more --train-workers, or start another run with a smaller train.batch_size"
         )
     if isinstance(error, MemoryError) or _errno(error) == errno.ENOMEM or "DefaultCPUAllocator" in text:
         return Failure(

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from pretrain.cross_entropy import PassOverRows, TeacherProbs, cross_entropy
 
-__all__ = ["dino_loss", "entropy", "ibot_loss", "sinkhorn_knopp", "softmax_center", "update_center"]
+__all__ = ["all_reduce", "dino_loss", "entropy", "ibot_loss", "sinkhorn_knopp", "softmax_center", "update_center"]
 
 _LEAST = 1e-30  # of a sum that is divided by: its inverse can be added up over all prototypes without overflow
 _ROWS_AT_ONCE = 512
 
 
-def _all_reduce(tensor: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
+def all_reduce(tensor: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
     """Reduce in place over every rank; nothing to do in a run of one process."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(tensor, op=op)
@@ -48,10 +48,10 @@ def sinkhorn_knopp(logits: Tensor, temperature: float, *, num_iterations: int = 
         shift = logits.amax(dim=1, keepdim=True).float() / temperature
         highest = shift.max() if shift.numel() else shift.new_full((), -torch.inf)
         exponentials = torch.add(-shift, logits, alpha=1 / temperature).exp_()
-        row = (shift - _all_reduce(highest, dist.ReduceOp.MAX)).exp_().squeeze(1)
+        row = (shift - all_reduce(highest, dist.ReduceOp.MAX)).exp_().squeeze(1)
         column = row.new_empty(logits.shape[1])
         for _ in range(num_iterations):
-            column = _all_reduce(exponentials.T @ row).clamp_(min=_LEAST).reciprocal_()
+            column = all_reduce(exponentials.T @ row).clamp_(min=_LEAST).reciprocal_()
             row = (exponentials @ column).clamp_(min=_LEAST).reciprocal_()
         return TeacherProbs(logits, temperature, row.log_().unsqueeze(1) - shift, column.log_().unsqueeze(0))
 
@@ -85,8 +85,8 @@ def update_center(center: Tensor, logits: Tensor, *, momentum: float = 0.9) -> T
         logits: (rows of this rank, prototypes).
         momentum: weight of the old centre.
     """
-    total = _all_reduce(logits.sum(dim=0, keepdim=True, dtype=torch.float32))
-    num_rows = _all_reduce(torch.full((), float(logits.shape[0]), device=logits.device))
+    total = all_reduce(logits.sum(dim=0, keepdim=True, dtype=torch.float32))
+    num_rows = all_reduce(torch.full((), float(logits.shape[0]), device=logits.device))
     return center * momentum + total / num_rows.clamp(min=1) * (1 - momentum)
 
 

@@ -22,6 +22,7 @@ from pretrain.drop_path import KeptRows, StochasticDepthBlock
 from pretrain.eva_block import give_blocks
 
 __all__ = [
+    "LastLayerInputs",
     "Network",
     "Outputs",
     "PrototypeHead",
@@ -57,8 +58,12 @@ class PrototypeHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(rows, in_dim) to logits (rows, prototypes)."""
-        logits: Tensor = self.last_layer(F.normalize(self.mlp(features), dim=-1))
+        logits: Tensor = self.last_layer(self.before_last(features))
         return logits
+
+    def before_last(self, features: Tensor) -> Tensor:
+        """(rows, in_dim) to the last layer's input (rows, bottleneck_dim), of length 1."""
+        return F.normalize(self.mlp(features), dim=-1)
 
 
 class Prototypes(nn.Module):
@@ -71,7 +76,11 @@ class Prototypes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Cosines of normalised rows with the prototypes, times the prototypes' lengths."""
-        return F.linear(x, self.weight_g * F.normalize(self.weight_v, dim=1))
+        return F.linear(x, self.prototypes())
+
+    def prototypes(self) -> Tensor:
+        """(prototypes, in_dim), their lengths included."""
+        return self.weight_g * F.normalize(self.weight_v, dim=1)
 
 
 class Outputs(NamedTuple):
@@ -85,6 +94,19 @@ class Outputs(NamedTuple):
     """(hidden patches, prototypes)"""
     local_logits: Tensor | None
     """(local crops * images, prototypes)"""
+
+
+class LastLayerInputs(NamedTuple):
+    """What the losses need of one forward pass where they make the logits themselves; rows as in `Outputs`."""
+
+    features: Tensor
+    """(2 * images, dim) class tokens of the global crops, before the head"""
+    global_rows: Tensor
+    """(2 * images, bottleneck_dim)"""
+    patch_rows: Tensor
+    """(hidden patches, bottleneck_dim)"""
+    local_rows: Tensor | None
+    """(local crops * images, bottleneck_dim)"""
 
 
 class Network(nn.Module):
@@ -110,7 +132,8 @@ class Network(nn.Module):
         hide: bool,
         kept_global: KeptRows | None = None,
         kept_local: KeptRows | None = None,
-    ) -> Outputs:
+        logits: bool = True,
+    ) -> Outputs | LastLayerInputs:
         """Run global crops and, for a student, local ones.
 
         Args:
@@ -121,6 +144,7 @@ class Network(nn.Module):
             hide: replace the embeddings at `masks` by the mask token, as for the student; the teacher sees everything.
             kept_global: rows of the global crops on which residual branches run; None runs them on all.
             kept_local: the same of the local crops.
+            logits: false stops before the heads' last layers.
         """
         recompute = self.activation_checkpointing and self.training
         mask_token = self.mask_token if hide else None
@@ -129,12 +153,15 @@ class Network(nn.Module):
             self.backbone, global_crops, masks, mask_token, kept=kept_global, recompute=recompute, residual=residual
         )
         patch_head = self.dino_head if self.ibot_head is None else self.ibot_head
-        patch_logits = patch_head(patches.flatten(0, 1).index_select(0, hidden))
+        made, of_class, of_patch = (
+            (Outputs, self.dino_head, patch_head) if logits else (LastLayerInputs, self.dino_head.before_last, patch_head.before_last)
+        )
+        patch_rows = of_patch(patches.flatten(0, 1).index_select(0, hidden))
         if local_crops is None:
-            return Outputs(features, self.dino_head(features), patch_logits, None)
+            return made(features, of_class(features), patch_rows, None)
         local_features, _ = forward_tokens(self.backbone, local_crops, kept=kept_local, recompute=recompute, residual=residual)
-        logits = self.dino_head(torch.cat((features, local_features)))
-        return Outputs(features, logits[: len(features)], patch_logits, logits[len(features) :])
+        rows = of_class(torch.cat((features, local_features)))
+        return made(features, rows[: len(features)], patch_rows, rows[len(features) :])
 
 
 def backbone_args(config: ModelConfig) -> dict[str, Any]:

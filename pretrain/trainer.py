@@ -13,12 +13,13 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from pretrain.accumulate import backward_in_parts
 from pretrain.checkpoint import load_state, save_checkpoint, step_dir
 from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
@@ -31,9 +32,10 @@ from pretrain.guard import check_guard, keep_baseline
 from pretrain.initial import has_initial, initial_tensors
 from pretrain.machine import note_machine
 from pretrain.metrics import MetricsLog, Stopwatch
-from pretrain.model import Network, Outputs, update_teacher
+from pretrain.micro_batches import check_accumulation, is_chunked
+from pretrain.model import Network, update_teacher
 from pretrain.notices import note
-from pretrain.objective import compute_losses, make_targets
+from pretrain.objective import Centers, Losses, compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
 from pretrain.replay_files import keep_for_replay
@@ -172,6 +174,8 @@ class Trainer:
         self, state: TrainingState, config: PretrainConfig, worker: Worker, *, run_id: str = "RUN", keep: Keep | None = None
     ) -> None:
         self.state, self.config, self.worker, self.run_id, self._keep = state, config, worker, run_id, keep
+        check_accumulation(config, worker.world_size)
+        self._chunked = is_chunked(config, worker.world_size)
         self._parts = _parts(state.student_network)
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
@@ -201,14 +205,7 @@ class Trainer:
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
 
-        inputs = self.inputs(batch)
-        teacher = self.teacher_outputs(inputs)
-        targets = make_targets(teacher, state.centers, config.loss, settings.teacher_temperature)
-        student = self.student_outputs(inputs)
-        losses = compute_losses(student, targets, inputs.mask_weights, config.loss, moments=inputs.moments, compiled=self._compiled_losses)
-        centers = targets.centers
-        del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
-        torch.autograd.backward(losses.total)
+        losses, centers = (self._backward_in_parts if self._chunked else self._backward)(batch, settings.teacher_temperature)
         limit = config.optim.clip_grad_norm or torch.inf
         norms = {name: full_tensor(clip_grad_norm_(parameters, limit)) for name, parameters in self._parts.items()}
 
@@ -233,6 +230,33 @@ class Trainer:
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 
+    def _backward(self, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+        """Add the step's gradients to the student's parameters; the losses, and the centres after this batch."""
+        inputs, loss = self.inputs(batch), self.config.loss
+        teacher = self.teacher_outputs(inputs)
+        targets = make_targets(teacher, self.state.centers, loss, temperature)
+        student = self.student_outputs(inputs)
+        losses = compute_losses(student, targets, inputs.mask_weights, loss, moments=inputs.moments, compiled=self._compiled_losses)
+        centers = targets.centers
+        del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
+        torch.autograd.backward(losses.total)
+        return losses, centers
+
+    def _backward_in_parts(self, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+        """The same from micro-batches, with logits in chunks."""
+        return backward_in_parts(
+            batch,
+            self.state,
+            self.config.loss,
+            self.worker,
+            count=self.config.train.accumulate,
+            temperature=temperature,
+            inputs=self.inputs,
+            teacher=partial(self.teacher_outputs, logits=False),
+            student=partial(self.student_outputs, logits=False),
+            compiled=self._compiled_losses,
+        )
+
     def inputs(self, batch: Batch) -> StepInputs:
         """A batch on its way to the device, crops normalised."""
         device = self.worker.device
@@ -247,16 +271,15 @@ class Trainer:
             moments=None if batch.moments is None else batch.moments.to(device, non_blocking=True),
         )
 
-    def teacher_outputs(self, inputs: StepInputs) -> Outputs:
+    def teacher_outputs(self, inputs: StepInputs, *, logits: bool = True) -> Any:
         """The teacher's forward pass: every patch of the global crops, without gradients."""
         with self.worker.autocast(), torch.no_grad():
-            outputs: Outputs = self.state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False)
-        return outputs
+            return self.state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False, logits=logits)
 
-    def student_outputs(self, inputs: StepInputs) -> Outputs:
+    def student_outputs(self, inputs: StepInputs, *, logits: bool = True) -> Any:
         """The student's forward pass: global crops with patches hidden, and local crops."""
         with self.worker.autocast():
-            outputs: Outputs = self.state.student(
+            return self.state.student(
                 inputs.global_crops,
                 inputs.masks,
                 inputs.hidden,
@@ -264,11 +287,13 @@ class Trainer:
                 hide=True,
                 kept_global=inputs.kept_global,
                 kept_local=inputs.kept_local,
+                logits=logits,
             )
-        return outputs
 
     def _normalised(self, crops: Tensor) -> Tensor:
         """(views, images, side, side, 3) uint8 to (views * images, 3, side, side) float32."""
+        if not crops.is_contiguous():  # of a micro-batch: views go one by one, so that pinned memory stays so
+            return torch.cat([self._normalised(view[None]) for view in crops])
         moved = crops.flatten(0, 1).to(self.worker.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
         return (moved.float() - self._mean) / self._std
 

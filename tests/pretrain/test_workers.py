@@ -106,6 +106,16 @@ def test_several_workers_give_the_losses_norms_and_weights_of_one(
     _assert_same_run(_train(config, dataset_dir, tmp_path / "run", workers=workers), alone)
 
 
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_workers_with_two_micro_batches_each_give_the_run_of_one_big_batch(
+    sharding: Sharding, full: PretrainConfig, dataset_dir: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(full, loss=dataclasses.replace(full.loss, koleo_group=3))
+    whole = _train(config, dataset_dir, tmp_path / "whole", workers=1)
+    cut = dataclasses.replace(config, train=dataclasses.replace(config.train, sharding=sharding, accumulate=2))
+    _assert_same_run(_train(cut, dataset_dir, tmp_path / "cut", workers=2), whole)
+
+
 def test_activation_checkpointing_under_fsdp_changes_nothing(full: PretrainConfig, dataset_dir: Path, alone: Path, tmp_path: Path) -> None:
     model = dataclasses.replace(full.model, activation_checkpointing=True)
     config = dataclasses.replace(full, model=model, train=dataclasses.replace(full.train, sharding="fsdp"))
