@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from pretrain.parallel import current_worker
 from pretrain.recipes import recipe
 from pretrain.state import build_state, state_tensors
 from pretrain.trainer import Trainer, train
+
+
+Run = Callable[[PretrainConfig], tuple[list[dict[str, float]], dict[str, Tensor]]]
 
 
 class _Stop(Exception):
@@ -45,7 +49,7 @@ def full(micro: PretrainConfig) -> PretrainConfig:
 
 
 @pytest.fixture(scope="module")
-def run(dataset_dir: Path):  # type: ignore[no-untyped-def]
+def run(dataset_dir: Path) -> Run:
     """Four steps: their metrics, and the state after them."""
 
     @cache
@@ -65,7 +69,7 @@ def test_micro_batches_give_losses_norms_and_weights_of_the_whole_batch(
     accumulate: int,
     setup: str,
     full: PretrainConfig,
-    run,  # type: ignore[no-untyped-def]
+    run: Run,
 ) -> None:
     if setup == "softmax":
         full = dataclasses.replace(full, ibot_head=None, loss=dataclasses.replace(full.loss, centering="softmax"))
@@ -150,7 +154,7 @@ def test_logits_are_chunked_where_a_worker_would_have_too_many(full: PretrainCon
     check_accumulation(parts(recipe("small"), 4), 1)
 
 
-def test_a_head_shared_with_few_prototypes_learns_in_chunks_too(full: PretrainConfig, run) -> None:  # type: ignore[no-untyped-def]
+def test_a_head_shared_with_few_prototypes_learns_in_chunks_too(full: PretrainConfig, run: Run) -> None:
     config = dataclasses.replace(full, dino_head=HeadConfig(num_prototypes=5, hidden_dim=16, bottleneck_dim=8), ibot_head=None)
     assert run(parts(config, 4))[0][3]["loss/total"] == pytest.approx(run(config)[0][3]["loss/total"], rel=1e-5)
 
