@@ -19,6 +19,7 @@ from flows.stages import (
     check_stages,
     check_task,
     check_training,
+    check_validation,
     refuse_taken_names,
 )
 from pretrain.recipes import recipe
@@ -63,7 +64,7 @@ def check_command(command: Any) -> None:
             if missing := [name for name in ("inside", "outside") if not (command.labels / name).is_dir()]:
                 raise FileNotFoundError(f"labels {str(command.labels)!r} has no folder {' and no folder '.join(missing)}; make them")
         case commands.Pretrain():
-            check_task(command.task, command.validation)
+            check_validation(command.labelled, command.task)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
         case commands.Evaluate():

@@ -255,7 +255,7 @@ def _pretrain(command: commands.Pretrain) -> None:
         dataset_named(job.lake, command.dataset)  # before torch is loaded
         from flows.stages import run_pretrain
 
-        chosen_by = (command.task, command.validation) if command.validation else None
+        chosen_by = command.labelled
         best = run_pretrain(job, dataset=command.dataset, config=command.config, validation=chosen_by, num_workers=command.train_workers)
         print(best.run_id)
 
@@ -266,7 +266,7 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
     with _job(command) as job:
         from flows.stages import run_resume
 
-        chosen_by = (command.task, command.validation) if command.validation else None
+        chosen_by = command.labelled
         best = run_resume(job, run_id=run_id, changes=command.set, validation=chosen_by, num_workers=command.train_workers)
         print(best.run_id)
 
