@@ -37,6 +37,7 @@ from pretrain.run_folder import Validate, check_run_dir, newest_step, only_train
 from pretrain.schedule import settings_at
 from pretrain.start import START, given_step
 from pretrain.state import TrainingState, build_state, state_tensors
+from pretrain.watcher import Watcher
 
 __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
 
@@ -91,6 +92,7 @@ def train(
         metrics = None
         if worker.is_first:
             metrics = MetricsLog(run_dir, after_step=first_step)
+            metrics.watch = Watcher(run_dir, asdict(config))
             validate_pending(run_dir, validate, metrics, config.checkpoint)
         if first_step == 0 and validate and config.checkpoint.validate_start:
             validate_start(run_dir, trainer.state.teacher_network, config, validate, metrics)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from pretrain.metrics import MetricsLog, read_metrics
+from pretrain.notices import notices_after
 from pretrain.watch import Limits, Sign, Watch, signs_of, watch
+from pretrain.watcher import Watcher
 
+CONFIG = {"dino_head": {"num_prototypes": 128}, "optim": {"warmup_steps": 28}, "train": {"num_steps": 280}}
 LIMITS = Limits(num_prototypes=128, from_step=28, patience=50)  # ln 128 = 4.852
 
 
@@ -88,3 +93,23 @@ def test_a_validation_that_is_recorded_again_counts_once_and_gaps_change_nothing
         found += signs
     assert found == []
     assert state.num_since_best == 5
+
+
+def test_a_sign_is_noted_and_recorded_and_a_resumed_run_does_not_say_it_again(tmp_path: Path) -> None:
+    curve = dino({30: 4.85, 60: 4.85, 90: 4.85, 120: 4.85})
+
+    def go_on(after_step: int) -> None:
+        log = MetricsLog(tmp_path, after_step=after_step)
+        log.watch = Watcher(tmp_path, CONFIG)
+        for step, row in curve:
+            if step > after_step:
+                log.write(step, row)
+        log.close()
+
+    for after_step in (0, 60, 90):  # from the start, cut before the sign, and after it
+        go_on(after_step)
+        assert [(step, value) for step, name, value in read_metrics(tmp_path / "metrics.jsonl") if name == "watch/dino_at_ln_k"] == [
+            (90, 1.0)
+        ]
+        (sentence,), _ = notices_after(tmp_path, 0)
+        assert sentence.startswith("at step 90 the DINO cross-entropy is 4.850")
