@@ -17,6 +17,7 @@ from curation.ingest import DeviceConfig, IngestConfig
 from curation.selection import SampleConfig
 from curation.shards import ShardConfig
 from evaluation.config import EvaluateConfig
+from evaluation.validation_tasks import Validation, make_validation
 from flows.runners import RunnerName
 
 __all__ = ["RunConfig"]
@@ -44,10 +45,14 @@ class RunConfig:
     """name of the dataset"""
     pretrain: NoOption[dict[str, Any] | None] = None
     """values that replace the recipe's, such as `{"train": {"num_steps": 1000}}`"""
-    validation: Path | None = None
-    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
-    validation_task: Annotated[str, arg(name="task")] = "auto"
-    """task that --validation and the final scores are for; `endoforge evaluate --help` lists them"""
+    validation: tuple[Path, ...] = ()
+    """labelled folders by which checkpoints are chosen; without one they are chosen by how well two views of an image find each other"""
+    validation_task: Annotated[tuple[str, ...], arg(name="task")] = ("auto",)
+    """task of each folder under --validation, for which the final scores are too; `endoforge evaluate --help` lists them"""
+    validation_weights: tuple[float, ...] = ()
+    """weight of each folder's score in the mean that chooses checkpoints; equal ones unless given"""
+    chosen_by: str | None = None
+    """the task whose score chooses checkpoints, instead of the mean of all"""
     evaluations: NoOption[tuple[tuple[str, str], ...] | None] = None
     """(task, data folder) pairs to score on; the validation data's test split where none are given"""
     evaluate: NoOption[EvaluateConfig] = field(default_factory=EvaluateConfig)
@@ -90,4 +95,13 @@ class RunConfig:
         """The (task, data folder) pairs to score on."""
         if self.evaluations is not None:
             return self.evaluations
-        return ((self.validation_task, str(self.validation)),) if self.validation else ()
+        return tuple((one.task, str(one.data)) for one in self.labelled.tasks)
+
+    @property
+    def labelled(self) -> Validation:
+        """The labelled sets by which checkpoints are chosen.
+
+        Raises:
+            ValueError: they do not go with their names or weights.
+        """
+        return make_validation(self.validation, self.validation_task, self.validation_weights, self.chosen_by)

@@ -41,6 +41,10 @@ _REQUIRED = ("videos", "lake", "size", "recipe")
 """Parameters without a default, of the flows that take them."""
 
 
+_ONE_OR_SEVERAL = ("validation", "validation_task")
+"""Parameters that may be given as a string or as several of them."""
+
+
 def takes(names: Sequence[str], **defaults: Any) -> Callable[[Callable[[RunConfig], Result]], Callable[..., Result]]:
     """Let a function of a `RunConfig` take some of its settings as keywords, as Prefect wants its flows.
 
@@ -80,9 +84,13 @@ def _run_config(given: Mapping[str, Any]) -> RunConfig:
     }
     if isinstance(values.get("holdout"), tuple):
         values["holdout"] = HoldoutConfig(holdout=values["holdout"])
-    for name in ("lake", "validation"):
-        if name in values:
-            values[name] = Path(values[name])
+    for name in _ONE_OR_SEVERAL:
+        if isinstance(values.get(name), str):
+            values[name] = (values[name],)
+    if "validation" in values:
+        values["validation"] = tuple(map(Path, values["validation"]))
+    if "lake" in values:
+        values["lake"] = Path(values["lake"])
     return RunConfig(**values)
 
 
@@ -94,6 +102,8 @@ def _parameter(setting: Field[Any], hint: Any, defaults: Mapping[str, Any]) -> i
         kind = list[get_args(kind)[0]]  # type: ignore[misc]
     if kind is HoldoutConfig:
         kind = list[str] | HoldoutConfig
+    if setting.name in _ONE_OR_SEVERAL:
+        kind = str | list[str]
     if setting.name in _REQUIRED:
         return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
     default = defaults.get(setting.name, None if setting.default in (MISSING, ()) else setting.default)

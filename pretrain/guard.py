@@ -3,7 +3,7 @@
 The score of the initial weights is kept in baseline.json. Training stops once several validations in a row are lower by more than a
 margin: one alone may be noise, as a k-NN accuracy over 200 images has a standard deviation of 0.03. It stops rather than warns because
 what follows costs GPU days and a fallen score does not come back by itself (facebookresearch/dinov2, issue 204: 80, 25, 10%). Without
-labels it only warns: how well frames of one video find each other falls in good runs too.
+labels it only warns: how well two views of an image find each other may fall in good runs too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["BASELINE", "check_guard", "keep_baseline"]
 
 BASELINE = "baseline.json"
 """In a run's folder: metric and score of the weights that it started from."""
-_WITHOUT_LABELS = ("retrieval/", "step")
+_WITHOUT_LABELS = ("views/", "step")
 
 
 def keep_baseline(run_dir: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +69,8 @@ class MetricsLog:
             file.writelines(map(_line, kept))
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(run_dir), purge_step=after_step + 1)
+        self.watch: Callable[[int, dict[str, float]], dict[str, float]] | None = None
+        """sees each row, and gives metrics of its own that are written too"""
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Append one row a value; on disk for the operating system at once, so a killed process loses nothing.
@@ -82,6 +84,8 @@ class MetricsLog:
         for name, value in rows.items():
             if value is not None:
                 self._board.add_scalar(name, value, step)
+        if self.watch and (seen := self.watch(step, values)):
+            self.write(step, seen)
 
     def sync(self) -> None:
         """Make everything written durable, before a checkpoint that relies on it."""

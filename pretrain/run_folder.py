@@ -36,8 +36,9 @@ from warehouse.store import canonical_json, read_json, write_json
 
 __all__ = ["Validate", "check_run_dir", "newest_step", "only_trainer", "validate_checkpoint", "validate_pending", "validate_start"]
 
-Validate = Callable[[str], tuple[str, float]]
-"""From an exported backbone's folder to a metric's name and its value, higher being better."""
+Validate = Callable[[str], tuple[str, float] | tuple[str, float, dict[str, float]]]
+"""From an exported backbone's folder to the metric that chooses and its value, higher being better; and, if there are others to record,
+those by name."""
 
 _LOCK_WAIT_S = 60.0
 
@@ -121,10 +122,8 @@ def validate_checkpoint(run_dir: Path, step: int, validate: Validate | None, met
     Raises:
         ValueError: the score is not a finite number.
     """
-    metric, score = validate(str(step_dir(run_dir, step) / "backbone")) if validate else ("step", float(step))
-    if not math.isfinite(score):
-        raise ValueError(f"validation gave {metric} = {score} at step {step}; it must give a finite number, higher being better")
-    metrics.write(step, {f"validation/{metric}": score})
+    metric, score, values = _scored(validate, step_dir(run_dir, step) / "backbone", step)
+    metrics.write(step, values)
     finish_checkpoint(run_dir, step, metric, score)
     prune(run_dir, keep_best=config.keep_best, keep_every=config.keep_every)
     best = best_checkpoint(whole_checkpoints(run_dir))
@@ -144,6 +143,17 @@ def validate_start(run_dir: Path, teacher: Network, config: PretrainConfig, vali
         return
     folder = run_dir / "checkpoints" / "start.tmp"
     export_teacher(folder, weights, config, card={"step": 0})
-    metric, score = validate(str(folder / "backbone"))
-    metrics.write(0, {f"validation/{metric}": score})
+    _, _, values = _scored(validate, folder / "backbone", 0)
+    metrics.write(0, values)
     shutil.rmtree(folder)
+
+
+def _scored(validate: Validate | None, backbone: Path, step: int) -> tuple[str, float, dict[str, float]]:
+    """The metric that chooses, its value, and the row to record: all scores, and once more the one that chooses under a name that every
+    run has, `validation/score`.
+    """
+    metric, score, *others = validate(str(backbone)) if validate else ("step", float(step))
+    if not math.isfinite(score):
+        raise ValueError(f"validation gave {metric} = {score} at step {step}; it must give a finite number, higher being better")
+    values = {metric: score} | (others[0] if others else {}) | {"score": score}
+    return metric, score, {f"validation/{name}": value for name, value in values.items()}

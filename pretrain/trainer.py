@@ -43,6 +43,7 @@ from pretrain.run_folder import Validate, check_run_dir, newest_step, only_train
 from pretrain.schedule import settings_at
 from pretrain.start import START, given_step
 from pretrain.state import TrainingState, build_state, state_tensors
+from pretrain.watcher import Watcher
 
 __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
 
@@ -103,6 +104,7 @@ def train(
         if worker.is_first:
             note_machine(run_dir, worker, first_step=first_step)
             metrics = MetricsLog(run_dir, after_step=first_step)
+            metrics.watch = Watcher(run_dir, asdict(config))
             validate_pending(run_dir, validate, metrics, config.checkpoint)
         if has_initial(run_dir) and first_step == 0:
             _keep_initial(run_dir, trainer.state, config, run_id, worker, validate, metrics)

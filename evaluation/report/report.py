@@ -33,7 +33,7 @@ __all__ = [
     "render_report",
 ]
 
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 """raise when the same lake would give another page"""
 
 _HEADLINES = {"balanced_accuracy": "balanced accuracy", "quadratic_weighted_kappa": "weighted kappa", "dice": "Dice"}

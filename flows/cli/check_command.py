@@ -19,6 +19,7 @@ from flows.stages import (
     check_stages,
     check_task,
     check_training,
+    check_validation,
     refuse_taken_names,
 )
 from pretrain.recipes import recipe
@@ -70,7 +71,7 @@ def check_command(command: Any) -> None:
             if command.resume or command.dataset or command.recipe or command.config != recipe("demo"):
                 raise ValueError("got --replay-nan with settings or --resume, expected it and --lake alone; the run has its own settings")
         case commands.Pretrain():
-            check_task(command.task, command.validation)
+            check_validation(command.labelled, command.task)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
         case commands.Evaluate():

@@ -287,10 +287,9 @@ def _pretrain(command: commands.Pretrain) -> None:
         from flows.stages import run_pretrain
         from pretrain.init_source import find_init
 
-        chosen_by = (command.task, command.validation) if command.validation else None
         init = find_init(command.init, lake_root=command.lake, allow_download=command.allow_download) if command.init else None
         told: dict[str, Any] = {"dataset": command.dataset, "config": command.config, "num_workers": command.train_workers}
-        print(run_pretrain(job, **told, validation=chosen_by, init=init).run_id)
+        print(run_pretrain(job, **told, validation=command.labelled, init=init).run_id)
 
 
 def _resume(command: commands.Pretrain, run_id: str) -> None:
@@ -301,7 +300,7 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
     with _job(command) as job:
         from flows.stages import run_resume
 
-        chosen_by = (command.task, command.validation) if command.validation else None
+        chosen_by = command.labelled
         best = run_resume(job, run_id=run_id, changes=command.set, validation=chosen_by, num_workers=command.train_workers)
         print(best.run_id)
 

@@ -18,6 +18,7 @@ from curation.ingest import IngestConfig, RequalifyConfig
 from curation.phantom import PhantomConfig
 from curation.privacy import AuditConfig, OutOfBodyConfig
 from evaluation.config import EvaluateConfig
+from evaluation.validation_tasks import Validation, make_validation
 from flows.config import RunConfig
 from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
@@ -309,10 +310,14 @@ class Pretrain(OfLake):
     recipe: str
     """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
     every option below starts from its values (with --help: those of the recipe named)"""
-    validation: Path | None = None
-    """labelled folder by which checkpoints are chosen; without one they are chosen by how well frames of one video find each other"""
-    task: str = "auto"
-    """how to read --validation"""
+    validation: tuple[Path, ...] = ()
+    """labelled folders by which checkpoints are chosen; without one they are chosen by how well two views of an image find each other"""
+    task: tuple[str, ...] = ("auto",)
+    """how to read each folder under --validation"""
+    validation_weights: tuple[float, ...] = ()
+    """weight of each folder's score in the mean that chooses checkpoints; equal ones unless given"""
+    chosen_by: str | None = None
+    """the task whose score chooses checkpoints, instead of the mean of all"""
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
     init: str | None = None
@@ -332,6 +337,11 @@ class Pretrain(OfLake):
     """kind of GPU for --plan: H100, H200, A100, A100-40 or L40S"""
     config: Annotated[PretrainConfig, arg(name="")]
     execution: Flat = field(default_factory=Execution)
+
+    @property
+    def labelled(self) -> Validation:
+        """The labelled sets by which checkpoints are chosen."""
+        return make_validation(self.validation, self.task, self.validation_weights, self.chosen_by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

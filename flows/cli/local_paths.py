@@ -20,6 +20,7 @@ def refuse_uris(command: object) -> None:
         return
     for option in fields(command):
         value = getattr(command, option.name)
-        if isinstance(value, Path):
-            local_path(value, what=f"--{option.name.replace('_', '-')}")
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                local_path(path, what=f"--{option.name.replace('_', '-')}")
         refuse_uris(value)

@@ -9,6 +9,7 @@ from .checks import (
     check_new_folder as check_new_folder,
     check_task as check_task,
     check_training as check_training,
+    check_validation as check_validation,
     refuse_taken_names as refuse_taken_names,
 )
 from .cluster import find_tree as find_tree, frames_to_place as frames_to_place, run_cluster as run_cluster

@@ -17,6 +17,7 @@ from curation.holdout import HoldoutConfig
 from curation.shards import SELECTION_PLACEHOLDER, check_dataset_name
 
 if TYPE_CHECKING:
+    from evaluation.validation_tasks import Validation
     from warehouse.lake import Lake
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "check_new_folder",
     "check_task",
     "check_training",
+    "check_validation",
     "nested_name",
     "refuse_taken_names",
 ]
@@ -137,6 +139,31 @@ def check_task(task: str, data: Path | None) -> None:
     check_task_name(task)
     if data is not None:
         resolve_task(task, data).validate()
+
+
+def check_validation(validation: Validation, names: Sequence[str]) -> None:
+    """Read the labels of all sets by which checkpoints are chosen.
+
+    Args:
+        validation: of a run.
+        names: of tasks, also if there is no set.
+
+    Raises:
+        ValueError: a task is not known, its data is missing, unusable or masks, or names and the choice do not fit.
+    """
+    from evaluation.tasks import TaskError, check_task_name, resolve_task
+    from evaluation.validation_tasks import check_choice
+
+    for name in names:
+        check_task_name(name)
+    read = []
+    for one in validation.tasks:
+        found = resolve_task(one.task, one.data)
+        found.validate()
+        if found.kind == "segmentation":
+            raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
+        read.append(found.name)
+    check_choice(validation, read)
 
 
 def check_training(*, runner: str, train_workers: int, batch_size: int, size: int | None = None) -> None:

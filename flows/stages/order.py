@@ -141,7 +141,7 @@ def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
         job,
         dataset=made.dataset,
         config=_training(config),
-        validation=(config.validation_task, config.validation) if config.validation else None,
+        validation=config.labelled,
         num_workers=config.train_workers,
     )
     return replace(made, pretraining=best.run_id)
@@ -150,7 +150,7 @@ def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
 def _check_pretrain(config: RunConfig) -> None:
     batch_size = _training(config).train.batch_size
     checks.check_training(runner=config.runner, train_workers=config.train_workers, batch_size=batch_size, size=config.size)
-    checks.check_task(config.validation_task, config.validation)
+    checks.check_validation(config.labelled, config.validation_task)
 
 
 def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
@@ -265,7 +265,7 @@ STAGES = (
     Stage(
         name="pretrain",
         command="pretrain",
-        takes=("name", "recipe", "pretrain", "validation", "validation_task", "train_workers"),
+        takes=("name", "recipe", "pretrain", "validation", "validation_task", "validation_weights", "chosen_by", "train_workers"),
         needs=("shard",),
         run=_pretrain,
         check=_check_pretrain,

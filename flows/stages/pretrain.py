@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from evaluation.tasks import Fingerprint, TaskData, fingerprint, resolve_task
-from evaluation.validate import knn_score, retrieval_score
+from evaluation.validate import CHOSEN_BY_VIEWS, checkpoint_scores
+from evaluation.validation_tasks import Validation, check_choice
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
 from pretrain.checkpoint import whole_checkpoints
@@ -24,6 +25,7 @@ from pretrain.initial import give_initial, has_initial
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
 from pretrain.start import Start, give_start
+from pretrain.views import FixedViews
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.queries import best_checkpoint, dataset_named
@@ -32,8 +34,8 @@ from warehouse.store import canonical_json
 
 __all__ = ["init_artifacts", "plan_pretrain", "run_pretrain", "task_artifact"]
 
-RETRIEVAL_EXCLUDES_S = 1.0
-"""frames of one video nearer than this do not count as found: at the usual sampling rate, its direct neighbours in time"""
+WITHOUT_LABELS = Validation()
+"""Checkpoints are chosen by views of the run's own images."""
 
 
 def run_pretrain(
@@ -41,7 +43,7 @@ def run_pretrain(
     *,
     dataset: str,
     config: PretrainConfig,
-    validation: tuple[str, Path] | None,
+    validation: Validation,
     num_workers: int,
     start: Start | None = None,
     init: InitSource | None = None,
@@ -52,28 +54,28 @@ def run_pretrain(
         job: the lake that holds the dataset and gets the run.
         dataset: its name.
         config: a whole recipe.
-        validation: task name and data folder that checkpoints are scored on (its train and val splits); None scores them by retrieval of
-            the same video, which needs no labels.
+        validation: labelled sets that checkpoints are scored on (their train and val splits); without any, two views of each of some
+            images of the dataset are matched, which needs no labels.
         num_workers: training processes; the result's identity does not depend on it.
         start: checkpoint of another run to start from, an input of this one; random weights if not given.
         init: trained weights to start from, with a new optimiser and from step 0; an input too, by the hash of their file.
     """
     found = dataset_named(job.lake, dataset)
     inputs = [artifact_of(found)]
-    if validation is not None:
-        task = resolve_task(validation[0], validation[1])
-        inputs.append(task_artifact(task, fingerprint(task)))
+    tasks = [resolve_task(one.task, one.data) for one in validation.tasks]
+    check_choice(validation, [task.name for task in tasks])
+    inputs += [task_artifact(task, fingerprint(task)) for task in tasks]
     if start is not None:
         uri = start.backbone.relative_to(job.lake.root).as_posix()
         inputs.append(Artifact(artifact_id=start.checkpoint_id, kind="checkpoint", uri=uri, sha256=start.checkpoint_id))
     if init is not None:
         inputs += init_artifacts(init, job.lake.root)
-    plan = plan_pretrain(config, inputs)
+    plan = plan_pretrain(config, inputs, validation)
     if run_id := completed_run_id(job.lake, plan):
         say(f"pretrain: {run_id} is finished already")
         return best_checkpoint(job.lake, run_id)
-    if validation is None:
-        say("pretrain: no --validation given: checkpoints are chosen by how well frames of one video find each other")
+    if not tasks:
+        say("pretrain: no --validation given: checkpoints are chosen by how well two views of an image find each other")
     run_dir = job.lake.root / "runs" / plan.run_id
     fitted = None if init is None or has_initial(run_dir) else fit_init(init, config)
     if fitted is not None:
@@ -94,7 +96,7 @@ def run_pretrain(
                     dataset_dir=job.lake.root / found.path,
                     run_dir=run_dir,
                     run_id=plan.run_id,
-                    validate=_validator(job, found, validation),
+                    validate=_validator(job, found, validation, config),
                     num_workers=num_workers,
                     use_gpu=torch.cuda.is_available(),
                     backend=backend,
@@ -137,16 +139,27 @@ def init_artifacts(init: InitSource, lake_root: Path) -> list[Artifact]:
     return found
 
 
-def plan_pretrain(config: PretrainConfig, inputs: Sequence[Artifact]) -> RunPlan:
-    """Name a run by its learning settings and inputs; the settings of the machine are recorded, and may change."""
-    plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=learning_settings(config), inputs=inputs, seed=config.train.seed)
+def plan_pretrain(config: PretrainConfig, inputs: Sequence[Artifact], validation: Validation = WITHOUT_LABELS) -> RunPlan:
+    """Name a run by its learning settings, inputs and choice; the settings of the machine are recorded, and may change.
+
+    With one validation task the choice follows from the inputs.
+    """
+    chosen: dict[str, Any] = {}
+    if not validation.tasks:
+        chosen = {"choice": {"metric": CHOSEN_BY_VIEWS}}
+    elif len(validation.tasks) > 1:
+        chosen = {"choice": {"weights": [one.weight for one in validation.tasks], "chosen_by": validation.chosen_by}}
+    settings = learning_settings(config) | chosen
+    plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=settings, inputs=inputs, seed=config.train.seed)
     return replace(plan, config=canonical_json(config))
 
 
-def _validator(job: Job, dataset: Dataset, validation: tuple[str, Path] | None) -> Callable[[str], tuple[str, float]]:
-    if validation is not None:
-        return functools.partial(knn_score, task=validation[0], data=str(validation[1].absolute()))
-    return functools.partial(retrieval_score, samples=str(job.lake.root / dataset.path / "samples.parquet"), exclude_s=RETRIEVAL_EXCLUDES_S)
+def _validator(
+    job: Job, dataset: Dataset, validation: Validation, config: PretrainConfig
+) -> Callable[[str], tuple[str, float, dict[str, float]]]:
+    views = FixedViews(dataset_dir=job.lake.root.absolute() / dataset.path, augment=config.augment, image_size=config.model.img_size)
+    tasks = tuple(replace(one, data=one.data.absolute()) for one in validation.tasks)
+    return functools.partial(checkpoint_scores, views=views, tasks=tasks, chosen_by=validation.chosen_by)
 
 
 def task_artifact(task: TaskData, identity: Fingerprint) -> Artifact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from flows.runners import say
 from flows.stages.audit_words import dataset_sentence
 from flows.stages.flagged import flag_notes
 from flows.stages.growth import stage_growth
+from pretrain.watch import signs_of
+from pretrain.watcher import limits_of, rows_by_step
 from warehouse import summary
 from warehouse.artifacts import artifact_of
 from warehouse.dataset_audit import DatasetAudit, dataset_audit
@@ -100,7 +103,7 @@ def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Ch
         training=_training(lake, best),
         scores=scores,
         own_models=(best.checkpoint_id,),
-        notes=(*flag_notes(lake), *_notes(facts, verdict, lake.root)),
+        notes=(*_signs(lake, best.run_id), *flag_notes(lake), *_notes(facts, verdict, lake.root)),
         timings=tuple(
             StageTiming(
                 stage=row["stage"],
@@ -175,6 +178,15 @@ def _training(lake: Lake, best: Checkpoint) -> TrainingCurve:
         score_name=best.validation_metric,
         chosen_step=best.step,
     )
+
+
+def _signs(lake: Lake, run_id: str) -> tuple[Note, ...]:
+    """What the run's metrics say of collapse and plateaus."""
+    (run,) = lake.rows("SELECT config FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])
+    rows = lake.rows("SELECT step, name, value FROM train_metrics WHERE run_id = $1", [run_id])
+    by_step = rows_by_step((row["step"], row["name"], row["value"]) for row in rows)
+    signs = signs_of(by_step, limits_of(json.loads(run["config"])))
+    return tuple(Note(level="info" if sign.kind == "plateau" else "warning", text=f"Training: {sign.sentence}.") for sign in signs)
 
 
 def _notes(facts: summary.RunSummary, verdict: DatasetAudit, lake: Path) -> tuple[Note, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from evaluation.validation_tasks import Validation
 from flows.job import Job
 from flows.runners import say
 from flows.stages.pretrain import run_pretrain
@@ -21,7 +21,7 @@ _SHAPING = ("model", "dino_head", "ibot_head")
 _NOT_SHAPING = ("model.drop_path_rate", "model.activation_checkpointing")
 
 
-def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: tuple[str, Path] | None, num_workers: int) -> Checkpoint:
+def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Validation, num_workers: int) -> Checkpoint:
     """Start a run from the newest checkpoint of another, and return its best checkpoint.
 
     The new run has the other's dataset and settings, except those that are changed. In the lineage its inputs are the dataset and that

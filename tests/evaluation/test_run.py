@@ -1,27 +1,21 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import pickle
 import shutil
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import torch
-from PIL import Image
 
 from evaluation.backbone import BackboneError, ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.run import evaluate_model
 from evaluation.tasks import read_task
 from evaluation.tasks.items import TaskData, TaskError, fingerprint
-from evaluation.validate import knn_score, retrieval_accuracy, retrieval_score
+from evaluation.validate import knn_score
 from warehouse.records import Score
 
 QUICK = EvaluateConfig(k=(1, 3), regularization=(0.01, 1.0), segmentation_epochs=8, segmentation_learning_rates=(0.03,), num_bootstrap=50)
@@ -127,52 +121,6 @@ def test_the_validation_callback_can_be_pickled_and_never_reads_the_test_split(v
 def test_the_validation_callback_refuses_masks(vit_folder: str, squares: Path) -> None:
     with pytest.raises(TaskError, match="is a segmentation set"):
         knn_score(vit_folder, data=str(squares), task="auto")
-
-
-def test_temporal_neighbours_do_not_count_as_retrieval() -> None:
-    # each frame's double is 1 s later in its own video; without it, the nearest frame is in the other video
-    features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [0.01, 1.0], [0.98, 0.1], [0.1, 0.98]])
-    videos = torch.tensor([0, 0, 0, 0, 1, 1])
-    times_s = torch.tensor([0.0, 1.0, 60.0, 61.0, 0.0, 60.0], dtype=torch.float64)
-    assert retrieval_accuracy(features, videos, times_s, k=1, exclude_s=0.5) == pytest.approx((1.0 + 0.0) / 2)
-    assert retrieval_accuracy(features, videos, times_s, k=1, exclude_s=5.0) == 0.0
-    assert np.isnan(retrieval_accuracy(features, videos, times_s, k=1, exclude_s=100.0))
-
-
-def test_retrieval_reads_frames_out_of_the_shards(vit_folder: str, tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = []
-    for shard in range(2):
-        with tarfile.open(tmp_path / f"set-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            for number in range(6):
-                video = f"v{(shard * 6 + number) % 3}"
-                colour = np.array([(200, 30, 30), (30, 200, 30), (30, 30, 200)][int(video[1])])
-                noise = np.random.default_rng(10 * shard + number).normal(0, 8, (32, 32, 3))
-                buffer = io.BytesIO()
-                Image.fromarray(np.clip(colour + noise, 0, 255).astype(np.uint8)).save(buffer, "JPEG")
-                frame_id = f"{video}-{(shard * 6 + number) * 10_000_000}"
-                member = tarfile.TarInfo(f"{frame_id}.jpg")
-                member.size = buffer.tell()
-                buffer.seek(0)
-                offset = tar.offset + 512
-                tar.addfile(member, buffer)
-                rows.append(
-                    {
-                        "position": len(rows),
-                        "shard": f"set-{shard:06d}.tar",
-                        "frame_id": frame_id,
-                        "video_id": video,
-                        "byte_offset": offset,
-                        "byte_size": member.size,
-                    }
-                )
-    samples = tmp_path / "samples.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), samples)
-    callback = functools.partial(retrieval_score, samples=str(samples), k=3)
-    name, value = pickle.loads(pickle.dumps(callback))(vit_folder)  # noqa: S301
-    assert name == "retrieval/val/same_video_knn_accuracy"
-    assert value > 0.9
-    with pytest.raises(TaskError, match=r"no video of .* has two frames 1000\.0 s apart"):
-        retrieval_score(vit_folder, samples=str(samples), exclude_s=1000.0)
 
 
 @pytest.mark.parametrize(

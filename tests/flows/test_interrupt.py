@@ -123,4 +123,4 @@ def test_the_run_after_it_goes_on_to_the_end(run: Running, place: Path) -> None:
     assert "NETWORK" not in run.log.read_text()
     with open_lake(place / "lake", read_only=True) as lake:
         metrics = {row["validation_metric"] for row in lake.rows("SELECT validation_metric FROM checkpoints")}
-    assert metrics == {"retrieval/val/same_video_knn_accuracy"}
+    assert metrics == {"views/matching"}

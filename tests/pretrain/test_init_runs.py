@@ -161,7 +161,7 @@ def _no_step(done: int, total: int, values: dict[str, float]) -> None:
 
 
 def without_labels(folder: str, *, to: Path) -> tuple[str, float]:
-    return "retrieval/val/same_video_knn_accuracy", likeness(folder, to=to)[1]
+    return "views/matching", likeness(folder, to=to)[1]
 
 
 def test_without_labels_the_guard_only_warns(

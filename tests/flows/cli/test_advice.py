@@ -22,6 +22,7 @@ PRINTED_BY = {
     "curation/shards/plan.py": ["curate", "run"],
     "curation/privacy/text_detector.py": ["ingest", "run"],
     "evaluation/tasks/places.py": ["evaluate"],
+    "evaluation/validation_tasks.py": ["pretrain", "run"],
     "flows/cli/cli.py": [],
     "flows/stages/audit.py": ["privacy-audit"],
     "flows/stages/audit_words.py": ["privacy-audit"],

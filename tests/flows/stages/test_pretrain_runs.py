@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from flows.cli.cli import main
 from flows.stages.pretrain import plan_pretrain
@@ -166,3 +167,34 @@ def test_a_run_that_diverged_is_replayed_from_its_id_alone(tmp_path: Path, capsy
     assert "there is no pretraining run 'pretrain-0'" in capsys.readouterr().err
     assert main([*command, "--replay-nan", run_id]) == 1
     assert "got --replay-nan with settings or --resume" in capsys.readouterr().err
+
+
+def test_two_labelled_folders_choose_together_and_each_score_is_in_the_lake(tmp_path: Path) -> None:
+    root = make_lake(tmp_path / "lake")
+    for task, colours in (("tissue", ("red", "blue")), ("light", ("white", "black"))):
+        for split in ("train", "val", "test"):
+            for colour in colours:
+                for number in range(2):
+                    path = tmp_path / task / split / colour / f"{split}{number}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.new("RGB", (40, 40), colour).save(path)
+    folders = [str(tmp_path / "tissue"), str(tmp_path / "light")]
+    started = ["pretrain", "--lake", str(root), "--dataset", "tiny", "--recipe", "smoke", "--runner", "serial", *QUICK]
+    assert main([*started, "--validation", *folders, "--validation-weights", "3", "1"]) == 0
+    with open_lake(root, read_only=True) as lake:
+        names = {row["name"] for row in lake.rows("SELECT DISTINCT name FROM train_metrics WHERE name LIKE 'validation/%'")}
+        metrics = {row["validation_metric"] for row in lake.rows("SELECT validation_metric FROM checkpoints")}
+    assert metrics == {"mean/val/tissue+light"}
+    assert names >= {
+        "validation/mean/val/tissue+light", "validation/tissue/val/knn_balanced_accuracy", "validation/light/val/knn_balanced_accuracy",
+        "validation/views/matching", "validation/views/effective_rank", "validation/score",
+    }  # fmt: skip
+
+
+def test_a_test_split_is_refused_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "labelled" / split).mkdir(parents=True)
+    started = ["pretrain", "--lake", str(make_lake(tmp_path / "lake")), "--dataset", "tiny", "--recipe", "smoke", "--runner", "serial"]
+    assert main([*started, "--validation", str(tmp_path / "labelled" / "test")]) == 1
+    assert "is the test split beside train: checkpoints are never chosen on it" in capsys.readouterr().err
+    assert not (tmp_path / "lake" / "runs").exists()
