@@ -23,7 +23,6 @@ from pretrain.recipes import recipe
 from pretrain.state import build_state, state_tensors
 from pretrain.trainer import Trainer, train
 
-
 Run = Callable[[PretrainConfig], tuple[list[dict[str, float]], dict[str, Tensor]]]
 
 
