@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -79,8 +79,23 @@ def track_steps(description: str) -> Iterator[Callable[[int, int, dict[str, floa
             return
         last = now
         left = f", {(total - done) * (now - started) / (done - first):.0f} s left" if done > first else ""
-        speed = f", {metrics['speed/images_per_s']:.1f} images/s" if "speed/images_per_s" in metrics else ""
-        loss = f", loss {metrics['loss/total']:.3f}" if "loss/total" in metrics else ""
-        say(f"{description}: step {done}/{total}{loss}{speed}{left}")
+        say(f"{description}: step {done}/{total}{shown_metrics(metrics)}{left}")
 
     yield report
+
+
+def shown_metrics(metrics: Mapping[str, float]) -> str:
+    """The metrics of a training step that tell how it goes, in a line; those that are missing are left out."""
+    dino = [metrics[name] for name in ("loss/dino_global", "loss/dino_local") if name in metrics]
+    values = {**metrics, **({"dino": sum(dino)} if dino else {})}
+    parts = (
+        ("loss/total", "loss {:.3f}"),
+        ("dino", "dino {:.3f}"),
+        ("loss/ibot", "ibot {:.3f}"),
+        ("loss/koleo", "koleo {:.2f}"),
+        ("teacher/entropy", "entropy {:.2f}"),
+        ("grad_norm/backbone", "gradient {:.2g}"),
+        ("speed/images_per_s", "{:.1f} images/s"),
+        ("speed/data_wait_share", "{:.0%} waiting for data"),
+    )
+    return "".join(f", {text.format(values[name])}" for name, text in parts if name in values)
