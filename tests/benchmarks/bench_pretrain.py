@@ -1,10 +1,12 @@
 """A whole training step of ViT-S/14 beside its limit: teacher forward, student forward and backward alone, of the same crops.
 
-    python tests/benchmarks/bench_pretrain.py [--batch 4] [--rounds 3] [--prototypes 65536]
+    python tests/benchmarks/bench_pretrain.py [--batch 4] [--rounds 3] [--prototypes 65536] [--accumulate 2]
 
 Crops are 2 of 224 and 8 of 98 pixels. Bare passes run the same networks on the same rows, heads included, and go backward from random
 gradients of the outputs: no crops are normalised, nothing is balanced, compared, clipped, optimised or averaged. Both take turns. Seconds
 are of the process's CPU, beside those of the clock; another program on the machine costs the second. The ratio is bare over whole.
+
+With --accumulate a third takes its turn: the same step from that many micro-batches, which makes logits in chunks. Its ratio is over whole.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prototypes", type=int, default=65536)
     parser.add_argument("--recipe", default="vits14")
+    parser.add_argument("--accumulate", type=int, default=1)
     asked = parser.parse_args()
     base = recipe(asked.recipe)
     head = HeadConfig(num_prototypes=asked.prototypes)
@@ -80,10 +83,15 @@ def main() -> None:
         base,
         dino_head=replace(base.dino_head, num_prototypes=asked.prototypes),
         ibot_head=base.ibot_head and head,
+        loss=replace(base.loss, koleo_group=asked.batch // asked.accumulate),
         train=replace(base.train, batch_size=asked.batch, precision="fp32", compile="off"),
     )
     worker = current_worker(config.train, use_gpu=False)
     trainer = Trainer(build_state(config, worker), config, worker)
+    accumulated = None
+    if asked.accumulate > 1:
+        in_parts = replace(config, train=replace(config.train, accumulate=asked.accumulate))
+        accumulated = Trainer(build_state(in_parts, worker), in_parts, worker)
     batch = made_batch(config)
     inputs = trainer.inputs(batch)
 
@@ -102,10 +110,13 @@ def main() -> None:
     for number in range(asked.rounds + 1):
         bare_s = timed(bare)
         whole_s = timed(partial(trainer.step, step, batch))
+        parts_s = timed(partial(accumulated.step, step, batch)) if accumulated else (0.0, 0.0)
         step += 1
-        if number:  # the first of both allocates
-            rows.append((*bare_s, *whole_s))
-    bare_cpu, bare_wall, whole_cpu, whole_wall = (median(column) for column in zip(*rows, strict=True))
+        if number:  # the first of each allocates
+            rows.append((*bare_s, *whole_s, *parts_s))
+    bare_cpu, bare_wall, whole_cpu, whole_wall, parts_cpu, parts_wall = (median(column) for column in zip(*rows, strict=True))
+    parts = {"accumulate": asked.accumulate, "parts_cpu_s": round(parts_cpu, 2), "parts_wall_s": round(parts_wall, 2)}
+    parts["parts_over_whole_cpu"] = round(parts_cpu / whole_cpu, 3)
     print(
         json.dumps(
             {
@@ -122,6 +133,7 @@ def main() -> None:
                 "ratios_cpu": [round(row[0] / row[2], 3) for row in rows],
                 "ratio_wall": round(bare_wall / whole_wall, 3),
             }
+            | (parts if accumulated else {})
         )
     )
 
