@@ -68,7 +68,7 @@ def checkpoint_scores(
     if chosen_by is None and len(tasks) > 1:
         total = sum(one.weight for one in tasks)
         mean = sum(one.weight * value for one, (_, value) in zip(tasks, named.values(), strict=True)) / total
-        return f"mean/val/{'+'.join(named)}", mean, scores
+        return f"mean/val/{'+'.join(sorted(named))}", mean, scores
     metric, value = named[chosen_by or next(iter(named))]
     del scores[metric]
     return metric, value, scores

@@ -53,11 +53,11 @@ def view_matching(first: torch.Tensor, second: torch.Tensor) -> float:
         second: [N, D] of the other, in the same order.
 
     Returns:
-        A value in [0, 1]; not a number if a feature is not finite.
+        A value in [0, 1]; 0 if a feature is not finite, so that a run which diverges goes on to the error that says so.
     """
     similarity = F.normalize(first.double(), dim=1) @ F.normalize(second.double(), dim=1).T
     if not similarity.isfinite().all():
-        return math.nan
+        return 0.0
     shares = []
     for near in (similarity, similarity.T):
         nearest = near >= near.amax(dim=1, keepdim=True) - _EQUAL

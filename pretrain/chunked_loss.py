@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pretrain.cross_entropy import PassOverRows, loss_and_gradient
 
-__all__ = ["Teacher", "chunks", "default_chunk", "fused_cross_entropy", "mean_entropy", "wide"]
+__all__ = ["CHUNK_ELEMENTS", "Teacher", "chunks", "default_chunk", "fused_cross_entropy", "mean_entropy", "wide"]
 
-_CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 27}  # a GPU adds to the prototypes' gradient once a chunk, so its chunks are larger
+CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 27}  # a GPU adds to the prototypes' gradient once a chunk, so its chunks are larger
 
 
 class Teacher(NamedTuple):
@@ -33,7 +33,7 @@ class Teacher(NamedTuple):
 
 def default_chunk(device: torch.device) -> int:
     """Elements of the largest matrix that a pass over rows makes on a device."""
-    return _CHUNK_ELEMENTS.get(device.type, 1 << 25)
+    return CHUNK_ELEMENTS.get(device.type, 1 << 25)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

@@ -94,8 +94,10 @@ def _of_folder(told: str, folder: Path) -> InitSource:
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise ValueError(f"--init {told} has a config.json and none of {', '.join(_WEIGHTS)}; put the weights beside it")
-    heads = folder.parent / "heads.safetensors"
-    return _described(told, folder / "config.json", weights, heads=heads if heads.is_file() else None)
+    # a run has them beside the folder of the backbone, an export in it
+    places = [folder, folder.parent] if folder.name == "backbone" else [folder]
+    heads = next((place / "heads.safetensors" for place in places if (place / "heads.safetensors").is_file()), None)
+    return _described(told, folder / "config.json", weights, heads=heads)
 
 
 def _described(told: str, config_file: Path, weights: Path, *, heads: Path | None = None) -> InitSource:

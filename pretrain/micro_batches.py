@@ -1,4 +1,4 @@
-"""How a worker's part of a step is cut into micro-batches, and what cannot be cut."""
+"""How a worker's part of a step is cut into micro-batches."""
 
 from __future__ import annotations
 
@@ -8,32 +8,9 @@ from pretrain.config import PretrainConfig
 from pretrain.data import Batch
 from pretrain.masking import mask_weights
 
-__all__ = ["check_accumulation", "is_chunked", "micro_batches"]
+__all__ = ["is_chunked", "micro_batches"]
 
 _MOST_LOGITS = 1 << 31  # of one worker's hidden patches; in bf16 this is 4 GB, of which a step holds three copies
-
-
-def check_accumulation(config: PretrainConfig, world_size: int) -> None:
-    """See that accumulation gives the step of one big batch.
-
-    Raises:
-        ValueError: the batch cannot be cut so, or KoLeo's neighbours would lie in different micro-batches.
-    """
-    batch_size, accumulate, loss = config.train.batch_size, config.train.accumulate, config.loss
-    if accumulate == 1:
-        return
-    if batch_size % (world_size * accumulate):
-        raise ValueError(
-            f"batch_size {batch_size} cannot be cut into {accumulate} micro-batches on each of {world_size} workers; "
-            f"give a train.accumulate that divides {batch_size // world_size}"
-        )
-    images = batch_size // (world_size * accumulate)
-    if loss.koleo_over != "group" or images % loss.koleo_group:
-        asked = f"groups of {loss.koleo_group}" if loss.koleo_over == "group" else f"koleo_over={loss.koleo_over!r}"
-        raise ValueError(
-            f"KoLeo would miss neighbours: train.accumulate {accumulate} on {world_size} workers makes micro-batches of {images} images, "
-            f"which cannot hold {asked}; give a lower train.accumulate, or loss.koleo_over group with a koleo_group that divides {images}"
-        )
 
 
 def is_chunked(config: PretrainConfig, world_size: int) -> bool:

@@ -13,9 +13,12 @@ from functools import lru_cache
 
 import torch
 
+from pretrain.accumulation import check_accumulation
 from pretrain.cards import LOADER_IMAGES_PER_S, Card, nearest_measured
+from pretrain.chunked_loss import CHUNK_ELEMENTS
 from pretrain.config import HeadConfig, PretrainConfig
 from pretrain.flops import hidden_patches, recomputed_flops, step_flops
+from pretrain.micro_batches import is_chunked
 from pretrain.model import Network
 from pretrain.parallel import FSDP_FROM_PARAMETERS
 
@@ -34,6 +37,8 @@ __all__ = [
 
 _FP32, _BF16 = 4, 2
 _NUM_GLOBAL = 2
+_CHUNK_COPIES, _WHOLE_PROTOTYPES = 6, 7
+"""float32 copies of a chunk, and of all prototypes, that a chunked step holds at most (docs/pretraining.md); no GPU has measured them"""
 _LIKE = 0.25
 """runs whose operations an image differ by less than this share reach a like share of the peak"""
 
@@ -142,6 +147,8 @@ class Remedies:
     """fewest of them with activation checkpointing; None where it is on already"""
     batch_size: int | None
     """largest global batch of the cards that are given"""
+    accumulate: int | None
+    """fewest micro-batches on the cards that are given"""
 
 
 def what_fits(config: PretrainConfig, card: Card, *, num_gpus: int) -> Remedies:
@@ -153,18 +160,33 @@ def what_fits(config: PretrainConfig, card: Card, *, num_gpus: int) -> Remedies:
         return next((number for number in shares if _total(changed, network, number) <= card.memory_gb * 1e9), None)
 
     recomputing = replace(config, model=replace(config.model, activation_checkpointing=True))
-    one, two = (_total(_sized(config, images * num_gpus), network, num_gpus) for images in (1024, 2048))
-    each = (two - one) / 1024
-    images = int((card.memory_gb * 1e9 - (one - 1024 * each)) // each)
+    # not a straight line: from some size on, logits are made in chunks
+    sizes = range(config.train.batch_size // num_gpus, 1, -1)
+    images = next((size for size in sizes if _total(_sized(config, size * num_gpus), network, num_gpus) <= card.memory_gb * 1e9), 0)
     return Remedies(
         num_gpus=fewest(config),
         num_gpus_recomputing=None if config.model.activation_checkpointing else fewest(recomputing),
-        batch_size=images * num_gpus if images > 1 else None,
+        batch_size=images * num_gpus or None,
+        accumulate=_fewest_micro_batches(config, network, card, num_gpus),
     )
 
 
+def _fewest_micro_batches(config: PretrainConfig, network: Network, card: Card, num_gpus: int) -> int | None:
+    for count in range(2, config.train.batch_size // num_gpus + 1):
+        if config.train.batch_size % (count * num_gpus):
+            continue
+        cut = replace(config, train=replace(config.train, accumulate=count))
+        try:
+            check_accumulation(cut, num_gpus)
+        except ValueError:
+            return None  # smaller micro-batches cannot hold KoLeo's groups either
+        if _total(cut, network, num_gpus) <= card.memory_gb * 1e9:
+            return count
+    return None
+
+
 def _sized(config: PretrainConfig, batch_size: int) -> PretrainConfig:
-    return replace(config, train=replace(config.train, batch_size=batch_size))
+    return replace(config, train=replace(config.train, batch_size=batch_size, accumulate=1))
 
 
 def _total(config: PretrainConfig, network: Network, num_gpus: int) -> int:
@@ -174,7 +196,7 @@ def _total(config: PretrainConfig, network: Network, num_gpus: int) -> int:
 def student_sizes(config: PretrainConfig) -> Network:
     """The student without its weights, on the device `meta`; runs that differ in batch and length share it."""
     model = replace(config.model, drop_path_rate=0.0, activation_checkpointing=False)
-    return _without_weights(replace(config, model=model, train=replace(config.train, batch_size=2, num_steps=10**9)))
+    return _without_weights(replace(config, model=model, train=replace(config.train, batch_size=2, accumulate=1, num_steps=10**9)))
 
 
 @lru_cache(maxsize=8)
@@ -226,10 +248,17 @@ def memory_parts(config: PretrainConfig, network: Network, *, num_gpus: int) -> 
         parts["gathered by FSDP2"] = _BF16 * (parameters.heads + 2 * parameters.block) + _FP32 * parameters.heads
     elif num_gpus > 1:
         parts["buckets of DDP"] = _FP32 * parameters.total
-    parts["activations of the backbone"] = images * _activation_bytes(config, network)
-    parts["activations of the heads"] = images * _head_bytes(config)
-    parts["logits of class tokens"], parts["logits of patches"] = (images * each for each in _logit_bytes(config))
-    parts["crops"] = images * _crop_bytes(config)
+    at_once = images / config.train.accumulate
+    parts["activations of the backbone"] = at_once * _activation_bytes(config, network)
+    parts["activations of the heads"] = at_once * _head_bytes(config)
+    if is_chunked(config, num_gpus):
+        heads = [config.dino_head, config.ibot_head or config.dino_head]
+        parts["chunks of logits"] = _CHUNK_COPIES * _FP32 * CHUNK_ELEMENTS["cuda"]
+        parts["whole prototypes"] = _WHOLE_PROTOTYPES * _FP32 * max(head.num_prototypes * head.bottleneck_dim for head in heads)
+        parts["teacher's kept rows"] = images * _FP32 * sum(_rows(config)) * heads[1].bottleneck_dim
+    else:
+        parts["logits of class tokens"], parts["logits of patches"] = (images * each for each in _logit_bytes(config))
+    parts["crops"] = at_once * _crop_bytes(config)
     return {name: round(number) for name, number in parts.items()}
 
 
@@ -249,7 +278,9 @@ def _activation_bytes(config: PretrainConfig, network: Network) -> float:
         for views, side in ((_NUM_GLOBAL, model.img_size), (config.augment.num_local, config.augment.local_size))
     )
     shapes = {name: parameter.shape for name, parameter in backbone.blocks[0].named_parameters()}
-    before, after = int(shapes["mlp.fc1.weight"][0]), int(shapes["mlp.fc2.weight"][1])
+    # SwiGLU may have its two halves apart, as fc1_g and fc1_x
+    before = sum(int(shape[0]) for name, shape in shapes.items() if name.startswith("mlp.fc1") and name.endswith("weight"))
+    after = int(shapes["mlp.fc2.weight"][1])
     branches = dim * (2 * residual + 8 * number) + (before + after) * number
     whole = tokens * (1 - model.drop_path_rate) * branches
     depth = len(backbone.blocks)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from pretrain.accumulate import backward_in_parts
+from pretrain.accumulation import check_accumulation
 from pretrain.checkpoint import load_state, save_checkpoint, step_dir
 from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
@@ -32,7 +33,7 @@ from pretrain.guard import check_guard, keep_baseline
 from pretrain.initial import has_initial, initial_tensors
 from pretrain.machine import note_machine
 from pretrain.metrics import MetricsLog, Stopwatch
-from pretrain.micro_batches import check_accumulation, is_chunked
+from pretrain.micro_batches import is_chunked
 from pretrain.model import Network, update_teacher
 from pretrain.notices import note
 from pretrain.objective import Centers, Losses, compute_losses, make_targets

@@ -184,7 +184,9 @@ def _training(model: CardModel, facts: ModelFacts, training: ModelTraining) -> l
         ("finished", training.ended_at),
     ]
     if training.started_from:
-        rows.append(("started from", ", ".join(f"checkpoint {one}" for one in training.started_from)))
+        rows.append(("started from", ", ".join(f"weights {one}" for one in training.started_from)))
+        if checkpoint.step == 0:
+            rows.append(("changed since", "nothing: these are the weights that the run started from, and their licence applies"))
     lines = markdown_table(("what", "value"), rows)
     if model.changed:
         lines += markdown_table(("setting", "value", f"in {model.recipe}"), model.changed)

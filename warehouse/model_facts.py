@@ -107,7 +107,7 @@ def find_checkpoint(lake: Lake, identifier: str) -> Checkpoint:
 
 def model_facts(lake: Lake, checkpoint_id: str) -> ModelFacts:
     """Gather what is known of the checkpoint with these weights; little, if another lake made it."""
-    rows = lake.rows("SELECT * FROM checkpoints WHERE checkpoint_id = $1 ORDER BY run_id LIMIT 1", [checkpoint_id])
+    rows = lake.rows("SELECT * FROM checkpoints WHERE checkpoint_id = $1 ORDER BY step = 0, run_id LIMIT 1", [checkpoint_id])
     scores = _scores(lake, checkpoint_id)
     if not rows:
         return ModelFacts(checkpoint_id=checkpoint_id, checkpoint=None, training=None, data=None, scores=scores)
@@ -130,7 +130,7 @@ def _training(lake: Lake, checkpoint: Checkpoint) -> ModelTraining:
     config, metrics = json.loads(run["config"]), json.loads(run["metrics"])
     started = lake.rows(
         """SELECT a.artifact_id FROM edges e JOIN artifacts a USING (artifact_id)
-           WHERE e.run_id = $1 AND e.direction = 'input' AND a.kind = 'checkpoint' ORDER BY ALL""",
+           WHERE e.run_id = $1 AND e.direction = 'input' AND a.kind IN ('checkpoint', 'weights') ORDER BY ALL""",
         [checkpoint.run_id],
     )
     return ModelTraining(

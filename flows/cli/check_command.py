@@ -22,6 +22,7 @@ from flows.stages import (
     check_validation,
     refuse_taken_names,
 )
+from pretrain.accumulation import check_accumulation
 from pretrain.recipes import recipe
 
 __all__ = ["check_command"]
@@ -74,6 +75,7 @@ def check_command(command: Any) -> None:
             check_validation(command.labelled, command.task)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
+            check_accumulation(command.config, command.train_workers)
         case commands.Evaluate():
             check_task(command.task, command.data)
         case _:

@@ -120,6 +120,7 @@ def _verdict(config: PretrainConfig, card: Card, num_gpus: int, plan: PretrainPl
         return [f"it fits: {total / 1e9:.1f} GB of {card.memory_gb} GB"]
     found = what_fits(config, card, num_gpus=num_gpus)
     advice = [
+        found.accumulate and f"--train.accumulate {found.accumulate} (the same run)",
         found.num_gpus and f"--train-workers {found.num_gpus}",
         found.num_gpus_recomputing and f"--model.activation-checkpointing with --train-workers {max(num_gpus, found.num_gpus_recomputing)}",
         found.batch_size and f"--train.batch-size {found.batch_size} or less (another run: the rate follows its square root)",

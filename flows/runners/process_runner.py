@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,12 @@ _SPAWN = multiprocessing.get_context("spawn")
 _FORK = multiprocessing.get_context("forkserver") if sys.platform == "linux" else _SPAWN
 """On Linux several workers are forks of one process that has imported what they run, PyTorch for example, and has no thread. A single
 worker, such as that of a Ray task, would gain nothing. macOS forks badly."""
+
+_LONGEST_TMPDIR = 70
+"""bytes: a fork server's socket lies in the folder for temporary files, and its path has at most 107"""
+
+_SERVER_LOST = 255
+"""exit code that multiprocessing gives where the fork server is gone and nobody knows the worker's own"""
 
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGBUS)
 """Signals that do not speak against the item. The kernel sends SIGKILL where memory is short, and SIGBUS if a page of a program or a mapped
@@ -135,7 +142,7 @@ def _new_pool(num_workers: int, environment: dict[str, str]) -> Iterator[pebble.
     """A pool whose workers, those that replace a dead one among them, have one thread each as long as it lives."""
     with _single_threaded_children():
         variables = dict(os.environ) | environment
-        start = _FORK if num_workers > 1 else _SPAWN
+        start = _FORK if num_workers > 1 and len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TMPDIR else _SPAWN
         with pebble.ProcessPool(max_workers=num_workers, context=start, initializer=_set_variables, initargs=(variables,)) as pool:
             yield pool
 
@@ -160,6 +167,8 @@ def _outcome(item: Item, future: concurrent.futures.Future[Any], timeout_s: floa
             name = signal.Signals(-error.exitcode).name
             hint = "; the kernel does so where memory is short: lower --workers or --max-memory-mb" if name == "SIGKILL" else ""
             return Failure(item=item, reason="lost", detail=f"the worker process was killed from outside ({name}){hint}")
+        if error.exitcode == _SERVER_LOST:
+            return Failure(item=item, reason="lost", detail="the process that starts worker processes was killed from outside")
         return Failure(item=item, reason="crash", detail=f"the worker process died with exit code {error.exitcode}")
     except BrokenProcessPool as error:  # no fault of the item, and what is left would fail likewise
         raise RuntimeError(f"the worker processes are lost ({error}); run the same command again, what is finished is kept") from error

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import timm
 from safetensors import safe_open
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -141,8 +142,9 @@ def _write(
     partial.mkdir(parents=True)
     try:
         backbone = load_backbone(_ref(source), device="cpu")
-        if not isinstance(backbone.module, VisionTransformer):
-            raise ValueError(f"{source.backbone} holds a {type(backbone.module).__name__}; give a checkpoint of a VisionTransformer")
+        kind = VisionTransformer if set(formats) - {"timm"} else VisionTransformer | Eva
+        if not isinstance(backbone.module, kind):
+            raise ValueError(f"{source.backbone} holds a {type(backbone.module).__name__}; give --format timm, which alone can hold it")
         files: list[tuple[str, str]] = []
         usage: list[str] = []
         for made, lines in [_WRITERS[name](source, backbone, partial, image_size) for name in dict.fromkeys(formats)]:

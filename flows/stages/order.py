@@ -17,6 +17,7 @@ from flows.config import RunConfig
 from flows.runners import say
 from flows.stages import checks, costs
 from flows.stages.stage import Made, Stage, needed
+from pretrain.accumulation import check_accumulation
 
 if TYPE_CHECKING:  # loading these takes a second
     from flows.job import Job
@@ -148,8 +149,10 @@ def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
 
 
 def _check_pretrain(config: RunConfig) -> None:
-    batch_size = _training(config).train.batch_size
+    training = _training(config)
+    batch_size = training.train.batch_size
     checks.check_training(runner=config.runner, train_workers=config.train_workers, batch_size=batch_size, size=config.size)
+    check_accumulation(training, config.train_workers)
     checks.check_validation(config.labelled, config.validation_task)
 
 

@@ -64,13 +64,14 @@ def run_pretrain(
     inputs = [artifact_of(found)]
     tasks = [resolve_task(one.task, one.data) for one in validation.tasks]
     check_choice(validation, [task.name for task in tasks])
-    inputs += [task_artifact(task, fingerprint(task)) for task in tasks]
+    labelled = [task_artifact(task, fingerprint(task)) for task in tasks]
+    inputs += labelled
     if start is not None:
         uri = start.backbone.relative_to(job.lake.root).as_posix()
         inputs.append(Artifact(artifact_id=start.checkpoint_id, kind="checkpoint", uri=uri, sha256=start.checkpoint_id))
     if init is not None:
         inputs += init_artifacts(init, job.lake.root)
-    plan = plan_pretrain(config, inputs, validation)
+    plan = plan_pretrain(config, inputs, validation, labelled)
     if run_id := completed_run_id(job.lake, plan):
         say(f"pretrain: {run_id} is finished already")
         return best_checkpoint(job.lake, run_id)
@@ -139,16 +140,26 @@ def init_artifacts(init: InitSource, lake_root: Path) -> list[Artifact]:
     return found
 
 
-def plan_pretrain(config: PretrainConfig, inputs: Sequence[Artifact], validation: Validation = WITHOUT_LABELS) -> RunPlan:
+def plan_pretrain(
+    config: PretrainConfig, inputs: Sequence[Artifact], validation: Validation = WITHOUT_LABELS, labelled: Sequence[Artifact] = ()
+) -> RunPlan:
     """Name a run by its learning settings, inputs and choice; the settings of the machine are recorded, and may change.
 
-    With one validation task the choice follows from the inputs.
+    With one validation task the choice follows from the inputs. Of several, their order means nothing, and weights count by their ratio.
+
+    Args:
+        config: whole recipe.
+        inputs: what the run is made from.
+        validation: what chooses.
+        labelled: the artifacts of its tasks, in their order.
     """
     chosen: dict[str, Any] = {}
     if not validation.tasks:
         chosen = {"choice": {"metric": CHOSEN_BY_VIEWS}}
     elif len(validation.tasks) > 1:
-        chosen = {"choice": {"weights": [one.weight for one in validation.tasks], "chosen_by": validation.chosen_by}}
+        total = sum(one.weight for one in validation.tasks)
+        shares = [[artifact.artifact_id, round(one.weight / total, 9)] for one, artifact in zip(validation.tasks, labelled, strict=True)]
+        chosen = {"choice": {"chosen_by": validation.chosen_by} if validation.chosen_by else {"shares": sorted(shares)}}
     settings = learning_settings(config) | chosen
     plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=settings, inputs=inputs, seed=config.train.seed)
     return replace(plan, config=canonical_json(config))

@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from evaluation.validate import CHOSEN_BY_VIEWS
 from evaluation.validation_tasks import Validation
 from flows.job import Job
 from flows.runners import say
 from flows.stages.pretrain import run_pretrain
+from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.start import find_start
 from warehouse.records import Checkpoint
@@ -50,6 +52,12 @@ def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Val
         raise ValueError(
             f"{run_id} is at step {start.step} and num_steps is {config.train.num_steps}; "
             f"give --set train.num_steps=N with N above {start.step}"
+        )
+    chosen = {saved.validation_metric for saved in whole_checkpoints(source)} - {"step", CHOSEN_BY_VIEWS}
+    if chosen and not validation.tasks:
+        say(
+            f"pretrain: {run_id} chose its checkpoints by {', '.join(sorted(chosen))}, and this run has no labels: two views of an image "
+            "choose, and no guard stops it; give --validation to go on as before"
         )
     say(f"pretrain: from step {start.step} of {run_id} with {', '.join(changes) or 'the same settings'}")
     return run_pretrain(job, dataset=named[0]["name"], config=config, validation=validation, num_workers=num_workers, start=start)

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from pretrain.accumulation import check_accumulation
 from pretrain.chunked_targets import centered, sinkhorn_column
 from pretrain.config import HeadConfig, LossConfig, PretrainConfig
 from pretrain.data import ShardReader, StepBatches
 from pretrain.identity import learning_settings
 from pretrain.losses import sinkhorn_knopp, update_center
 from pretrain.metrics import read_metrics
-from pretrain.micro_batches import check_accumulation, is_chunked, micro_batches
+from pretrain.micro_batches import is_chunked, micro_batches
 from pretrain.parallel import current_worker
 from pretrain.recipes import recipe
 from pretrain.state import build_state, state_tensors

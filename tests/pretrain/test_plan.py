@@ -120,8 +120,8 @@ def test_a_recorded_run_on_such_a_card_replaces_the_constants_and_another_does_n
 def test_what_does_not_fit_is_told_with_what_does() -> None:
     config = recipe("vits14")
     found = what_fits(config, H100, num_gpus=1)
-    assert found.num_gpus == 8
-    assert found.num_gpus_recomputing == 2
+    assert found.num_gpus == 4  # 512 images each, with logits in chunks
+    assert found.num_gpus_recomputing == 1
     assert found.batch_size is not None
     for batch_size, fits in ((found.batch_size, True), (found.batch_size + 2, False)):
         total = sum(memory_parts(sized(config, batch_size), student_sizes(config), num_gpus=1).values())
@@ -145,3 +145,14 @@ def test_recomputing_repeats_the_student_s_blocks() -> None:
     whole = step_flops(config, student_sizes(config), hidden_patches=hidden_patches(config, 64))
     assert 0.15 < recomputed_flops(again, student_sizes(again)) / whole < 0.25
     assert hidden_patches(config, 64) == 4915  # half of 128 crops, 0.3 of 256 patches each
+
+
+def test_micro_batches_lower_the_memory_and_are_named_where_they_make_a_run_fit() -> None:
+    config = recipe("vits14")
+    whole = memory_parts(config, student_sizes(config), num_gpus=1)
+    found = what_fits(config, H100, num_gpus=1)
+    assert found.accumulate is not None
+    cut = replace(config, train=replace(config.train, accumulate=found.accumulate))
+    parts = memory_parts(cut, student_sizes(cut), num_gpus=1)
+    assert sum(parts.values()) <= H100.memory_gb * 1e9 < sum(whole.values())
+    assert parts["activations of the backbone"] == pytest.approx(whole["activations of the backbone"] / found.accumulate)

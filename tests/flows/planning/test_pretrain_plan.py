@@ -26,8 +26,8 @@ def test_a_plan_needs_no_lake_and_says_what_fits(
     assert "21.6 M backbone, 22.4 M heads, 44.0 M together" in told
     assert told.endswith("it fits: 42.0 GB of 80 GB\n")
     told = planned(capsys, "--recipe", "vits14")
-    advice = "give --train-workers 8; or --model.activation-checkpointing with --train-workers 2; or --train.batch-size 494 or less"
-    assert f"WARNING: it does not fit: 328.3 GB of 80 GB; {advice}" in told
+    advice = "give --train.accumulate 4 (the same run); or --train-workers 4; or --model.activation-checkpointing with --train-workers 1"
+    assert f"WARNING: it does not fit: 264.4 GB of 80 GB; {advice}; or --train.batch-size 594 or less" in told
     assert list(tmp_path.iterdir()) == []
 
 

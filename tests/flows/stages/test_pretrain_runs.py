@@ -184,9 +184,9 @@ def test_two_labelled_folders_choose_together_and_each_score_is_in_the_lake(tmp_
     with open_lake(root, read_only=True) as lake:
         names = {row["name"] for row in lake.rows("SELECT DISTINCT name FROM train_metrics WHERE name LIKE 'validation/%'")}
         metrics = {row["validation_metric"] for row in lake.rows("SELECT validation_metric FROM checkpoints")}
-    assert metrics == {"mean/val/tissue+light"}
+    assert metrics == {"mean/val/light+tissue"}
     assert names >= {
-        "validation/mean/val/tissue+light", "validation/tissue/val/knn_balanced_accuracy", "validation/light/val/knn_balanced_accuracy",
+        "validation/mean/val/light+tissue", "validation/tissue/val/knn_balanced_accuracy", "validation/light/val/knn_balanced_accuracy",
         "validation/views/matching", "validation/views/effective_rank", "validation/score",
     }  # fmt: skip
 
