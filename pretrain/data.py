@@ -190,6 +190,7 @@ class StepBatches(Dataset[Batch]):
 def open_loader(batches: StepBatches, *, first_step: int, pin_memory: bool) -> Iterator[Batch]:
     """Batches from `first_step` on, in order, made ahead by the configured number of processes."""
     num_workers = batches.config.train.num_loader_workers
+    cv2.setNumThreads(1)  # ends threads that OpenCV has here: forked processes would wait for them without end
     loader = DataLoader(
         batches,
         batch_size=None,

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +47,7 @@ class FixedViews:
         Raises:
             ValueError: fewer than two images can be read.
         """
+        cv2.setNumThreads(1)  # OpenCV's own threads would not live in loader processes that are forked later, which would wait for them
         reader = ShardReader(self.dataset_dir)
         order = spread_samples(len(reader), reader.footage)
         num_found = 0

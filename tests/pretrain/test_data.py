@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -91,6 +92,15 @@ def test_a_loader_started_in_the_middle_gives_what_one_from_the_start_gives(
     assert len(whole) == 9
     assert len(rest) == 3
     torch.testing.assert_close(rest, whole[6:], rtol=0, atol=0)
+
+
+@pytest.mark.timeout(60)
+def test_a_loader_process_does_not_wait_for_threads_that_opencv_had_here(dataset_dir: Path, micro: PretrainConfig) -> None:
+    config = dataclasses.replace(micro, train=dataclasses.replace(micro.train, num_loader_workers=1))
+    batches = StepBatches(ShardReader(dataset_dir), config, rank=0, world_size=1)
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5)  # starts them
+    assert len(next(open_loader(batches, first_step=0, pin_memory=False)).global_crops) == 2
 
 
 def test_the_loader_draws_nothing_from_the_global_generator(dataset_dir: Path, micro: PretrainConfig) -> None:
