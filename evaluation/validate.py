@@ -14,8 +14,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.features import extract_features
 from evaluation.knn import choose_k, knn_predict
 from evaluation.run import class_indices
-from evaluation.tasks import TaskError, resolve_task
-from evaluation.validation_tasks import ValidationTask
+from evaluation.validation_tasks import ValidationTask, read_labelled
 from evaluation.views import Views, view_scores
 
 __all__ = ["CHOSEN_BY_VIEWS", "checkpoint_scores", "knn_score", "knn_scores"]
@@ -104,10 +103,7 @@ def knn_score(
 
 def knn_scores(exported_folder: str, *, data: str, task: str, k: int = 10, config: EvaluateConfig) -> tuple[str, str, float, float | None]:
     """As `knn_score`: the task's name, the metric's name, its value, and the value by chance if the metric has one."""
-    found = resolve_task(task, Path(data), seed=config.seed)
-    if found.kind == "segmentation":
-        raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
-    found.validate()
+    found = read_labelled(task, Path(data), seed=config.seed)
     seen = replace(found, items=tuple(item for item in found.items if item.split != "test"))
     backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=config.device, image_size=config.image_size)
     features = torch.from_numpy(

@@ -6,8 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["Validation", "ValidationTask", "check_choice", "make_validation"]
+if TYPE_CHECKING:
+    from evaluation.tasks import TaskData
+
+__all__ = ["Validation", "ValidationTask", "check_choice", "make_validation", "read_labelled"]
 
 _TEST = ("test", "testing", "test_set")
 _OTHERS = ("train", "training", "val", "valid", "validation", "train_and_validation_sets")
@@ -64,6 +68,26 @@ def make_validation(
         _refuse_test_split(folder)
     pairs = zip(names, folders, weights, strict=True)
     return Validation(tasks=tuple(ValidationTask(task=n, data=Path(f), weight=w) for n, f, w in pairs), chosen_by=chosen_by)
+
+
+def read_labelled(task: str, data: Path, *, seed: int = 0) -> TaskData:
+    """Read and check a labelled set that can choose checkpoints.
+
+    Args:
+        task: a known name, or auto.
+        data: the folder that holds it.
+        seed: of a validation split that the data does not name.
+
+    Raises:
+        TaskError: it is missing or unusable, or has masks, which give no k-NN score.
+    """
+    from evaluation.tasks import TaskError, resolve_task
+
+    found = resolve_task(task, data, seed=seed)
+    if found.kind == "segmentation":
+        raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
+    found.validate()
+    return found
 
 
 def check_choice(validation: Validation, names: Sequence[str]) -> None:

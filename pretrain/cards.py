@@ -16,7 +16,7 @@ class Card:
     bf16_tflops: float
     """dense, without the factor of two for sparsity that data sheets like to give"""
     memory_gb: int
-    """as sold; a card of 80 shows 85.5e9 bytes, and the difference to 80e9 is left to driver and allocator"""
+    """memory as sold; a card of 80 shows 85.5e9 bytes, and the difference to 80e9 is left to driver and allocator"""
     words: tuple[str, ...]
     """all of them are in what `torch.cuda.get_device_name` says"""
     source: str

@@ -14,11 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.chunked_loss import chunks, wide
-from pretrain.losses import all_reduce
+from pretrain.losses import LEAST, all_reduce
 
 __all__ = ["center_column", "centered", "sinkhorn_column"]
-
-_LEAST = 1e-30  # as in `sinkhorn_knopp`
 
 
 @torch.no_grad()
@@ -95,4 +93,4 @@ def _exponentials(rows: Tensor, weight: Tensor, temperature: float) -> tuple[Ten
 
 
 def _inverse(sums: Tensor) -> Tensor:
-    return sums.clamp(min=_LEAST).reciprocal()
+    return sums.clamp(min=LEAST).reciprocal()

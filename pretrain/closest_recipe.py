@@ -19,9 +19,9 @@ class ChangedSetting(NamedTuple):
     name: str
     """section and field, such as optim.base_lr"""
     value: str
-    """of the run, as JSON"""
+    """the run's value, as JSON"""
     in_recipe: str
-    """of the recipe, as JSON; null if it has none"""
+    """the recipe's value, as JSON; null if it has none"""
 
 
 def closest_recipe(config: Mapping[str, Any]) -> tuple[str, tuple[ChangedSetting, ...]]:

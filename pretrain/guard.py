@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pretrain.checkpoint import SavedCheckpoint, whole_checkpoints
+from pretrain.checkpoint import best_checkpoint, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.failures import TrainingError
 from pretrain.metrics import read_metrics
@@ -55,14 +55,10 @@ def check_guard(run_dir: Path, config: PretrainConfig) -> None:
     if metric.startswith(_WITHOUT_LABELS):
         note(run_dir, f"{fell}; it needs no labels and says little, so training goes on: give --validation to have it stopped")
         return
-    best = max(whole_checkpoints(run_dir), key=_by_score, default=None)
-    kept = f", and step {best.step} has the best checkpoint" if best else ""
+    saved = whole_checkpoints(run_dir)
+    kept = f", and step {best_checkpoint(saved).step} has the best checkpoint" if saved else ""
     raise TrainingError(
         f"{fell}{kept}; start another run with the same --init and --optim.base-lr {config.optim.base_lr / 4:g}, or a longer "
         f"--optim.freeze-backbone-steps than {config.optim.freeze_backbone_steps}; the same command with a larger "
         "--checkpoint.guard-drop goes on, 0 without a guard"
     )
-
-
-def _by_score(saved: SavedCheckpoint) -> tuple[float, int]:
-    return saved.validation_score, -saved.step

@@ -45,7 +45,7 @@ class PublishedWeights:
     """in timm's names, but for differences that depend on the model: LayerScale, query and value biases, position of the class token"""
     mask_token: Tensor | None
     heads: dict[str, Tensor]
-    """of OUR_HEADS"""
+    """tensors of OUR_HEADS"""
     left_out: tuple[str, ...]
     """other heads and training state, for a person"""
 

@@ -27,7 +27,7 @@ class InitSource:
     """Weights to start from."""
 
     told: str
-    """as the person called them"""
+    """the weights as the person called them"""
     weights: Path
     """file of tensors: .safetensors, or one that torch.load reads"""
     heads: Path | None = None
@@ -38,7 +38,7 @@ class InitSource:
     """further arguments of timm.create_model"""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    """that images were normalised with"""
+    """mean and deviation by which images were normalised"""
 
     def sha256(self) -> dict[str, str]:
         """Hash of each file, by its name; the first is that of the backbone."""

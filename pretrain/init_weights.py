@@ -36,7 +36,7 @@ class InitReport:
     fresh: tuple[str, ...]
     """names of tensors with random or constant values"""
     left_out: tuple[str, ...]
-    """of the file: heads and training state"""
+    """tensors of the file: heads and training state"""
 
     def sentence(self) -> str:
         """One line for a person."""

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pretrain.cross_entropy import PassOverRows, TeacherProbs, cross_entropy
 
-__all__ = ["all_reduce", "dino_loss", "entropy", "ibot_loss", "sinkhorn_knopp", "softmax_center", "update_center"]
+__all__ = ["LEAST", "all_reduce", "dino_loss", "entropy", "ibot_loss", "sinkhorn_knopp", "softmax_center", "update_center"]
 
-_LEAST = 1e-30  # of a sum that is divided by: its inverse can be added up over all prototypes without overflow
+LEAST = 1e-30  # of a sum that is divided by: its inverse can be added up over all prototypes without overflow
 _ROWS_AT_ONCE = 512
 
 
@@ -51,8 +51,8 @@ def sinkhorn_knopp(logits: Tensor, temperature: float, *, num_iterations: int = 
         row = (shift - all_reduce(highest, dist.ReduceOp.MAX)).exp_().squeeze(1)
         column = row.new_empty(logits.shape[1])
         for _ in range(num_iterations):
-            column = all_reduce(exponentials.T @ row).clamp_(min=_LEAST).reciprocal_()
-            row = (exponentials @ column).clamp_(min=_LEAST).reciprocal_()
+            column = all_reduce(exponentials.T @ row).clamp_(min=LEAST).reciprocal_()
+            row = (exponentials @ column).clamp_(min=LEAST).reciprocal_()
         return TeacherProbs(logits, temperature, row.log_().unsqueeze(1) - shift, column.log_().unsqueeze(0))
 
 

@@ -6,6 +6,7 @@ import torch
 
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch
+from pretrain.flops import hidden_patches
 from pretrain.masking import mask_weights
 
 __all__ = ["is_chunked", "micro_batches"]
@@ -15,10 +16,9 @@ _MOST_LOGITS = 1 << 31  # of one worker's hidden patches; in bf16 this is 4 GB, 
 
 def is_chunked(config: PretrainConfig, world_size: int) -> bool:
     """Whether a step makes logits in chunks: with accumulation, or where logits of hidden patches would be larger than 2**31 elements."""
-    patches = (config.model.img_size // config.model.patch_size) ** 2
-    hidden = 2 * config.train.batch_size / world_size * config.mask.probability * sum(config.mask.ratio) / 2 * patches
     prototypes = (config.ibot_head or config.dino_head).num_prototypes
-    return config.train.accumulate > 1 or hidden * prototypes > _MOST_LOGITS
+    num_logits = hidden_patches(config, config.train.batch_size // world_size) * prototypes
+    return config.train.accumulate > 1 or num_logits > _MOST_LOGITS
 
 
 def micro_batches(batch: Batch, count: int) -> list[Batch]:

@@ -17,9 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from pretrain.config import TrainConfig
 from pretrain.model import Network
 
-__all__ = ["FSDP_FROM_PARAMETERS", "Worker", "current_worker", "full_tensor", "shared_threads", "wrap"]
+__all__ = ["Worker", "current_worker", "full_tensor", "is_sharded", "shared_threads", "wrap"]
 
-FSDP_FROM_PARAMETERS = 500_000_000  # above it, student, teacher and Adam no longer fit beside activations in 80 GB
+_FSDP_FROM_PARAMETERS = 500_000_000  # above it, student, teacher and Adam no longer fit beside activations in 80 GB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,12 @@ def shared_threads(worker: Worker) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def is_sharded(config: TrainConfig, num_parameters: int, *, num_workers: int, on_gpu: bool) -> bool:
+    """Whether several workers share out a student of so many parameters, as FSDP2 does, or each hold all of it."""
+    large = on_gpu and num_parameters > _FSDP_FROM_PARAMETERS
+    return num_workers > 1 and (config.sharding == "fsdp" or (config.sharding == "auto" and large))
+
+
 def wrap(student: Network, teacher: Network, config: TrainConfig, worker: Worker) -> tuple[nn.Module, nn.Module]:
     """Move both to the worker's device and make them parallel: DDP for the student, or FSDP2 alike for both.
 
@@ -113,8 +119,7 @@ def wrap(student: Network, teacher: Network, config: TrainConfig, worker: Worker
     if worker.world_size == 1:
         return student, teacher
     num_parameters = sum(parameter.numel() for parameter in student.parameters())
-    large = worker.device.type == "cuda" and num_parameters > FSDP_FROM_PARAMETERS
-    if config.sharding == "fsdp" or (config.sharding == "auto" and large):
+    if is_sharded(config, num_parameters, num_workers=worker.world_size, on_gpu=worker.device.type == "cuda"):
         for network in (student, teacher):
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if worker.bf16 else None, reduce_dtype=torch.float32)
             for block in network.backbone.blocks:

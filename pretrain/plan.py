@@ -20,7 +20,7 @@ from pretrain.config import HeadConfig, PretrainConfig
 from pretrain.flops import hidden_patches, recomputed_flops, step_flops
 from pretrain.micro_batches import is_chunked
 from pretrain.model import Network
-from pretrain.parallel import FSDP_FROM_PARAMETERS
+from pretrain.parallel import is_sharded
 
 __all__ = [
     "Parameters",
@@ -129,7 +129,7 @@ def plan_pretraining(config: PretrainConfig, card: Card, *, num_gpus: int, recor
     return PretrainPlan(
         parameters=parameters,
         memory=memory_parts(config, network, num_gpus=num_gpus),
-        is_sharded=_is_sharded(config, parameters, num_gpus),
+        is_sharded=is_sharded(config.train, parameters.total, num_workers=num_gpus, on_gpu=True),
         flops_per_image=flops,
         speed=speed,
         loader_images_per_s=loader,
@@ -173,13 +173,11 @@ def what_fits(config: PretrainConfig, card: Card, *, num_gpus: int) -> Remedies:
 
 def _fewest_micro_batches(config: PretrainConfig, network: Network, card: Card, num_gpus: int) -> int | None:
     for count in range(2, config.train.batch_size // num_gpus + 1):
-        if config.train.batch_size % (count * num_gpus):
-            continue
-        cut = replace(config, train=replace(config.train, accumulate=count))
         try:
+            cut = replace(config, train=replace(config.train, accumulate=count))
             check_accumulation(cut, num_gpus)
-        except ValueError:
-            return None  # smaller micro-batches cannot hold KoLeo's groups either
+        except ValueError:  # it does not divide the batch, or cuts KoLeo's groups
+            continue
         if _total(cut, network, num_gpus) <= card.memory_gb * 1e9:
             return count
     return None
@@ -220,12 +218,6 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _is_sharded(config: PretrainConfig, parameters: Parameters, num_gpus: int) -> bool:
-    """As `pretrain.parallel.wrap` decides."""
-    by_itself = config.train.sharding == "auto" and parameters.total > FSDP_FROM_PARAMETERS
-    return num_gpus > 1 and (config.train.sharding == "fsdp" or by_itself)
-
-
 def memory_parts(config: PretrainConfig, network: Network, *, num_gpus: int) -> dict[str, int]:
     """Bytes on each GPU when the step is fullest, by part.
 
@@ -235,8 +227,8 @@ def memory_parts(config: PretrainConfig, network: Network, *, num_gpus: int) -> 
         num_gpus: that share the batch and, if sharded, the state.
     """
     parameters = count_parameters(network)
-    is_sharded = _is_sharded(config, parameters, num_gpus)
-    share = num_gpus if is_sharded else 1
+    sharded = is_sharded(config.train, parameters.total, num_workers=num_gpus, on_gpu=True)
+    share = num_gpus if sharded else 1
     images = config.train.batch_size / num_gpus
     parts = {
         "student's weights": _FP32 * parameters.total / share,
@@ -244,7 +236,7 @@ def memory_parts(config: PretrainConfig, network: Network, *, num_gpus: int) -> 
         "gradients": _FP32 * parameters.total / share,
         "AdamW's two moments": 2 * _FP32 * parameters.total / share,
     }
-    if is_sharded:  # heads are of the root, which is whole while it runs; so are the block that runs and the next one
+    if sharded:  # heads are of the root, which is whole while it runs; so are the block that runs and the next one
         parts["gathered by FSDP2"] = _BF16 * (parameters.heads + 2 * parameters.block) + _FP32 * parameters.heads
     elif num_gpus > 1:
         parts["buckets of DDP"] = _FP32 * parameters.total

@@ -113,7 +113,7 @@ def trace_step(state: TrainingState, config: PretrainConfig, worker: Worker, ste
     with _watched({"teacher": state.teacher_network, "student": state.student_network}) as seen:
         losses, features = _losses(trainer, step, batch)
         state.optimizer.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(losses.total)
     named = [(name, parameter.grad) for name, parameter in state.student_network.named_parameters()]
     gradients = tuple(name for name, gradient in reversed(named) if gradient is not None and not _finite(gradient))
     state.optimizer.zero_grad()
@@ -144,7 +144,7 @@ def _first_operation(trainer: Trainer, step: int, batch: Batch) -> str | None:
     try:
         with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
             warnings.simplefilter("ignore")  # that it is slow, and the forward pass's traceback
-            _losses(trainer, step, batch)[0].total.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(_losses(trainer, step, batch)[0].total)
     except RuntimeError as error:
         found = re.search(r"Function '(\w+)' returned nan", str(error))
         if found is None:

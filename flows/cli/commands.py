@@ -379,7 +379,7 @@ class ExportModel(OfLake):
     license: str = ""
     """licence of the weights by its id on the hub, such as cc-by-nc-4.0; unless given, the card marks it as not set"""
     title: str = ""
-    """of the card; architecture and dataset unless given"""
+    """title of the card; architecture and dataset unless given"""
     image_size: int | None = None
     """side in pixels of the ONNX file's input; that of the checkpoint unless given"""
     execution: Flat = field(default_factory=Execution)

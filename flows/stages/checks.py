@@ -151,19 +151,12 @@ def check_validation(validation: Validation, names: Sequence[str]) -> None:
     Raises:
         ValueError: a task is not known, its data is missing, unusable or masks, or names and the choice do not fit.
     """
-    from evaluation.tasks import TaskError, check_task_name, resolve_task
-    from evaluation.validation_tasks import check_choice
+    from evaluation.tasks import check_task_name
+    from evaluation.validation_tasks import check_choice, read_labelled
 
     for name in names:
         check_task_name(name)
-    read = []
-    for one in validation.tasks:
-        found = resolve_task(one.task, one.data)
-        found.validate()
-        if found.kind == "segmentation":
-            raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
-        read.append(found.name)
-    check_choice(validation, read)
+    check_choice(validation, [read_labelled(one.task, one.data).name for one in validation.tasks])
 
 
 def check_training(*, runner: str, train_workers: int, batch_size: int, size: int | None = None) -> None:

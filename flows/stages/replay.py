@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 
 from flows.parameters import changed_config
+from flows.stages.trained_run import find_run
 from pretrain.replay import Replay, replay
 from warehouse.lake import Lake
-from warehouse.store import read_json
 
 __all__ = ["run_replay"]
 
@@ -23,15 +22,9 @@ def run_replay(lake: Lake, run_id: str) -> str:
     Raises:
         ValueError: there is no such run, or it kept no step.
     """
-    run_dir = lake.root / "runs" / run_id
-    if not (run_dir / "config.json").is_file():
-        raise ValueError(f'there is no pretraining run {run_id!r} in {lake.root}; `endoforge sql "FROM runs"` lists them')
-    told = read_json(run_dir / "config.json")
-    rows = lake.rows("SELECT path FROM datasets WHERE dataset_id = $1 LIMIT 1", [told["dataset_id"]])
-    if not rows:
-        raise ValueError(f"the dataset {told['dataset_id'][:16]} of {run_id} is not in {lake.root}; replay it in its own lake")
-    config = changed_config(run_id, told["config"], {})
-    found = replay(run_dir, config, dataset_dir=lake.root / Path(rows[0]["path"]), use_gpu=torch.cuda.is_available())
+    run = find_run(lake, run_id, purpose="replay")
+    config = changed_config(run_id, run.settings, {})
+    found = replay(run.run_dir, config, dataset_dir=run.dataset_dir, use_gpu=torch.cuda.is_available())
     return "\n".join(_said(run_id, found))
 
 

@@ -11,11 +11,11 @@ from evaluation.validation_tasks import Validation
 from flows.job import Job
 from flows.runners import say
 from flows.stages.pretrain import run_pretrain
+from flows.stages.trained_run import find_run
 from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.start import find_start
 from warehouse.records import Checkpoint
-from warehouse.store import read_json
 
 __all__ = ["changed_settings", "run_resume"]
 
@@ -39,28 +39,22 @@ def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Val
     Raises:
         ValueError: there is no such run, it has no checkpoint, or a change cannot be made.
     """
-    source = job.lake.root / "runs" / run_id
-    if not (source / "config.json").is_file():
-        raise ValueError(f'there is no pretraining run {run_id!r} in {job.lake.root}; `endoforge sql "FROM runs"` lists them')
-    told = read_json(source / "config.json")
-    config = changed_settings(told["config"], changes)
-    named = job.lake.rows("SELECT name FROM datasets WHERE dataset_id = $1 ORDER BY name LIMIT 1", [told["dataset_id"]])
-    if not named:
-        raise ValueError(f"the dataset {told['dataset_id'][:16]} of {run_id} is not in {job.lake.root}; resume it in its own lake")
-    start = find_start(source)
+    run = find_run(job.lake, run_id, purpose="resume")
+    config = changed_settings(run.settings, changes)
+    start = find_start(run.run_dir)
     if start.step >= config.train.num_steps:
         raise ValueError(
             f"{run_id} is at step {start.step} and num_steps is {config.train.num_steps}; "
             f"give --set train.num_steps=N with N above {start.step}"
         )
-    chosen = {saved.validation_metric for saved in whole_checkpoints(source)} - {"step", CHOSEN_BY_VIEWS}
+    chosen = {saved.validation_metric for saved in whole_checkpoints(run.run_dir)} - {"step", CHOSEN_BY_VIEWS}
     if chosen and not validation.tasks:
         say(
             f"pretrain: {run_id} chose its checkpoints by {', '.join(sorted(chosen))}, and this run has no labels: two views of an image "
             "choose, and no guard stops it; give --validation to go on as before"
         )
     say(f"pretrain: from step {start.step} of {run_id} with {', '.join(changes) or 'the same settings'}")
-    return run_pretrain(job, dataset=named[0]["name"], config=config, validation=validation, num_workers=num_workers, start=start)
+    return run_pretrain(job, dataset=run.dataset, config=config, validation=validation, num_workers=num_workers, start=start)
 
 
 def changed_settings(values: dict[str, Any], changes: Sequence[str]) -> PretrainConfig:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pretrain.cards import CARDS, MEASURED
+from pretrain.cards import CARDS, MEASURED, Measured
 from pretrain.config import HeadConfig, PretrainConfig
 from pretrain.flops import hidden_patches, recomputed_flops, step_flops
 from pretrain.model import Network
@@ -78,7 +78,7 @@ def test_bf16_residuals_save_what_they_saved_there() -> None:
 
 
 @pytest.mark.parametrize("each", MEASURED, ids=str)
-def test_measured_shares_of_the_peak_follow_from_the_measured_speeds(each) -> None:  # type: ignore[no-untyped-def]
+def test_measured_shares_of_the_peak_follow_from_the_measured_speeds(each: Measured) -> None:
     config = sized(TIMED[each.dim], each.batch_size)
     plan = plan_pretraining(config, CARDS[each.card], num_gpus=1)
     assert plan.speed.mfu == each.mfu
@@ -156,3 +156,9 @@ def test_micro_batches_lower_the_memory_and_are_named_where_they_make_a_run_fit(
     parts = memory_parts(cut, student_sizes(cut), num_gpus=1)
     assert sum(parts.values()) <= H100.memory_gb * 1e9 < sum(whole.values())
     assert parts["activations of the backbone"] == pytest.approx(whole["activations of the backbone"] / found.accumulate)
+
+
+def test_a_number_of_micro_batches_that_cuts_koleo_groups_is_passed_over() -> None:
+    base = recipe("vits14")
+    config = replace(base, loss=replace(base.loss, koleo_group=384), train=replace(base.train, batch_size=1536))
+    assert what_fits(config, H100, num_gpus=1).accumulate == 4  # two do not fit, and three cut groups of 384
