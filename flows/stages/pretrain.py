@@ -27,8 +27,9 @@ from pretrain.metrics import read_metrics
 from pretrain.start import Start, give_start
 from pretrain.views import FixedViews
 from warehouse.artifacts import artifact_of
+from warehouse.dataset_queries import dataset_named
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
-from warehouse.queries import best_checkpoint, dataset_named
+from warehouse.queries import best_checkpoint
 from warehouse.records import Artifact, Checkpoint, Dataset
 from warehouse.store import canonical_json
 
