@@ -51,6 +51,7 @@ PRINTED_BY = {
     "pretrain/init_weights.py": ["pretrain"],
     "pretrain/continuation.py": ["pretrain"],
     "pretrain/launch.py": ["pretrain", "run"],
+    "pretrain/objective.py": ["pretrain"],
     "warehouse/model_card.py": ["lineage", "sql"],
     "warehouse/dataset_queries.py": ["curate", "run"],
 }
