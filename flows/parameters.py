@@ -74,7 +74,14 @@ def _meaning(name: str, hint: Any) -> str:
     """What stands below the setting, or for a record above its own settings."""
     if is_dataclass(hint):
         return (inspect.getdoc(hint) or "").partition("\n\n")[0].replace("\n", " ")
-    return " ".join(TypeAdapter(RunConfig).json_schema()["properties"][name]["description"].split())
+    return " ".join(_properties()[name]["description"].split())
+
+
+@functools.cache
+def _properties() -> dict[str, Any]:
+    """The JSON schema of `RunConfig` by setting, which takes a second to make."""
+    properties: dict[str, Any] = TypeAdapter(RunConfig).json_schema()["properties"]
+    return properties
 
 
 def _run_config(given: Mapping[str, Any]) -> RunConfig:
