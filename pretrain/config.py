@@ -293,6 +293,13 @@ class CheckpointConfig:
     """with --init: training stops if the validation score is lower than that of the initial weights by more than this; 0 for no guard"""
     guard_patience: int = 2
     """validations in a row that must be so low"""
+    validate: Literal["inside", "beside"] = "inside"
+    """inside: training waits while its first worker scores a checkpoint; beside: a task with CPUs or GPUs of its own does, and training
+    goes on meanwhile, which needs the ray runner"""
+    validation_cpus: int = 1
+    """CPUs of that task, which the training workers do not have"""
+    validation_gpus: int = 0
+    """GPUs of that task, which the training workers do not have; 0 scores on CPUs"""
 
     def __post_init__(self) -> None:
         _require(self.every > 0, f"checkpoint every is {self.every}; give 1 or more steps")
@@ -300,6 +307,8 @@ class CheckpointConfig:
         _require(self.keep_every >= 0, f"keep_every is {self.keep_every}; give 0 or more steps")
         _require(self.guard_drop >= 0, f"guard_drop is {self.guard_drop}; give 0 or more")
         _require(self.guard_patience > 0, f"guard_patience is {self.guard_patience}; give 1 or more validations")
+        _require(self.validation_cpus > 0, f"validation_cpus is {self.validation_cpus}; give 1 or more")
+        _require(self.validation_gpus >= 0, f"validation_gpus is {self.validation_gpus}; give 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,12 +31,13 @@ def keep_baseline(run_dir: Path) -> None:
         write_json(run_dir / BASELINE, {"metric": start.validation_metric, "score": start.validation_score})
 
 
-def check_guard(run_dir: Path, config: PretrainConfig) -> None:
+def check_guard(run_dir: Path, config: PretrainConfig, *, at_step: int | None = None) -> None:
     """Compare the newest validations with the baseline; a run without one passes.
 
     Args:
         run_dir: with baseline.json and metrics.jsonl.
         config: of the run; margin and number of validations are in `checkpoint`.
+        at_step: where training is meanwhile, if checkpoints are scored beside it.
 
     Raises:
         TrainingError: the last ones were all lower by more than the margin.
@@ -51,7 +52,8 @@ def check_guard(run_dir: Path, config: PretrainConfig) -> None:
     if len(last) < patience or any(value >= start - margin for _, value in last):
         return
     told = ", ".join(f"{value:.3f} at step {step}" for step, value in last)
-    fell = f"{metric} is {told}, more than {margin:g} below the {start:.3f} of the weights that this run started from"
+    late = f" (training is at step {at_step}, as checkpoints are scored beside it)" if at_step and at_step > last[-1][0] else ""
+    fell = f"{metric} is {told}{late}, more than {margin:g} below the {start:.3f} of the weights that this run started from"
     if metric.startswith(_WITHOUT_LABELS):
         note(run_dir, f"{fell}; it needs no labels and says little, so training goes on: give --validation to have it stopped")
         return

@@ -12,7 +12,17 @@ __all__ = ["MACHINE_SETTINGS", "learning_settings"]
 MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
     "model": ("activation_checkpointing",),
     "train": ("num_loader_workers", "sharding", "accumulate", "compile", "log_every", "max_nonfinite_steps", "max_unreadable"),
-    "checkpoint": ("every", "keep_best", "keep_every", "validate_start", "guard_drop", "guard_patience"),
+    "checkpoint": (
+        "every",
+        "keep_best",
+        "keep_every",
+        "validate_start",
+        "guard_drop",
+        "guard_patience",
+        "validate",
+        "validation_cpus",
+        "validation_gpus",
+    ),
 }
 """By section, the settings that no learned weight follows from beyond the rounding of sums."""
 

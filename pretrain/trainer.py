@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from pretrain.accumulate import backward_in_parts
 from pretrain.accumulation import check_accumulation
-from pretrain.checkpoint import load_state, save_checkpoint, step_dir
+from pretrain.checkpoint import load_state, save_checkpoint
 from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
@@ -29,8 +29,7 @@ from pretrain.damage import UnreadableLog
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
-from pretrain.guard import check_guard, keep_baseline
-from pretrain.initial import has_initial, initial_tensors
+from pretrain.initial import initial_tensors
 from pretrain.machine import note_machine
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.micro_batches import is_chunked
@@ -40,8 +39,9 @@ from pretrain.objective import Centers, Losses, compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
 from pretrain.replay_files import keep_for_replay
-from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer, validate_checkpoint, validate_pending, validate_start
+from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer
 from pretrain.schedule import settings_at
+from pretrain.scoring import Ask, Beside, Inside, Run, Scoring
 from pretrain.start import START, given_step
 from pretrain.state import TrainingState, build_state, state_tensors
 from pretrain.watcher import Watcher
@@ -68,6 +68,7 @@ def train(
     use_gpu: bool,
     progress: Progress | None = None,
     at_checkpoint: Callable[[int], None] | None = None,
+    ask: Ask | None = None,
 ) -> None:
     """Train to the end, from the newest whole checkpoint in `run_dir` or from scratch; every worker calls it.
 
@@ -80,6 +81,7 @@ def train(
         use_gpu: train on this worker's GPU.
         progress: called on the first worker at each logged step.
         at_checkpoint: called on every worker with the step, after each checkpoint.
+        ask: asks somebody to score a checkpoint beside training, see `pretrain.scoring`; `validate` is then not called here.
 
     Raises:
         ValueError: dataset, batch or run folder do not fit the configuration, or too many samples cannot be read.
@@ -106,65 +108,53 @@ def train(
             note_machine(run_dir, worker, first_step=first_step)
             metrics = MetricsLog(run_dir, after_step=first_step)
             metrics.watch = Watcher(run_dir, asdict(config))
-            validate_pending(run_dir, validate, metrics, config.checkpoint)
-        if has_initial(run_dir) and first_step == 0:
-            _keep_initial(run_dir, trainer.state, config, run_id, worker, validate, metrics)
-        elif first_step == 0 and validate and config.checkpoint.validate_start:
-            validate_start(run_dir, trainer.state.teacher_network, config, validate, metrics)
-        if metrics:
-            check_guard(run_dir, config)
-
-        unreadable = UnreadableLog(reader, limit=config.train.max_unreadable, say=partial(note, run_dir))
-        stopwatch = Stopwatch()
-        loader = open_loader(batches, first_step=first_step, pin_memory=use_gpu)
-        for step in range(first_step, num_steps):
-            with stopwatch.waiting():
-                batch = next(loader)
-            unreadable.add(batches.num_images, batch.unreadable_shards.tolist())
-            values = trainer.step(step, batch)
-            stopwatch.count(config.train.batch_size)
-            done = step + 1
-            if done % config.train.log_every == 0 or done in (1, num_steps):
-                row = worker.means(values) | stopwatch.read()
-                if metrics:
-                    metrics.write(done, row)
-                    _say(done, config, row)
-                    if progress:
-                        progress(done, num_steps, row)
-            if done % config.checkpoint.every == 0 or done == num_steps:
-                trainer.settle()
-                if metrics:
-                    metrics.sync()
-                save_checkpoint(run_dir, done, state_tensors(trainer.state), trainer.state.teacher_network, config, run_id, worker)
-                if metrics:
-                    validate_checkpoint(run_dir, done, validate, metrics, config.checkpoint)
-                    check_guard(run_dir, config)
-                worker.barrier()
-                if at_checkpoint:
-                    at_checkpoint(done)
-                stopwatch = Stopwatch()
-        if metrics:
-            metrics.close()
+        run = Run(run_dir=run_dir, run_id=run_id, config=config, worker=worker, state=trainer.state, metrics=metrics)
+        scoring: Scoring = Beside(run, ask) if ask else Inside(run, validate)
+        with closing(metrics) if metrics else nullcontext():
+            scoring.start(first_step=first_step)
+            _take_steps(trainer, run, scoring, batches, first_step=first_step, progress=progress, at_checkpoint=at_checkpoint)
 
 
-def _keep_initial(
-    run_dir: Path,
-    state: TrainingState,
-    config: PretrainConfig,
-    run_id: str,
-    worker: Worker,
-    validate: Validate | None,
-    metrics: MetricsLog | None,
+def _take_steps(
+    trainer: Trainer,
+    run: Run,
+    scoring: Scoring,
+    batches: StepBatches,
+    *,
+    first_step: int,
+    progress: Progress | None,
+    at_checkpoint: Callable[[int], None] | None,
 ) -> None:
-    """Keep the weights that a run starts from as the checkpoint of step 0, so that they can be its best; every worker must call it."""
-    is_whole = worker.from_first(int((step_dir(run_dir, 0) / "checkpoint.json").exists()) if worker.is_first else 0)
-    if not is_whole:
-        save_checkpoint(run_dir, 0, state_tensors(state), state.teacher_network, config, run_id, worker)
-    if metrics:
-        if not is_whole:
-            validate_checkpoint(run_dir, 0, validate, metrics, config.checkpoint)
-        keep_baseline(run_dir)
-    worker.barrier()
+    run_dir, config, worker, metrics = run.run_dir, run.config, run.worker, run.metrics
+    num_steps = config.train.num_steps
+    unreadable = UnreadableLog(batches.reader, limit=config.train.max_unreadable, say=partial(note, run_dir))
+    stopwatch = Stopwatch()
+    loader = open_loader(batches, first_step=first_step, pin_memory=worker.device.type == "cuda")
+    for step in range(first_step, num_steps):
+        with stopwatch.waiting():
+            batch = next(loader)
+        unreadable.add(batches.num_images, batch.unreadable_shards.tolist())
+        values = trainer.step(step, batch)
+        stopwatch.count(config.train.batch_size)
+        done = step + 1
+        if done % config.train.log_every == 0 or done in (1, num_steps):
+            row = worker.means(values) | stopwatch.read()
+            if metrics:
+                metrics.write(done, row)
+                _say(done, config, row)
+                if progress:
+                    progress(done, num_steps, row)
+        if done % config.checkpoint.every == 0 or done == num_steps:
+            trainer.settle()
+            if metrics:
+                metrics.sync()
+            save_checkpoint(run_dir, done, state_tensors(trainer.state), trainer.state.teacher_network, config, run.run_id, worker)
+            scoring.checkpoint(done)
+            if at_checkpoint:
+                at_checkpoint(done)
+            stopwatch = Stopwatch()
+        else:
+            scoring.after_step(done)
 
 
 class Trainer:
