@@ -39,7 +39,7 @@ class RunConfig:
     size: int | None = None
     """images to curate; all candidates where there are fewer"""
     recipe: str | None = None
-    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram;
     `endoforge pretrain --recipe R --help` shows all its values"""
     name: str = "curated"
     """name of the dataset"""

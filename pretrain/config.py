@@ -9,6 +9,7 @@ __all__ = [
     "NEAR_S",
     "AugmentConfig",
     "CheckpointConfig",
+    "GramConfig",
     "HeadConfig",
     "LossConfig",
     "MaskConfig",
@@ -197,6 +198,32 @@ class LossConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GramConfig:
+    """DINOv3's Gram anchoring: similarities between a crop's patches stay near those of an earlier teacher, the anchor."""
+
+    weight: float = 0.0
+    """weight of the term after its warm-up; 0 for no anchoring"""
+    start_step: int = 0
+    """step from which the term counts"""
+    warmup_steps: int = 0
+    """steps of a line from 0 to the weight"""
+    tokens: Literal["all", "hidden", "visible"] = "all"
+    """patches that are compared: all, or those that the student does not or does see"""
+    refresh_steps: int = 0
+    """steps after which the teacher becomes the anchor, again and again; 0 keeps the weights that the run started from"""
+    max_refreshes: int = 3
+    """times that it does"""
+    scale: int = 1
+    """the anchor sees global crops enlarged so many times; its patch features are then reduced to the student's grid, both bicubically"""
+
+    def __post_init__(self) -> None:
+        _require(self.weight >= 0, f"gram weight is {self.weight}; give 0 or more")
+        for name in ("start_step", "warmup_steps", "refresh_steps", "max_refreshes"):
+            _require(getattr(self, name) >= 0, f"gram {name} is {getattr(self, name)}; give 0 or more")
+        _require(self.scale in (1, 2, 4), f"gram scale is {self.scale}; give 1, 2 or 4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
     """AdamW and everything that is scheduled over the steps."""
 
@@ -322,6 +349,7 @@ class PretrainConfig:
     augment: AugmentConfig
     mask: MaskConfig = field(default_factory=MaskConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    gram: GramConfig = field(default_factory=GramConfig)
     optim: OptimConfig
     train: TrainConfig
     checkpoint: CheckpointConfig

@@ -37,6 +37,8 @@ def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]
         config: of a run, or what its config.json has under `config`.
     """
     sections = asdict(config) if isinstance(config, PretrainConfig) else config
+    if not sections.get("gram", {}).get("weight"):  # it came later: without it, runs from before keep their names
+        sections = {name: values for name, values in sections.items() if name != "gram"}
     return {section: _learned_from(values, section) for section, values in sections.items()}
 
 

@@ -26,6 +26,7 @@ from pretrain.notices import notices_after
 from pretrain.order import warn_of_near_frames
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
+from pretrain.start import check_anchor
 from pretrain.trainer import Progress, train
 from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
@@ -94,6 +95,7 @@ def pretrain(
     dataset_dir, run_dir = dataset_dir.absolute(), run_dir.absolute()
     if config.checkpoint.validate == "beside" and backend == "local":
         raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner ray, or --checkpoint.validate inside")
+    check_anchor(run_dir, config)
     reader = ShardReader(dataset_dir)
     StepBatches(reader, config, rank=0, world_size=num_workers)
     check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)

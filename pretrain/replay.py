@@ -117,12 +117,13 @@ def trace_step(state: TrainingState, config: PretrainConfig, worker: Worker, ste
     named = [(name, parameter.grad) for name, parameter in state.student_network.named_parameters()]
     gradients = tuple(name for name, gradient in reversed(named) if gradient is not None and not _finite(gradient))
     state.optimizer.zero_grad()
+    without = ("teacher_entropy", "equal_images") if state.anchor else ("teacher_entropy", "equal_images", "gram")
     broken = (~features.detach().isfinite().flatten(1).all(dim=1)).view(2, -1).any(dim=0)
     return Trace(
         tensors=tensors,
         module=seen[0][0] if seen else None,
         enters_finite=seen[0][1] if seen else True,
-        losses={name: float(value.detach()) for name, value in losses._asdict().items() if name not in ("teacher_entropy", "equal_images")},
+        losses={name: float(value.detach()) for name, value in losses._asdict().items() if name not in without},
         gradients=gradients,
         operation=_first_operation(trainer, step, batch) if gradients else None,
         bad_images=tuple(broken.nonzero().flatten().tolist()),
@@ -136,7 +137,8 @@ def _losses(trainer: Trainer, step: int, batch: Batch) -> tuple[Losses, Tensor]:
     temperature = settings_at(step, config).teacher_temperature
     targets = make_targets(trainer.teacher_outputs(inputs), trainer.state.centers, config.loss, temperature)
     student = trainer.student_outputs(inputs)
-    return compute_losses(student, targets, inputs.mask_weights, config.loss, moments=inputs.moments), student.features
+    gram = trainer.gram(step, student, inputs)
+    return compute_losses(student, targets, inputs.mask_weights, config.loss, moments=inputs.moments, gram=gram), student.features
 
 
 def _first_operation(trainer: Trainer, step: int, batch: Batch) -> str | None:

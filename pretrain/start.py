@@ -7,14 +7,19 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain.checkpoint import checkpoint_damage, step_dir
+from pretrain.checkpoint import checkpoint_damage, load_state, step_dir
+from pretrain.config import PretrainConfig
 from pretrain.failures import TrainingError
+from pretrain.gram import refresh
 from pretrain.guard import BASELINE
-from pretrain.initial import INIT
+from pretrain.initial import INIT, has_initial
+from pretrain.parallel import Worker
 from pretrain.run_folder import newest_step
+from pretrain.state import ANCHOR, TrainingState, state_tensors
+from pretrain.state_files import tensor_names
 from warehouse.store import file_sha256
 
-__all__ = ["START", "Start", "find_start", "give_start", "given_step"]
+__all__ = ["START", "Start", "check_anchor", "find_start", "give_start", "given_step", "load_start"]
 
 START = "start"
 """In a run's folder: as the folder of the other run, with one checkpoint."""
@@ -79,6 +84,35 @@ def given_step(run_dir: Path) -> int:
             f"the checkpoint that this run starts from is damaged; delete {run_dir} and use `endoforge pretrain --resume` again"
         )
     return step
+
+
+def check_anchor(run_dir: Path, config: PretrainConfig) -> None:
+    """See that a run with Gram anchoring starts from trained weights.
+
+    Raises:
+        ValueError: it starts from random ones, to which nothing should be held.
+    """
+    if config.gram.weight and not (has_initial(run_dir) or (run_dir / START).exists()):
+        raise ValueError(
+            f"gram.weight is {config.gram.weight:g}, which holds patches to the weights that a run starts from, and this one starts from "
+            "random weights; give --init a run, its checkpoint or other trained weights, or --gram.weight 0"
+        )
+
+
+def load_start(run_dir: Path, step: int, state: TrainingState, worker: Worker) -> None:
+    """Fill the state from the checkpoint that a run was given; if that has no anchor and the run has, its teacher becomes the anchor.
+
+    Raises:
+        StateError: the checkpoint has fewer tensors, more, or others.
+    """
+    tensors = state_tensors(state)
+    saved = tensor_names(step_dir(run_dir / START, step))
+    is_new = state.anchor is not None and not any(name.startswith(ANCHOR) for name in saved)
+    if is_new:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ANCHOR)}
+    load_state(run_dir / START, step, tensors, worker=worker)
+    if is_new and state.anchor is not None:
+        refresh(state.anchor, list(state.teacher_network.backbone.parameters()))
 
 
 def _link_or_copy(source: str, target: str) -> None:

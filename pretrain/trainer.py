@@ -29,11 +29,12 @@ from pretrain.damage import UnreadableLog
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
+from pretrain.gram import WeightedGram, anchor_patches, gram_distance, gram_weight, is_refreshed, refresh, used_patches
 from pretrain.initial import initial_tensors
 from pretrain.machine import note_machine
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.micro_batches import is_chunked
-from pretrain.model import Network, update_teacher
+from pretrain.model import LastLayerInputs, Network, Outputs, update_teacher
 from pretrain.notices import note
 from pretrain.objective import Centers, Losses, compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
@@ -42,7 +43,7 @@ from pretrain.replay_files import keep_for_replay
 from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer
 from pretrain.schedule import settings_at
 from pretrain.scoring import Ask, Beside, Inside, Run, Scoring
-from pretrain.start import START, given_step
+from pretrain.start import check_anchor, given_step, load_start
 from pretrain.state import TrainingState, build_state, state_tensors
 from pretrain.watcher import Watcher
 
@@ -51,6 +52,7 @@ __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
 _log = logging.getLogger(__name__)
 
 _NO_LOSSES = ("teacher_entropy", "equal_images")
+_ONLY_ANCHORED = ("gram",)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with steps done, steps in all and the step's metrics."""
@@ -94,6 +96,7 @@ def train(
         batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size)
         if worker.is_first:
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
+        check_anchor(run_dir, config)
         own_step = worker.from_first(newest_step(run_dir) if worker.is_first else 0)
         first_step = own_step or worker.from_first(given_step(run_dir) if worker.is_first else 0)
         initial = {} if first_step else initial_tensors(run_dir)
@@ -101,7 +104,10 @@ def train(
         trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_id=run_id, keep=keep)
         del initial
         if first_step:
-            load_state(run_dir if own_step else run_dir / START, first_step, state_tensors(trainer.state), worker=worker)
+            if own_step:
+                load_state(run_dir, first_step, state_tensors(trainer.state), worker=worker)
+            else:
+                load_start(run_dir, first_step, trainer.state, worker)
             _log.info("continuing from step %d of %d in %s", first_step, num_steps, run_dir)
         metrics = None
         if worker.is_first:
@@ -170,6 +176,7 @@ class Trainer:
         check_accumulation(config, worker.world_size)
         self._chunked = is_chunked(config, worker.world_size)
         self._parts = _parts(state.student_network)
+        self._without = _NO_LOSSES if state.anchor else _NO_LOSSES + _ONLY_ANCHORED
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
         )
@@ -198,7 +205,7 @@ class Trainer:
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
 
-        losses, centers = (self._backward_in_parts if self._chunked else self._backward)(batch, settings.teacher_temperature)
+        losses, centers = (self._backward_in_parts if self._chunked else self._backward)(step, batch, settings.teacher_temperature)
         limit = config.optim.clip_grad_norm or torch.inf
         norms = {name: full_tensor(clip_grad_norm_(parameters, limit)) for name, parameters in self._parts.items()}
 
@@ -210,10 +217,12 @@ class Trainer:
         update_teacher(teacher_weights, student_weights, settings.teacher_momentum, skip=skip)
         for center, updated in zip(state.centers, centers, strict=True):
             center.copy_(torch.where(skip.bool(), center, updated))
+        if state.anchor is not None and is_refreshed(step, config.gram):
+            refresh(state.anchor, list(state.teacher_network.backbone.parameters()))
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * skip
         self._note(step)
         return {
-            **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name not in _NO_LOSSES},
+            **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name not in self._without},
             "teacher/entropy": losses.teacher_entropy,
             **{f"grad_norm/{name}": norm for name, norm in norms.items()},
             **{f"schedule/{name}": torch.tensor(value) for name, value in asdict(settings).items()},
@@ -223,19 +232,22 @@ class Trainer:
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 
-    def _backward(self, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+    def _backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
         """Add the step's gradients to the student's parameters; the losses, and the centres after this batch."""
         inputs, loss = self.inputs(batch), self.config.loss
         teacher = self.teacher_outputs(inputs)
         targets = make_targets(teacher, self.state.centers, loss, temperature)
         student = self.student_outputs(inputs)
-        losses = compute_losses(student, targets, inputs.mask_weights, loss, moments=inputs.moments, compiled=self._compiled_losses)
+        gram = self.gram(step, student, inputs)
+        losses = compute_losses(
+            student, targets, inputs.mask_weights, loss, moments=inputs.moments, compiled=self._compiled_losses, gram=gram
+        )
         centers = targets.centers
         del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
         torch.autograd.backward(losses.total)
         return losses, centers
 
-    def _backward_in_parts(self, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+    def _backward_in_parts(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
         """The same from micro-batches, with logits in chunks."""
         return backward_in_parts(
             batch,
@@ -248,7 +260,18 @@ class Trainer:
             teacher=partial(self.teacher_outputs, logits=False),
             student=partial(self.student_outputs, logits=False),
             compiled=self._compiled_losses,
+            gram=partial(self.gram, step),
         )
+
+    def gram(self, step: int, student: Outputs | LastLayerInputs, inputs: StepInputs) -> WeightedGram | None:
+        """Distance of the student's patch similarities from the anchor's; None without one."""
+        anchor, config = self.state.anchor, self.config.gram
+        if anchor is None or student.patches is None:
+            return None
+        with self.worker.autocast():
+            theirs = anchor_patches(anchor, inputs.global_crops, scale=config.scale)
+        distance = gram_distance(student.patches, theirs, used_patches(inputs.masks, config))
+        return WeightedGram(distance, gram_weight(step, config))
 
     def inputs(self, batch: Batch) -> StepInputs:
         """A batch on its way to the device, crops normalised."""
@@ -281,6 +304,7 @@ class Trainer:
                 kept_global=inputs.kept_global,
                 kept_local=inputs.kept_local,
                 logits=logits,
+                keep_patches=self.state.anchor is not None,
             )
 
     def _normalised(self, crops: Tensor) -> Tensor:
