@@ -58,6 +58,8 @@ class RunConfig:
     evaluate: NoOption[EvaluateConfig] = field(default_factory=EvaluateConfig)
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
+    init: str | None = None
+    """start pretraining from trained weights, as `endoforge pretrain --init`; they must be on this machine"""
     ingest: IngestConfig = field(default_factory=IngestConfig)
     devices: DeviceConfig = field(default_factory=DeviceConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)

@@ -124,7 +124,7 @@ def take_scores(run_dir: Path, names: list[str], metrics: MetricsLog, config: Pr
     waiting = list(names)
     while waiting and (outcome := _read(_folder(run_dir, waiting[0]))):
         _take(run_dir, waiting.pop(0), outcome, metrics, config.checkpoint)
-        check_guard(run_dir, config, at_step=at_step)
+        check_guard(run_dir, config, metrics, at_step=at_step)
     return waiting
 
 

@@ -322,7 +322,7 @@ class CheckpointConfig:
     """validations in a row that must be so low"""
     validate: Literal["inside", "beside"] = "inside"
     """inside: training waits while its first worker scores a checkpoint; beside: a task with CPUs or GPUs of its own does, and training
-    goes on meanwhile, which needs the ray runner"""
+    goes on meanwhile, which any runner but serial can do"""
     validation_cpus: int = 1
     """CPUs of that task, which the training workers do not have"""
     validation_gpus: int = 0

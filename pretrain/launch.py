@@ -94,7 +94,7 @@ def pretrain(
     """
     dataset_dir, run_dir = dataset_dir.absolute(), run_dir.absolute()
     if config.checkpoint.validate == "beside" and backend == "local":
-        raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner ray, or --checkpoint.validate inside")
+        raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner processes or ray, or --checkpoint.validate inside")
     check_anchor(run_dir, config)
     reader = ShardReader(dataset_dir)
     StepBatches(reader, config, rank=0, world_size=num_workers)

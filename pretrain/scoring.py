@@ -70,7 +70,7 @@ class Inside:
         elif first_step == 0 and self._validate and config.checkpoint.validate_start:
             validate_start(run.run_dir, run.state.teacher_network, config, self._validate, run.metrics)
         if run.metrics:
-            check_guard(run.run_dir, config)
+            check_guard(run.run_dir, config, run.metrics)
 
     def _keep_initial(self) -> None:
         """Keep the weights that a run starts from as the checkpoint of step 0, so that they can be its best."""
@@ -89,7 +89,7 @@ class Inside:
         run = self._run
         if run.metrics:
             validate_checkpoint(run.run_dir, step, self._validate, run.metrics, run.config.checkpoint)
-            check_guard(run.run_dir, run.config)
+            check_guard(run.run_dir, run.config, run.metrics)
         run.worker.barrier()
 
     def after_step(self, step: int) -> None:
@@ -118,7 +118,7 @@ class Beside:
         for position in range(run.worker.from_first(len(self._waiting))):
             self._ask(self._waiting[position] if run.metrics else None)
         if run.metrics:
-            check_guard(run.run_dir, config)
+            check_guard(run.run_dir, config, run.metrics)
 
     def checkpoint(self, step: int) -> None:
         """As in `Scoring`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,17 +13,20 @@ from pretrain.config import PretrainConfig
 from pretrain.failures import TrainingError
 from pretrain.gram import refresh
 from pretrain.guard import BASELINE
+from pretrain.identity import learning_settings
 from pretrain.initial import INIT, has_initial
 from pretrain.parallel import Worker
 from pretrain.run_folder import newest_step
 from pretrain.state import ANCHOR, TrainingState, state_tensors
 from pretrain.state_files import tensor_names
-from warehouse.store import file_sha256
+from warehouse.store import canonical_json, file_sha256, read_json, write_json
 
-__all__ = ["START", "Start", "check_anchor", "find_start", "give_start", "given_step", "load_start"]
+__all__ = ["START", "Start", "check_anchor", "find_start", "give_start", "given_step", "load_start", "start_of_unfinished"]
 
 START = "start"
 """In a run's folder: as the folder of the other run, with one checkpoint."""
+_SOURCE = "source.json"
+"""In that folder: the other run and its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +66,32 @@ def give_start(run_dir: Path, start: Start) -> None:
         return
     shutil.rmtree(temporary, ignore_errors=True)
     copied = step_dir(start.run_dir, start.step)
+    write_json(temporary / _SOURCE, {"run": start.run_dir.name, "step": start.step, "checkpoint_id": start.checkpoint_id})
     shutil.copytree(copied, step_dir(temporary, start.step), copy_function=_link_or_copy)
     for told in (BASELINE, f"{INIT}/init.json"):  # of trained weights that the other run started from: the guard goes on
         if (start.run_dir / told).is_file():
             (run_dir / told).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(start.run_dir / told, run_dir / told)
     temporary.rename(final)
+
+
+def start_of_unfinished(run_dir: Path, config: PretrainConfig) -> tuple[str, Start] | None:
+    """The run that started from this one with the same settings and has not ended, and what it started from.
+
+    This one may have trained on since, and have a newer checkpoint.
+
+    Args:
+        run_dir: of the run that both start from; the others lie beside it.
+        config: of the run that is to start.
+    """
+    ours = json.loads(canonical_json(learning_settings(config)))
+    for source in sorted(run_dir.parent.glob(f"*/{START}/{_SOURCE}")):
+        other, told = source.parent.parent, read_json(source)
+        if told["run"] != run_dir.name or (other / "result.json").exists() or not (other / "config.json").exists():
+            continue
+        if learning_settings(read_json(other / "config.json")["config"]) == ours:
+            return other.name, Start(run_dir=run_dir, step=told["step"], checkpoint_id=told["checkpoint_id"])
+    return None
 
 
 def given_step(run_dir: Path) -> int:

@@ -13,7 +13,7 @@ from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ from pretrain.notices import note
 from pretrain.objective import Centers, Losses, compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
-from pretrain.replay_files import keep_for_replay
+from pretrain.replay_files import keep_for_replay, lake_of
 from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer
 from pretrain.schedule import settings_at
 from pretrain.scoring import Ask, Beside, Inside, Run, Scoring
@@ -101,7 +101,8 @@ def train(
         first_step = own_step or worker.from_first(given_step(run_dir) if worker.is_first else 0)
         initial = {} if first_step else initial_tensors(run_dir)
         keep = partial(keep_for_replay, run_dir, worker=worker)
-        trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_id=run_id, keep=keep)
+        say = partial(note, run_dir) if worker.is_first else _log.warning
+        trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_dir=run_dir, keep=keep, say=say)
         del initial
         if first_step:
             if own_step:
@@ -170,9 +171,16 @@ class Trainer:
     """
 
     def __init__(
-        self, state: TrainingState, config: PretrainConfig, worker: Worker, *, run_id: str = "RUN", keep: Keep | None = None
+        self,
+        state: TrainingState,
+        config: PretrainConfig,
+        worker: Worker,
+        *,
+        run_dir: Path | None = None,
+        keep: Keep | None = None,
+        say: Callable[[str], None] = _log.warning,
     ) -> None:
-        self.state, self.config, self.worker, self.run_id, self._keep = state, config, worker, run_id, keep
+        self.state, self.config, self.worker, self._run_dir, self._keep, self._say = state, config, worker, run_dir, keep, say
         check_accumulation(config, worker.world_size)
         self._chunked = is_chunked(config, worker.world_size)
         self._parts = _parts(state.student_network)
@@ -182,8 +190,8 @@ class Trainer:
         )
         self._compiled_losses: PassOverRows | None = None
         if is_wanted(config.train, worker.device):
-            compile_blocks((state.student_network, state.teacher_network))
-            self._compiled_losses = compile_losses()
+            compile_blocks((state.student_network, state.teacher_network), say=say)
+            self._compiled_losses = compile_losses(say=say)
         self._skipped_in_a_row = torch.zeros((), device=worker.device)
         self._unread: _Unread | None = None
 
@@ -205,7 +213,7 @@ class Trainer:
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
 
-        losses, centers = (self._backward_in_parts if self._chunked else self._backward)(step, batch, settings.teacher_temperature)
+        losses, centers = self.backward(step, batch, settings.teacher_temperature)
         limit = config.optim.clip_grad_norm or torch.inf
         norms = {name: full_tensor(clip_grad_norm_(parameters, limit)) for name, parameters in self._parts.items()}
 
@@ -232,8 +240,12 @@ class Trainer:
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 
-    def _backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+    def backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
         """Add the step's gradients to the student's parameters; the losses, and the centres after this batch."""
+        return (self._backward_in_parts if self._chunked else self._backward)(step, batch, temperature)
+
+    def _backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+        """From the whole batch at once."""
         inputs, loss = self.inputs(batch), self.config.loss
         teacher = self.teacher_outputs(inputs)
         targets = make_targets(teacher, self.state.centers, loss, temperature)
@@ -248,7 +260,7 @@ class Trainer:
         return losses, centers
 
     def _backward_in_parts(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
-        """The same from micro-batches, with logits in chunks."""
+        """From micro-batches, with logits in chunks."""
         return backward_in_parts(
             batch,
             self.state,
@@ -257,8 +269,8 @@ class Trainer:
             count=self.config.train.accumulate,
             temperature=temperature,
             inputs=self.inputs,
-            teacher=partial(self.teacher_outputs, logits=False),
-            student=partial(self.student_outputs, logits=False),
+            teacher=self.teacher_rows,
+            student=self.student_rows,
             compiled=self._compiled_losses,
             gram=partial(self.gram, step),
         )
@@ -287,13 +299,27 @@ class Trainer:
             moments=None if batch.moments is None else batch.moments.to(device, non_blocking=True),
         )
 
-    def teacher_outputs(self, inputs: StepInputs, *, logits: bool = True) -> Any:
+    def teacher_outputs(self, inputs: StepInputs) -> Outputs:
         """The teacher's forward pass: every patch of the global crops, without gradients."""
+        return cast(Outputs, self._run_teacher(inputs, logits=True))
+
+    def teacher_rows(self, inputs: StepInputs) -> LastLayerInputs:
+        """The same up to the last layers."""
+        return cast(LastLayerInputs, self._run_teacher(inputs, logits=False))
+
+    def student_outputs(self, inputs: StepInputs) -> Outputs:
+        """The student's forward pass: global crops with patches hidden, and local crops."""
+        return cast(Outputs, self._run_student(inputs, logits=True))
+
+    def student_rows(self, inputs: StepInputs) -> LastLayerInputs:
+        """The same up to the last layers."""
+        return cast(LastLayerInputs, self._run_student(inputs, logits=False))
+
+    def _run_teacher(self, inputs: StepInputs, *, logits: bool) -> object:
         with self.worker.autocast(), torch.no_grad():
             return self.state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False, logits=logits)
 
-    def student_outputs(self, inputs: StepInputs, *, logits: bool = True) -> Any:
-        """The student's forward pass: global crops with patches hidden, and local crops."""
+    def _run_student(self, inputs: StepInputs, *, logits: bool) -> object:
         with self.worker.autocast():
             return self.state.student(
                 inputs.global_crops,
@@ -327,12 +353,13 @@ class Trainer:
             unread.arrived.synchronize()
         in_a_row = int(unread.skipped_in_a_row)
         if in_a_row:
-            _log.warning("step %d skipped: its loss or gradient is not finite", unread.step + 1)
+            self._say(f"step {unread.step + 1} skipped: its loss or gradient is not finite")
         if in_a_row >= self.config.train.max_nonfinite_steps:
             kept = self._keep(self.state, unread.step - in_a_row + 1, int(self._skipped_in_a_row) >= in_a_row) if self._keep else ""
+            lake, run = ("LAKE", "RUN") if self._run_dir is None else (lake_of(self._run_dir), self._run_dir.name)
             raise NonFiniteError(
                 f"loss or gradient was not finite for {in_a_row} steps in a row up to step {unread.step + 1}; "
-                f"go on from the last checkpoint with `endoforge pretrain --resume {self.run_id} --set "
+                f"go on from the last checkpoint with `endoforge pretrain --lake {lake} --resume {run} --set "
                 f"optim.base_lr={self.config.optim.base_lr / 2:g}`, or with a smaller optim.clip_grad_norm or train.precision=fp32{kept}"
             )
 
