@@ -20,6 +20,7 @@ from pretrain.model import Network
 from pretrain.notices import note
 from pretrain.parallel import full_tensor
 from pretrain.run_folder import Scored, Validate, only_trainer, record_score, score_backbone
+from pretrain.watcher import Watcher
 from warehouse.store import file_sha256, read_json, write_json
 
 __all__ = ["UNTRAINED", "awaited", "export_untrained", "forget_failures", "score_beside", "take_last_scores", "take_scores"]
@@ -157,6 +158,7 @@ def take_last_scores(run_dir: Path, config: PretrainConfig) -> None:
     num_steps = config.train.num_steps
     with only_trainer(run_dir):
         metrics = MetricsLog(run_dir, after_step=num_steps)
+        metrics.watch = Watcher(run_dir, asdict(config))
         try:
             left = take_scores(run_dir, awaited(run_dir), metrics, config, at_step=num_steps)
         finally:

@@ -95,7 +95,7 @@ def anchor_patches(anchor: Backbone, crops: Tensor, *, scale: int = 1) -> Tensor
     larger = F.interpolate(crops, scale_factor=float(scale), mode="bicubic", align_corners=False)
     patches = forward_tokens(anchor, larger)[1]
     grid = math.isqrt(patches.shape[1])
-    planes = patches.float().transpose(1, 2).unflatten(2, (grid, grid))
+    planes = patches.float().transpose(1, 2).reshape(len(patches), -1, grid, grid)
     reduced = F.interpolate(planes, size=(grid // scale, grid // scale), mode="bicubic", align_corners=False, antialias=True)
     return reduced.flatten(2).transpose(1, 2)
 

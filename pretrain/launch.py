@@ -193,7 +193,7 @@ def _train_under_ray(
         else:
             torch_config = TorchConfig(timeout_s=timeout_s)
             make_trainer = CauseTrainer
-        trainer = make_trainer(
+        trainer = make_trainer(  # type: ignore[call-arg]  # mypy sees the trainer of Ray Train's first version
             ray_worker,
             train_loop_config={"pickled": pickle.dumps({"config": config, **arguments, "beside": beside})},
             torch_config=torch_config,

@@ -44,7 +44,7 @@ class _CausePolicy(DefaultFailurePolicy):
         if decision is FailureDecision.RAISE and self._beside:
             # Ray Train waits for every validation that it was asked for before it raises: those that have not begun then end at once
             stop_validations(self._run_dir)
-            note(self._run_dir, f"training has stopped: {cause.sentence}; the validation that is under way is awaited")
+            note(self._run_dir, f"training has stopped: {cause.sentence}; a validation that is under way is awaited first")
         if decision is FailureDecision.RETRY:
             note(self._run_dir, f"{cause.sentence}; training starts again from the last checkpoint")
         return decision

@@ -15,7 +15,7 @@ import os
 import pickle
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pretrain.config import CheckpointConfig
 from warehouse.store import read_json, write_json
@@ -43,22 +43,23 @@ def validation_config(run_dir: Path, validate: Validate, config: CheckpointConfi
     )
 
 
-def validate_pointer(checkpoint: Checkpoint, *, pickled: bytes, run_dir: str, num_cpus: int) -> dict[str, float]:
-    """Score the checkpoint that a pointer names; Ray Train calls it in a task."""
+def validate_pointer(checkpoint: Checkpoint, **told: Any) -> dict[str, float]:
+    """Score the checkpoint that a pointer names; Ray Train calls it in a task, with the keywords of `validation_config`."""
     import ray
 
-    if not ray.get_gpu_ids():  # type: ignore[no-untyped-call]
+    run_dir = Path(told["run_dir"])
+    if not ray.get_gpu_ids():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # those of the workers may be visible
-    if (Path(run_dir) / _STOPPED).exists():
+    if (run_dir / _STOPPED).exists():
         return {}
     import torch
 
     from pretrain.beside import score_beside
 
-    torch.set_num_threads(num_cpus)
+    torch.set_num_threads(told["num_cpus"])
     with checkpoint.as_directory() as pointer:
         name = read_json(Path(pointer, _POINTER))["name"]
-    return score_beside(Path(run_dir), name, pickle.loads(pickled))  # noqa: S301  # of the driver, as all that Ray passes on
+    return score_beside(run_dir, name, pickle.loads(told["pickled"]))  # noqa: S301  # of the driver, as all that Ray passes on
 
 
 def ask_ray(run_dir: Path, name: str | None) -> None:

@@ -138,19 +138,29 @@ def test_more_workers_than_ray_can_place_is_an_error_with_the_number(micro: Pret
 
 
 def _watched(folder: str, *, views: FixedViews, log: Path) -> tuple[str, float, dict[str, float]]:
-    """Real scores, given when training has gone on by a step; notes where training was when it began and ended. Fails at step 2."""
+    """Real scores; the first ones wait until training has gone on by a step. Fails at step 2."""
     name, metrics = Path(folder).parent.name, Path(folder).parents[2] / "metrics.jsonl"
     if name == "step_0000002":
         raise RuntimeError("the labels are gone")
     before = _newest(metrics)
-    scores = checkpoint_scores(folder, views=views)
-    while _newest(metrics) in (before, 0):  # the test's timeout is what ends this if training waits too
-        if before == BESIDE_STEPS:
-            break
+    if not log.exists():
+        log.write_text("begun")
+        while _newest(metrics) == before:  # for ever, if training waits too: the test's timeout ends it
+            time.sleep(0.05)
+        log.write_text(json.dumps([before, _newest(metrics)]))
+    return checkpoint_scores(folder, views=views)
+
+
+def _hold_until_begun(done: int, total: int, values: dict[str, float], *, log: Path, metrics: Path) -> None:
+    """Stop the training worker's process until the first validation has begun, which takes a process many seconds and training few."""
+    if done < 3 or log.exists():  # step 3 follows on two reports, so that Ray Train has taken in the first and has started its task
+        return
+    children = psutil.Process().children(recursive=True)
+    (worker,) = [child for child in children if any(file.path == str(metrics) for file in _ask(child.open_files))]
+    worker.suspend()
+    while not log.exists():
         time.sleep(0.05)
-    with log.open("a") as file:
-        file.write(json.dumps([before, _newest(metrics)]) + "\n")
-    return scores
+    worker.resume()
 
 
 def _newest(metrics: Path) -> int:
@@ -158,7 +168,7 @@ def _newest(metrics: Path) -> int:
     return row[0] if row else 0
 
 
-BESIDE_STEPS = 12  # Ray Train takes in one report in two seconds, so that training is still at work when the first validation has begun
+BESIDE_STEPS = 8
 
 
 @pytest.mark.slow
@@ -170,8 +180,9 @@ def test_ray_scores_checkpoints_beside_training_as_inside_and_goes_on_when_one_f
     checkpoint = dataclasses.replace(micro.checkpoint, every=1, keep_best=BESIDE_STEPS, validate="beside")
     config = dataclasses.replace(micro, train=dataclasses.replace(micro.train, num_steps=BESIDE_STEPS), checkpoint=checkpoint)
     views = FixedViews(dataset_dir=dataset_dir, augment=config.augment, image_size=config.model.img_size)
-    validate = partial(_watched, views=views, log=tmp_path / "log")
-    result = pretrain(config, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=validate)
+    log, run_dir = tmp_path / "log", tmp_path / "run"
+    validate, hold = partial(_watched, views=views, log=log), partial(_hold_until_begun, log=log, metrics=run_dir / "metrics.jsonl")
+    result = pretrain(config, dataset_dir=dataset_dir, run_dir=run_dir, run_id="r", validate=validate, progress=hold)
     assert [found.step for found in result.checkpoints] == [step for step in range(1, BESIDE_STEPS + 1) if step != 2]
     scored = {step: value for step, name, value in read_metrics(result.metrics_path) if name == "validation/views/matching"}
     assert scored.keys() == {0, 1, *range(3, BESIDE_STEPS + 1)}
@@ -179,9 +190,9 @@ def test_ray_scores_checkpoints_beside_training_as_inside_and_goes_on_when_one_f
         _, inside, _ = checkpoint_scores(found.path, views=views)
         assert (found.validation_score, scored[found.step]) == pytest.approx((inside, inside), abs=1e-6)
     assert next(found for found in result.checkpoints if found.is_best).validation_score == max(scored[step] for step in scored if step)
-    during = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert any(before < after for before, after in during)
-    told = [sentence for sentence in notices_after(tmp_path / "run", 0)[0] if "no score" in sentence]
+    before, after = json.loads(log.read_text())
+    assert 3 <= before < after  # steps of training during one validation
+    told = [sentence for sentence in notices_after(run_dir, 0)[0] if "no score" in sentence]
     assert len(told) == 1
     assert "step 2 has no score, because its validation failed (RuntimeError: the labels are gone)" in told[0]
 
