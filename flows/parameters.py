@@ -19,6 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from curation.holdout import HoldoutConfig
 from flows.config import RunConfig
 from pretrain.config import PretrainConfig
+from pretrain.init_source import InitSource
 from pretrain.recipes import recipe
 
 __all__ = ["changed_recipe", "takes"]
@@ -118,13 +119,22 @@ def _parameter(setting: Field[Any], hint: Any, defaults: Mapping[str, Any]) -> i
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def changed_recipe(name: str | None, changes: Mapping[str, Any] | None) -> PretrainConfig:
+def changed_recipe(name: str | None, changes: Mapping[str, Any] | None, init: InitSource | None = None) -> PretrainConfig:
     """A recipe with some of its values replaced, such as `{"train": {"num_steps": 1000}}`.
+
+    Args:
+        name: of the recipe.
+        changes: by section, values to replace.
+        init: trained weights that a run starts from; the recipe is then as it is for them, before the changes.
 
     Raises:
         ValueError: no recipe has that name, or it has no such value, or the value is out of range.
     """
     config = recipe(name or "")
+    if init is not None:
+        from pretrain.continuation import continued
+
+        config = continued(name or "", config, init)
     if not changes:
         return config
     return changed_config(f"recipe {name}", asdict(config), changes)

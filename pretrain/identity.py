@@ -12,7 +12,17 @@ __all__ = ["MACHINE_SETTINGS", "learning_settings"]
 MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
     "model": ("activation_checkpointing",),
     "train": ("num_loader_workers", "sharding", "accumulate", "compile", "log_every", "max_nonfinite_steps", "max_unreadable"),
-    "checkpoint": ("every", "keep_best", "keep_every", "validate_start", "guard_drop", "guard_patience"),
+    "checkpoint": (
+        "every",
+        "keep_best",
+        "keep_every",
+        "validate_start",
+        "guard_drop",
+        "guard_patience",
+        "validate",
+        "validation_cpus",
+        "validation_gpus",
+    ),
 }
 """By section, the settings that no learned weight follows from beyond the rounding of sums."""
 
@@ -27,6 +37,8 @@ def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]
         config: of a run, or what its config.json has under `config`.
     """
     sections = asdict(config) if isinstance(config, PretrainConfig) else config
+    if not sections.get("gram", {}).get("weight"):  # it came later: without it, runs from before keep their names
+        sections = {name: values for name, values in sections.items() if name != "gram"}
     return {section: _learned_from(values, section) for section, values in sections.items()}
 
 

@@ -17,6 +17,7 @@ from warehouse.store import atomic_file
 __all__ = ["MetricsLog", "Stopwatch", "newest_row", "read_metrics"]
 
 _TAIL_BYTES = 1 << 16
+_VALIDATION = "validation/"
 
 _Row = tuple[int, str, float | None]
 """Step, name and value; None for one that was not finite."""
@@ -67,6 +68,9 @@ class MetricsLog:
         kept = [row for row in _rows(self.path) if row[0] <= after_step]
         with atomic_file(self.path, "w") as file:
             file.writelines(map(_line, kept))
+        self._validations: dict[str, dict[int, float]] = {}
+        for step, name, value in kept:
+            self._remember(step, name, value)
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(run_dir), purge_step=after_step + 1)
         self.watch: Callable[[int, dict[str, float]], dict[str, float]] | None = None
@@ -82,10 +86,19 @@ class MetricsLog:
         self._file.writelines(_line((step, name, value)) for name, value in rows.items())
         self._file.flush()
         for name, value in rows.items():
+            self._remember(step, name, value)
             if value is not None:
                 self._board.add_scalar(name, value, step)
         if self.watch and (seen := self.watch(step, values)):
             self.write(step, seen)
+
+    def _remember(self, step: int, name: str, value: float | None) -> None:
+        if value is not None and name.startswith(_VALIDATION):
+            self._validations.setdefault(name, {})[step] = value
+
+    def validations(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) rows of `validation/name`, in the order of steps; of a repeated step the last."""
+        return sorted(self._validations.get(_VALIDATION + name, {}).items())
 
     def sync(self) -> None:
         """Make everything written durable, before a checkpoint that relies on it."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pretrain.config import LossConfig, PretrainConfig
 from pretrain.cross_entropy import PassOverRows, TeacherProbs
+from pretrain.gram import WeightedGram
 from pretrain.koleo import koleo_loss
 from pretrain.losses import dino_loss, entropy, ibot_loss, sinkhorn_knopp, softmax_center, update_center
 from pretrain.model import Outputs
@@ -53,6 +54,8 @@ class Losses(NamedTuple):
     teacher_entropy: Tensor
     equal_images: Tensor
     """images of this rank that look equal to another, mean of both global crops"""
+    gram: Tensor
+    """distance from the anchor's similarities between patches; 0 in a run without one"""
 
 
 @torch.no_grad()
@@ -79,8 +82,9 @@ def compute_losses(
     *,
     moments: Tensor | None = None,
     compiled: PassOverRows | None = None,
+    gram: WeightedGram | None = None,
 ) -> Losses:
-    """The DINOv2 objective.
+    """The DINOv2 objective, and DINOv3's Gram anchoring if a distance is given.
 
     Both DINO terms are sums over their pairs of different views divided by the number of all such pairs, 2 + 2 * local crops; a global
     crop is supervised by the other one. KoLeo is the sum over the two global crops; `moments` are those of `koleo_loss`.
@@ -112,6 +116,10 @@ def compute_losses(
     koleo = spreads[0].loss + spreads[1].loss
 
     total = config.dino_weight * (dino_global + dino_local) + config.ibot_weight * ibot + config.koleo_weight * koleo
+    distance = total.new_zeros(())
+    if gram is not None:
+        distance = gram.distance
+        total = total + gram.weight * distance
     return Losses(
         total,
         dino_global,
@@ -120,6 +128,7 @@ def compute_losses(
         koleo,
         teacher_entropy=entropy(targets.class_probs.flatten().probs()),
         equal_images=(spreads[0].num_equal + spreads[1].num_equal) / _NUM_GLOBAL,
+        gram=distance,
     )
 
 

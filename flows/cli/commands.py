@@ -63,7 +63,7 @@ class Run(RunConfig):
     size: int
     """images to curate; all candidates where there are fewer"""
     recipe: str
-    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram;
     `endoforge pretrain --recipe R --help` shows all its values"""
     debug: bool = False
     """show the traceback of an error"""
@@ -219,7 +219,7 @@ class Pretrain(OfLake):
     dataset: str
     """name of the dataset"""
     recipe: str
-    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram;
     every option below starts from its values (with --help: those of the recipe named)"""
     validation: tuple[Path, ...] = ()
     """labelled folders by which checkpoints are chosen; without one they are chosen by how well two views of an image find each other"""
