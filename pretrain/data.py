@@ -1,17 +1,16 @@
 """Reading a dataset's shards so that any step of any run can be read again: a step's batch follows from the step.
 
-The order follows from (seed, epoch), see pretrain/order.py. Step t takes the t-th slice of the global batch size, of which each worker
-takes its part. Crops are drawn per sample, masks and dropped branches for the whole global batch. So neither a
-restart nor another number of workers changes what a step sees. There is no loader state to save.
+The order follows from (seed, epoch), see pretrain/order.py and, for shards read one after another, pretrain/windows.py. Step t takes the
+t-th slice of the global batch size, of which each worker takes its part. Crops are drawn per sample, masks and dropped branches for the
+whole global batch. So neither a restart nor another number of workers changes what a step sees. There is no loader state to save.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -26,12 +25,15 @@ from pretrain.decode import decoded_crops
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
-from pretrain.order import Footage, deal_epoch, moments
-from pretrain.reader import ShardReader, UnreadableError
+from pretrain.order import Footage, moments, warn_of_near_frames
+from pretrain.reader import ShardReader
+from pretrain.shard_files import UnreadableError, warn_of_small_cache
+from pretrain.step_samples import batch_samples, dealt
+from pretrain.windows import Windows
 
-__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "epoch_order", "open_loader"]
+__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader"]
 
-_MASKS, _KEPT_ROWS, _PLACES = 1, 2, 5  # keep draws apart that share seed and step
+_MASKS, _KEPT_ROWS = 1, 2  # keep draws apart that share seed and step
 _MOST_TRIES = 1000  # samples tried in the place of one
 
 
@@ -68,27 +70,12 @@ def derive_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-_deal_epoch = lru_cache(maxsize=1)(deal_epoch)
-
-
-def epoch_order(
-    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
-) -> tuple[int, NDArray[np.uint32]]:
-    """The epoch of a step and that epoch's samples, batch after batch.
-
-    What an epoch leaves over (fewer samples than a batch) waits for another epoch's order.
-    """
-    epoch = step // (num_samples // batch_size)
-    return epoch, _deal_epoch(footage, num_samples=num_samples, batch_size=batch_size, seed=seed, epoch=epoch)
-
-
-def batch_samples(
-    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
-) -> tuple[int, NDArray[np.uint32]]:
-    """The epoch of a step and the samples of its global batch; no sample is twice in a batch."""
-    epoch, order = epoch_order(step, num_samples=num_samples, batch_size=batch_size, seed=seed, footage=footage)
-    samples = order.reshape(-1, batch_size)[step % (num_samples // batch_size)]
-    return epoch, np.random.default_rng([seed, step, _PLACES]).permutation(samples)
+class _Dealing(TypedDict):
+    num_samples: int
+    batch_size: int
+    seed: int
+    footage: Footage | None
+    windows: Windows | None
 
 
 class StepBatches(Dataset[Batch]):
@@ -112,16 +99,30 @@ class StepBatches(Dataset[Batch]):
         self.num_images = batch_size // world_size
         self._moments = None if reader.footage is None else moments(reader.footage)
         self._own = slice(rank * self.num_images, (rank + 1) * self.num_images)
+        self.windows = reader.windows(batch_size)
+        self._expected: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.config.train.num_steps
 
+    def warn(self) -> None:
+        """Say once what about the dataset, its order or its cache a person may want to change."""
+        seed, windows = self.config.train.seed, self.windows
+        warn_of_near_frames(
+            self.reader.footage,
+            num_samples=len(self.reader),
+            batch_size=self.config.train.batch_size,
+            where=str(self.reader.dataset_dir),
+            windows=None if windows is None else list(windows.first_epoch(seed=seed)),
+        )
+        if windows is not None:
+            warn_of_small_cache(self.reader.files, [windows.window(0, number, seed=seed).shards for number in range(windows.num_windows)])
+
     def __getitem__(self, step: int) -> Batch:
         cv2.setNumThreads(1)  # processes are the parallelism here
         config, seed = self.config, self.config.train.seed
-        epoch, samples = batch_samples(
-            step, num_samples=len(self.reader), batch_size=config.train.batch_size, seed=seed, footage=self.reader.footage
-        )
+        epoch, samples = batch_samples(step, **self._dealing)
+        self._expect(step)
         crops, shown, unreadable = [], [], []
         for slot in range(self._own.start, self._own.stop):
             sample = int(samples[slot])
@@ -144,6 +145,25 @@ class StepBatches(Dataset[Batch]):
             unreadable_shards=torch.tensor(unreadable, dtype=torch.int64),
             moments=None if self._moments is None else torch.from_numpy(self._moments[shown].astype(np.int64)),
         )
+
+    @property
+    def _dealing(self) -> _Dealing:
+        train, reader = self.config.train, self.reader
+        return {
+            "num_samples": len(reader),
+            "batch_size": train.batch_size,
+            "seed": train.seed,
+            "footage": reader.footage,
+            "windows": self.windows,
+        }
+
+    def _expect(self, step: int) -> None:
+        """Tell a sequential reader which shards come, once a window."""
+        if self.windows is None or self._expected == (own := self.windows.number_of(step)):
+            return
+        self._expected, seed = own, self.config.train.seed
+        now, ahead = (self.windows.window(*number, seed=seed).shards for number in (own, self.windows.after(*own)))
+        self.reader.files.expect(now, ahead)
 
     def _masks(self, step: int) -> NDArray[np.bool_]:
         """This worker's part of the masks of the whole batch, (2 * images, patches)."""
@@ -178,8 +198,10 @@ class StepBatches(Dataset[Batch]):
     def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         """Another sample than the one whose turn it is, and its crops."""
         train, num_samples = self.config.train, len(self.reader)
-        _, order = epoch_order(step, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, footage=self.reader.footage)
-        candidates = stand_ins(order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed)
+        found = dealt(step, **self._dealing)
+        candidates = stand_ins(
+            found.order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, position=found.position
+        )
         for sample in islice(candidates, _MOST_TRIES):
             if (crops := self._crops(sample, draws)) is not None:
                 return sample, crops

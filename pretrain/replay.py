@@ -95,7 +95,7 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
     folder, kept = kept_step(run_dir)
     config = replace(config, train=replace(config.train, compile="off", num_loader_workers=0))
     worker = current_worker(config.train, use_gpu=use_gpu)
-    reader = ShardReader(dataset_dir)
+    reader = ShardReader(dataset_dir, config.data)
     with shared_threads(worker):
         state = build_state(config, worker)
         read_state(folder, kept.step, state_tensors(state), worker)
@@ -185,7 +185,14 @@ def _finite(value: Any) -> bool:
 def _frames(reader: ShardReader, config: PretrainConfig, step: int, batch: Batch, trace: Trace) -> tuple[Frame, ...]:
     """The batch's images in order; of one that could not be read, its own name with the crops of its stand-in."""
     train = config.train
-    _, samples = batch_samples(step, num_samples=len(reader), batch_size=train.batch_size, seed=train.seed, footage=reader.footage)
+    _, samples = batch_samples(
+        step,
+        num_samples=len(reader),
+        batch_size=train.batch_size,
+        seed=train.seed,
+        footage=reader.footage,
+        windows=reader.windows(train.batch_size),
+    )
     ids = pq.read_table(reader.dataset_dir / "samples.parquet", columns=["frame_id"]).column(0).take(samples.tolist()).to_pylist()
     found = []
     for place, frame_id in enumerate(ids):

@@ -88,7 +88,7 @@ def train(
     worker = current_worker(config.train, use_gpu=use_gpu)
     num_steps = config.train.num_steps
     with only_trainer(run_dir) if worker.is_first else nullcontext(), shared_threads(worker):
-        reader = ShardReader(dataset_dir)
+        reader = ShardReader(dataset_dir, config.data)
         batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size)
         if worker.is_first:
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
