@@ -318,6 +318,9 @@ class DataConfig:
     of a local folder where they are"""
     cache_dir: str = ""
     """folder of that cache; where not given, endoforge/shards in XDG_CACHE_HOME or ~/.cache"""
+    augment_on: Literal["auto", "cpu", "device"] = "auto"
+    """where crops are cut and coloured, with the same draws and pixels to rounding; auto is the device on a GPU, and loader processes only
+    decode"""
 
     def __post_init__(self) -> None:
         _require(self.window_images > 0, f"window_images is {self.window_images}; give 1 or more")

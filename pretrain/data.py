@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pretrain.augment import CropDraw, cut
 from pretrain.config import PretrainConfig
 from pretrain.damage import DamagedDatasetError, remedy, stand_ins
-from pretrain.decode import decoded_crops
+from pretrain.decode import decoded_image
+from pretrain.device_crops import Images, crops_on_device, pack_images
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
@@ -31,10 +33,13 @@ from pretrain.shard_files import UnreadableError, warn_of_small_cache
 from pretrain.step_samples import batch_samples, dealt
 from pretrain.windows import Windows
 
-__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader"]
+__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader", "with_crops"]
 
 _MASKS, _KEPT_ROWS = 1, 2  # keep draws apart that share seed and step
 _MOST_TRIES = 1000  # samples tried in the place of one
+
+Drawn = tuple[NDArray[np.uint8], list[CropDraw]]
+"""An image and what is drawn for its crops."""
 
 
 class Batch(NamedTuple):
@@ -58,6 +63,8 @@ class Batch(NamedTuple):
     """(unreadable images,) int64, the shard of each image that could not be read, for which another sample stands in"""
     moments: Tensor | None = None
     """(images, 2) int64, video and milliseconds of each image; None if the dataset does not say"""
+    images: Images | None = None
+    """decoded images of which the device makes the crops; the two above have sides of 0 until then"""
 
     @property
     def num_unreadable(self) -> Tensor:
@@ -81,8 +88,15 @@ class _Dealing(TypedDict):
 class StepBatches(Dataset[Batch]):
     """One worker's batches, indexed by step."""
 
-    def __init__(self, reader: ShardReader, config: PretrainConfig, *, rank: int, world_size: int) -> None:
+    def __init__(self, reader: ShardReader, config: PretrainConfig, *, rank: int, world_size: int, decode_only: bool = False) -> None:
         """Check that the batch can be dealt out.
+
+        Args:
+            reader: of the dataset.
+            config: of the run.
+            rank: of this worker.
+            world_size: workers in all.
+            decode_only: the batches have images, of which `with_crops` makes the crops.
 
         Raises:
             ValueError: the batch is no multiple of the number of workers, or is larger than the dataset.
@@ -95,7 +109,7 @@ class StepBatches(Dataset[Batch]):
                 f"{reader.dataset_dir} has {len(reader)} images, fewer than one batch of {batch_size}; "
                 f"curate a larger dataset or give a batch_size of at most {len(reader)}"
             )
-        self.reader, self.config, self.rank = reader, config, rank
+        self.reader, self.config, self.rank, self._decode_only = reader, config, rank, decode_only
         self.num_images = batch_size // world_size
         self._moments = None if reader.footage is None else moments(reader.footage)
         self._own = slice(rank * self.num_images, (rank + 1) * self.num_images)
@@ -123,28 +137,39 @@ class StepBatches(Dataset[Batch]):
         config, seed = self.config, self.config.train.seed
         epoch, samples = batch_samples(step, **self._dealing)
         self._expect(step)
-        crops, shown, unreadable = [], [], []
+        images, shown, unreadable = [], [], []
         for slot in range(self._own.start, self._own.stop):
             sample = int(samples[slot])
             draws = (seed, epoch, sample)
-            found = self._crops(sample, draws)
+            found = self._image(sample, draws)
             if found is None:
                 unreadable.append(self.reader.shard_of(sample))
                 sample, found = self._stand_in(step, slot, draws)
-            crops.append(found)
+            images.append(found)
             shown.append(sample)
         masks = self._masks(step)
+        if self._decode_only:
+            global_crops, local_crops = (torch.empty((views, len(images), 0, 0, 3), dtype=torch.uint8) for views in self._views)
+        else:
+            crops = [cut(*found, config.augment, global_size=config.model.img_size) for found in images]
+            global_crops, local_crops = (torch.from_numpy(np.stack(kind, axis=1)) for kind in zip(*crops, strict=True))
         return Batch(
-            global_crops=torch.from_numpy(np.stack([global_crops for global_crops, _ in crops], axis=1)),
-            local_crops=torch.from_numpy(np.stack([local_crops for _, local_crops in crops], axis=1)),
+            global_crops=global_crops,
+            local_crops=local_crops,
             masks=torch.from_numpy(masks),
             hidden=torch.from_numpy(np.flatnonzero(masks)),
             mask_weights=torch.from_numpy(mask_weights(masks)),
-            kept_global=self._kept_rows(step, num_views=2),
-            kept_local=self._kept_rows(step, num_views=config.augment.num_local),
+            kept_global=self._kept_rows(step, num_views=self._views[0]),
+            kept_local=self._kept_rows(step, num_views=self._views[1]),
             unreadable_shards=torch.tensor(unreadable, dtype=torch.int64),
             moments=None if self._moments is None else torch.from_numpy(self._moments[shown].astype(np.int64)),
+            images=pack_images(images, config) if self._decode_only else None,
         )
+
+    @property
+    def _views(self) -> tuple[int, int]:
+        """Global and local crops of an image."""
+        return 2, self.config.augment.num_local
 
     @property
     def _dealing(self) -> _Dealing:
@@ -187,26 +212,34 @@ class StepBatches(Dataset[Batch]):
             rng=rng,
         )
 
-    def _crops(self, sample: int, draws: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-        """Global and local crops of a sample, their draws seeded by `draws`; None if it cannot be read."""
+    def _image(self, sample: int, draws: tuple[int, int, int]) -> Drawn | None:
+        """A sample's image and what is drawn for its crops, seeded by `draws`; None if it cannot be read."""
         try:
             data = self.reader.read(sample)
         except UnreadableError:
             return None
-        return decoded_crops(data, self.config.augment, global_size=self.config.model.img_size, rng=np.random.default_rng(draws))
+        return decoded_image(data, self.config.augment, global_size=self.config.model.img_size, rng=np.random.default_rng(draws))
 
-    def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Another sample than the one whose turn it is, and its crops."""
+    def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[int, Drawn]:
+        """Another sample than the one whose turn it is, its image and what is drawn for it."""
         train, num_samples = self.config.train, len(self.reader)
-        found = dealt(step, **self._dealing)
+        own = dealt(step, **self._dealing)
         candidates = stand_ins(
-            found.order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, position=found.position
+            own.order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, position=own.position
         )
         for sample in islice(candidates, _MOST_TRIES):
-            if (crops := self._crops(sample, draws)) is not None:
-                return sample, crops
+            if (found := self._image(sample, draws)) is not None:
+                return sample, found
         tried = min(_MOST_TRIES, num_samples)
         raise DamagedDatasetError(f"{self.reader.dataset_dir} has no readable image among {tried} tried; {remedy(self.reader)}")
+
+
+def with_crops(batch: Batch, config: PretrainConfig, device: torch.device) -> Batch:
+    """The batch with its crops, made on the device if it has images in their place."""
+    if batch.images is None:
+        return batch
+    global_crops, local_crops = crops_on_device(batch.images, config, device)
+    return batch._replace(global_crops=global_crops, local_crops=local_crops, images=None)
 
 
 def open_loader(batches: StepBatches, *, first_step: int, pin_memory: bool) -> Iterator[Batch]:

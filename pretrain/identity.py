@@ -12,7 +12,7 @@ __all__ = ["MACHINE_SETTINGS", "learning_settings"]
 MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
     "model": ("activation_checkpointing",),
     "train": ("num_loader_workers", "sharding", "accumulate", "compile", "log_every", "max_nonfinite_steps", "max_unreadable"),
-    "data": ("shards", "cache_gb", "cache_dir"),
+    "data": ("shards", "cache_gb", "cache_dir", "augment_on"),
     "checkpoint": ("every", "keep_best", "keep_every", "validate_start", "guard_drop", "guard_patience"),
 }
 """By section, the settings that no learned weight follows from beyond the rounding of sums."""

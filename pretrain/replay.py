@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from pretrain.checkpoint import read_state
 from pretrain.config import PretrainConfig
-from pretrain.data import Batch, ShardReader, StepBatches, batch_samples
+from pretrain.data import Batch, ShardReader, StepBatches, batch_samples, with_crops
+from pretrain.device_crops import is_on_device
 from pretrain.objective import Losses, compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, shared_threads
 from pretrain.replay_files import NonFiniteStep, kept_step
@@ -99,7 +100,8 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
     with shared_threads(worker):
         state = build_state(config, worker)
         read_state(folder, kept.step, state_tensors(state), worker)
-        batch = StepBatches(reader, config, rank=0, world_size=1)[kept.step]
+        on_device = is_on_device(config, worker.device)
+        batch = with_crops(StepBatches(reader, config, rank=0, world_size=1, decode_only=on_device)[kept.step], config, worker.device)
         trace = trace_step(state, config, worker, kept.step, batch)
         in_fp32 = trace_step(state, config, replace(worker, bf16=False), kept.step, batch) if worker.bf16 else trace
     frames = _frames(reader, config, kept.step, batch, trace)

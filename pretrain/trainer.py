@@ -26,7 +26,8 @@ from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
 from pretrain.damage import UnreadableLog
-from pretrain.data import Batch, ShardReader, StepBatches, open_loader
+from pretrain.data import Batch, ShardReader, StepBatches, open_loader, with_crops
+from pretrain.device_crops import is_on_device
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
 from pretrain.guard import check_guard, keep_baseline
@@ -89,7 +90,8 @@ def train(
     num_steps = config.train.num_steps
     with only_trainer(run_dir) if worker.is_first else nullcontext(), shared_threads(worker):
         reader = ShardReader(dataset_dir, config.data)
-        batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size)
+        on_device = is_on_device(config, worker.device)
+        batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size, decode_only=on_device)
         if worker.is_first:
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
         own_step = worker.from_first(newest_step(run_dir) if worker.is_first else 0)
@@ -207,6 +209,7 @@ class Trainer:
         settings = settings_at(step, config)
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
+        batch = with_crops(batch, config, worker.device)
 
         losses, centers = (self._backward_in_parts if self._chunked else self._backward)(batch, settings.teacher_temperature)
         limit = config.optim.clip_grad_norm or torch.inf

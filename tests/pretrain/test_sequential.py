@@ -135,4 +135,4 @@ def test_what_cannot_work_is_said_at_the_start(
     assert "the shards of a window have" in caplog.text
     for wrong in ({"shards": "set"}, {"cache_dir": "s3://bucket"}, {"reader": "sequential", "shards": "s3://b/set", "cache_gb": 0}):
         with pytest.raises(ValueError, match="give"):
-            DataConfig(**wrong)  # type: ignore[arg-type]
+            DataConfig(**wrong)
