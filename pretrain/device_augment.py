@@ -7,6 +7,7 @@ is known on the host, and comes along as indices.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pretrain.augment import BLUR_KERNEL, SOLARIZE_FROM
 
-__all__ = ["GROUPS", "NUM_COLUMNS", "Column", "apply_groups", "resized"]
+__all__ = ["GROUPS", "NUM_COLUMNS", "Column", "apply_groups", "num_taps", "resized"]
 
 
 class Column(IntEnum):
@@ -44,27 +45,38 @@ GROUPS = ("blend 0", "hue 0", "blend 1", "hue 1", "blend 2", "hue 2", "blend 3",
 """Operations in their order. A blend is the brightness, contrast or saturation that comes at that place of the crop's order."""
 
 
-def resized(canvases: Tensor, draws: Tensor, side: int) -> Tensor:
+def num_taps(longest: float, side: int, length: int) -> int:
+    """Source pixels that one output pixel is made from, at the most.
+
+    Args:
+        longest: side of a box in pixels.
+        side: of its crop in pixels.
+        length: of the canvas in pixels.
+    """
+    return min(length, math.ceil(4 * max(1.0, longest / side)) + 1)
+
+
+def resized(canvases: Tensor, draws: Tensor, side: int, taps: tuple[int, int]) -> Tensor:
     """Cut boxes out of images and resize them, turned over where so drawn.
 
     Args:
         canvases: (images, height, width, 3) uint8, each image at the top left.
         draws: (images, views, NUM_COLUMNS) float32.
         side: of the crops in pixels.
+        taps: `num_taps` across and down.
 
     Returns:
         (images * views, 3, side, side) float32, whole numbers of 0-255.
     """
     images, height, width, _ = canvases.shape
     views = draws.shape[1]
-    dtype = _dtype(canvases.device)
-    across = _weights(draws, Column.LEFT, Column.RIGHT, Column.WIDTH, Column.HFLIP, side, width)
-    down = _weights(draws, Column.TOP, Column.BOTTOM, Column.HEIGHT, Column.VFLIP, side, height)
-    pixels = canvases.permute(0, 3, 1, 2).to(dtype).reshape(images, 3 * height, width)
-    rows = torch.bmm(pixels, across.to(dtype).reshape(images, views * side, width).transpose(1, 2))
+    across = _weights(draws, Column.LEFT, Column.RIGHT, Column.WIDTH, Column.HFLIP, side, width, taps[0])
+    down = _weights(draws, Column.TOP, Column.BOTTOM, Column.HEIGHT, Column.VFLIP, side, height, taps[1])
+    pixels = canvases.permute(0, 3, 1, 2).to(across.dtype).reshape(images, 3 * height, width)
+    rows = torch.bmm(pixels, across.reshape(images, views * side, width).transpose(1, 2))
     rows = rows.add_(0.5).floor_().clamp_(0, 255)  # as PIL between its two passes; of some upright images it makes the other one first
     rows = rows.view(images, 3, height, views, side).permute(0, 3, 2, 1, 4).reshape(images * views, height, 3 * side)
-    crops = torch.bmm(down.to(dtype).reshape(images * views, side, height), rows)
+    crops = torch.bmm(down.reshape(images * views, side, height), rows)
     return crops.float().add_(0.5).floor_().clamp_(0, 255).view(-1, side, 3, side).transpose(1, 2).contiguous()
 
 
@@ -100,20 +112,22 @@ def _dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
-def _weights(draws: Tensor, low: int, high: int, size: int, flip: int, side: int, length: int) -> Tensor:
+def _weights(draws: Tensor, low: int, high: int, size: int, flip: int, side: int, length: int, taps: int) -> Tensor:
     """(images, views, side, length): share of each source pixel in each output pixel along one axis, as PIL's bicubic has them."""
     start, stop, limit, is_flipped = (draws[..., column, None] for column in (low, high, size, flip))
     scale = (stop - start) / side
     place = torch.arange(side, device=draws.device, dtype=torch.float32) + 0.5
-    place = torch.where(is_flipped > 0, side - place, place)
-    centre = start + place * scale
-    source = torch.arange(length, device=draws.device, dtype=torch.float32)
-    distance = ((source + 0.5 - centre[..., None]) / scale.clamp(min=1)[..., None]).abs_()
-    near = (1.5 * distance - 2.5) * distance.square() + 1  # Keys' kernel with a = -1/2
-    far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
-    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
-    weights = weights * (source < limit[..., None])
-    return weights / weights.sum(dim=-1, keepdim=True)
+    centre = start + torch.where(is_flipped > 0, side - place, place) * scale
+    reach = scale.clamp(min=1)
+    first = (centre - 2 * reach + 0.5).floor_().clamp_(0, length - taps)
+    source = first[..., None] + torch.arange(taps, device=draws.device, dtype=torch.float32)
+    # Keys' kernel with a = -1/2, by the distance to where it ends
+    left = 2 - ((source + 0.5 - centre[..., None]) / reach[..., None]).abs_()
+    left = left.clamp_(min=0) * (source < limit[..., None])
+    shares = left.square() * (left - 1) / 2 + (left - 1).clamp_(min=0).square_() * (3 - 2 * left)
+    shares /= shares.sum(dim=-1, keepdim=True)
+    dtype = _dtype(draws.device)
+    return torch.zeros(*source.shape[:-1], length, device=draws.device, dtype=dtype).scatter_(-1, source.long(), shares.to(dtype))
 
 
 def _luma(crops: Tensor) -> Tensor:
@@ -157,17 +171,13 @@ def _blurred(crops: Tensor, sigma: Tensor) -> Tensor:
     """Gaussians of BLUR_KERNEL pixels, each crop with its own width, mirrored at the border's pixel."""
     count, _, side, _ = crops.shape
     reach = BLUR_KERNEL // 2
-    steps = torch.arange(side, device=crops.device)
-    last = side - 1
-    here, there = steps[:, None], steps[None, :]
-    taps = torch.arange(BLUR_KERNEL, device=crops.device) - reach
+    taps = torch.arange(-reach, reach + 1, device=crops.device)
     shares = torch.exp(-(taps.float() ** 2) / (2 * sigma[:, None] ** 2))
     shares = shares / shares.sum(dim=1, keepdim=True)
+    last = side - 1
+    source = last - (last - (torch.arange(side, device=crops.device)[:, None] + taps).abs_()).abs_()
     weights = torch.zeros(count, side, side, device=crops.device)
-    for source, is_other in ((there, torch.ones_like(there, dtype=torch.bool)), (-there, there > 0), (2 * last - there, there < last)):
-        tap = source - here + reach
-        is_tap = (tap >= 0) & (tap < BLUR_KERNEL) & is_other
-        weights += shares[:, tap.clamp(0, BLUR_KERNEL - 1).flatten()].view(count, side, side) * is_tap
+    weights.scatter_add_(2, source.expand(count, -1, -1), shares[:, None, :].expand(-1, side, -1))
     matrix = weights.to(_dtype(crops.device))
     rows = torch.bmm(crops.to(matrix.dtype).reshape(count, 3 * side, side), matrix.transpose(1, 2))
     rows = rows.view(count, 3, side, side).transpose(1, 2).reshape(count, side, 3 * side)

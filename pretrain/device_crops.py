@@ -18,7 +18,7 @@ from torch import Tensor
 from pretrain.augment import HUE, Box, CropDraw
 from pretrain.config import PretrainConfig
 from pretrain.decode import choose_reduction
-from pretrain.device_augment import GROUPS, NUM_COLUMNS, Column, apply_groups, resized
+from pretrain.device_augment import GROUPS, NUM_COLUMNS, Column, apply_groups, num_taps, resized
 
 __all__ = ["Images", "crops_on_device", "is_on_device", "pack_images"]
 
@@ -94,11 +94,18 @@ def crops_on_device(images: Images, config: PretrainConfig, device: torch.device
             targets, *groups = torch.split(rows[first_row : first_row + sum(lengths)], lengths)
             first_row += sum(lengths)
             own = draws[first : first + len(canvas) * views]
+            taps = _taps(images.draws[first : first + len(own)], side, canvas)
+            pixels = resized(moved, own.view(len(canvas), views, NUM_COLUMNS), side, taps)
             first += len(own)
-            pixels = resized(moved, own.view(len(canvas), views, NUM_COLUMNS), side)
             made.index_copy_(0, targets, apply_groups(pixels, own, groups).permute(0, 2, 3, 1).to(torch.uint8))
     whole, local = (made.view(views, num_images, side, side, 3) for (views, side), made in zip(sides, crops, strict=True))
     return whole, local
+
+
+def _taps(draws: Tensor, side: int, canvas: Tensor) -> tuple[int, int]:
+    """What `resized` needs to know of draws on the host."""
+    longest = (draws[:, Column.RIGHT : Column.BOTTOM + 1] - draws[:, Column.LEFT : Column.TOP + 1]).amax(dim=0).tolist()
+    return num_taps(longest[0], side, canvas.shape[2]), num_taps(longest[1], side, canvas.shape[1])
 
 
 def _canvas(images: list[Pixels]) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +16,10 @@ from pretrain.config import AugmentConfig, DataConfig, PretrainConfig
 from pretrain.data import Batch, ShardReader, StepBatches, open_loader, with_crops
 from pretrain.device_crops import crops_on_device, is_on_device, pack_images
 from pretrain.identity import learning_settings
+from pretrain.metrics import read_metrics
 from pretrain.parallel import current_worker
 from pretrain.state import build_state
-from pretrain.trainer import Trainer
+from pretrain.trainer import Trainer, train
 from tests.helpers.shards import picture, write_dataset
 
 CPU = torch.device("cpu")
@@ -152,6 +155,38 @@ def test_a_step_of_decoded_images_has_the_losses_of_one_of_crops(both: tuple[Pre
     worker = current_worker(config.train, use_gpu=False)
     losses = [float(Trainer(build_state(config, worker), config, worker).step(0, batches[0])["loss/total"]) for batches in (decoding, cpu)]
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+
+
+class _Stop(Exception):
+    pass
+
+
+def test_a_run_from_a_cache_with_crops_of_the_device_goes_on_after_a_cut_as_if_there_was_none(
+    dataset_dir: Path, micro: PretrainConfig, tmp_path: Path
+) -> None:
+    data = DataConfig(
+        reader="sequential", window_images=8, shards=f"file://{dataset_dir}", cache_dir=str(tmp_path / "cache"), augment_on="device"
+    )
+    config = dataclasses.replace(
+        micro,
+        data=data,
+        train=dataclasses.replace(micro.train, num_steps=4, compile="off"),
+        checkpoint=dataclasses.replace(micro.checkpoint, every=2),
+    )
+
+    def trained(run_dir: Path, *, last: int) -> list[tuple[int, str, float]]:
+        def stop(done: int) -> None:
+            if done == last:
+                raise _Stop
+
+        with contextlib.suppress(_Stop):
+            train(config, dataset_dir=dataset_dir, run_dir=run_dir, run_id="r", validate=None, use_gpu=False, at_checkpoint=stop)
+        return [row for row in read_metrics(run_dir / "metrics.jsonl") if row[1].startswith("loss/")]
+
+    straight = trained(tmp_path / "straight", last=-1)
+    trained(tmp_path / "cut", last=2)
+    assert trained(tmp_path / "cut", last=-1) == straight
+    assert len(list((tmp_path / "cache").glob("*.tar"))) == 3
 
 
 def test_the_device_is_taken_where_it_is_a_gpu_or_asked_for(micro: PretrainConfig) -> None:
