@@ -9,6 +9,7 @@ __all__ = [
     "NEAR_S",
     "AugmentConfig",
     "CheckpointConfig",
+    "DataConfig",
     "GramConfig",
     "HeadConfig",
     "LossConfig",
@@ -339,6 +340,37 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where the shards are and in which order they are read."""
+
+    reader: Literal["random", "sequential"] = "random"
+    """random takes any sample at any time, for local disks; sequential goes shard by shard through a window, for slow or remote storage"""
+    window_images: int = 100_000
+    """with the sequential reader: images that are shuffled together, at least those of one batch"""
+    shards: str = ""
+    """folder or URI that has the tars, such as s3://bucket/first, if not the dataset's own folder"""
+    cache_gb: float = 50.0
+    """with the sequential reader: gigabytes of whole shards kept on this machine's disk, least recently used leaving first; 0 reads tars
+    of a local folder where they are"""
+    cache_dir: str = ""
+    """folder of that cache; where not given, endoforge/shards in XDG_CACHE_HOME or ~/.cache"""
+    augment_on: Literal["auto", "cpu", "device"] = "auto"
+    """where crops are cut and coloured, with the same draws and pixels to rounding; auto is the device on a GPU, and loader processes only
+    decode"""
+
+    def __post_init__(self) -> None:
+        _require(self.window_images > 0, f"window_images is {self.window_images}; give 1 or more")
+        _require(self.cache_gb >= 0, f"cache_gb is {self.cache_gb}; give 0 or more gigabytes")
+        for name, place in (("shards", self.shards), ("cache_dir", self.cache_dir)):
+            _require(
+                not place or place.startswith("/") or "://" in place, f"{name} is {place!r}; give an absolute path, or for shards a URI"
+            )
+        _require("://" not in self.cache_dir, f"cache_dir is {self.cache_dir!r}; give a folder of this machine")
+        is_sequential_uri = self.reader == "sequential" and "://" in self.shards
+        _require(not is_sequential_uri or self.cache_gb > 0, "cache_gb is 0, and shards of a store are read through the cache; give more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
     """One whole pretraining run; pretrain/recipes.py has ready ones."""
 
@@ -346,6 +378,7 @@ class PretrainConfig:
     dino_head: HeadConfig = field(default_factory=HeadConfig)
     ibot_head: HeadConfig | None = field(default_factory=HeadConfig)
     """None shares the DINO head"""
+    data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig
     mask: MaskConfig = field(default_factory=MaskConfig)
     loss: LossConfig = field(default_factory=LossConfig)

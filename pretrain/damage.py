@@ -28,23 +28,26 @@ class DamagedDatasetError(ValueError):
     """More samples cannot be read than the run may go on with."""
 
 
-def stand_ins(order: NDArray[np.integer], step: int, slot: int, *, num_samples: int, batch_size: int, seed: int) -> Iterator[int]:
+def stand_ins(
+    order: NDArray[np.integer], step: int, slot: int, *, num_samples: int, batch_size: int, seed: int, position: int | None = None
+) -> Iterator[int]:
     """Samples that may stand in for one of a batch, in the order in which they are tried.
 
-    First those at the same place of the epoch's other batches, the batches in an order that follows from seed and step. Places differ, so
+    First those at the same place of the other batches dealt with it, these in an order that follows from seed and step. Places differ, so
     stand-ins of one batch differ from each other and from what is in it. After them comes any sample, in an order of the place's own,
     those of the batch itself last.
 
     Args:
-        order: samples of the step's epoch, batch after batch.
+        order: samples of the step's epoch, or of its window, batch after batch.
         step: of the run.
         slot: place in the global batch.
         num_samples: of the dataset.
         batch_size: global.
         seed: of the run.
+        position: which batch of `order` is the step's; counted from the first step if not given.
     """
     num_batches = len(order) // batch_size
-    position = step % num_batches
+    position = step % num_batches if position is None else position
     others = 1 + np.random.default_rng([seed, step, _STAND_INS]).permutation(num_batches - 1)
     for distance in others:
         yield int(order[(position + int(distance)) % num_batches * batch_size + slot])

@@ -1,17 +1,16 @@
 """Reading a dataset's shards so that any step of any run can be read again: a step's batch follows from the step.
 
-The order follows from (seed, epoch), see pretrain/order.py. Step t takes the t-th slice of the global batch size, of which each worker
-takes its part. Crops are drawn per sample, masks and dropped branches for the whole global batch. So neither a
-restart nor another number of workers changes what a step sees. There is no loader state to save.
+The order follows from (seed, epoch), see pretrain/order.py and, for shards read one after another, pretrain/windows.py. Step t takes the
+t-th slice of the global batch size, of which each worker takes its part. Crops are drawn per sample, masks and dropped branches for the
+whole global batch. So neither a restart nor another number of workers changes what a step sees. There is no loader state to save.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -20,19 +19,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pretrain.augment import CropDraw, cut
 from pretrain.config import PretrainConfig
 from pretrain.damage import DamagedDatasetError, remedy, stand_ins
-from pretrain.decode import decoded_crops
+from pretrain.decode import decoded_image
+from pretrain.device_crops import Images, crops_on_device, pack_images
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
-from pretrain.order import Footage, deal_epoch, moments
-from pretrain.reader import ShardReader, UnreadableError
+from pretrain.order import Footage, moments, warn_of_near_frames
+from pretrain.reader import ShardReader
+from pretrain.shard_files import UnreadableError, warn_of_small_cache
+from pretrain.step_samples import batch_samples, dealt
+from pretrain.windows import Windows
 
-__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "epoch_order", "open_loader"]
+__all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader", "with_crops"]
 
-_MASKS, _KEPT_ROWS, _PLACES = 1, 2, 5  # keep draws apart that share seed and step
+_MASKS, _KEPT_ROWS = 1, 2  # keep draws apart that share seed and step
 _MOST_TRIES = 1000  # samples tried in the place of one
+
+Drawn = tuple[NDArray[np.uint8], list[CropDraw]]
+"""An image and what is drawn for its crops."""
 
 
 class Batch(NamedTuple):
@@ -56,6 +63,8 @@ class Batch(NamedTuple):
     """(unreadable images,) int64, the shard of each image that could not be read, for which another sample stands in"""
     moments: Tensor | None = None
     """(images, 2) int64, video and milliseconds of each image; None if the dataset does not say"""
+    images: Images | None = None
+    """decoded images of which the device makes the crops; the two above have sides of 0 until then"""
 
     @property
     def num_unreadable(self) -> Tensor:
@@ -68,34 +77,26 @@ def derive_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-_deal_epoch = lru_cache(maxsize=1)(deal_epoch)
-
-
-def epoch_order(
-    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
-) -> tuple[int, NDArray[np.uint32]]:
-    """The epoch of a step and that epoch's samples, batch after batch.
-
-    What an epoch leaves over (fewer samples than a batch) waits for another epoch's order.
-    """
-    epoch = step // (num_samples // batch_size)
-    return epoch, _deal_epoch(footage, num_samples=num_samples, batch_size=batch_size, seed=seed, epoch=epoch)
-
-
-def batch_samples(
-    step: int, *, num_samples: int, batch_size: int, seed: int, footage: Footage | None = None
-) -> tuple[int, NDArray[np.uint32]]:
-    """The epoch of a step and the samples of its global batch; no sample is twice in a batch."""
-    epoch, order = epoch_order(step, num_samples=num_samples, batch_size=batch_size, seed=seed, footage=footage)
-    samples = order.reshape(-1, batch_size)[step % (num_samples // batch_size)]
-    return epoch, np.random.default_rng([seed, step, _PLACES]).permutation(samples)
+class _Dealing(TypedDict):
+    num_samples: int
+    batch_size: int
+    seed: int
+    footage: Footage | None
+    windows: Windows | None
 
 
 class StepBatches(Dataset[Batch]):
     """One worker's batches, indexed by step."""
 
-    def __init__(self, reader: ShardReader, config: PretrainConfig, *, rank: int, world_size: int) -> None:
+    def __init__(self, reader: ShardReader, config: PretrainConfig, *, rank: int, world_size: int, decode_only: bool = False) -> None:
         """Check that the batch can be dealt out.
+
+        Args:
+            reader: of the dataset.
+            config: of the run.
+            rank: of this worker.
+            world_size: workers in all.
+            decode_only: the batches have images, of which `with_crops` makes the crops.
 
         Raises:
             ValueError: the batch is no multiple of the number of workers, or is larger than the dataset.
@@ -108,42 +109,86 @@ class StepBatches(Dataset[Batch]):
                 f"{reader.dataset_dir} has {len(reader)} images, fewer than one batch of {batch_size}; "
                 f"curate a larger dataset or give a batch_size of at most {len(reader)}"
             )
-        self.reader, self.config, self.rank = reader, config, rank
+        self.reader, self.config, self.rank, self._decode_only = reader, config, rank, decode_only
         self.num_images = batch_size // world_size
         self._moments = None if reader.footage is None else moments(reader.footage)
         self._own = slice(rank * self.num_images, (rank + 1) * self.num_images)
+        self.windows = reader.windows(batch_size)
+        self._expected: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.config.train.num_steps
 
+    def warn(self) -> None:
+        """Say once what about the dataset, its order or its cache a person may want to change."""
+        seed, windows = self.config.train.seed, self.windows
+        warn_of_near_frames(
+            self.reader.footage,
+            num_samples=len(self.reader),
+            batch_size=self.config.train.batch_size,
+            where=str(self.reader.dataset_dir),
+            windows=None if windows is None else list(windows.first_epoch(seed=seed)),
+        )
+        if windows is not None:
+            warn_of_small_cache(self.reader.files, [windows.window(0, number, seed=seed).shards for number in range(windows.num_windows)])
+
     def __getitem__(self, step: int) -> Batch:
         cv2.setNumThreads(1)  # processes are the parallelism here
         config, seed = self.config, self.config.train.seed
-        epoch, samples = batch_samples(
-            step, num_samples=len(self.reader), batch_size=config.train.batch_size, seed=seed, footage=self.reader.footage
-        )
-        crops, shown, unreadable = [], [], []
+        epoch, samples = batch_samples(step, **self._dealing)
+        self._expect(step)
+        images, shown, unreadable = [], [], []
         for slot in range(self._own.start, self._own.stop):
             sample = int(samples[slot])
             draws = (seed, epoch, sample)
-            found = self._crops(sample, draws)
+            found = self._image(sample, draws)
             if found is None:
                 unreadable.append(self.reader.shard_of(sample))
                 sample, found = self._stand_in(step, slot, draws)
-            crops.append(found)
+            images.append(found)
             shown.append(sample)
         masks = self._masks(step)
+        if self._decode_only:
+            global_crops, local_crops = (torch.empty((views, len(images), 0, 0, 3), dtype=torch.uint8) for views in self._views)
+        else:
+            crops = [cut(*found, config.augment, global_size=config.model.img_size) for found in images]
+            global_crops, local_crops = (torch.from_numpy(np.stack(kind, axis=1)) for kind in zip(*crops, strict=True))
         return Batch(
-            global_crops=torch.from_numpy(np.stack([global_crops for global_crops, _ in crops], axis=1)),
-            local_crops=torch.from_numpy(np.stack([local_crops for _, local_crops in crops], axis=1)),
+            global_crops=global_crops,
+            local_crops=local_crops,
             masks=torch.from_numpy(masks),
             hidden=torch.from_numpy(np.flatnonzero(masks)),
             mask_weights=torch.from_numpy(mask_weights(masks)),
-            kept_global=self._kept_rows(step, num_views=2),
-            kept_local=self._kept_rows(step, num_views=config.augment.num_local),
+            kept_global=self._kept_rows(step, num_views=self._views[0]),
+            kept_local=self._kept_rows(step, num_views=self._views[1]),
             unreadable_shards=torch.tensor(unreadable, dtype=torch.int64),
             moments=None if self._moments is None else torch.from_numpy(self._moments[shown].astype(np.int64)),
+            images=pack_images(images, config) if self._decode_only else None,
         )
+
+    @property
+    def _views(self) -> tuple[int, int]:
+        """Global and local crops of an image."""
+        return 2, self.config.augment.num_local
+
+    @property
+    def _dealing(self) -> _Dealing:
+        train, reader = self.config.train, self.reader
+        return {
+            "num_samples": len(reader),
+            "batch_size": train.batch_size,
+            "seed": train.seed,
+            "footage": reader.footage,
+            "windows": self.windows,
+        }
+
+    def _expect(self, step: int) -> None:
+        """Tell a sequential reader which shards come, once a window."""
+        if self.windows is None or self._expected == (own := self.windows.number_of(step)):
+            return
+        self._expected, seed = own, self.config.train.seed
+        now, ahead = (self.windows.window(*number, seed=seed).shards for number in (own, self.windows.after(*own)))
+        self.reader.files.expect(now, ahead)
 
     def _masks(self, step: int) -> NDArray[np.bool_]:
         """This worker's part of the masks of the whole batch, (2 * images, patches)."""
@@ -167,24 +212,34 @@ class StepBatches(Dataset[Batch]):
             rng=rng,
         )
 
-    def _crops(self, sample: int, draws: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-        """Global and local crops of a sample, their draws seeded by `draws`; None if it cannot be read."""
+    def _image(self, sample: int, draws: tuple[int, int, int]) -> Drawn | None:
+        """A sample's image and what is drawn for its crops, seeded by `draws`; None if it cannot be read."""
         try:
             data = self.reader.read(sample)
         except UnreadableError:
             return None
-        return decoded_crops(data, self.config.augment, global_size=self.config.model.img_size, rng=np.random.default_rng(draws))
+        return decoded_image(data, self.config.augment, global_size=self.config.model.img_size, rng=np.random.default_rng(draws))
 
-    def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Another sample than the one whose turn it is, and its crops."""
+    def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[int, Drawn]:
+        """Another sample than the one whose turn it is, its image and what is drawn for it."""
         train, num_samples = self.config.train, len(self.reader)
-        _, order = epoch_order(step, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, footage=self.reader.footage)
-        candidates = stand_ins(order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed)
+        own = dealt(step, **self._dealing)
+        candidates = stand_ins(
+            own.order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, position=own.position
+        )
         for sample in islice(candidates, _MOST_TRIES):
-            if (crops := self._crops(sample, draws)) is not None:
-                return sample, crops
+            if (found := self._image(sample, draws)) is not None:
+                return sample, found
         tried = min(_MOST_TRIES, num_samples)
         raise DamagedDatasetError(f"{self.reader.dataset_dir} has no readable image among {tried} tried; {remedy(self.reader)}")
+
+
+def with_crops(batch: Batch, config: PretrainConfig, device: torch.device) -> Batch:
+    """The batch with its crops, made on the device if it has images in their place."""
+    if batch.images is None:
+        return batch
+    global_crops, local_crops = crops_on_device(batch.images, config, device)
+    return batch._replace(global_crops=global_crops, local_crops=local_crops, images=None)
 
 
 def open_loader(batches: StepBatches, *, first_step: int, pin_memory: bool) -> Iterator[Batch]:

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.augment import Box, draw_boxes, multi_crop
+from pretrain.augment import Box, CropDraw, cut, draw_boxes, draw_crops
 from pretrain.config import AugmentConfig
 
-__all__ = ["Reduction", "choose_reduction", "decode", "decoded_crops", "jpeg_size"]
+__all__ = ["Reduction", "choose_reduction", "decode", "decoded_crops", "decoded_image", "jpeg_size"]
 
 Reduction = Literal[1, 2, 4, 8]
 
@@ -33,7 +33,15 @@ Pixels = NDArray[np.uint8]
 
 
 def decoded_crops(data: bytes, config: AugmentConfig, *, global_size: int, rng: np.random.Generator) -> tuple[Pixels, Pixels] | None:
-    """The crops of an encoded image, as `multi_crop` gives them; None if it is no image.
+    """The crops of an encoded image, as `multi_crop` gives them; None if it is no image. Arguments are those of `decoded_image`."""
+    found = decoded_image(data, config, global_size=global_size, rng=rng)
+    return None if found is None else cut(*found, config, global_size=global_size)
+
+
+def decoded_image(
+    data: bytes, config: AugmentConfig, *, global_size: int, rng: np.random.Generator
+) -> tuple[Pixels, list[CropDraw]] | None:
+    """An encoded image, no larger than its crops need, and what is drawn for them, with boxes in its pixels; None if it is no image.
 
     Args:
         data: a JPEG, or anything else that OpenCV reads, which is decoded in full.
@@ -44,7 +52,10 @@ def decoded_crops(data: bytes, config: AugmentConfig, *, global_size: int, rng: 
     size = jpeg_size(data)
     if size is None:
         image = decode(data)
-        return None if image is None else multi_crop(image, config, global_size=global_size, rng=rng)
+        if image is None:
+            return None
+        boxes = draw_boxes(image.shape[1], image.shape[0], config, rng=rng)
+        return image, draw_crops(boxes, config, rng=rng)
     width, height = size
     boxes = draw_boxes(width, height, config, rng=rng)
     sides = [global_size] * 2 + [config.local_size] * config.num_local
@@ -52,8 +63,8 @@ def decoded_crops(data: bytes, config: AugmentConfig, *, global_size: int, rng: 
     image = decode(data, reduction)
     if image is None or image.shape[:2] != (math.ceil(height / reduction), math.ceil(width / reduction)):
         return None
-    reduced = [(left / reduction, top / reduction, right / reduction, bottom / reduction) for left, top, right, bottom in boxes]
-    return multi_crop(image, config, global_size=global_size, rng=rng, boxes=reduced)
+    reduced: list[Box] = [(left / reduction, top / reduction, right / reduction, bottom / reduction) for left, top, right, bottom in boxes]
+    return image, draw_crops(reduced, config, rng=rng)
 
 
 def choose_reduction(boxes: list[Box], sides: list[int]) -> Reduction:

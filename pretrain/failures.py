@@ -82,6 +82,8 @@ def _of_system(error: BaseException) -> Failure | None:
         return Failure(sentence=f"access was refused ({text}); give this user access, {again}")
     if number in (errno.EMFILE, errno.ENFILE):
         return Failure(sentence=f"too many files are open ({text}); raise the limit with `ulimit -n 65536`, {again}")
+    if number == errno.EHOSTUNREACH:
+        return Failure(sentence=f"a store did not answer ({text}); see to network, endpoint and credentials, {again}", can_heal=True)
     if number in _HEALING_OS_ERRORS:
         return Failure(sentence=f"a file could not be read or written ({text}); see that the disk is well, {again}", can_heal=True)
     return None

@@ -12,6 +12,7 @@ __all__ = ["MACHINE_SETTINGS", "learning_settings"]
 MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
     "model": ("activation_checkpointing",),
     "train": ("num_loader_workers", "sharding", "accumulate", "compile", "log_every", "max_nonfinite_steps", "max_unreadable"),
+    "data": ("shards", "cache_gb", "cache_dir", "augment_on"),
     "checkpoint": (
         "every",
         "keep_best",
@@ -26,7 +27,7 @@ MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """By section, the settings that no learned weight follows from beyond the rounding of sums."""
 
-_LATER_SETTINGS: dict[str, dict[str, Any]] = {"optim": {"freeze_backbone_steps": 0}}
+_LATER_SETTINGS: dict[str, dict[str, Any]] = {"optim": {"freeze_backbone_steps": 0}, "data": {"reader": "random"}}
 """By section, settings that came later and the value that changes nothing: with it, runs from before keep their names."""
 
 
@@ -39,11 +40,14 @@ def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]
     sections = asdict(config) if isinstance(config, PretrainConfig) else config
     if not sections.get("gram", {}).get("weight"):  # it came later: without it, runs from before keep their names
         sections = {name: values for name, values in sections.items() if name != "gram"}
-    return {section: _learned_from(values, section) for section, values in sections.items()}
+    learned = {section: _learned_from(values, section) for section, values in sections.items()}
+    return {section: values for section, values in learned.items() if values != {}}
 
 
 def _learned_from(values: Any, section: str) -> Any:
     if not isinstance(values, dict):
         return values
     machine, later = MACHINE_SETTINGS.get(section, ()), _LATER_SETTINGS.get(section, {})
+    if section == "data" and values.get("reader") != "sequential":
+        machine = (*machine, "window_images")  # nothing follows from it
     return {name: value for name, value in values.items() if name not in machine and not (name in later and value == later[name])}

@@ -23,7 +23,6 @@ from pretrain.data import ShardReader, StepBatches
 from pretrain.failures import TrainingError, as_error, explain
 from pretrain.metrics import newest_row
 from pretrain.notices import notices_after
-from pretrain.order import warn_of_near_frames
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.start import check_anchor
@@ -96,12 +95,12 @@ def pretrain(
     if config.checkpoint.validate == "beside" and backend == "local":
         raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner processes or ray, or --checkpoint.validate inside")
     check_anchor(run_dir, config)
-    reader = ShardReader(dataset_dir)
-    StepBatches(reader, config, rank=0, world_size=num_workers)
+    reader = ShardReader(dataset_dir, config.data)
+    batches = StepBatches(reader, config, rank=0, world_size=num_workers)
     check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
     evidence = run_dir / "result.json"
     if not evidence.exists():
-        warn_of_near_frames(reader.footage, num_samples=len(reader), batch_size=config.train.batch_size, where=str(dataset_dir))
+        batches.warn()
         arguments: dict[str, Any] = {
             "dataset_dir": dataset_dir,
             "run_dir": run_dir,

@@ -10,6 +10,7 @@ the samples in each.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from pretrain.config import NEAR_S
 
-__all__ = ["Footage", "deal_epoch", "moments", "near_in_batch", "read_footage", "warn_of_near_frames"]
+__all__ = ["Footage", "deal", "deal_epoch", "moments", "near_in_batch", "read_footage", "warn_of_near_frames"]
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +116,21 @@ def deal_epoch(footage: Footage | None, *, num_samples: int, batch_size: int, se
     is_dealt = np.ones(num_samples, bool)
     is_dealt[rng.choice(num_samples, num_samples - num_dealt, replace=False, shuffle=False)] = False
     counts = np.add.reduceat(is_dealt, footage.first[:-1], dtype=np.int64)
+    return deal(footage.samples[is_dealt], counts, num_batches=num_batches, rng=rng)
+
+
+def deal(samples: NDArray[np.uint32], counts: NDArray[np.int64], *, num_batches: int, rng: np.random.Generator) -> NDArray[np.uint32]:
+    """Deal samples to batches of equal size, those of each video in turn.
+
+    Args:
+        samples: video after video, each in the order of time; a multiple of `num_batches`.
+        counts: (videos,) how many are of each.
+        num_batches: that they are dealt to.
+        rng: source of every draw.
+
+    Returns:
+        The samples, batch after batch.
+    """
     shuffled = rng.permutation(len(counts))
     begins = np.empty_like(counts)  # the first card of each video
     begins[shuffled] = counts[shuffled].cumsum() - counts[shuffled]
@@ -122,17 +138,17 @@ def deal_epoch(footage: Footage | None, *, num_samples: int, batch_size: int, se
     # put its end and its start into one batch, its length is no multiple of the number of batches, and keeps no step.
     turned = np.where((counts <= num_batches) | (counts % num_batches == 0), (rng.random(len(counts)) * counts).astype(np.int64), 0)
     own_first = counts.cumsum() - counts
-    cards = np.arange(num_dealt, dtype=np.int64)
+    cards = np.arange(len(samples), dtype=np.int64)
     cards += np.repeat(turned - own_first, counts)  # place in the own video, turned
     cards -= np.repeat(counts, counts) * (cards >= np.repeat(counts, counts))
     cards += np.repeat(begins, counts)
     rows, batches = np.divmod(cards, num_batches)
     del cards
-    places = rng.permutation(num_batches)[batches] * batch_size
+    places = rng.permutation(num_batches)[batches] * (len(samples) // num_batches)
     del batches
     places += rows
-    order = np.empty(num_dealt, np.uint32)
-    order[places] = footage.samples[is_dealt]
+    order = np.empty(len(samples), np.uint32)
+    order[places] = samples
     return order
 
 
@@ -160,16 +176,29 @@ def near_in_batch(footage: Footage, *, num_batches: int, near_s: float = NEAR_S)
     return num_near, most
 
 
-def warn_of_near_frames(footage: Footage | None, *, num_samples: int, batch_size: int, where: str) -> None:
-    """Say once that frames of one clip must share batches, or that nothing is known of clips."""
+def warn_of_near_frames(
+    footage: Footage | None, *, num_samples: int, batch_size: int, where: str, windows: Sequence[tuple[Footage, int]] | None = None
+) -> None:
+    """Say once that frames of one clip must share batches, or that nothing is known of clips.
+
+    Args:
+        footage: of the dataset.
+        num_samples: of the dataset.
+        batch_size: global.
+        where: the dataset, for the message.
+        windows: footage and number of batches of each part of the first epoch that is dealt by itself; the epoch as a whole if not given.
+    """
     if footage is None:
         _log.warning("%s does not say which frames are of one video, and when: a batch may hold several frames of one clip", where)
         return
     num_batches = num_samples // batch_size
-    num_near, most = near_in_batch(footage, num_batches=num_batches)
+    found = [near_in_batch(part, num_batches=count) for part, count in windows or [(footage, num_batches)]]
+    num_near, most = sum(near for near, _ in found), max(most for _, most in found)
     if num_near:
+        remedy = "a larger data.window_images or a smaller batch" if windows else "a smaller batch or a selection with fewer frames a video"
         _log.warning(
-            "%d of %d frames of %s share batches with frames of their video less than %g s away: up to %d lie so near, and an epoch has "
-            "%d batches of %d; a smaller batch or a selection with fewer frames a video avoids it",
-            num_near, num_samples, where, NEAR_S, most, num_batches, batch_size,
+            "%d of %d frames of %s share batches with frames of their video less than %g s away: up to %d lie so near, and %s has "
+            "%d batches of %d; %s avoids it",
+            num_near, num_samples, where, NEAR_S, most, "a window" if windows else "an epoch",
+            max(count for _, count in windows) if windows else num_batches, batch_size, remedy,
         )  # fmt: skip

@@ -1,12 +1,9 @@
-"""Random access to the JPEGs inside a dataset's tars, by the byte offsets of its `samples.parquet`."""
+"""The JPEGs inside a dataset's tars, by the byte offsets of its `samples.parquet`."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +11,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pretrain.config import DataConfig
 from pretrain.order import read_footage
+from pretrain.shard_cache import Whole
+from pretrain.shard_files import UnreadableError, open_files
+from pretrain.windows import Windows, make_windows
 
 __all__ = ["ShardReader", "UnreadableError"]
-
-
-class UnreadableError(Exception):
-    """A sample's bytes cannot be read, or are not those that were written."""
 
 
 class ShardReader:
     """The samples of a dataset's folder, each read from its tar when it is asked for."""
 
-    def __init__(self, dataset_dir: Path, *, max_open_shards: int = 128) -> None:
+    def __init__(self, dataset_dir: Path, data: DataConfig | None = None, *, max_open_shards: int = 128) -> None:
         """Read the index; shards are opened when first needed.
 
         Args:
-            dataset_dir: tars with samples.parquet and dataset.json.
+            dataset_dir: samples.parquet and dataset.json, with the tars unless `data` names another place.
+            data: where tars are and how they are read; at random in that folder where not given.
             max_open_shards: far below the usual limit of 1024 open files.
 
         Raises:
             FileNotFoundError: the folder has no dataset.json or samples.parquet.
+            ValueError: tars cannot be read as `data` says.
         """
         for name in ("dataset.json", "samples.parquet"):
             if not (dataset_dir / name).is_file():
                 raise FileNotFoundError(f"{dataset_dir} has no {name}, so it is no dataset; make one with `endoforge curate`")
-        self.dataset_dir, self._max_open_shards = dataset_dir, max_open_shards
+        self.dataset_dir, self.data = dataset_dir, data or DataConfig()
         described = json.loads((dataset_dir / "dataset.json").read_bytes())
         self.dataset_id: str = described["dataset_id"]
         self.dataset_name: str = described.get("name", dataset_dir.name)
@@ -54,13 +53,11 @@ class ShardReader:
         self._sizes = table["byte_size"].to_numpy()
         self._hashes = _first_bytes(table["sha256"]) if has_hashes else None
         self.footage = read_footage(dataset_dir / "samples.parquet")
-        self._open: OrderedDict[int, int] = OrderedDict()
+        whole = {shard["name"]: Whole(shard["sha256"], shard["num_bytes"]) for shard in described.get("shards", []) if "sha256" in shard}
+        self.files = open_files(dataset_dir, self.shard_names, whole, self.data, max_open=max_open_shards)
 
     def __len__(self) -> int:
         return len(self._offsets)
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_open": OrderedDict()}  # descriptors mean nothing in another process
 
     def read(self, sample: int) -> bytes:
         """The JPEG of a sample, as stored.
@@ -71,13 +68,7 @@ class ShardReader:
             OSError: the system refuses the shard, or has lost its server.
         """
         size = int(self._sizes[sample])
-        try:
-            data = os.pread(self._descriptor(self.shard_of(sample)), size, int(self._offsets[sample]))
-        except OSError as error:
-            self._close(self.shard_of(sample))  # a handle that went stale would stay so
-            if error.errno not in (errno.ENOENT, errno.EIO):  # says nothing of the data
-                raise
-            raise UnreadableError(str(error)) from error
+        data = self.files.read(self.shard_of(sample), int(self._offsets[sample]), size)
         if len(data) < size:
             raise UnreadableError(f"{self.shard_names[self.shard_of(sample)]} ends before the sample does")
         if self._hashes is not None and hashlib.sha256(data).digest()[:8] != self._hashes[sample].tobytes():
@@ -91,28 +82,24 @@ class ShardReader:
     def trouble(self, shard: int) -> str:
         """What is wrong with a shard that has an unreadable sample, in a few words."""
         try:
-            num_bytes = os.fstat(self._descriptor(shard)).st_size
+            num_bytes = self.files.num_bytes(shard)
+        except UnreadableError as error:
+            return str(error)
         except OSError as error:
-            return f"cannot be opened: {error.strerror}"
+            return f"cannot be opened: {error.strerror or error}"
         own = self._shards == shard
         needed = int((self._offsets[own] + self._sizes[own]).max())
         if num_bytes < needed:
             return f"is cut short: it has {num_bytes} bytes, and its samples go up to {needed}"
         return "holds bytes that are no image, or not the one that was written"
 
-    def _close(self, shard: int) -> None:
-        if shard in self._open:
-            os.close(self._open.pop(shard))
-
-    def _descriptor(self, shard: int) -> int:
-        if shard in self._open:
-            self._open.move_to_end(shard)
-            return self._open[shard]
-        descriptor = os.open(self.dataset_dir / self.shard_names[shard], os.O_RDONLY)
-        self._open[shard] = descriptor
-        if len(self._open) > self._max_open_shards:
-            os.close(self._open.popitem(last=False)[1])
-        return descriptor
+    def windows(self, batch_size: int) -> Windows | None:
+        """What a sequential reader's order follows from; None if samples are read at random."""
+        if self.data.reader == "random":
+            return None
+        by_shard = np.lexsort((self._offsets, self._shards)).astype(np.uint32)
+        first = np.concatenate([[0], np.bincount(self._shards, minlength=len(self.shard_names)).cumsum()])
+        return make_windows(by_shard, first, batch_size=batch_size, window_images=self.data.window_images, footage=self.footage)
 
 
 def _first_bytes(hashes: pa.ChunkedArray) -> NDArray[np.uint64]:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from pretrain.accumulation import check_accumulation
 from pretrain.checkpoint import read_state
 from pretrain.config import PretrainConfig
-from pretrain.data import Batch, ShardReader, StepBatches, batch_samples
+from pretrain.data import Batch, ShardReader, StepBatches, batch_samples, with_crops
+from pretrain.device_crops import is_on_device
 from pretrain.model import Network
 from pretrain.parallel import Worker, current_worker, shared_threads
 from pretrain.replay_files import NonFiniteStep, kept_step
@@ -97,11 +98,12 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
     folder, kept = kept_step(run_dir)
     config = replace(config, train=replace(config.train, compile="off", num_loader_workers=0))
     worker = current_worker(config.train, use_gpu=use_gpu)
-    reader = ShardReader(dataset_dir)
+    reader = ShardReader(dataset_dir, config.data)
     with shared_threads(worker):
         state = build_state(config, worker)
         read_state(folder, kept.step, state_tensors(state), worker)
-        batch = StepBatches(reader, config, rank=0, world_size=1)[kept.step]
+        on_device = is_on_device(config, worker.device)
+        batch = with_crops(StepBatches(reader, config, rank=0, world_size=1, decode_only=on_device)[kept.step], config, worker.device)
         config = _in_parts(config, kept.num_workers)
         trace = trace_step(state, config, worker, kept.step, batch)
         in_fp32 = trace_step(state, config, replace(worker, bf16=False), kept.step, batch) if worker.bf16 else trace
@@ -203,7 +205,14 @@ def _finite(value: Any) -> bool:
 def _frames(reader: ShardReader, config: PretrainConfig, step: int, batch: Batch, trace: Trace) -> tuple[Frame, ...]:
     """The batch's images in order; of one that could not be read, its own name with the crops of its stand-in."""
     train = config.train
-    _, samples = batch_samples(step, num_samples=len(reader), batch_size=train.batch_size, seed=train.seed, footage=reader.footage)
+    _, samples = batch_samples(
+        step,
+        num_samples=len(reader),
+        batch_size=train.batch_size,
+        seed=train.seed,
+        footage=reader.footage,
+        windows=reader.windows(train.batch_size),
+    )
     ids = pq.read_table(reader.dataset_dir / "samples.parquet", columns=["frame_id"]).column(0).take(samples.tolist()).to_pylist()
     found = []
     for place, frame_id in enumerate(ids):

@@ -26,7 +26,8 @@ from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
 from pretrain.damage import UnreadableLog
-from pretrain.data import Batch, ShardReader, StepBatches, open_loader
+from pretrain.data import Batch, ShardReader, StepBatches, open_loader, with_crops
+from pretrain.device_crops import is_on_device
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
 from pretrain.gram import WeightedGram, anchor_patches, gram_distance, gram_weight, is_refreshed, refresh, used_patches
@@ -92,8 +93,9 @@ def train(
     worker = current_worker(config.train, use_gpu=use_gpu)
     num_steps = config.train.num_steps
     with only_trainer(run_dir) if worker.is_first else nullcontext(), shared_threads(worker):
-        reader = ShardReader(dataset_dir)
-        batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size)
+        reader = ShardReader(dataset_dir, config.data)
+        on_device = is_on_device(config, worker.device)
+        batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size, decode_only=on_device)
         if worker.is_first:
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
         check_anchor(run_dir, config)
@@ -212,6 +214,7 @@ class Trainer:
         settings = settings_at(step, config)
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
+        batch = with_crops(batch, config, worker.device)
 
         losses, centers = self.backward(step, batch, settings.teacher_temperature)
         limit = config.optim.clip_grad_norm or torch.inf

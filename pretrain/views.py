@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.config import AugmentConfig
+from pretrain.config import AugmentConfig, DataConfig
 from pretrain.decode import decoded_crops
 from pretrain.order import Footage
-from pretrain.reader import ShardReader, UnreadableError
+from pretrain.reader import ShardReader
+from pretrain.shard_files import UnreadableError
 
 __all__ = ["FixedViews", "spread_samples"]
 
@@ -40,6 +41,8 @@ class FixedViews:
     """images, fewer in a smaller dataset; unreadable ones are passed over"""
     num_threads: int = 2
     """threads that decode and crop"""
+    shards: str = ""
+    """folder or URI of the tars, if not `dataset_dir`; of a store the images alone are read"""
 
     def __call__(self) -> Iterator[NDArray[np.uint8]]:
         """Batches of (2, images, side, side, 3) RGB: both views of an image have the same place.
@@ -48,7 +51,7 @@ class FixedViews:
             ValueError: fewer than two images can be read.
         """
         cv2.setNumThreads(1)  # OpenCV's own threads would not live in loader processes that are forked later, which would wait for them
-        reader = ShardReader(self.dataset_dir)
+        reader = ShardReader(self.dataset_dir, DataConfig(shards=self.shards))
         order = spread_samples(len(reader), reader.footage)
         num_found = 0
         with ThreadPoolExecutor(self.num_threads) as pool:

@@ -1,4 +1,4 @@
-"""Object stores and other file systems that fsspec reaches by URI: listing, reading and fetching.
+"""Videos in object stores and other file systems that fsspec reaches by URI: listing and fetching.
 
 Nothing is contacted unless a URI is given. Credentials and endpoints come from the environment, as each store's own client reads them.
 """
@@ -8,36 +8,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from warehouse.object_store import WEB, check_uri, is_uri, open_store, reaching, read_chunks, refuse_secrets
 from warehouse.records import VideoRef
 
 __all__ = ["check_uri", "exists", "fetch", "is_uri", "list_store", "look_up", "read_chunks"]
 
-_CHUNK_BYTES = 8 << 20
 _VERSION_NAMES = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "modified", "created")
-_CONTAINER_BEFORE_AT = ("abfs", "abfss", "wasb", "wasbs")
-"""kinds of URI in which what stands before the host is no user: abfs://container@account.dfs.core.windows.net/path"""
-_WEB = ("http://", "https://")
-_EXTRAS = {"s3": "pip install 'endoforge[s3]'", "s3a": "pip install 'endoforge[s3]'"}
-
-
-def is_uri(name: str) -> bool:
-    """Whether a name is a URI rather than a path."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
-
-
-def check_uri(uri: str) -> None:
-    """Refuse a URI that nothing here can read, without contacting the store.
-
-    Raises:
-        ValueError: no file system is known or installed for the URI, or it holds a password, a user name or a query.
-    """
-    _refuse_secrets(uri)
-    _open_store(uri)
 
 
 def list_store(uri: str) -> list[VideoRef]:
@@ -48,9 +28,9 @@ def list_store(uri: str) -> list[VideoRef]:
         OSError: the store does not answer, or refuses.
         ValueError: no file system is known or installed for the URI, or it holds a password, a user name or a query.
     """
-    _refuse_secrets(uri)
-    store, path = _open_store(uri)
-    with _reaching(uri):
+    refuse_secrets(uri)
+    store, path = open_store(uri)
+    with reaching(uri):
         store.invalidate_cache()
         try:
             entries = _entries(store, path)
@@ -63,8 +43,8 @@ def list_store(uri: str) -> list[VideoRef]:
     if not found:
         raise FileNotFoundError(f"{uri!r} is no object, folder or glob that matches anything; check the URI")
     for video in found:
-        if video.path.startswith(_WEB):  # a page may link to what is signed; in a bucket an object's name may hold anything
-            _refuse_secrets(video.path)
+        if video.path.startswith(WEB):  # a page may link to what is signed; in a bucket an object's name may hold anything
+            refuse_secrets(video.path)
     return found
 
 
@@ -87,12 +67,12 @@ def look_up(uris: Iterable[str]) -> dict[str, VideoRef]:
     """
     folders: dict[str, set[str]] = defaultdict(set)
     for uri in uris:
-        _refuse_secrets(uri)
+        refuse_secrets(uri)
         folders[uri.rpartition("/")[0]].add(uri)
     found: dict[str, VideoRef] = {}
     for folder, wanted in folders.items():
-        store, path = _open_store(folder)
-        with contextlib.suppress(FileNotFoundError), _reaching(folder):
+        store, path = open_store(folder)
+        with contextlib.suppress(FileNotFoundError), reaching(folder):
             store.invalidate_cache()
             objects = (_reference(store, entry) for entry in store.ls(path, detail=True) if entry["type"] != "directory")
             found.update((video.path, video) for video in objects if video.path in wanted)
@@ -102,23 +82,11 @@ def look_up(uris: Iterable[str]) -> dict[str, VideoRef]:
 def exists(uri: str) -> bool:
     """Whether there is something at a URI; also True where the store does not answer."""
     try:
-        store, path = _open_store(uri)
-        with _reaching(uri):
+        store, path = open_store(uri)
+        with reaching(uri):
             return bool(store.exists(path))
     except (OSError, ValueError):
         return True
-
-
-def read_chunks(uri: str) -> Iterator[bytes]:
-    """The content of an object in pieces, which are not kept.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    store, path = _open_store(uri)
-    with _reaching(uri), store.open(path, "rb", cache_type="none") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
 
 
 def fetch(uri: str, target: Path) -> None:
@@ -127,36 +95,9 @@ def fetch(uri: str, target: Path) -> None:
     Raises:
         OSError: it cannot be read, or the file cannot be written.
     """
-    store, path = _open_store(uri)
-    with _reaching(uri):
+    store, path = open_store(uri)
+    with reaching(uri):
         store.get_file(path, str(target))
-
-
-def _open_store(uri: str) -> tuple[Any, str]:
-    import fsspec  # not for those who have plain files
-
-    try:
-        store, path = fsspec.url_to_fs(uri)
-    except ImportError as error:
-        scheme = urlsplit(uri).scheme.lower()
-        raise ValueError(f"{scheme}:// needs a package that is not installed ({error}); {_EXTRAS.get(scheme, 'install it')}") from error
-    except ValueError as error:
-        raise ValueError(f"{uri!r} is of no kind of file system that fsspec knows ({error}); check how it begins") from error
-    return store, path
-
-
-def _refuse_secrets(uri: str) -> None:
-    """The lake keeps every URI as it was given, so one that opens something by itself, or names a person, must not come in."""
-    for link in uri.split("::"):  # fsspec chains several by it
-        parts = urlsplit(link)
-        scheme, host = parts.scheme.lower(), parts.netloc.rpartition("@")[2]
-        if parts.password or (parts.username and scheme not in _CONTAINER_BEFORE_AT):
-            held = "a password" if parts.password else "a user name"
-        elif "=" in parts.query or (parts.query and link.lower().startswith(_WEB)):  # elsewhere a question mark is a glob's
-            held = "a query, which may be a signature"
-        else:
-            continue
-        raise ValueError(f"a URI of {host!r} holds {held}; the lake would keep it: leave it out and give credentials by the environment")
 
 
 def _reference(store: Any, entry: dict[str, Any]) -> VideoRef:
@@ -165,16 +106,3 @@ def _reference(store: Any, entry: dict[str, Any]) -> VideoRef:
     return VideoRef(
         video_id="", path=store.unstrip_protocol(entry["name"]), num_bytes=size, version=version and f"{size}-{version.strip(chr(34))}"
     )
-
-
-@contextlib.contextmanager
-def _reaching(uri: str) -> Iterator[None]:
-    """Each store's client has exceptions of its own; they become OSError."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        raise OSError(
-            f"{uri!r} cannot be reached ({type(error).__name__}: {error}); check the network, the endpoint and the credentials"
-        ) from error

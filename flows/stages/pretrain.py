@@ -172,7 +172,12 @@ def plan_pretrain(
 def _validator(
     job: Job, dataset: Dataset, validation: Validation, config: PretrainConfig
 ) -> Callable[[str], tuple[str, float, dict[str, float]]]:
-    views = FixedViews(dataset_dir=job.lake.root.absolute() / dataset.path, augment=config.augment, image_size=config.model.img_size)
+    views = FixedViews(
+        dataset_dir=job.lake.root.absolute() / dataset.path,
+        augment=config.augment,
+        image_size=config.model.img_size,
+        shards=config.data.shards,
+    )
     tasks = tuple(replace(one, data=one.data.absolute()) for one in validation.tasks)
     return functools.partial(checkpoint_scores, views=views, tasks=tasks, chosen_by=validation.chosen_by)
 

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pretrain.augment import draw_boxes, multi_crop
+from pretrain.augment import cut, draw_boxes, draw_crops, multi_crop
 from pretrain.config import AugmentConfig
 from pretrain.decode import choose_reduction, decode, decoded_crops
 from pretrain.recipes import recipe
@@ -50,7 +50,7 @@ def pil_draft(data: bytes, config: AugmentConfig, side: int, seed: int) -> Crops
     reduction = choose_reduction(boxes, [side] * 2 + [config.local_size] * config.num_local)
     image.draft("RGB", (image.width // reduction, image.height // reduction))
     reduced = [(left / reduction, top / reduction, right / reduction, bottom / reduction) for left, top, right, bottom in boxes]
-    return multi_crop(np.asarray(image.convert("RGB")), config, global_size=side, rng=rng, boxes=reduced)
+    return cut(np.asarray(image.convert("RGB")), draw_crops(reduced, config, rng=rng), config, global_size=side)
 
 
 def encoded(folder: Path, size: tuple[int, int]) -> list[bytes]:

@@ -58,6 +58,7 @@ CHECKS: dict[str, Check] = {
     "kernels": Check(run=step.kernels, limit_s=40),
     "parts": Check(run=step.parts, limit_s=45),
     "loader_alone": Check(run=frames.loader_alone, limit_s=30, needs=("frames/dataset.json",)),
+    "crops_on_device": Check(run=frames.crops_on_device, limit_s=30, needs=("frames/dataset.json",)),
     "end_to_end": Check(run=runs.end_to_end, limit_s=60, needs=("frames/dataset.json",)),
     "learning": Check(run=runs.learning, limit_s=600, needs=("frames/dataset.json", "labelled/landmarks/labels.csv")),
 }

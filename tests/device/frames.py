@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+import warnings
 from dataclasses import replace
 
 import cv2
+import torch
 
 from curation.phantom.config import PhantomConfig
 from curation.phantom.eval import phantom_eval_patient, write_eval_index
@@ -15,7 +17,8 @@ from curation.phantom.script import draw_script
 from curation.phantom.video import render_frames
 from pretrain.config import PretrainConfig
 from pretrain.data import ShardReader, StepBatches, open_loader
-from tests.device.place import Place, cores, full
+from pretrain.device_crops import crops_on_device as make_crops
+from tests.device.place import Place, cores, full, synchronize
 from tests.helpers.shards import write_dataset
 
 _PER_SHARD = 500
@@ -100,6 +103,48 @@ def loader_alone(place: Place) -> None:
         del loader
     workers, best = max(rates.items(), key=lambda item: item[1])
     place.note(best_images_per_s=best, best_workers=int(workers), samples=len(reader))
+
+
+def crops_on_device(place: Place) -> None:
+    """Crops made on the device against the CPU's, images a second of them and of loader processes that only decode, and waits."""
+    reader = ShardReader(place.work / "frames")
+    config = full(place, "vitb14", batch_size=4 if place.dry else 128)
+    images = StepBatches(reader, config, rank=0, world_size=1, decode_only=True)[0].images
+    cpu = StepBatches(reader, config, rank=0, world_size=1)[0]
+    assert images is not None
+    if not place.dry:
+        canvases = [canvas.pin_memory() for canvas in images.canvases]
+        images = images._replace(canvases=canvases, draws=images.draws.pin_memory(), rows=images.rows.pin_memory())
+    made = make_crops(images, config, place.device)
+    for name, crops, others in zip(("global", "local"), made, (cpu.global_crops, cpu.local_crops), strict=True):
+        difference = (crops.cpu().float() - others.float()).abs()
+        place.note(**{f"{name}_mean_difference": round(float(difference.mean()), 4), f"{name}_most": float(difference.max())})
+    rounds = 1 if place.dry else 20
+    waits: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: waits.append(str(message))
+        if not place.dry:
+            torch.cuda.set_sync_debug_mode("warn")
+        start = time.perf_counter()
+        for _ in range(rounds):
+            make_crops(images, config, place.device)
+        if not place.dry:
+            torch.cuda.set_sync_debug_mode("default")
+    synchronize(place.device)
+    rate = rounds * config.train.batch_size / (time.perf_counter() - start)
+    place.note(crops_per_s=round(rate, 1), waits=len([each for each in waits if "called a synchronizing" in each]))
+    config = fitted(config, place, num_workers=2 if place.dry else cores() - 2)
+    config = replace(config, train=replace(config.train, num_steps=125_000))
+    batches = StepBatches(reader, config, rank=0, world_size=1, decode_only=True)
+    loader = open_loader(batches, first_step=0, pin_memory=not place.dry)
+    for _ in range(5 * config.train.num_loader_workers):
+        next(loader)  # those made ahead
+    start, images_seen = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < (0.5 if place.dry else max(3.0, place.left_s - 8)):
+        images_seen += config.train.batch_size
+        next(loader)
+    place.note(decoded_per_s=round(images_seen / elapsed, 1), workers=config.train.num_loader_workers)
 
 
 def fitted(config: PretrainConfig, place: Place, *, num_workers: int) -> PretrainConfig:

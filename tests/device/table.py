@@ -57,6 +57,11 @@ def _words(name: str, v: dict[str, Any]) -> str:
         )
     if name == "loader_alone":
         return f"img/s by workers {v['images_per_s_by_workers']}"
+    if name == "crops_on_device":
+        return (
+            f"differs by {v['global_mean_difference']}, {v['local_mean_difference']} of 255, {v['crops_per_s']} img/s on the device with "
+            f"{v['waits']} waits, {v['decoded_per_s']} decoded by {v['workers']} workers"
+        )
     if name == "end_to_end":
         return (
             f"{v['images_per_s']} img/s, data wait {v['data_wait_share']}, batch {v['batch_size']}, {v['loader_workers']} workers, "

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pretrain.damage import DamagedDatasetError, UnreadableLog, stand_ins
-from pretrain.reader import ShardReader, UnreadableError
+from pretrain.reader import ShardReader
+from pretrain.shard_files import UnreadableError
 from tests.helpers.shards import picture, write_dataset
 
 ORDER = np.arange(100, 124)

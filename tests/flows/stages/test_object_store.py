@@ -1,4 +1,4 @@
-"""Ingest from S3, as a moto server on loopback speaks it."""
+"""Ingest and shards from S3, as a moto server on loopback speaks it."""
 
 import socket
 import urllib.request
@@ -14,9 +14,13 @@ from curation.ingest.config import IngestConfig
 from curation.ingest.ingest import ingest_key
 from curation.sources.discover import find_videos
 from flows.cli.cli import main
+from pretrain.config import DataConfig
+from pretrain.reader import ShardReader
+from pretrain.shard_files import UnreadableError
 from tests.flows.conftest import kill_when, succeed
 from tests.helpers.films import tissue, write_video
 from tests.helpers.ingests import counts, film, ingest, uris
+from tests.helpers.shards import picture, write_dataset
 from tests.helpers.stills import still
 from warehouse.lake import Lake, open_lake
 
@@ -197,3 +201,23 @@ def test_kill_minus_nine_while_fetching_leaves_nothing_behind_and_the_next_run_g
     with open_lake(lake, read_only=True) as opened:
         assert uris(opened) == {"s3://ward/a.mp4": "video"}
         assert opened.rows("SELECT ingest_key FROM videos") == [{"ingest_key": ingest_key(IngestConfig())}]
+
+
+def test_shards_in_a_bucket_are_read_whole_through_the_cache_and_by_ranges(store: Any, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", [picture(number) for number in range(6)], 2)
+    first, *_ = sorted(folder.glob("*.tar"))
+    store.put(str(folder) + "/", "ward/set/", recursive=True)
+    disk = ShardReader(folder)
+    cached = ShardReader(folder, DataConfig(reader="sequential", shards="s3://ward/set", cache_dir=str(tmp_path / "cache")))
+    at_random = ShardReader(folder, DataConfig(shards="s3://ward/set"))
+    for sample in (5, 0, 2):
+        assert cached.read(sample) == at_random.read(sample) == disk.read(sample)
+    store.pipe(f"ward/set/{first.name}", first.read_bytes()[:600])
+    cut = ShardReader(folder, DataConfig(reader="sequential", shards="s3://ward/set", cache_dir=str(tmp_path / "other")))
+    for reader in (cut, at_random):
+        with pytest.raises(UnreadableError):
+            reader.read(1)
+        assert reader.trouble(0).startswith("is cut short: it has 600 bytes")
+    store.rm(f"ward/set/{first.name}")
+    with pytest.raises(UnreadableError):
+        at_random.read(0)
