@@ -36,7 +36,10 @@ def _rows(path: Path) -> list[_Row]:
 
 
 def newest_row(path: Path) -> tuple[int, dict[str, float]] | None:
-    """The newest logged step and its metrics, from the end of the file alone: a long run's log is too long to read every second."""
+    """The newest logged step and its metrics, with the last validation's before it.
+
+    They are read from the end of the file alone: a long run's log is too long to read every second.
+    """
     if not path.exists():
         return None
     with path.open("rb") as file:
@@ -45,7 +48,8 @@ def newest_row(path: Path) -> tuple[int, dict[str, float]] | None:
     newest = max((step for step, name, value in rows if name == "loss/total" and value is not None), default=None)
     if newest is None:
         return None
-    return newest, {name: value for step, name, value in rows if step == newest and value is not None}
+    validated = {name: value for step, name, value in sorted(rows) if name.startswith(_VALIDATION) and step <= newest and value is not None}
+    return newest, validated | {name: value for step, name, value in rows if step == newest and value is not None}
 
 
 def _parsed(lines: bytes) -> list[_Row]:
@@ -99,6 +103,10 @@ class MetricsLog:
     def validations(self, name: str) -> list[tuple[int, float]]:
         """(step, value) rows of `validation/name`, in the order of steps; of a repeated step the last."""
         return sorted(self._validations.get(_VALIDATION + name, {}).items())
+
+    def newest_validation(self) -> dict[str, float]:
+        """The newest value of each validation metric, by name."""
+        return {name: values[max(values)] for name, values in self._validations.items()}
 
     def sync(self) -> None:
         """Make everything written durable, before a checkpoint that relies on it."""

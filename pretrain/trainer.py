@@ -46,6 +46,7 @@ from pretrain.schedule import settings_at
 from pretrain.scoring import Ask, Beside, Inside, Run, Scoring
 from pretrain.start import check_anchor, given_step, load_start
 from pretrain.state import TrainingState, build_state, state_tensors
+from pretrain.utilisation import utilisation, work_of
 from pretrain.watcher import Watcher
 
 __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
@@ -137,7 +138,7 @@ def _take_steps(
     run_dir, config, worker, metrics = run.run_dir, run.config, run.worker, run.metrics
     num_steps = config.train.num_steps
     unreadable = UnreadableLog(batches.reader, limit=config.train.max_unreadable, say=partial(note, run_dir))
-    stopwatch = Stopwatch()
+    stopwatch, work = Stopwatch(), work_of(config, trainer.state.student_network, worker)
     loader = open_loader(batches, first_step=first_step, pin_memory=worker.device.type == "cuda")
     for step in range(first_step, num_steps):
         with stopwatch.waiting():
@@ -148,11 +149,12 @@ def _take_steps(
         done = step + 1
         if done % config.train.log_every == 0 or done in (1, num_steps):
             row = worker.means(values) | stopwatch.read()
+            row |= utilisation(work, row["speed/images_per_s"])
             if metrics:
                 metrics.write(done, row)
                 _say(done, config, row)
                 if progress:
-                    progress(done, num_steps, row)
+                    progress(done, num_steps, metrics.newest_validation() | row)
         if done % config.checkpoint.every == 0 or done == num_steps:
             trainer.settle()
             if metrics:

@@ -75,7 +75,7 @@ def test_a_run_leaves_checkpoints_scores_metrics_and_exactly_one_best(
     for name in (
         "loss/total", "loss/dino_global", "loss/dino_local", "loss/ibot", "loss/koleo", "teacher/entropy", "grad_norm/backbone",
         "grad_norm/dino_head", "grad_norm/ibot_head", "schedule/lr", "schedule/weight_decay", "schedule/teacher_momentum",
-        "schedule/teacher_temperature", "speed/images_per_s", "speed/data_wait_share",
+        "schedule/teacher_temperature", "speed/images_per_s", "speed/data_wait_share", "speed/tflops",
     ):  # fmt: skip
         assert [step for step, found in rows if found == name] == list(range(1, 10)), name
     assert list(uninterrupted.glob("events.out.tfevents.*"))
