@@ -39,7 +39,7 @@ class RunConfig:
     size: int | None = None
     """images to curate; all candidates where there are fewer"""
     recipe: str | None = None
-    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram;
     `endoforge pretrain --recipe R --help` shows all its values"""
     name: str = "curated"
     """name of the dataset"""
@@ -58,6 +58,8 @@ class RunConfig:
     evaluate: NoOption[EvaluateConfig] = field(default_factory=EvaluateConfig)
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
+    init: str | None = None
+    """start pretraining from trained weights, as `endoforge pretrain --init`; they must be on this machine"""
     ingest: IngestConfig = field(default_factory=IngestConfig)
     devices: DeviceConfig = field(default_factory=DeviceConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from curation.holdout import HoldoutConfig
 from flows.config import RunConfig
 from pretrain.config import PretrainConfig
+from pretrain.init_source import InitSource
 from pretrain.recipes import recipe
 
 __all__ = ["changed_recipe", "takes"]
@@ -74,7 +75,14 @@ def _meaning(name: str, hint: Any) -> str:
     """What stands below the setting, or for a record above its own settings."""
     if is_dataclass(hint):
         return (inspect.getdoc(hint) or "").partition("\n\n")[0].replace("\n", " ")
-    return " ".join(TypeAdapter(RunConfig).json_schema()["properties"][name]["description"].split())
+    return " ".join(_properties()[name]["description"].split())
+
+
+@functools.cache
+def _properties() -> dict[str, Any]:
+    """The JSON schema of `RunConfig` by setting, which takes a second to make."""
+    properties: dict[str, Any] = TypeAdapter(RunConfig).json_schema()["properties"]
+    return properties
 
 
 def _run_config(given: Mapping[str, Any]) -> RunConfig:
@@ -111,13 +119,22 @@ def _parameter(setting: Field[Any], hint: Any, defaults: Mapping[str, Any]) -> i
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def changed_recipe(name: str | None, changes: Mapping[str, Any] | None) -> PretrainConfig:
+def changed_recipe(name: str | None, changes: Mapping[str, Any] | None, init: InitSource | None = None) -> PretrainConfig:
     """A recipe with some of its values replaced, such as `{"train": {"num_steps": 1000}}`.
+
+    Args:
+        name: of the recipe.
+        changes: by section, values to replace.
+        init: trained weights that a run starts from; the recipe is then as it is for them, before the changes.
 
     Raises:
         ValueError: no recipe has that name, or it has no such value, or the value is out of range.
     """
     config = recipe(name or "")
+    if init is not None:
+        from pretrain.continuation import continued
+
+        config = continued(name or "", config, init)
     if not changes:
         return config
     return changed_config(f"recipe {name}", asdict(config), changes)

@@ -19,8 +19,9 @@ from flows.job import Job
 from flows.parameters import takes
 from flows.runners import make_runner
 from flows.stages import STAGES, Made, check_stages, run_curation, run_stages, stages_of
+from warehouse.dataset_queries import latest_dataset
 from warehouse.lake import open_lake
-from warehouse.queries import funnel_rows, latest_dataset
+from warehouse.queries import funnel_rows
 from warehouse.summary import scores_of_pretraining
 
 __all__ = ["nightly_flow", "run_flow", "weekly_flow"]

@@ -21,6 +21,7 @@ from pretrain.chunked_targets import center_column, centered, sinkhorn_column
 from pretrain.config import LossConfig
 from pretrain.cross_entropy import PassOverRows
 from pretrain.data import Batch
+from pretrain.gram import WeightedGram
 from pretrain.koleo import koleo_loss
 from pretrain.micro_batches import micro_batches
 from pretrain.model import LastLayerInputs, Network
@@ -58,6 +59,7 @@ def backward_in_parts(
     student: Callable[[_Inputs], LastLayerInputs],
     compiled: PassOverRows | None = None,
     chunk: int | None = None,
+    gram: Callable[[LastLayerInputs, _Inputs], WeightedGram | None] = lambda student, inputs: None,
 ) -> tuple[Losses, Centers]:
     """Add this step's gradients to the student's parameters.
 
@@ -73,6 +75,7 @@ def backward_in_parts(
         student: the same with gradients.
         compiled: `loss_and_gradient` compiled.
         chunk: elements of the largest matrix of logits; the device's where not given.
+        gram: distance of a micro-batch from the anchor, if the run has one.
 
     Returns:
         Losses of this worker's whole part, and the centres after this batch.
@@ -86,7 +89,8 @@ def backward_in_parts(
     for number, part in enumerate(parts):
         with _synchronised(state.student, number + 1 == count):
             moved = inputs(part)
-            losses = terms.of_part(student(moved), seen[number], targets, heads, moved)
+            put_out = student(moved)
+            losses = terms.of_part(put_out, seen[number], targets, heads, moved, gram(put_out, moved))
             torch.autograd.backward(losses.total)
         total.append(Losses(*(value.detach() for value in losses)))
     heads.pass_on(worker, is_sharded=isinstance(state.student, FSDPModule))
@@ -122,7 +126,13 @@ class _Terms:
         return (teachers[0], teachers[1]), Centers(*centers)
 
     def of_part(
-        self, student: LastLayerInputs, seen: LastLayerInputs, teachers: tuple[Teacher, Teacher], heads: _Prototypes, inputs: Inputs
+        self,
+        student: LastLayerInputs,
+        seen: LastLayerInputs,
+        teachers: tuple[Teacher, Teacher],
+        heads: _Prototypes,
+        inputs: Inputs,
+        gram: WeightedGram | None,
     ) -> Losses:
         """A micro-batch's share of each term; the shares of all add up to `compute_losses` of the whole part."""
         loss, device = self.loss, seen.global_rows.device
@@ -156,14 +166,17 @@ class _Terms:
             for crop in student.features.chunk(_NUM_GLOBAL)
         )
         koleo = (first.loss + second.loss) * share
+        total = loss.dino_weight * (dino_global + dino_local) + loss.ibot_weight * ibot + loss.koleo_weight * koleo
+        distance = koleo.new_zeros(()) if gram is None else gram.distance * share
         return Losses(
-            loss.dino_weight * (dino_global + dino_local) + loss.ibot_weight * ibot + loss.koleo_weight * koleo,
+            total if gram is None else total + gram.weight * distance,
             dino_global,
             dino_local,
             ibot,
             koleo,
             teacher_entropy=mean_entropy(seen.global_rows, for_classes, dtype=self.dtype, chunk=self.chunk) * share,
             equal_images=(first.num_equal + second.num_equal) / _NUM_GLOBAL,
+            gram=distance,
         )
 
 

@@ -4,6 +4,7 @@
                              state.json              hashes of the files in state/, names and shapes of their tensors
                              backbone/               model.safetensors + config.json, for timm's local-dir:
                              heads.safetensors       teacher's heads and mask token
+                             validation.json         if scored beside training: the score, or why there is none
                              checkpoint.json         step, id and validation score; written last, so a folder without it is not whole
 
 The state is in safetensors, not in torch.distributed.checkpoint's own files, whose index is a pickle.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ __all__ = [
     "set_aside",
     "step_dir",
     "tensor_shapes",
+    "unscored_checkpoints",
     "whole_checkpoints",
     "write_state",
 ]
@@ -75,13 +77,15 @@ def whole_checkpoints(run_dir: Path) -> list[SavedCheckpoint]:
 
 def pending_checkpoints(run_dir: Path) -> list[int]:
     """Steps whose state and export are whole but whose validation was interrupted; leftovers of writing are removed."""
-    pending = []
-    for folder in sorted((run_dir / "checkpoints").glob("*")):
-        if folder.name.endswith(".tmp"):
-            shutil.rmtree(folder)
-        elif folder.name.startswith("step_") and folder.is_dir() and not (folder / "checkpoint.json").exists():
-            pending.append(int(folder.name.removeprefix("step_")))
-    return pending
+    for leftover in (run_dir / "checkpoints").glob("*.tmp"):
+        shutil.rmtree(leftover)
+    return unscored_checkpoints(run_dir)
+
+
+def unscored_checkpoints(run_dir: Path) -> list[int]:
+    """Steps whose state and export are whole and that have no score, in order."""
+    folders = [folder for folder in (run_dir / "checkpoints").glob("step_*") if folder.is_dir() and not folder.name.endswith(".tmp")]
+    return sorted(int(folder.name.removeprefix("step_")) for folder in folders if not (folder / "checkpoint.json").exists())
 
 
 def save_checkpoint(
@@ -241,17 +245,26 @@ def best_checkpoint(checkpoints: list[SavedCheckpoint]) -> SavedCheckpoint:
     return max(checkpoints, key=lambda saved: (saved.validation_score, -saved.step))
 
 
-def prune(run_dir: Path, *, keep_best: int, keep_every: int) -> list[int]:
+def prune(run_dir: Path, *, keep_best: int, keep_every: int, failed: Sequence[int] = ()) -> list[int]:
     """Delete checkpoints that are neither among the best by score, nor at a multiple of `keep_every`, nor the newest.
+
+    Those that still await their score are never deleted.
+
+    Args:
+        run_dir: of the run.
+        keep_best: number kept for their score.
+        keep_every: those at multiples of this step stay; 0 for none.
+        failed: steps whose validation failed; they count as worse than all that have a score, older ones as worse than newer ones.
 
     Returns:
         The steps deleted.
     """
     checkpoints = whole_checkpoints(run_dir)
-    ranked = sorted(checkpoints, key=lambda saved: (-saved.validation_score, saved.step))
-    kept = {saved.step for saved in ranked[:keep_best]} | {saved.step for saved in checkpoints[-1:]}
-    kept |= {saved.step for saved in checkpoints if keep_every and saved.step % keep_every == 0}
-    deleted = [saved.step for saved in checkpoints if saved.step not in kept]
+    ranked = [saved.step for saved in sorted(checkpoints, key=lambda saved: (-saved.validation_score, saved.step))]
+    ranked += sorted(failed, reverse=True)
+    steps = sorted(ranked)
+    kept = {*ranked[:keep_best], *steps[-1:]} | {step for step in steps if keep_every and step % keep_every == 0}
+    deleted = [step for step in steps if step not in kept]
     for step in deleted:
         folder = step_dir(run_dir, step)
         doomed = folder.with_name(f"{folder.name}.tmp")  # renamed first: a kill half-way through leaves rubbish, never half a checkpoint

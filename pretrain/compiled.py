@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 
 Backend = str | Callable[..., Any]
 """As torch.compile takes it."""
+Say = Callable[[str], None]
 
 _log = logging.getLogger(__name__)
 
@@ -41,29 +42,29 @@ def is_wanted(config: TrainConfig, device: torch.device) -> bool:
     return config.compile == "on"
 
 
-def compile_blocks(networks: Iterable[Network], *, backend: Backend = "inductor") -> None:
-    """Make every block run compiled from its next forward pass on."""
-    attempt = _Attempt("the blocks")
+def compile_blocks(networks: Iterable[Network], *, backend: Backend = "inductor", say: Say = _log.warning) -> None:
+    """Make every block run compiled from its next forward pass on; `say` gets the sentence that it cannot be."""
+    attempt = _Attempt("the blocks", say)
     for network in networks:
         for block in network.backbone.blocks:
             plain = block.forward.plain if isinstance(block.forward, _CompiledBlock) else block.forward
             block.forward = _CompiledBlock(plain, attempt, backend)
 
 
-def compile_losses(*, backend: Backend = "inductor") -> CompiledLosses:
-    """`loss_and_gradient` compiled: a few kernels in place of twenty, and no float32 copy of the logits."""
-    return CompiledLosses(_Attempt("the losses"), backend)
+def compile_losses(*, backend: Backend = "inductor", say: Say = _log.warning) -> CompiledLosses:
+    """`loss_and_gradient` compiled: a few kernels in place of twenty, and no float32 copy of the logits; `say` as above."""
+    return CompiledLosses(_Attempt("the losses", say), backend)
 
 
 class _Attempt:
     """Whether compilation works here, found out by doing it; errors of what runs, such as a full memory, pass through."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, say: Say) -> None:
         import torch._dynamo  # takes seconds, and most runs on a CPU compile nothing
         import torch._functorch.config
         from torch._dynamo.exc import TorchDynamoException
 
-        self.what, self.works, self._failures = what, True, TorchDynamoException
+        self.what, self.works, self._say, self._failures = what, True, say, TorchDynamoException
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
         # backward graphs are compiled with forward ones, so that no failure comes when there is no way back
         torch._functorch.config.force_non_lazy_backward_lowering = True
@@ -77,7 +78,7 @@ class _Attempt:
         except self._failures as error:
             self.works = False
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            _log.warning("torch.compile failed for %s (%s); they run uncompiled, at about two thirds of the speed", self.what, cause[:200])
+            self._say(f"torch.compile failed for {self.what} ({cause[:200]}); they run uncompiled, at about two thirds of the speed")
             return None
 
 

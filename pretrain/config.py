@@ -10,6 +10,7 @@ __all__ = [
     "AugmentConfig",
     "CheckpointConfig",
     "DataConfig",
+    "GramConfig",
     "HeadConfig",
     "LossConfig",
     "MaskConfig",
@@ -198,6 +199,32 @@ class LossConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GramConfig:
+    """DINOv3's Gram anchoring: similarities between a crop's patches stay near those of an earlier teacher, the anchor."""
+
+    weight: float = 0.0
+    """weight of the term after its warm-up; 0 for no anchoring"""
+    start_step: int = 0
+    """step from which the term counts"""
+    warmup_steps: int = 0
+    """steps of a line from 0 to the weight"""
+    tokens: Literal["all", "hidden", "visible"] = "all"
+    """patches that are compared: all, or those that the student does not or does see"""
+    refresh_steps: int = 0
+    """steps after which the teacher becomes the anchor, again and again; 0 keeps the weights that the run started from"""
+    max_refreshes: int = 3
+    """times that it does"""
+    scale: int = 1
+    """the anchor sees global crops enlarged so many times; its patch features are then reduced to the student's grid, both bicubically"""
+
+    def __post_init__(self) -> None:
+        _require(self.weight >= 0, f"gram weight is {self.weight}; give 0 or more")
+        for name in ("start_step", "warmup_steps", "refresh_steps", "max_refreshes"):
+            _require(getattr(self, name) >= 0, f"gram {name} is {getattr(self, name)}; give 0 or more")
+        _require(self.scale in (1, 2, 4), f"gram scale is {self.scale}; give 1, 2 or 4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
     """AdamW and everything that is scheduled over the steps."""
 
@@ -294,6 +321,13 @@ class CheckpointConfig:
     """with --init: training stops if the validation score is lower than that of the initial weights by more than this; 0 for no guard"""
     guard_patience: int = 2
     """validations in a row that must be so low"""
+    validate: Literal["inside", "beside"] = "inside"
+    """inside: training waits while its first worker scores a checkpoint; beside: a task with CPUs or GPUs of its own does, and training
+    goes on meanwhile, which any runner but serial can do"""
+    validation_cpus: int = 1
+    """CPUs of that task, which the training workers do not have"""
+    validation_gpus: int = 0
+    """GPUs of that task, which the training workers do not have; 0 scores on CPUs"""
 
     def __post_init__(self) -> None:
         _require(self.every > 0, f"checkpoint every is {self.every}; give 1 or more steps")
@@ -301,6 +335,8 @@ class CheckpointConfig:
         _require(self.keep_every >= 0, f"keep_every is {self.keep_every}; give 0 or more steps")
         _require(self.guard_drop >= 0, f"guard_drop is {self.guard_drop}; give 0 or more")
         _require(self.guard_patience > 0, f"guard_patience is {self.guard_patience}; give 1 or more validations")
+        _require(self.validation_cpus > 0, f"validation_cpus is {self.validation_cpus}; give 1 or more")
+        _require(self.validation_gpus >= 0, f"validation_gpus is {self.validation_gpus}; give 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +382,7 @@ class PretrainConfig:
     augment: AugmentConfig
     mask: MaskConfig = field(default_factory=MaskConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    gram: GramConfig = field(default_factory=GramConfig)
     optim: OptimConfig
     train: TrainConfig
     checkpoint: CheckpointConfig

@@ -5,7 +5,7 @@ The model is the one that the weights are of: its architecture, patch size and n
 - A quarter of the recipe's base rate. SurgeNetXL continued DINOv2's ViT-B on 4.7 million surgical frames with 1e-3 at settings that are
   else those of `fast`, whose rate from random weights is 4e-3 (rlpddejong/SurgeNetDINO, dinov2_configs/config_dinov2_vitb.yaml). A
   quarter of `long`'s 2e-4 is 5e-5, which DINOv3 trains with at last (facebookresearch/dinov3, vit7b16_pretrain.yaml). The `-hires`
-  recipes have a tenth already and keep it.
+  and `-gram` recipes have a tenth already and keep it.
 - A backbone that stays as it is for twice `freeze_last_layer_steps`: while the prototypes are fixed, and as long again. With new heads
   and no such phase, the k-NN accuracy of DINOv2's own weights fell from 80 to 25 and 10% (facebookresearch/dinov2, issue 204).
 - The guard of pretrain/guard.py.
@@ -43,7 +43,7 @@ def continued(name: str, config: PretrainConfig, source: InitSource) -> Pretrain
         ValueError: the file is no vision transformer that timm can build.
     """
     model = model_of(source, config.model)
-    is_last_phase = name.endswith("-hires")
+    is_last_phase = name.endswith(("-hires", "-gram"))
     optim = replace(
         config.optim,
         base_lr=config.optim.base_lr * (1 if is_last_phase else RATE_FACTOR),

@@ -17,6 +17,7 @@ from typing import Literal
 from pretrain.config import (
     AugmentConfig,
     CheckpointConfig,
+    GramConfig,
     HeadConfig,
     LossConfig,
     ModelConfig,
@@ -25,7 +26,7 @@ from pretrain.config import (
     TrainConfig,
 )
 
-__all__ = ["EPOCH_STEPS", "SIZES", "Setup", "dinov2", "high_resolution"]
+__all__ = ["EPOCH_STEPS", "SIZES", "Setup", "anchored", "dinov2", "high_resolution"]
 
 EPOCH_STEPS = 1250
 """DINOv2's epochs are a number of steps, whatever the size of the data"""
@@ -108,11 +109,26 @@ def _long(size: _Size) -> PretrainConfig:
 
 
 def high_resolution(config: PretrainConfig) -> PretrainConfig:
-    """A run's last phase at 518 pixels: its schedules compressed into 10,000 steps, at a tenth of its rate.
+    """A run's last phase at 518 pixels.
 
-    The paper describes this phase and its 10,000 steps; the repository has no configuration of it.
-    The tenth, and local crops of 98 pixels as before, are ours.
+    The paper describes this phase and its 10,000 steps; the repository has no configuration of it. A tenth of the rate, and local crops of
+    98 pixels as before, are ours.
     """
+    phase = _last_phase(config)
+    return replace(phase, model=replace(phase.model, img_size=518, activation_checkpointing=True))
+
+
+def anchored(config: PretrainConfig) -> PretrainConfig:
+    """A run's last phase with DINOv3's Gram anchoring, at the size of before.
+
+    The weight of 2 and its ramp are DINOv3's, which anchors the last part of a run of a million steps and renews the anchor every 10,000
+    steps. So short a phase keeps one anchor, the weights that it starts from; its length and the tenth of the rate are ours.
+    """
+    return replace(_last_phase(config), gram=GramConfig(weight=2.0, warmup_steps=1000))
+
+
+def _last_phase(config: PretrainConfig) -> PretrainConfig:
+    """All schedules compressed into 10,000 steps, at a tenth of the rate."""
     num_steps = 10_000
 
     def compressed(steps: int) -> int:
@@ -120,7 +136,6 @@ def high_resolution(config: PretrainConfig) -> PretrainConfig:
 
     return replace(
         config,
-        model=replace(config.model, img_size=518, activation_checkpointing=True),
         loss=replace(config.loss, teacher_temperature_warmup_steps=compressed(config.loss.teacher_temperature_warmup_steps)),
         optim=replace(
             config.optim,

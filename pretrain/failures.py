@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pretrain.state_files import StateError
 
-__all__ = ["Failure", "NonFiniteError", "TrainingError", "WorkerFailure", "as_error", "explain", "worker_failure"]
+__all__ = ["Failure", "NonFiniteError", "TrainingError", "WorkerFailure", "as_error", "explain", "one_line", "worker_failure"]
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _GROUP = ("gloo", "nccl", "connection closed by peer", "connection reset")
@@ -58,9 +58,9 @@ def explain(error: BaseException) -> Failure | None:
     if _is_of_group(error):
         return Failure(sentence="a worker lost its connection to another, whose process or machine may have ended", can_heal=True)
     if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _OWN):
-        return Failure(sentence=f"a worker lost its GPU or a process of its loader ({_text(error)[:300]})", can_heal=True)
+        return Failure(sentence=f"a worker lost its GPU or a process of its loader ({one_line(error)[:300]})", can_heal=True)
     if "Original Traceback" in str(error):  # torch's loader has put the traceback of its process into the message
-        return Failure(sentence=_text(error))
+        return Failure(sentence=one_line(error))
     return None
 
 
@@ -72,7 +72,7 @@ def _is_of_group(error: BaseException) -> bool:
 
 
 def _of_system(error: BaseException) -> Failure | None:
-    number, text = _errno(error), _text(error)
+    number, text = _errno(error), one_line(error)
     again = "then type the same command again, what is finished is kept"
     if number in (errno.ENOSPC, errno.EDQUOT):
         return Failure(sentence=f"the disk is full ({text}); free some space, {again}")
@@ -98,12 +98,12 @@ def _of_memory(error: BaseException) -> Failure | None:
         )
     if name == "OutOfMemoryError" or "CUDA out of memory" in text or "CUDA error: out of memory" in text:
         return Failure(
-            sentence=f"the GPU's memory is full ({_text(error).split('. ')[0]}); go on with a higher train.accumulate, "
+            sentence=f"the GPU's memory is full ({one_line(error).split('. ')[0]}); go on with a higher train.accumulate, "
             "model.activation_checkpointing or more --train-workers, or start another run with a smaller train.batch_size"
         )
     if isinstance(error, MemoryError) or _errno(error) == errno.ENOMEM or "DefaultCPUAllocator" in text:
         return Failure(
-            sentence=f"this machine's memory is full ({_text(error).split('. ')[0]}); go on with a lower "
+            sentence=f"this machine's memory is full ({one_line(error).split('. ')[0]}); go on with a lower "
             "train.num_loader_workers or fewer --train-workers, or start another run with a smaller train.batch_size"
         )
     return None
@@ -120,10 +120,10 @@ def worker_failure(error: Exception, *, traceback_at: str) -> WorkerFailure:
     if failure := explain(error):
         return WorkerFailure(kind, failure.sentence, failure.can_heal)
     if isinstance(error, ValueError | FileNotFoundError | NonFiniteError | StateError | TrainingError):
-        return WorkerFailure(kind, _text(error), False)
+        return WorkerFailure(kind, one_line(error), False)
     return WorkerFailure(
         kind,
-        f"training stopped with {kind}: {_text(error)}; it would stop there again, so it was not tried again. The traceback is in "
+        f"training stopped with {kind}: {one_line(error)}; it would stop there again, so it was not tried again. The traceback is in "
         f"{traceback_at}; once the cause is gone, the same command continues from the last checkpoint",
         False,
     )
@@ -146,12 +146,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _errno(error: BaseException) -> int | None:
     if not isinstance(error, OSError):
         return None
-    said = _ERRNO.search(_text(error))  # an error out of a loader's process has its number in the text alone
+    said = _ERRNO.search(one_line(error))  # an error out of a loader's process has its number in the text alone
     return error.errno or (int(said[1]) if said else None)
 
 
-def _text(error: BaseException) -> str:
-    """The message in one line."""
+def one_line(error: BaseException) -> str:
+    """The message of an error in one line."""
     text = str(error).strip() or type(error).__name__
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2] or text.splitlines()[-1]

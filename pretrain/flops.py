@@ -1,9 +1,9 @@
 """Floating-point operations of one training step, counted from the network's sizes: a multiplication and an addition are two.
 
-Student: forward and twice as much backward over two global and all local crops, whose residual branches run on 1 - drop path rate of
-them; pictures take no gradient, so patch embedding goes backward once. Teacher: forward over the two global crops. Heads: class tokens
-of all crops, and hidden patches. What activation checkpointing computes again does not count, nor do norms, softmax, losses and the
-optimiser: this is the model's work, not the machine's. `tests/device` holds it to what torch counts.
+Student: forward and twice as much backward over two global and all local crops, whose residual branches run on 1 - drop path rate of them;
+pictures take no gradient, so patch embedding goes backward once. Teacher: forward over the two global crops; an anchor the same. Heads:
+class tokens of all crops, and hidden patches. What activation checkpointing computes again does not count, nor do norms, softmax, losses
+and the optimiser: this is the model's work, not the machine's. `tests/device` holds it to what torch counts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def step_flops(config: PretrainConfig, network: Network, *, hidden_patches: int)
     class_head = images * _head(dim, config.dino_head)
     student = student_blocks + (2 + num_local) * class_head + patches
     teacher = teacher_blocks + embedding[0] + 2 * class_head + patches
-    return 3 * student + 2 * sum(embedding) + teacher
+    finer = _tokens(network, config.gram.scale * model.img_size)
+    anchor = 2 * images * (_blocks(network, finer) + _embedding(network, finer)) if config.gram.weight else 0.0
+    return 3 * student + 2 * sum(embedding) + teacher + anchor
 
 
 def recomputed_flops(config: PretrainConfig, network: Network) -> float:

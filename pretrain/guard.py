@@ -13,8 +13,8 @@ from pathlib import Path
 from pretrain.checkpoint import best_checkpoint, whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.failures import TrainingError
-from pretrain.metrics import read_metrics
-from pretrain.notices import note
+from pretrain.metrics import MetricsLog
+from pretrain.notices import note, notices_after
 from warehouse.store import read_json, write_json
 
 __all__ = ["BASELINE", "check_guard", "keep_baseline"]
@@ -31,12 +31,19 @@ def keep_baseline(run_dir: Path) -> None:
         write_json(run_dir / BASELINE, {"metric": start.validation_metric, "score": start.validation_score})
 
 
-def check_guard(run_dir: Path, config: PretrainConfig) -> None:
+def _say_once(run_dir: Path, sentence: str) -> None:
+    if sentence not in notices_after(run_dir, 0)[0]:
+        note(run_dir, sentence)
+
+
+def check_guard(run_dir: Path, config: PretrainConfig, metrics: MetricsLog, *, at_step: int | None = None) -> None:
     """Compare the newest validations with the baseline; a run without one passes.
 
     Args:
-        run_dir: with baseline.json and metrics.jsonl.
+        run_dir: with baseline.json.
         config: of the run; margin and number of validations are in `checkpoint`.
+        metrics: of the run.
+        at_step: where training is meanwhile, if checkpoints are scored beside it.
 
     Raises:
         TrainingError: the last ones were all lower by more than the margin.
@@ -46,12 +53,19 @@ def check_guard(run_dir: Path, config: PretrainConfig) -> None:
         return
     baseline = read_json(run_dir / BASELINE)
     metric, start = str(baseline["metric"]), float(baseline["score"])
-    scores = [(step, value) for step, name, value in read_metrics(run_dir / "metrics.jsonl") if name == f"validation/{metric}" and step > 0]
-    last = sorted(scores)[-patience:]
+    last = [row for row in metrics.validations(metric) if row[0] > 0][-patience:]
+    newest = metrics.validations("score")[-1:]
+    if newest and newest[0][0] > max((step for step, _ in last), default=0):
+        _say_once(
+            run_dir,
+            f"checkpoints are no longer scored by {metric}, as the weights were that this run started from, so its guard compares nothing "
+            "new; give the --validation of before to have it back",
+        )
     if len(last) < patience or any(value >= start - margin for _, value in last):
         return
     told = ", ".join(f"{value:.3f} at step {step}" for step, value in last)
-    fell = f"{metric} is {told}, more than {margin:g} below the {start:.3f} of the weights that this run started from"
+    late = f" (training is at step {at_step}, as checkpoints are scored beside it)" if at_step and at_step > last[-1][0] else ""
+    fell = f"{metric} is {told}{late}, more than {margin:g} below the {start:.3f} of the weights that this run started from"
     if metric.startswith(_WITHOUT_LABELS):
         note(run_dir, f"{fell}; it needs no labels and says little, so training goes on: give --validation to have it stopped")
         return

@@ -13,7 +13,17 @@ MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
     "model": ("activation_checkpointing",),
     "train": ("num_loader_workers", "sharding", "accumulate", "compile", "log_every", "max_nonfinite_steps", "max_unreadable"),
     "data": ("shards", "cache_gb", "cache_dir", "augment_on"),
-    "checkpoint": ("every", "keep_best", "keep_every", "validate_start", "guard_drop", "guard_patience"),
+    "checkpoint": (
+        "every",
+        "keep_best",
+        "keep_every",
+        "validate_start",
+        "guard_drop",
+        "guard_patience",
+        "validate",
+        "validation_cpus",
+        "validation_gpus",
+    ),
 }
 """By section, the settings that no learned weight follows from beyond the rounding of sums."""
 
@@ -28,6 +38,8 @@ def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]
         config: of a run, or what its config.json has under `config`.
     """
     sections = asdict(config) if isinstance(config, PretrainConfig) else config
+    if not sections.get("gram", {}).get("weight"):  # it came later: without it, runs from before keep their names
+        sections = {name: values for name, values in sections.items() if name != "gram"}
     learned = {section: _learned_from(values, section) for section, values in sections.items()}
     return {section: values for section, values in learned.items() if values != {}}
 

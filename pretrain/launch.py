@@ -16,14 +16,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pretrain.beside import take_last_scores
 from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
-from pretrain.config import PretrainConfig
+from pretrain.config import CheckpointConfig, PretrainConfig
 from pretrain.data import ShardReader, StepBatches
-from pretrain.failures import as_error, explain
+from pretrain.failures import TrainingError, as_error, explain
 from pretrain.metrics import newest_row
 from pretrain.notices import notices_after
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
+from pretrain.start import check_anchor
 from pretrain.trainer import Progress, train
 from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
@@ -90,6 +92,9 @@ def pretrain(
         RuntimeError: workers died more often than is retried.
     """
     dataset_dir, run_dir = dataset_dir.absolute(), run_dir.absolute()
+    if config.checkpoint.validate == "beside" and backend == "local":
+        raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner processes or ray, or --checkpoint.validate inside")
+    check_anchor(run_dir, config)
     reader = ShardReader(dataset_dir, config.data)
     batches = StepBatches(reader, config, rank=0, world_size=num_workers)
     check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
@@ -114,7 +119,7 @@ def pretrain(
                 raise
         else:
             raise ValueError(f"the local backend trains in one process, not {num_workers}; give num_workers 1 or the ray backend")
-        write_json(evidence, _result(run_dir, run_id))
+        write_json(evidence, _result(run_dir, run_id, num_steps=config.train.num_steps))
     found = read_json(evidence)
     return PretrainResult(
         checkpoints=tuple(Checkpoint(**row | {"path": _relative(run_dir / row["path"], lake_root)}) for row in found["checkpoints"]),
@@ -123,8 +128,13 @@ def pretrain(
     )
 
 
-def _result(run_dir: Path, run_id: str) -> dict[str, Any]:
+def _result(run_dir: Path, run_id: str, *, num_steps: int) -> dict[str, Any]:
     kept = whole_checkpoints(run_dir)
+    if not kept:
+        raise TrainingError(
+            f"the training in {run_dir} is done and no checkpoint has a score, because each validation failed; mend its cause, which was "
+            "said, and type the same command again: it validates those that were kept"
+        )
     best = best_checkpoint(kept)
     records = [
         Checkpoint(
@@ -138,7 +148,7 @@ def _result(run_dir: Path, run_id: str) -> dict[str, Any]:
         )
         for saved in kept
     ]
-    return {"checkpoints": [asdict(record) for record in records], "num_steps": kept[-1].step}
+    return {"checkpoints": [asdict(record) for record in records], "num_steps": num_steps}
 
 
 def _relative(path: Path, lake_root: Path | None) -> str:
@@ -159,14 +169,18 @@ def _train_under_ray(
     from ray.train.torch import TorchConfig
 
     from pretrain.ray_policy import CauseTrainer, cause_of
+    from pretrain.ray_validation import allow_validations, validation_config
 
     if not ray.is_initialized():
         raise RuntimeError("this process is not connected to Ray; call flows.runners.start_ray first, or give backend local")
     run_dir: Path = arguments["run_dir"]
-    resource = "GPU" if use_gpu else "CPU"
-    available = int(ray.cluster_resources().get(resource, 0))  # type: ignore[no-untyped-call]
-    if num_workers > available:
-        raise ValueError(f"{num_workers} workers need as many {resource}s and Ray has {available}; give num_workers of at most {available}")
+    beside = config.checkpoint.validate == "beside" and arguments["validate"] is not None
+    _check_resources(
+        ray.cluster_resources(),  # type: ignore[no-untyped-call]
+        config.checkpoint if beside else None,
+        num_workers=num_workers,
+        use_gpu=use_gpu,
+    )
     with contextlib.ExitStack() as stack:
         timeout_s = 6 * 3600  # workers wait at a barrier while the first one validates
         if on_one_machine:
@@ -178,14 +192,17 @@ def _train_under_ray(
         else:
             torch_config = TorchConfig(timeout_s=timeout_s)
             make_trainer = CauseTrainer
-        trainer = make_trainer(
+        trainer = make_trainer(  # type: ignore[call-arg]  # mypy sees the trainer of Ray Train's first version
             ray_worker,
-            train_loop_config={"pickled": pickle.dumps({"config": config, **arguments})},
+            train_loop_config={"pickled": pickle.dumps({"config": config, **arguments, "beside": beside})},
             torch_config=torch_config,
             scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
             run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=_MAX_WORKER_FAILURES)),
+            validation_config=validation_config(run_dir, arguments["validate"], config.checkpoint) if beside else None,
         )
         stack.enter_context(_followed(run_dir / "metrics.jsonl", config.train.num_steps, progress))
+        if beside:
+            allow_validations(run_dir)
         try:
             trainer.fit()
         except Exception as error:
@@ -196,6 +213,26 @@ def _train_under_ray(
                 f"training workers failed more than {_MAX_WORKER_FAILURES} times, the last time because {cause.sentence}; "
                 "the same command continues from the last checkpoint"
             ) from error
+    if beside:
+        take_last_scores(run_dir, config)
+
+
+def _check_resources(cluster: dict[str, float], beside: CheckpointConfig | None, *, num_workers: int, use_gpu: bool) -> None:
+    """See that Ray has the CPUs or GPUs of all workers and, if checkpoints are scored beside them, those of a validation."""
+    workers = "GPU" if use_gpu else "CPU"
+    for resource in ("GPU", "CPU"):
+        available = int(cluster.get(resource, 0))
+        for_workers = num_workers if resource == workers else 0
+        if for_workers > available:
+            raise ValueError(
+                f"{num_workers} workers need as many {resource}s and Ray has {available}; give num_workers of at most {available}"
+            )
+        extra = 0 if beside is None else beside.validation_gpus if resource == "GPU" else beside.validation_cpus
+        if extra and for_workers + extra > available:
+            raise ValueError(
+                f"validation beside training needs {extra} {resource}s besides {for_workers} of the workers and Ray has {available}; give "
+                f"fewer workers or --checkpoint.validation-{resource.lower()}s, or --checkpoint.validate inside"
+            )
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from warehouse.store import atomic_file
 __all__ = ["MetricsLog", "Stopwatch", "newest_row", "read_metrics"]
 
 _TAIL_BYTES = 1 << 16
+_VALIDATION = "validation/"
 
 _Row = tuple[int, str, float | None]
 """Step, name and value; None for one that was not finite."""
@@ -35,7 +36,10 @@ def _rows(path: Path) -> list[_Row]:
 
 
 def newest_row(path: Path) -> tuple[int, dict[str, float]] | None:
-    """The newest logged step and its metrics, from the end of the file alone: a long run's log is too long to read every second."""
+    """The newest logged step and its metrics, with the last validation's before it.
+
+    They are read from the end of the file alone: a long run's log is too long to read every second.
+    """
     if not path.exists():
         return None
     with path.open("rb") as file:
@@ -44,7 +48,8 @@ def newest_row(path: Path) -> tuple[int, dict[str, float]] | None:
     newest = max((step for step, name, value in rows if name == "loss/total" and value is not None), default=None)
     if newest is None:
         return None
-    return newest, {name: value for step, name, value in rows if step == newest and value is not None}
+    validated = {name: value for step, name, value in sorted(rows) if name.startswith(_VALIDATION) and step <= newest and value is not None}
+    return newest, validated | {name: value for step, name, value in rows if step == newest and value is not None}
 
 
 def _parsed(lines: bytes) -> list[_Row]:
@@ -67,6 +72,9 @@ class MetricsLog:
         kept = [row for row in _rows(self.path) if row[0] <= after_step]
         with atomic_file(self.path, "w") as file:
             file.writelines(map(_line, kept))
+        self._validations: dict[str, dict[int, float]] = {}
+        for step, name, value in kept:
+            self._remember(step, name, value)
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(run_dir), purge_step=after_step + 1)
         self.watch: Callable[[int, dict[str, float]], dict[str, float]] | None = None
@@ -82,10 +90,23 @@ class MetricsLog:
         self._file.writelines(_line((step, name, value)) for name, value in rows.items())
         self._file.flush()
         for name, value in rows.items():
+            self._remember(step, name, value)
             if value is not None:
                 self._board.add_scalar(name, value, step)
         if self.watch and (seen := self.watch(step, values)):
             self.write(step, seen)
+
+    def _remember(self, step: int, name: str, value: float | None) -> None:
+        if value is not None and name.startswith(_VALIDATION):
+            self._validations.setdefault(name, {})[step] = value
+
+    def validations(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) rows of `validation/name`, in the order of steps; of a repeated step the last."""
+        return sorted(self._validations.get(_VALIDATION + name, {}).items())
+
+    def newest_validation(self) -> dict[str, float]:
+        """The newest value of each validation metric, by name."""
+        return {name: values[max(values)] for name, values in self._validations.items()}
 
     def sync(self) -> None:
         """Make everything written durable, before a checkpoint that relies on it."""

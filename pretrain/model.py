@@ -22,6 +22,7 @@ from pretrain.drop_path import KeptRows, StochasticDepthBlock
 from pretrain.eva_block import give_blocks
 
 __all__ = [
+    "Backbone",
     "LastLayerInputs",
     "Network",
     "Outputs",
@@ -94,6 +95,8 @@ class Outputs(NamedTuple):
     """(hidden patches, prototypes)"""
     local_logits: Tensor | None
     """(local crops * images, prototypes)"""
+    patches: Tensor | None = None
+    """(2 * images, patches, dim) of the global crops, before the head; None unless asked for"""
 
 
 class LastLayerInputs(NamedTuple):
@@ -107,6 +110,8 @@ class LastLayerInputs(NamedTuple):
     """(hidden patches, bottleneck_dim)"""
     local_rows: Tensor | None
     """(local crops * images, bottleneck_dim)"""
+    patches: Tensor | None = None
+    """(2 * images, patches, dim) of the global crops, before the head; None unless asked for"""
 
 
 class Network(nn.Module):
@@ -133,6 +138,7 @@ class Network(nn.Module):
         kept_global: KeptRows | None = None,
         kept_local: KeptRows | None = None,
         logits: bool = True,
+        keep_patches: bool = False,
     ) -> Outputs | LastLayerInputs:
         """Run global crops and, for a student, local ones.
 
@@ -145,6 +151,7 @@ class Network(nn.Module):
             kept_global: rows of the global crops on which residual branches run; None runs them on all.
             kept_local: the same of the local crops.
             logits: false stops before the heads' last layers.
+            keep_patches: put out the patch tokens too.
         """
         recompute = self.activation_checkpointing and self.training
         mask_token = self.mask_token if hide else None
@@ -157,11 +164,12 @@ class Network(nn.Module):
             (Outputs, self.dino_head, patch_head) if logits else (LastLayerInputs, self.dino_head.before_last, patch_head.before_last)
         )
         patch_rows = of_patch(patches.flatten(0, 1).index_select(0, hidden))
+        kept = patches if keep_patches else None
         if local_crops is None:
-            return made(features, of_class(features), patch_rows, None)
+            return made(features, of_class(features), patch_rows, None, kept)
         local_features, _ = forward_tokens(self.backbone, local_crops, kept=kept_local, recompute=recompute, residual=residual)
         rows = of_class(torch.cat((features, local_features)))
-        return made(features, rows[: len(features)], patch_rows, rows[len(features) :])
+        return made(features, rows[: len(features)], patch_rows, rows[len(features) :], kept)
 
 
 def backbone_args(config: ModelConfig) -> dict[str, Any]:

@@ -7,15 +7,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretrain.config import LossConfig
+from pretrain.config import LossConfig, PretrainConfig
 from pretrain.cross_entropy import PassOverRows, TeacherProbs
+from pretrain.gram import WeightedGram
 from pretrain.koleo import koleo_loss
 from pretrain.losses import dino_loss, entropy, ibot_loss, sinkhorn_knopp, softmax_center, update_center
 from pretrain.model import Outputs
 
-__all__ = ["Centers", "Losses", "Targets", "compute_losses", "make_targets"]
+__all__ = ["Centers", "Losses", "Targets", "batch_advice", "compute_losses", "make_targets"]
 
 _NUM_GLOBAL = 2
+_SMALL_BATCH = 256
+"""images; below it, users saw flat losses with Sinkhorn centring (facebookresearch/dinov2, issue 298)"""
+_PROTOTYPES_A_ROW = 16
+"""of the reference: 65,536 prototypes for the 4,096 class tokens of 2,048 images"""
 
 
 class Centers(NamedTuple):
@@ -49,6 +54,8 @@ class Losses(NamedTuple):
     teacher_entropy: Tensor
     equal_images: Tensor
     """images of this rank that look equal to another, mean of both global crops"""
+    gram: Tensor
+    """distance from the anchor's similarities between patches; 0 in a run without one"""
 
 
 @torch.no_grad()
@@ -75,8 +82,9 @@ def compute_losses(
     *,
     moments: Tensor | None = None,
     compiled: PassOverRows | None = None,
+    gram: WeightedGram | None = None,
 ) -> Losses:
-    """The DINOv2 objective.
+    """The DINOv2 objective, and DINOv3's Gram anchoring if a distance is given.
 
     Both DINO terms are sums over their pairs of different views divided by the number of all such pairs, 2 + 2 * local crops; a global
     crop is supervised by the other one. KoLeo is the sum over the two global crops; `moments` are those of `koleo_loss`.
@@ -108,6 +116,10 @@ def compute_losses(
     koleo = spreads[0].loss + spreads[1].loss
 
     total = config.dino_weight * (dino_global + dino_local) + config.ibot_weight * ibot + config.koleo_weight * koleo
+    distance = total.new_zeros(())
+    if gram is not None:
+        distance = gram.distance
+        total = total + gram.weight * distance
     return Losses(
         total,
         dino_global,
@@ -116,4 +128,17 @@ def compute_losses(
         koleo,
         teacher_entropy=entropy(targets.class_probs.flatten().probs()),
         equal_images=(spreads[0].num_equal + spreads[1].num_equal) / _NUM_GLOBAL,
+        gram=distance,
+    )
+
+
+def batch_advice(config: PretrainConfig) -> str | None:
+    """What suits a batch too small for Sinkhorn centring, which spreads the few class tokens of each batch over all prototypes."""
+    images, prototypes = config.train.batch_size, config.dino_head.num_prototypes
+    crowded = _NUM_GLOBAL * images * _PROTOTYPES_A_ROW >= prototypes
+    if config.loss.centering != "sinkhorn" or images >= _SMALL_BATCH or crowded:
+        return None
+    return (
+        f"a batch of {images} images is small for Sinkhorn centring over {prototypes} prototypes: --loss.centering softmax averages over "
+        "batches, as the recipe small does; --train.accumulate makes room for a larger batch"
     )

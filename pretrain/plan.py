@@ -236,6 +236,8 @@ def memory_parts(config: PretrainConfig, network: Network, *, num_gpus: int) -> 
         "gradients": _FP32 * parameters.total / share,
         "AdamW's two moments": 2 * _FP32 * parameters.total / share,
     }
+    if config.gram.weight:
+        parts["anchor's weights"] = _FP32 * parameters.backbone
     if sharded:  # heads are of the root, which is whole while it runs; so are the block that runs and the next one
         parts["gathered by FSDP2"] = _BF16 * (parameters.heads + 2 * parameters.block) + _FP32 * parameters.heads
     elif num_gpus > 1:

@@ -10,6 +10,7 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 
 from pretrain.failures import WorkerFailure
 from pretrain.notices import note
+from pretrain.ray_validation import stop_validations
 
 __all__ = ["CauseTrainer", "cause_of"]
 
@@ -33,15 +34,17 @@ def cause_of(error: BaseException) -> WorkerFailure:
 class _CausePolicy(DefaultFailurePolicy):
     """Ray Train's own policy, except that a failure that cannot heal is raised at once."""
 
-    def __init__(self, failure_config: Any, run_dir: str) -> None:
+    def __init__(self, failure_config: Any, run_dir: str, *, beside: bool) -> None:
         super().__init__(failure_config)
-        self._run_dir = Path(run_dir)
+        self._run_dir, self._beside = Path(run_dir), beside
 
     def make_decision(self, training_failed_error: Any) -> FailureDecision:
         cause = cause_of(training_failed_error)
-        if not cause.can_heal:
-            return FailureDecision.RAISE
-        decision = super().make_decision(training_failed_error)
+        decision = super().make_decision(training_failed_error) if cause.can_heal else FailureDecision.RAISE
+        if decision is FailureDecision.RAISE and self._beside:
+            # Ray Train waits for every validation that it was asked for before it raises: those that have not begun then end at once
+            stop_validations(self._run_dir)
+            note(self._run_dir, f"training has stopped: {cause.sentence}; a validation that is under way is awaited first")
         if decision is FailureDecision.RETRY:
             note(self._run_dir, f"{cause.sentence}; training starts again from the last checkpoint")
         return decision
@@ -51,5 +54,6 @@ class CauseTrainer(TorchTrainer):
     """Ray Train's torch trainer with that policy."""
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        policy = _CausePolicy(self.run_config.failure_config, str(self.run_config.storage_path))
+        beside = arguments.get("validation_config") is not None
+        policy = _CausePolicy(self.run_config.failure_config, str(self.run_config.storage_path), beside=beside)
         return super()._initialize_and_run_controller(**arguments | {"failure_policy": policy})  # type: ignore[misc]  # Ray has no types

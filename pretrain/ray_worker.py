@@ -28,8 +28,14 @@ def ray_worker(pickled: dict[str, bytes]) -> None:
     from pretrain.trainer import train
 
     arguments: dict[str, Any] = pickle.loads(pickled["pickled"])  # noqa: S301  # of the driver, as all that Ray passes on
+    if arguments.pop("beside"):
+        from pretrain.ray_validation import ask_ray
+
+        told: dict[str, Any] = {"ask": partial(ask_ray, arguments["run_dir"])}
+    else:
+        told = {"at_checkpoint": partial(_report, ray.train)}
     try:
-        train(**arguments, at_checkpoint=partial(_report, ray.train))
+        train(**arguments, **told)
     except Exception as error:  # whatever ends training has to reach the person
         written = Path(arguments["run_dir"]) / "failure.txt"
         if explain(error) is None:  # not what a worker says whose peer has failed

@@ -17,7 +17,7 @@ from pretrain.config import (
     PretrainConfig,
     TrainConfig,
 )
-from pretrain.dinov2 import SIZES, dinov2, high_resolution
+from pretrain.dinov2 import SIZES, anchored, dinov2, high_resolution
 
 __all__ = ["RECIPES", "demo", "recipe", "small", "smoke", "vitb14", "vitg14", "vitl14", "vits14"]
 
@@ -121,6 +121,11 @@ def _hires(size: str) -> PretrainConfig:
     return high_resolution(dinov2(size, "long"))
 
 
+def _gram(size: str) -> PretrainConfig:
+    """10,000 steps after `long`, with patch similarities held to those of the weights that they start from."""
+    return anchored(dinov2(size, "long"))
+
+
 RECIPES: dict[str, Callable[[], PretrainConfig]] = {
     "demo": demo,
     "smoke": smoke,
@@ -132,6 +137,7 @@ RECIPES: dict[str, Callable[[], PretrainConfig]] = {
     **{f"{size}-fast": partial(dinov2, size, "fast") for size in SIZES},
     **{f"{size}-long": partial(dinov2, size, "long") for size in SIZES},
     **{f"{size}-hires": partial(_hires, size) for size in SIZES},
+    **{f"{size}-gram": partial(_gram, size) for size in SIZES},
 }
 
 

@@ -1,10 +1,11 @@
 """Do a step again that was not finite, and say where it first was not: weights, module, loss or gradient, and of which images.
 
-It runs in one process, uncompiled, with the whole batch.
+It runs in one process, uncompiled, with the whole batch, in micro-batches as large as those that the run had.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -17,11 +18,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from pretrain.accumulation import check_accumulation
 from pretrain.checkpoint import read_state
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, ShardReader, StepBatches, batch_samples, with_crops
 from pretrain.device_crops import is_on_device
-from pretrain.objective import Losses, compute_losses, make_targets
+from pretrain.model import Network
 from pretrain.parallel import Worker, current_worker, shared_threads
 from pretrain.replay_files import NonFiniteStep, kept_step
 from pretrain.schedule import settings_at
@@ -102,6 +104,7 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
         read_state(folder, kept.step, state_tensors(state), worker)
         on_device = is_on_device(config, worker.device)
         batch = with_crops(StepBatches(reader, config, rank=0, world_size=1, decode_only=on_device)[kept.step], config, worker.device)
+        config = _in_parts(config, kept.num_workers)
         trace = trace_step(state, config, worker, kept.step, batch)
         in_fp32 = trace_step(state, config, replace(worker, bf16=False), kept.step, batch) if worker.bf16 else trace
     frames = _frames(reader, config, kept.step, batch, trace)
@@ -111,42 +114,46 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
 def trace_step(state: TrainingState, config: PretrainConfig, worker: Worker, step: int, batch: Batch) -> Trace:
     """Forward, losses and backward of a step with a look at every module; the state stays as it is."""
     trainer = Trainer(state, config, worker)
+    temperature = settings_at(step, config).teacher_temperature
     tensors = tuple(name for name, tensor in state_tensors(state).items() if not _finite(tensor))
-    with _watched({"teacher": state.teacher_network, "student": state.student_network}) as seen:
-        losses, features = _losses(trainer, step, batch)
-        state.optimizer.zero_grad()
-        torch.autograd.backward(losses.total)
+    state.optimizer.zero_grad()
+    with (
+        _watched({"teacher": state.teacher_network, "student": state.student_network}) as seen,
+        _features(state.student_network) as features,
+    ):
+        losses, _ = trainer.backward(step, batch, temperature)
     named = [(name, parameter.grad) for name, parameter in state.student_network.named_parameters()]
     gradients = tuple(name for name, gradient in reversed(named) if gradient is not None and not _finite(gradient))
     state.optimizer.zero_grad()
-    broken = (~features.detach().isfinite().flatten(1).all(dim=1)).view(2, -1).any(dim=0)
+    without = ("teacher_entropy", "equal_images") if state.anchor else ("teacher_entropy", "equal_images", "gram")
+    finite = [part.isfinite().all(dim=1).view(2, -1).all(dim=0) for part in features]
     return Trace(
         tensors=tensors,
         module=seen[0][0] if seen else None,
         enters_finite=seen[0][1] if seen else True,
-        losses={name: float(value.detach()) for name, value in losses._asdict().items() if name not in ("teacher_entropy", "equal_images")},
+        losses={name: float(value.detach()) for name, value in losses._asdict().items() if name not in without},
         gradients=gradients,
-        operation=_first_operation(trainer, step, batch) if gradients else None,
-        bad_images=tuple(broken.nonzero().flatten().tolist()),
+        operation=_first_operation(trainer, step, batch, temperature) if gradients else None,
+        bad_images=tuple(torch.cat(finite).logical_not().nonzero().flatten().tolist()),
     )
 
 
-def _losses(trainer: Trainer, step: int, batch: Batch) -> tuple[Losses, Tensor]:
-    """As `Trainer.step` makes them; also the student's class tokens of the global crops."""
-    config = trainer.config
-    inputs = trainer.inputs(batch)
-    temperature = settings_at(step, config).teacher_temperature
-    targets = make_targets(trainer.teacher_outputs(inputs), trainer.state.centers, config.loss, temperature)
-    student = trainer.student_outputs(inputs)
-    return compute_losses(student, targets, inputs.mask_weights, config.loss, moments=inputs.moments), student.features
+def _in_parts(config: PretrainConfig, num_workers: int) -> PretrainConfig:
+    """With as many micro-batches as all workers of the run had together, if the losses allow: one process may have the memory of one."""
+    for count in (config.train.accumulate * num_workers, config.train.accumulate):
+        with contextlib.suppress(ValueError):
+            cut = replace(config, train=replace(config.train, accumulate=count))
+            check_accumulation(cut, 1)
+            return cut
+    return config
 
 
-def _first_operation(trainer: Trainer, step: int, batch: Batch) -> str | None:
+def _first_operation(trainer: Trainer, step: int, batch: Batch, temperature: float) -> str | None:
     """Of the backward pass, by torch's anomaly detection, which sees NaN and not infinity."""
     try:
         with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
             warnings.simplefilter("ignore")  # that it is slow, and the forward pass's traceback
-            torch.autograd.backward(_losses(trainer, step, batch)[0].total)
+            trainer.backward(step, batch, temperature)
     except RuntimeError as error:
         found = re.search(r"Function '(\w+)' returned nan", str(error))
         if found is None:
@@ -155,6 +162,17 @@ def _first_operation(trainer: Trainer, step: int, batch: Batch) -> str | None:
     finally:
         trainer.state.optimizer.zero_grad()
     return None
+
+
+@contextmanager
+def _features(student: Network) -> Iterator[list[Tensor]]:
+    """Collect the class tokens of the global crops, (2 * images, dim) of each micro-batch."""
+    seen: list[Tensor] = []
+    handle = student.register_forward_hook(lambda module, given, made: seen.append(made.features.detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 @contextmanager

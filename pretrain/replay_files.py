@@ -21,7 +21,7 @@ from pretrain.state import TrainingState, state_tensors
 from pretrain.state_files import damage, seal
 from warehouse.store import read_json, write_json
 
-__all__ = ["NonFiniteStep", "keep_for_replay", "kept_step"]
+__all__ = ["NonFiniteStep", "keep_for_replay", "kept_step", "lake_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,14 @@ def keep_for_replay(run_dir: Path, state: TrainingState, step: int, is_before: b
         return f". The state could not be kept for a replay ({' '.join(str(error).split())})"
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return (
-        f". `endoforge pretrain --replay-nan {run_dir.name}` does step {step + 1} again and says where it fails ({size / 1e9:.2f} GB kept)"
+        f". `endoforge pretrain --lake {lake_of(run_dir)} --replay-nan {run_dir.name}` does step {step + 1} again and says where it fails "
+        f"({size / 1e9:.2f} GB kept)"
     )
+
+
+def lake_of(run_dir: Path) -> Path:
+    """The lake whose run it is: runs lie in its folder runs/."""
+    return run_dir.absolute().parent.parent
 
 
 def kept_step(run_dir: Path) -> tuple[Path, NonFiniteStep]:

@@ -7,12 +7,12 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pretrain.checkpoint import (
     best_checkpoint,
@@ -34,7 +34,18 @@ from pretrain.notices import note
 from pretrain.parallel import full_tensor
 from warehouse.store import canonical_json, read_json, write_json
 
-__all__ = ["Validate", "check_run_dir", "newest_step", "only_trainer", "validate_checkpoint", "validate_pending", "validate_start"]
+__all__ = [
+    "Scored",
+    "Validate",
+    "check_run_dir",
+    "newest_step",
+    "only_trainer",
+    "record_score",
+    "score_backbone",
+    "validate_checkpoint",
+    "validate_pending",
+    "validate_start",
+]
 
 Validate = Callable[[str], tuple[str, float] | tuple[str, float, dict[str, float]]]
 """From an exported backbone's folder to the metric that chooses and its value, higher being better; and, if there are others to record,
@@ -122,10 +133,16 @@ def validate_checkpoint(run_dir: Path, step: int, validate: Validate | None, met
     Raises:
         ValueError: the score is not a finite number.
     """
-    metric, score, values = _scored(validate, step_dir(run_dir, step) / "backbone", step)
-    metrics.write(step, values)
-    finish_checkpoint(run_dir, step, metric, score)
-    prune(run_dir, keep_best=config.keep_best, keep_every=config.keep_every)
+    record_score(run_dir, step, score_backbone(validate, step_dir(run_dir, step) / "backbone", step), metrics, config)
+
+
+def record_score(
+    run_dir: Path, step: int, scored: Scored, metrics: MetricsLog, config: CheckpointConfig, *, failed: Sequence[int] = ()
+) -> None:
+    """Record a checkpoint's score everywhere it belongs and delete checkpoints that need not stay; `failed` as in `prune`."""
+    metrics.write(step, scored.values)
+    finish_checkpoint(run_dir, step, scored.metric, scored.score)
+    prune(run_dir, keep_best=config.keep_best, keep_every=config.keep_every, failed=failed)
     best = best_checkpoint(whole_checkpoints(run_dir))
     write_json(run_dir / "best.json", {**asdict(best), "path": f"checkpoints/{step_dir(run_dir, best.step).name}/backbone"})
 
@@ -143,17 +160,29 @@ def validate_start(run_dir: Path, teacher: Network, config: PretrainConfig, vali
         return
     folder = run_dir / "checkpoints" / "start.tmp"
     export_teacher(folder, weights, config, card={"step": 0})
-    _, _, values = _scored(validate, folder / "backbone", 0)
-    metrics.write(0, values)
+    metrics.write(0, score_backbone(validate, folder / "backbone", 0).values)
     shutil.rmtree(folder)
 
 
-def _scored(validate: Validate | None, backbone: Path, step: int) -> tuple[str, float, dict[str, float]]:
-    """The metric that chooses, its value, and the row to record: all scores, and once more the one that chooses under a name that every
-    run has, `validation/score`.
+class Scored(NamedTuple):
+    """What a validation gave."""
+
+    metric: str
+    """name of the one that chooses"""
+    score: float
+    """its value, higher being better"""
+    values: dict[str, float]
+    """row to record: all scores, and once more the one that chooses under a name that every run has, `validation/score`"""
+
+
+def score_backbone(validate: Validate | None, backbone: Path, step: int) -> Scored:
+    """Score an exported backbone.
+
+    Raises:
+        ValueError: the score is not a finite number.
     """
     metric, score, *others = validate(str(backbone)) if validate else ("step", float(step))
     if not math.isfinite(score):
         raise ValueError(f"validation gave {metric} = {score} at step {step}; it must give a finite number, higher being better")
     values = {metric: score} | (others[0] if others else {}) | {"score": score}
-    return metric, score, {f"validation/{name}": value for name, value in values.items()}
+    return Scored(metric, score, {f"validation/{name}": value for name, value in values.items()})

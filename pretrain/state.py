@@ -9,17 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.config import PretrainConfig
-from pretrain.model import Network, build_network
+from pretrain.gram import anchor_of
+from pretrain.model import Backbone, Network, build_network
 from pretrain.objective import Centers
 from pretrain.parallel import Worker, wrap
 from pretrain.params import param_groups
 
-__all__ = ["TrainingState", "build_state", "state_tensors"]
+__all__ = ["ANCHOR", "TrainingState", "build_state", "state_tensors"]
+
+ANCHOR = "anchor."
+"""Before the names of the anchor's tensors."""
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainingState:
-    """Student, teacher, optimiser and centres of a run."""
+    """Student, teacher, optimiser, centres and anchor of a run."""
 
     student: nn.Module
     """called for a forward pass; wrapped where there are several workers"""
@@ -29,6 +33,8 @@ class TrainingState:
     teacher_network: Network
     optimizer: torch.optim.AdamW
     centers: Centers
+    anchor: Backbone | None = None
+    """whole on each worker; only with Gram anchoring"""
 
 
 def build_state(config: PretrainConfig, worker: Worker, *, initial: Mapping[str, Tensor] | None = None) -> TrainingState:
@@ -38,6 +44,7 @@ def build_state(config: PretrainConfig, worker: Worker, *, initial: Mapping[str,
     if initial:
         student_network.load_state_dict(student_network.state_dict() | dict(initial))
     teacher_network.load_state_dict(student_network.state_dict())
+    anchor = anchor_of(teacher_network.backbone).to(worker.device) if config.gram.weight else None
     student, teacher = wrap(student_network, teacher_network, config.train, worker)
     groups = param_groups(student_network, depth=len(student_network.backbone.blocks), config=config.optim)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.optim.betas, fused=True)
@@ -59,6 +66,7 @@ def build_state(config: PretrainConfig, worker: Worker, *, initial: Mapping[str,
         teacher_network=teacher_network,
         optimizer=optimizer,
         centers=centers,
+        anchor=anchor,
     )
 
 
@@ -71,4 +79,6 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
             tensors[f"optimizer.{key}.{name}"] = value
     for name, parameter in state.teacher_network.named_parameters():
         tensors[f"teacher.{name}"] = parameter.detach()
+    if state.anchor is not None:
+        tensors |= {f"{ANCHOR}{name}": parameter.detach() for name, parameter in state.anchor.named_parameters()}
     return tensors

@@ -14,7 +14,7 @@ from typing import Any
 
 from warehouse.store import content_id, file_sha256, flush_files, read_json, write_json
 
-__all__ = ["StateError", "compare_tensors", "damage", "seal"]
+__all__ = ["StateError", "compare_tensors", "damage", "seal", "tensor_names"]
 
 _THREADS = 4  # hashing releases the interpreter's lock; more threads than this wait for the disk
 
@@ -93,6 +93,11 @@ def compare_tensors(folder: Path, shapes: Shapes) -> None:
     ]
     if faults:
         raise StateError("; ".join(faults))
+
+
+def tensor_names(folder: Path) -> set[str]:
+    """Names of the tensors that a checkpoint's state has."""
+    return set(read_json(folder / "state.json")["tensors"])
 
 
 def _some(names: list[str]) -> str:

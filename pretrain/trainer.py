@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from pretrain.accumulate import backward_in_parts
 from pretrain.accumulation import check_accumulation
-from pretrain.checkpoint import load_state, save_checkpoint, step_dir
+from pretrain.checkpoint import load_state, save_checkpoint
 from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
@@ -30,21 +30,23 @@ from pretrain.data import Batch, ShardReader, StepBatches, open_loader, with_cro
 from pretrain.device_crops import is_on_device
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
-from pretrain.guard import check_guard, keep_baseline
-from pretrain.initial import has_initial, initial_tensors
+from pretrain.gram import WeightedGram, anchor_patches, gram_distance, gram_weight, is_refreshed, refresh, used_patches
+from pretrain.initial import initial_tensors
 from pretrain.machine import note_machine
 from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.micro_batches import is_chunked
-from pretrain.model import Network, update_teacher
+from pretrain.model import LastLayerInputs, Network, Outputs, update_teacher
 from pretrain.notices import note
 from pretrain.objective import Centers, Losses, compute_losses, make_targets
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
-from pretrain.replay_files import keep_for_replay
-from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer, validate_checkpoint, validate_pending, validate_start
+from pretrain.replay_files import keep_for_replay, lake_of
+from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer
 from pretrain.schedule import settings_at
-from pretrain.start import START, given_step
+from pretrain.scoring import Ask, Beside, Inside, Run, Scoring
+from pretrain.start import check_anchor, given_step, load_start
 from pretrain.state import TrainingState, build_state, state_tensors
+from pretrain.utilisation import utilisation, work_of
 from pretrain.watcher import Watcher
 
 __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
@@ -52,6 +54,7 @@ __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
 _log = logging.getLogger(__name__)
 
 _NO_LOSSES = ("teacher_entropy", "equal_images")
+_ONLY_ANCHORED = ("gram",)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with steps done, steps in all and the step's metrics."""
@@ -69,6 +72,7 @@ def train(
     use_gpu: bool,
     progress: Progress | None = None,
     at_checkpoint: Callable[[int], None] | None = None,
+    ask: Ask | None = None,
 ) -> None:
     """Train to the end, from the newest whole checkpoint in `run_dir` or from scratch; every worker calls it.
 
@@ -81,6 +85,7 @@ def train(
         use_gpu: train on this worker's GPU.
         progress: called on the first worker at each logged step.
         at_checkpoint: called on every worker with the step, after each checkpoint.
+        ask: asks somebody to score a checkpoint beside training, see `pretrain.scoring`; `validate` is then not called here.
 
     Raises:
         ValueError: dataset, batch or run folder do not fit the configuration, or too many samples cannot be read.
@@ -94,79 +99,73 @@ def train(
         batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size, decode_only=on_device)
         if worker.is_first:
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
+        check_anchor(run_dir, config)
         own_step = worker.from_first(newest_step(run_dir) if worker.is_first else 0)
         first_step = own_step or worker.from_first(given_step(run_dir) if worker.is_first else 0)
         initial = {} if first_step else initial_tensors(run_dir)
         keep = partial(keep_for_replay, run_dir, worker=worker)
-        trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_id=run_id, keep=keep)
+        say = partial(note, run_dir) if worker.is_first else _log.warning
+        trainer = Trainer(build_state(config, worker, initial=initial), config, worker, run_dir=run_dir, keep=keep, say=say)
         del initial
         if first_step:
-            load_state(run_dir if own_step else run_dir / START, first_step, state_tensors(trainer.state), worker=worker)
+            if own_step:
+                load_state(run_dir, first_step, state_tensors(trainer.state), worker=worker)
+            else:
+                load_start(run_dir, first_step, trainer.state, worker)
             _log.info("continuing from step %d of %d in %s", first_step, num_steps, run_dir)
         metrics = None
         if worker.is_first:
             note_machine(run_dir, worker, first_step=first_step)
             metrics = MetricsLog(run_dir, after_step=first_step)
             metrics.watch = Watcher(run_dir, asdict(config))
-            validate_pending(run_dir, validate, metrics, config.checkpoint)
-        if has_initial(run_dir) and first_step == 0:
-            _keep_initial(run_dir, trainer.state, config, run_id, worker, validate, metrics)
-        elif first_step == 0 and validate and config.checkpoint.validate_start:
-            validate_start(run_dir, trainer.state.teacher_network, config, validate, metrics)
-        if metrics:
-            check_guard(run_dir, config)
-
-        unreadable = UnreadableLog(reader, limit=config.train.max_unreadable, say=partial(note, run_dir))
-        stopwatch = Stopwatch()
-        loader = open_loader(batches, first_step=first_step, pin_memory=use_gpu)
-        for step in range(first_step, num_steps):
-            with stopwatch.waiting():
-                batch = next(loader)
-            unreadable.add(batches.num_images, batch.unreadable_shards.tolist())
-            values = trainer.step(step, batch)
-            stopwatch.count(config.train.batch_size)
-            done = step + 1
-            if done % config.train.log_every == 0 or done in (1, num_steps):
-                row = worker.means(values) | stopwatch.read()
-                if metrics:
-                    metrics.write(done, row)
-                    _say(done, config, row)
-                    if progress:
-                        progress(done, num_steps, row)
-            if done % config.checkpoint.every == 0 or done == num_steps:
-                trainer.settle()
-                if metrics:
-                    metrics.sync()
-                save_checkpoint(run_dir, done, state_tensors(trainer.state), trainer.state.teacher_network, config, run_id, worker)
-                if metrics:
-                    validate_checkpoint(run_dir, done, validate, metrics, config.checkpoint)
-                    check_guard(run_dir, config)
-                worker.barrier()
-                if at_checkpoint:
-                    at_checkpoint(done)
-                stopwatch = Stopwatch()
-        if metrics:
-            metrics.close()
+        run = Run(run_dir=run_dir, run_id=run_id, config=config, worker=worker, state=trainer.state, metrics=metrics)
+        scoring: Scoring = Beside(run, ask) if ask else Inside(run, validate)
+        with closing(metrics) if metrics else nullcontext():
+            scoring.start(first_step=first_step)
+            _take_steps(trainer, run, scoring, batches, first_step=first_step, progress=progress, at_checkpoint=at_checkpoint)
 
 
-def _keep_initial(
-    run_dir: Path,
-    state: TrainingState,
-    config: PretrainConfig,
-    run_id: str,
-    worker: Worker,
-    validate: Validate | None,
-    metrics: MetricsLog | None,
+def _take_steps(
+    trainer: Trainer,
+    run: Run,
+    scoring: Scoring,
+    batches: StepBatches,
+    *,
+    first_step: int,
+    progress: Progress | None,
+    at_checkpoint: Callable[[int], None] | None,
 ) -> None:
-    """Keep the weights that a run starts from as the checkpoint of step 0, so that they can be its best; every worker must call it."""
-    is_whole = worker.from_first(int((step_dir(run_dir, 0) / "checkpoint.json").exists()) if worker.is_first else 0)
-    if not is_whole:
-        save_checkpoint(run_dir, 0, state_tensors(state), state.teacher_network, config, run_id, worker)
-    if metrics:
-        if not is_whole:
-            validate_checkpoint(run_dir, 0, validate, metrics, config.checkpoint)
-        keep_baseline(run_dir)
-    worker.barrier()
+    run_dir, config, worker, metrics = run.run_dir, run.config, run.worker, run.metrics
+    num_steps = config.train.num_steps
+    unreadable = UnreadableLog(batches.reader, limit=config.train.max_unreadable, say=partial(note, run_dir))
+    stopwatch, work = Stopwatch(), work_of(config, trainer.state.student_network, worker)
+    loader = open_loader(batches, first_step=first_step, pin_memory=worker.device.type == "cuda")
+    for step in range(first_step, num_steps):
+        with stopwatch.waiting():
+            batch = next(loader)
+        unreadable.add(batches.num_images, batch.unreadable_shards.tolist())
+        values = trainer.step(step, batch)
+        stopwatch.count(config.train.batch_size)
+        done = step + 1
+        if done % config.train.log_every == 0 or done in (1, num_steps):
+            row = worker.means(values) | stopwatch.read()
+            row |= utilisation(work, row["speed/images_per_s"])
+            if metrics:
+                metrics.write(done, row)
+                _say(done, config, row)
+                if progress:
+                    progress(done, num_steps, metrics.newest_validation() | row)
+        if done % config.checkpoint.every == 0 or done == num_steps:
+            trainer.settle()
+            if metrics:
+                metrics.sync()
+            save_checkpoint(run_dir, done, state_tensors(trainer.state), trainer.state.teacher_network, config, run.run_id, worker)
+            scoring.checkpoint(done)
+            if at_checkpoint:
+                at_checkpoint(done)
+            stopwatch = Stopwatch()
+        else:
+            scoring.after_step(done)
 
 
 class Trainer:
@@ -176,19 +175,27 @@ class Trainer:
     """
 
     def __init__(
-        self, state: TrainingState, config: PretrainConfig, worker: Worker, *, run_id: str = "RUN", keep: Keep | None = None
+        self,
+        state: TrainingState,
+        config: PretrainConfig,
+        worker: Worker,
+        *,
+        run_dir: Path | None = None,
+        keep: Keep | None = None,
+        say: Callable[[str], None] = _log.warning,
     ) -> None:
-        self.state, self.config, self.worker, self.run_id, self._keep = state, config, worker, run_id, keep
+        self.state, self.config, self.worker, self._run_dir, self._keep, self._say = state, config, worker, run_dir, keep, say
         check_accumulation(config, worker.world_size)
         self._chunked = is_chunked(config, worker.world_size)
         self._parts = _parts(state.student_network)
+        self._without = _NO_LOSSES if state.anchor else _NO_LOSSES + _ONLY_ANCHORED
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
         )
         self._compiled_losses: PassOverRows | None = None
         if is_wanted(config.train, worker.device):
-            compile_blocks((state.student_network, state.teacher_network))
-            self._compiled_losses = compile_losses()
+            compile_blocks((state.student_network, state.teacher_network), say=say)
+            self._compiled_losses = compile_losses(say=say)
         self._skipped_in_a_row = torch.zeros((), device=worker.device)
         self._unread: _Unread | None = None
 
@@ -211,7 +218,7 @@ class Trainer:
         state.optimizer.zero_grad()
         batch = with_crops(batch, config, worker.device)
 
-        losses, centers = (self._backward_in_parts if self._chunked else self._backward)(batch, settings.teacher_temperature)
+        losses, centers = self.backward(step, batch, settings.teacher_temperature)
         limit = config.optim.clip_grad_norm or torch.inf
         norms = {name: full_tensor(clip_grad_norm_(parameters, limit)) for name, parameters in self._parts.items()}
 
@@ -223,10 +230,12 @@ class Trainer:
         update_teacher(teacher_weights, student_weights, settings.teacher_momentum, skip=skip)
         for center, updated in zip(state.centers, centers, strict=True):
             center.copy_(torch.where(skip.bool(), center, updated))
+        if state.anchor is not None and is_refreshed(step, config.gram):
+            refresh(state.anchor, list(state.teacher_network.backbone.parameters()))
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * skip
         self._note(step)
         return {
-            **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name not in _NO_LOSSES},
+            **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name not in self._without},
             "teacher/entropy": losses.teacher_entropy,
             **{f"grad_norm/{name}": norm for name, norm in norms.items()},
             **{f"schedule/{name}": torch.tensor(value) for name, value in asdict(settings).items()},
@@ -236,20 +245,27 @@ class Trainer:
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 
-    def _backward(self, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+    def backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
         """Add the step's gradients to the student's parameters; the losses, and the centres after this batch."""
+        return (self._backward_in_parts if self._chunked else self._backward)(step, batch, temperature)
+
+    def _backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+        """From the whole batch at once."""
         inputs, loss = self.inputs(batch), self.config.loss
         teacher = self.teacher_outputs(inputs)
         targets = make_targets(teacher, self.state.centers, loss, temperature)
         student = self.student_outputs(inputs)
-        losses = compute_losses(student, targets, inputs.mask_weights, loss, moments=inputs.moments, compiled=self._compiled_losses)
+        gram = self.gram(step, student, inputs)
+        losses = compute_losses(
+            student, targets, inputs.mask_weights, loss, moments=inputs.moments, compiled=self._compiled_losses, gram=gram
+        )
         centers = targets.centers
         del teacher, student, targets  # logits of gigabytes, which the backward pass does not need
         torch.autograd.backward(losses.total)
         return losses, centers
 
-    def _backward_in_parts(self, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
-        """The same from micro-batches, with logits in chunks."""
+    def _backward_in_parts(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+        """From micro-batches, with logits in chunks."""
         return backward_in_parts(
             batch,
             self.state,
@@ -258,10 +274,21 @@ class Trainer:
             count=self.config.train.accumulate,
             temperature=temperature,
             inputs=self.inputs,
-            teacher=partial(self.teacher_outputs, logits=False),
-            student=partial(self.student_outputs, logits=False),
+            teacher=self.teacher_rows,
+            student=self.student_rows,
             compiled=self._compiled_losses,
+            gram=partial(self.gram, step),
         )
+
+    def gram(self, step: int, student: Outputs | LastLayerInputs, inputs: StepInputs) -> WeightedGram | None:
+        """Distance of the student's patch similarities from the anchor's; None without one."""
+        anchor, config = self.state.anchor, self.config.gram
+        if anchor is None or student.patches is None:
+            return None
+        with self.worker.autocast():
+            theirs = anchor_patches(anchor, inputs.global_crops, scale=config.scale)
+        distance = gram_distance(student.patches, theirs, used_patches(inputs.masks, config))
+        return WeightedGram(distance, gram_weight(step, config))
 
     def inputs(self, batch: Batch) -> StepInputs:
         """A batch on its way to the device, crops normalised."""
@@ -277,13 +304,27 @@ class Trainer:
             moments=None if batch.moments is None else batch.moments.to(device, non_blocking=True),
         )
 
-    def teacher_outputs(self, inputs: StepInputs, *, logits: bool = True) -> Any:
+    def teacher_outputs(self, inputs: StepInputs) -> Outputs:
         """The teacher's forward pass: every patch of the global crops, without gradients."""
+        return cast(Outputs, self._run_teacher(inputs, logits=True))
+
+    def teacher_rows(self, inputs: StepInputs) -> LastLayerInputs:
+        """The same up to the last layers."""
+        return cast(LastLayerInputs, self._run_teacher(inputs, logits=False))
+
+    def student_outputs(self, inputs: StepInputs) -> Outputs:
+        """The student's forward pass: global crops with patches hidden, and local crops."""
+        return cast(Outputs, self._run_student(inputs, logits=True))
+
+    def student_rows(self, inputs: StepInputs) -> LastLayerInputs:
+        """The same up to the last layers."""
+        return cast(LastLayerInputs, self._run_student(inputs, logits=False))
+
+    def _run_teacher(self, inputs: StepInputs, *, logits: bool) -> object:
         with self.worker.autocast(), torch.no_grad():
             return self.state.teacher(inputs.global_crops, inputs.masks, inputs.hidden, hide=False, logits=logits)
 
-    def student_outputs(self, inputs: StepInputs, *, logits: bool = True) -> Any:
-        """The student's forward pass: global crops with patches hidden, and local crops."""
+    def _run_student(self, inputs: StepInputs, *, logits: bool) -> object:
         with self.worker.autocast():
             return self.state.student(
                 inputs.global_crops,
@@ -294,6 +335,7 @@ class Trainer:
                 kept_global=inputs.kept_global,
                 kept_local=inputs.kept_local,
                 logits=logits,
+                keep_patches=self.state.anchor is not None,
             )
 
     def _normalised(self, crops: Tensor) -> Tensor:
@@ -316,12 +358,13 @@ class Trainer:
             unread.arrived.synchronize()
         in_a_row = int(unread.skipped_in_a_row)
         if in_a_row:
-            _log.warning("step %d skipped: its loss or gradient is not finite", unread.step + 1)
+            self._say(f"step {unread.step + 1} skipped: its loss or gradient is not finite")
         if in_a_row >= self.config.train.max_nonfinite_steps:
             kept = self._keep(self.state, unread.step - in_a_row + 1, int(self._skipped_in_a_row) >= in_a_row) if self._keep else ""
+            lake, run = ("LAKE", "RUN") if self._run_dir is None else (lake_of(self._run_dir), self._run_dir.name)
             raise NonFiniteError(
                 f"loss or gradient was not finite for {in_a_row} steps in a row up to step {unread.step + 1}; "
-                f"go on from the last checkpoint with `endoforge pretrain --resume {self.run_id} --set "
+                f"go on from the last checkpoint with `endoforge pretrain --lake {lake} --resume {run} --set "
                 f"optim.base_lr={self.config.optim.base_lr / 2:g}`, or with a smaller optim.clip_grad_norm or train.precision=fp32{kept}"
             )
 

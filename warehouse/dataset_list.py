@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake
-from warehouse.queries import dataset_named
 
 __all__ = ["DATASETS", "dataset_row", "diff_datasets", "shard_settings"]
 

@@ -258,8 +258,10 @@ def _view_statements() -> Iterator[str]:
 
 
 def _version(lake: Lake) -> int:
-    known = lake.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'lake_schema'")
-    return int(lake.rows("SELECT max(version) AS version FROM lake_schema")[0]["version"]) if known else 0
+    try:  # to look the table up in duckdb_tables() would load all others, and bind all views
+        return int(lake.rows("SELECT max(version) AS version FROM lake_schema")[0]["version"])
+    except duckdb.CatalogException:
+        return 0
 
 
 def extension_path(name: str) -> Path:

@@ -6,7 +6,6 @@ lies, a shard index, the cards, SHA256SUMS and `dataset.json`, written last (cur
 
 from __future__ import annotations
 
-import io
 import os
 import tarfile
 from dataclasses import asdict
@@ -70,14 +69,13 @@ def write_shard(plan: ShardPlan, *, lake_root: str) -> Shard:
         if not plan.reencode:  # halves the time of writing, and a full disk says so now
             os.posix_fallocate(file.fileno(), 0, sum(row["byte_size"] for row in rows))
         writer = HashingWriter(file)
-        with tarfile.open(fileobj=writer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for position, row in enumerate(rows, start=plan.first_position):
-                jpeg = _jpeg(root, row)
-                if plan.reencode and max(row["width"], row["height"]) > plan.reencode.max_side:
-                    jpeg = _make_smaller(row, jpeg, plan.reencode)
-                row |= {"position": position, "byte_offset": writer.num_bytes + tarfile.BLOCKSIZE, "byte_size": len(jpeg)}
-                _add(tar, f"{row['frame_id']}.jpg", jpeg)
-                _add(tar, f"{row['frame_id']}.json", member_json(row))
+        for position, row in enumerate(rows, start=plan.first_position):
+            jpeg = _jpeg(root, row)
+            if plan.reencode and max(row["width"], row["height"]) > plan.reencode.max_side:
+                jpeg = _make_smaller(row, jpeg, plan.reencode)
+            row |= {"position": position, "byte_offset": writer.num_bytes + tarfile.BLOCKSIZE, "byte_size": len(jpeg)}
+            writer.write(_member(f"{row['frame_id']}.jpg", jpeg) + _member(f"{row['frame_id']}.json", member_json(row)))
+        writer.write(_end(writer.num_bytes))
     write_parquet(sidecar, pa.Table.from_pylist(rows, schema=SIDECAR_SCHEMA), durable=False)
     sha256 = writer.digest.hexdigest()
     shard = Shard(name=plan.shard, path=path, sha256=sha256, num_bytes=writer.num_bytes, num_images=plan.num_images)
@@ -125,8 +123,17 @@ def _make_smaller(row: dict[str, Any], jpeg: bytes, reencode: Reencode) -> bytes
     return cv2.imencode(".jpg", smaller, [cv2.IMWRITE_JPEG_QUALITY, reencode.quality])[1].tobytes()
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """A member that says nothing about who wrote it or when."""
+def _member(name: str, content: bytes) -> bytes:
+    """A member of a tar that says nothing about who wrote it or when.
+
+    `TarFile.addfile` gives the same bytes, and copies each member's record and content on the way.
+    """
     member = tarfile.TarInfo(name)
     member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
+    return b"".join((member.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % tarfile.BLOCKSIZE)))
+
+
+def _end(num_bytes: int) -> bytes:
+    """What closes a tar of so many bytes: two empty blocks, filled up to a whole record."""
+    blocks = 2 * tarfile.BLOCKSIZE
+    return bytes(blocks + -(num_bytes + blocks) % tarfile.RECORDSIZE)

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from evaluation.report.charts import cluster_figure, funnel_figure, normalized_entropy, training_figure
 from evaluation.report.growth import StageGrowth, growth_figures, growth_rows
+from evaluation.report.loss_charts import LossCurve, losses_figure
 from warehouse.records import Score
 from warehouse.store import atomic_file
 
@@ -33,7 +34,7 @@ __all__ = [
     "render_report",
 ]
 
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 """raise when the same lake would give another page"""
 
 _HEADLINES = {"balanced_accuracy": "balanced accuracy", "quadratic_weighted_kappa": "weighted kappa", "dice": "Dice"}
@@ -128,6 +129,7 @@ class ReportData:
     clusters_after: tuple[int, ...] = ()
     """frames per cluster in the dataset"""
     training: TrainingCurve | None = None
+    losses: tuple[LossCurve, ...] = ()
     scores: tuple[Score, ...] = ()
     own_models: tuple[str, ...] = ()
     """model ids to show as ours; the others are baselines"""
@@ -155,6 +157,8 @@ def render_report(data: ReportData, path: Path) -> None:
             data.training.score_name,
             data.training.chosen_step,
         )
+    if data.losses:
+        figures["losses"] = losses_figure(data.losses)
     if data.growth:
         figures |= growth_figures(data.growth)
     environment = Environment(
@@ -169,6 +173,7 @@ def render_report(data: ReportData, path: Path) -> None:
     page = environment.get_template("report.html.j2").render(
         data=data,
         figures=figures,
+        has_reference=any(curve.reference for curve in data.losses),
         tables=_score_tables(data),
         tiles=_tiles(data),
         entropies=_entropies(data),

@@ -1,4 +1,5 @@
 """The command line: one function a command, its arguments checked before work begins.
 
-Start with `cli.py`, which lists the commands; `commands.py` holds them.
+Start with `cli.py`, which parses and dispatches. `commands.py` and `questions.py` hold the options of the commands that work and of those
+that only ask; `actions.py` and `answers.py` hold what they do.
 """

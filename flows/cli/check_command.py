@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from curation.config import CurateConfig
-from flows.cli import commands
+from flows.cli import commands, questions
 from flows.stages import (
     STAGES,
     check_count,
@@ -55,11 +55,11 @@ def check_command(command: Any) -> None:
             check_faiss()
             check_dataset_names(command.name, command.config)
             check_held_out(command.config.holdout)
-        case commands.Export() | commands.ExportModel():
+        case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
-        case commands.Diff():
+        case questions.Diff():
             check_count("most", command.most)
-        case commands.Lineage():
+        case questions.Lineage():
             check_count("most", command.most)
         case commands.RemoveOutOfBody():
             if missing := [name for name in ("inside", "outside") if not (command.labels / name).is_dir()]:

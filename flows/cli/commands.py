@@ -1,4 +1,4 @@
-"""The commands as dataclasses: tyro makes the parsers and the help from them.
+"""The commands that work, as dataclasses: tyro makes the parsers and the help from them.
 
 Nothing heavy is imported here; each command imports what it runs.
 """
@@ -19,68 +19,24 @@ from curation.phantom import PhantomConfig
 from curation.privacy import AuditConfig, OutOfBodyConfig
 from evaluation.config import EvaluateConfig
 from evaluation.validation_tasks import Validation, make_validation
+from flows.cli.execution import Execution, Flat, OfLake
 from flows.config import RunConfig
-from flows.runners import RunnerName
 from pretrain.config import PretrainConfig
 
 __all__ = [
     "Curate",
-    "Datasets",
     "Dedup",
     "Demo",
-    "Diff",
-    "Doctor",
     "Embed",
     "Evaluate",
-    "Export",
     "ExportModel",
     "Ingest",
-    "Lineage",
     "Pretrain",
     "PrivacyAudit",
     "RemoveOutOfBody",
-    "Report",
     "Requalify",
     "Run",
-    "Sql",
-    "Verify",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """How a command runs."""
-
-    runner: RunnerName = "processes"
-    """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
-    workers: int | None = None
-    """worker processes; as many as there are cores unless given"""
-    debug: bool = False
-    """show the traceback of an error"""
-
-
-Flat = Annotated[Execution, arg(name="")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfLake:
-    """A command about one lake."""
-
-    lake: Path
-    """folder of the lake"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """How a question is answered."""
-
-    runner: RunnerName = "serial"
-    """taken as by every command; a question is always answered in this process"""
-    debug: bool = False
-    """show the traceback of an error"""
-
-
-FlatAsking = Annotated[Asking, arg(name="")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +63,7 @@ class Run(RunConfig):
     size: int
     """images to curate; all candidates where there are fewer"""
     recipe: str
-    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram;
     `endoforge pretrain --recipe R --help` shows all its values"""
     debug: bool = False
     """show the traceback of an error"""
@@ -180,51 +136,6 @@ class Dedup(OfLake):
             raise ValueError(f"thresholds {self.thresholds} are not cosines; give numbers above -1 and at most 1")
         if self.pairs < 1:
             raise ValueError(f"pairs {self.pairs} is too small; give 1 or more")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Datasets(OfLake):
-    """List the datasets: content id, images, shards, bytes, when and from what they were made, and whether they were audited."""
-
-    format: Literal["table", "csv", "json"] = "table"
-    """of the answer"""
-    execution: FlatAsking = field(default_factory=Asking)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diff(OfLake):
-    """Compare two datasets: frames in one or both, by video, site and cluster, and the settings that differ."""
-
-    a: Positional[str]
-    """name of a dataset"""
-    b: Positional[str]
-    """name of the other"""
-    most: int = 10
-    """rows shown of each table, the largest changes first"""
-    execution: FlatAsking = field(default_factory=Asking)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verify(OfLake):
-    """Read every shard of a dataset again and compare it with its hash, its sidecar and the lake; exit code 1 where anything differs."""
-
-    name: Positional[str]
-    """of the dataset"""
-    execution: Flat = field(default_factory=Execution)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Export(OfLake):
-    """Write a dataset for other tools, with its cards: ids and pixels, never a path or a name."""
-
-    name: Positional[str]
-    """of the dataset"""
-    format: Literal["imagefolder", "parquet", "hf"]
-    """imagefolder: a folder a coarsest cluster and metadata.csv; parquet: images as bytes beside their columns, a file a tar; hf: a
-    repository for the Hugging Face hub with the tars as they are"""
-    out: Path
-    """folder to write; must not be there yet"""
-    execution: Flat = field(default_factory=Execution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +219,7 @@ class Pretrain(OfLake):
     dataset: str
     """name of the dataset"""
     recipe: str
-    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long or -hires;
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram;
     every option below starts from its values (with --help: those of the recipe named)"""
     validation: tuple[Path, ...] = ()
     """labelled folders by which checkpoints are chosen; without one they are chosen by how well two views of an image find each other"""
@@ -382,46 +293,4 @@ class ExportModel(OfLake):
     """title of the card; architecture and dataset unless given"""
     image_size: int | None = None
     """side in pixels of the ONNX file's input; that of the checkpoint unless given"""
-    execution: Flat = field(default_factory=Execution)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report(OfLake):
-    """Write one self-contained HTML file about the lake and a pretraining run."""
-
-    run: str | None = None
-    """pretraining run; the latest unless given"""
-    out: Path | None = None
-    """file to write; LAKE/runs/RUN/report.html unless given"""
-    execution: Flat = field(default_factory=Execution)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sql(OfLake):
-    """Ask the lake: one read-only statement."""
-
-    statement: Positional[str]
-    """such as "FROM funnel" """
-    format: Literal["table", "csv", "json"] = "table"
-    """of the answer"""
-    execution: FlatAsking = field(default_factory=Asking)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage(OfLake):
-    """Print the tree from an id back to the videos, and forward to what was made from it."""
-
-    id: Positional[str]
-    """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it (8 characters), or a dataset's or shard's name"""
-    most: int = 8
-    """things of one kind shown under a run; the rest is counted"""
-    execution: FlatAsking = field(default_factory=Asking)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doctor:
-    """Print versions, decoders, the runner, devices and free disk, and name what is wrong."""
-
-    lake: Path | None = None
-    """also look at this lake"""
     execution: Flat = field(default_factory=Execution)

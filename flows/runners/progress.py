@@ -96,6 +96,9 @@ def shown_metrics(metrics: Mapping[str, float]) -> str:
         ("teacher/entropy", "entropy {:.2f}"),
         ("grad_norm/backbone", "gradient {:.2g}"),
         ("speed/images_per_s", "{:.1f} images/s"),
+        ("speed/mfu", "{:.0%} MFU"),
         ("speed/data_wait_share", "{:.0%} waiting for data"),
+        ("validation/score", "validated {:.3f}"),
+        ("validation/views/effective_rank", "rank {:.1f}"),
     )
     return "".join(f", {text.format(values[name])}" for name, text in parts if name in values)

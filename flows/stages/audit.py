@@ -15,9 +15,10 @@ from flows.stages.private_audit import erase_decided
 from warehouse import audits
 from warehouse.artifacts import artifact_of
 from warehouse.audits import Audit, AuditedFrame
+from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, LakeError
 from warehouse.lineage import completed_run_id, plan_run
-from warehouse.queries import candidates_state, dataset_named
+from warehouse.queries import candidates_state
 from warehouse.records import Artifact
 
 __all__ = ["run_audit", "run_sign_off", "say_datasets_with_removed"]

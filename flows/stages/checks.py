@@ -190,7 +190,7 @@ def refuse_taken_names(lake: Lake, name: str, config: CurateConfig) -> None:
     Raises:
         LakeError: a dataset of one of the names holds another number of images or follows another seed.
     """
-    from warehouse.queries import refuse_name_of_others
+    from warehouse.dataset_queries import refuse_name_of_others
 
     if SELECTION_PLACEHOLDER not in name:
         for size in (config.size, *config.nested):

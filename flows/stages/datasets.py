@@ -23,8 +23,8 @@ from flows.stages.audit_words import dataset_sentence
 from flows.stages.cards import data_file, make_cards
 from warehouse.dataset_audit import dataset_audit
 from warehouse.dataset_list import dataset_row, shard_settings
+from warehouse.dataset_queries import dataset_named, export_shard_rows
 from warehouse.lake import Lake, LakeError
-from warehouse.queries import dataset_named, export_shard_rows
 from warehouse.store import file_sha256
 
 __all__ = ["export_dataset", "verify_dataset"]

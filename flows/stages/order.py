@@ -22,6 +22,7 @@ from pretrain.accumulation import check_accumulation
 if TYPE_CHECKING:  # loading these takes a second
     from flows.job import Job
     from pretrain.config import PretrainConfig
+    from pretrain.init_source import InitSource
     from warehouse.lake import Lake
     from warehouse.lineage import RunPlan, RunRecorder
     from warehouse.records import Artifact
@@ -144,6 +145,7 @@ def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
         config=_training(config),
         validation=config.labelled,
         num_workers=config.train_workers,
+        init=_init(config),
     )
     return replace(made, pretraining=best.run_id)
 
@@ -176,7 +178,13 @@ def _report(job: Job, config: RunConfig, made: Made) -> Made:
 def _training(config: RunConfig) -> PretrainConfig:
     from flows.parameters import changed_recipe
 
-    return changed_recipe(config.recipe, config.pretrain)
+    return changed_recipe(config.recipe, config.pretrain, _init(config))
+
+
+def _init(config: RunConfig) -> InitSource | None:
+    from pretrain.init_source import find_init
+
+    return find_init(config.init, lake_root=config.lake) if config.init else None
 
 
 STAGES = (
@@ -268,7 +276,7 @@ STAGES = (
     Stage(
         name="pretrain",
         command="pretrain",
-        takes=("name", "recipe", "pretrain", "validation", "validation_task", "validation_weights", "chosen_by", "train_workers"),
+        takes=("name", "recipe", "pretrain", "validation", "validation_task", "validation_weights", "chosen_by", "train_workers", "init"),
         needs=("shard",),
         run=_pretrain,
         check=_check_pretrain,

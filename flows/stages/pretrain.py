@@ -24,11 +24,13 @@ from pretrain.init_weights import fit_init
 from pretrain.initial import give_initial, has_initial
 from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
+from pretrain.objective import batch_advice
 from pretrain.start import Start, give_start
 from pretrain.views import FixedViews
 from warehouse.artifacts import artifact_of
+from warehouse.dataset_queries import dataset_named
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
-from warehouse.queries import best_checkpoint, dataset_named
+from warehouse.queries import best_checkpoint
 from warehouse.records import Artifact, Checkpoint, Dataset
 from warehouse.store import canonical_json
 
@@ -77,6 +79,8 @@ def run_pretrain(
         return best_checkpoint(job.lake, run_id)
     if not tasks:
         say("pretrain: no --validation given: checkpoints are chosen by how well two views of an image find each other")
+    if advice := batch_advice(config):
+        say(f"pretrain: {advice}")
     run_dir = job.lake.root / "runs" / plan.run_id
     fitted = None if init is None or has_initial(run_dir) else fit_init(init, config)
     if fitted is not None:

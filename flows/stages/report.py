@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from curation.packs import read_frame, thumbnail
 from evaluation.report import (
     REPORT_VERSION,
     ContactSheet,
-    CurvePoint,
     FunnelStep,
     Note,
     Picture,
     ReportData,
     StageTiming,
-    TrainingCurve,
     render_report,
 )
 from flows.job import Job
@@ -24,8 +21,7 @@ from flows.runners import say
 from flows.stages.audit_words import dataset_sentence
 from flows.stages.flagged import flag_notes
 from flows.stages.growth import stage_growth
-from pretrain.watch import signs_of
-from pretrain.watcher import limits_of, rows_by_step
+from flows.stages.training_curves import loss_curves, training_curve, training_signs
 from warehouse import summary
 from warehouse.artifacts import artifact_of
 from warehouse.dataset_audit import DatasetAudit, dataset_audit
@@ -100,10 +96,11 @@ def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Ch
         dropped=(*_boxed(lake, facts), *_dropped(lake, facts)),
         clusters_before=before,
         clusters_after=after,
-        training=_training(lake, best),
+        training=training_curve(lake, best),
+        losses=loss_curves(lake, best.run_id),
         scores=scores,
         own_models=(best.checkpoint_id,),
-        notes=(*_signs(lake, best.run_id), *flag_notes(lake), *_notes(facts, verdict, lake.root)),
+        notes=(*training_signs(lake, best.run_id), *flag_notes(lake), *_notes(facts, verdict, lake.root)),
         timings=tuple(
             StageTiming(
                 stage=row["stage"],
@@ -166,27 +163,6 @@ def _dropped(lake: Lake, facts: summary.RunSummary) -> tuple[ContactSheet, ...]:
         frames = summary.picture_frames(lake, facts.dataset_id, duplicates=True, limit=PICTURES_PER_SHEET)
         sheets.append(ContactSheet(title="duplicate", num_frames=num_duplicates, pictures=_pictures(lake, frames)))
     return tuple(sheets)
-
-
-def _training(lake: Lake, best: Checkpoint) -> TrainingCurve:
-    def curve(name: str) -> tuple[CurvePoint, ...]:
-        return tuple(CurvePoint(step=step, value=value) for step, value in summary.training_curve(lake, best.run_id, name))
-
-    return TrainingCurve(
-        loss=curve("loss/total"),
-        score=curve(f"validation/{best.validation_metric}"),
-        score_name=best.validation_metric,
-        chosen_step=best.step,
-    )
-
-
-def _signs(lake: Lake, run_id: str) -> tuple[Note, ...]:
-    """What the run's metrics say of collapse and plateaus."""
-    (run,) = lake.rows("SELECT config FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])
-    rows = lake.rows("SELECT step, name, value FROM train_metrics WHERE run_id = $1", [run_id])
-    by_step = rows_by_step((row["step"], row["name"], row["value"]) for row in rows)
-    signs = signs_of(by_step, limits_of(json.loads(run["config"])))
-    return tuple(Note(level="info" if sign.kind == "plateau" else "warning", text=f"Training: {sign.sentence}.") for sign in signs)
 
 
 def _notes(facts: summary.RunSummary, verdict: DatasetAudit, lake: Path) -> tuple[Note, ...]:

@@ -14,7 +14,7 @@ from flows.stages.pretrain import run_pretrain
 from flows.stages.trained_run import find_run
 from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
-from pretrain.start import find_start
+from pretrain.start import find_start, start_of_unfinished
 from warehouse.records import Checkpoint
 
 __all__ = ["changed_settings", "run_resume"]
@@ -27,7 +27,8 @@ def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Val
     """Start a run from the newest checkpoint of another, and return its best checkpoint.
 
     The new run has the other's dataset and settings, except those that are changed. In the lineage its inputs are the dataset and that
-    checkpoint. Schedules are those of the new settings, from the checkpoint's step on.
+    checkpoint. Schedules are those of the new settings, from the checkpoint's step on. A run that began so and was interrupted goes on,
+    even if the other one has a newer checkpoint by now.
 
     Args:
         job: the lake that holds both runs.
@@ -41,7 +42,8 @@ def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Val
     """
     run = find_run(job.lake, run_id, purpose="resume")
     config = changed_settings(run.settings, changes)
-    start = find_start(run.run_dir)
+    unfinished = start_of_unfinished(run.run_dir, config)
+    start = unfinished[1] if unfinished else find_start(run.run_dir)
     if start.step >= config.train.num_steps:
         raise ValueError(
             f"{run_id} is at step {start.step} and num_steps is {config.train.num_steps}; "
@@ -53,7 +55,8 @@ def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Val
             f"pretrain: {run_id} chose its checkpoints by {', '.join(sorted(chosen))}, and this run has no labels: two views of an image "
             "choose, and no guard stops it; give --validation to go on as before"
         )
-    say(f"pretrain: from step {start.step} of {run_id} with {', '.join(changes) or 'the same settings'}")
+    goes_on = f", as {unfinished[0]} began, which goes on" if unfinished else ""
+    say(f"pretrain: from step {start.step} of {run_id} with {', '.join(changes) or 'the same settings'}{goes_on}")
     return run_pretrain(job, dataset=run.dataset, config=config, validation=validation, num_workers=num_workers, start=start)
 
 

@@ -11,7 +11,7 @@ from flows.job import Job, one_at_a_time
 from flows.runners import say, successes, track
 from flows.stages.cards import make_cards
 from flows.stages.stage import Made, needed
-from warehouse import queries
+from warehouse import dataset_queries
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
@@ -42,16 +42,16 @@ def run_shard(job: Job, config: RunConfig, made: Made) -> Dataset:
     with one_at_a_time(lock, busy=f"another process works on dataset-{name}"):
         if completed_run_id(job.lake, plan):
             say(f"shard: dataset {name!r} is there already")
-            return queries.dataset_named(job.lake, name)
+            return dataset_queries.dataset_named(job.lake, name)
         selection_id, root = needed(made.selection).artifact_id, str(job.lake.root)
-        queries.refuse_taken_name(job.lake, name, selection_id)
+        dataset_queries.refuse_taken_name(job.lake, name, selection_id)
         made_from = {
             "dedup_id": needed(made.dedup).artifact_id,
             "tree_id": needed(made.tree).artifact_id,
             "encoder_id": made.encoder_id,
         }
         with job.record(plan) as run:
-            members = queries.dataset_members(job.lake, selection_id, made_from["tree_id"])
+            members = dataset_queries.dataset_members(job.lake, selection_id, made_from["tree_id"])
             plans = plan_shards(
                 members,
                 name=name,

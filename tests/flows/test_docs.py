@@ -99,3 +99,10 @@ def test_the_documented_recipe_differs_in_its_length_alone() -> None:
     longer = extension("vits14_twice")["vits14_twice"]()
     assert longer.train.num_steps == 2 * vits14().train.num_steps
     assert longer.model == vits14().model
+
+
+def test_each_reported_problem_names_a_test_that_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", (ROOT / "docs" / "reported-problems.md").read_text())
+    assert len(named) > 16
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"

@@ -19,6 +19,7 @@ from pretrain.init_weights import Fitted, fit_init
 from pretrain.initial import give_initial, initial_tensors
 from pretrain.launch import PretrainResult, pretrain
 from pretrain.metrics import read_metrics
+from pretrain.notices import notices_after
 from pretrain.start import find_start, give_start
 from tests.helpers.published import SIZES, dinov2_layout, dinov3_layout, tiny
 
@@ -183,6 +184,19 @@ def test_a_run_from_a_checkpoint_of_a_continuation_keeps_its_guard_and_needs_no_
     assert [step for step, name, _ in read_metrics(tmp_path / "run" / "metrics.jsonl") if name == "loss/total"] == [10]
     for name in ("baseline.json", "init/init.json"):
         assert (tmp_path / "run" / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_a_guard_whose_score_is_no_longer_made_says_so_once(
+    config: PretrainConfig, dataset_dir: Path, start: Path, straight: tuple[Path, PretrainResult], tmp_path: Path
+) -> None:
+    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, num_steps=11))
+    every = dataclasses.replace(longer, checkpoint=dataclasses.replace(config.checkpoint, every=1))
+    give_start(tmp_path / "run", find_start(straight[0]))
+    validate = partial(without_labels, to=start)
+    pretrain(every, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r2", validate=validate, backend="local")
+    said = [sentence for sentence in notices_after(tmp_path / "run", 0)[0] if "guard" in sentence]
+    assert len(said) == 1
+    assert said[0].startswith("checkpoints are no longer scored by likeness/val/cosine")
 
 
 def test_heads_of_a_checkpoint_of_ours_come_along_if_their_sizes_agree(

@@ -40,3 +40,14 @@ def test_a_value_that_is_not_finite_leaves_a_null_that_stays(tmp_path: Path) -> 
     ]
     assert read_metrics(log.path) == [(1, "loss/total", 8.0), (1, "grad_norm/backbone", 1.0), (2, "schedule/lr", 0.5)]
     assert newest_row(log.path) == (1, {"loss/total": 8.0, "grad_norm/backbone": 1.0})
+
+
+def test_the_newest_row_has_the_last_validation_before_it(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, after_step=0)
+    log.write(0, {"validation/score": 0.2, "validation/views/effective_rank": 30.0})
+    log.write(5, {"loss/total": 4.0})
+    log.write(5, {"validation/score": 0.25})
+    log.write(6, {"loss/total": 3.0})
+    assert newest_row(log.path) == (6, {"validation/score": 0.25, "validation/views/effective_rank": 30.0, "loss/total": 3.0})
+    assert log.newest_validation() == {"validation/score": 0.25, "validation/views/effective_rank": 30.0}
+    log.close()

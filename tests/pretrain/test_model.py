@@ -16,6 +16,8 @@ from torch import Tensor
 from pretrain.config import HeadConfig, PretrainConfig
 from pretrain.drop_path import KeptRows
 from pretrain.model import PrototypeHead, build_network, forward_tokens, update_teacher
+from pretrain.parallel import current_worker
+from pretrain.state import build_state
 
 
 def closed_form(*shape: int, a: float, s: float = 1.0, b: float = 0.11) -> Tensor:
@@ -104,3 +106,13 @@ def test_an_architecture_that_is_no_vit_is_refused_by_name(micro: PretrainConfig
     config = dataclasses.replace(micro, model=dataclasses.replace(micro.model, architecture="resnet18"))
     with pytest.raises(ValueError, match="resnet18"):
         build_network(config, student=True)
+
+
+def test_student_and_teacher_share_no_storage(micro: PretrainConfig) -> None:
+    state = build_state(micro, current_worker(micro.train, use_gpu=False))
+    ours, theirs = (
+        {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
+        for network in (state.student_network, state.teacher_network)
+    )
+    assert not ours & theirs
+    assert all(torch.equal(a, b) for a, b in zip(state.student_network.parameters(), state.teacher_network.parameters(), strict=True))

@@ -11,7 +11,8 @@ from pretrain.config import LossConfig
 from pretrain.koleo import koleo_loss
 from pretrain.losses import sinkhorn_knopp
 from pretrain.model import Outputs
-from pretrain.objective import Centers, compute_losses, make_targets
+from pretrain.objective import Centers, batch_advice, compute_losses, make_targets
+from pretrain.recipes import RECIPES, recipe
 
 NUM_IMAGES, NUM_LOCAL, NUM_PROTOTYPES = 3, 8, 10
 
@@ -76,3 +77,11 @@ def test_a_weight_of_zero_takes_its_term_out_of_the_total(term: str) -> None:
     losses = compute_losses(outputs(0), targets, torch.full((5,), 0.5), off)
     expected = {"dino_weight": losses.dino_global + losses.dino_local, "ibot_weight": losses.ibot, "koleo_weight": losses.koleo}[term]
     torch.testing.assert_close(losses.total, 2 * expected)
+
+
+def test_a_small_batch_is_told_what_suits_it() -> None:
+    assert {name: batch_advice(make()) for name, make in RECIPES.items()} == dict.fromkeys(RECIPES)
+    long = recipe("vits14-long")
+    few = dataclasses.replace(long, train=dataclasses.replace(long.train, batch_size=32))
+    assert "a batch of 32 images is small for Sinkhorn centring over" in (batch_advice(few) or "")
+    assert batch_advice(dataclasses.replace(few, loss=dataclasses.replace(few.loss, centering="softmax"))) is None

@@ -31,7 +31,7 @@ def test_a_run_that_diverges_keeps_the_step_and_it_is_done_again_bit_for_bit(
     micro: PretrainConfig, dataset_dir: Path, tmp_path: Path
 ) -> None:
     config, run_dir = hot(micro), tmp_path / "r1"
-    with pytest.raises(NonFiniteError, match=r"`endoforge pretrain --replay-nan r1` does step (\d) again and says where it fails") as told:
+    with pytest.raises(NonFiniteError, match=r"`endoforge pretrain --lake \S+ --replay-nan r1` does step (\d) again and says") as told:
         pretrain(config, dataset_dir=dataset_dir, run_dir=run_dir, run_id="r1", validate=None, backend="local")
     (folder,) = (run_dir / "nan").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == ["replay.json", "state", "state.json"]
@@ -85,6 +85,12 @@ def test_a_finite_step_has_nothing_to_name_and_a_loss_alone_is_named(micro: Pret
     trace = trace_step(state, micro, worker, 0, batch)
     assert (trace.module, trace.gradients, trace.operation, trace.bad_images) == (None, (), None, ())
     assert trace.is_finite
+    in_parts = dataclasses.replace(
+        micro, loss=dataclasses.replace(micro.loss, koleo_group=2), train=dataclasses.replace(micro.train, accumulate=2)
+    )
+    whole = dataclasses.replace(in_parts, train=micro.train)
+    cut, uncut = (trace_step(state, config, worker, 0, batch) for config in (in_parts, whole))
+    assert cut.losses == pytest.approx(uncut.losses, rel=1e-5)
     spoilt = trace_step(state, micro, worker, 0, batch._replace(mask_weights=torch.full_like(batch.mask_weights, torch.nan)))
     assert spoilt.module is None  # no module, but a loss
     assert [name for name, value in spoilt.losses.items() if value != value] == ["total", "ibot"]

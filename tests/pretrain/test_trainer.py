@@ -75,7 +75,7 @@ def test_a_run_leaves_checkpoints_scores_metrics_and_exactly_one_best(
     for name in (
         "loss/total", "loss/dino_global", "loss/dino_local", "loss/ibot", "loss/koleo", "teacher/entropy", "grad_norm/backbone",
         "grad_norm/dino_head", "grad_norm/ibot_head", "schedule/lr", "schedule/weight_decay", "schedule/teacher_momentum",
-        "schedule/teacher_temperature", "speed/images_per_s", "speed/data_wait_share",
+        "schedule/teacher_temperature", "speed/images_per_s", "speed/data_wait_share", "speed/tflops",
     ):  # fmt: skip
         assert [step for step, found in rows if found == name] == list(range(1, 10)), name
     assert list(uninterrupted.glob("events.out.tfevents.*"))
@@ -220,10 +220,12 @@ def test_a_loss_that_stays_non_finite_stops_the_run_after_three_steps(micro: Pre
 
 def test_one_non_finite_step_is_skipped_and_the_next_one_counts_again(micro: PretrainConfig, dataset_dir: Path) -> None:
     worker = current_worker(micro.train, use_gpu=False)
-    trainer = Trainer(build_state(micro, worker), micro, worker)
+    said: list[str] = []
+    trainer = Trainer(build_state(micro, worker), micro, worker, say=said.append)
     batches = StepBatches(ShardReader(dataset_dir), micro, rank=0, world_size=1)
     trainer.step(1, batches[1]._replace(mask_weights=torch.full_like(batches[1].mask_weights, torch.inf)))
     assert float(trainer.step(2, batches[2])["train/skipped_steps_in_a_row"]) == 0
+    assert said == ["step 2 skipped: its loss or gradient is not finite"]
 
 
 _SCRIPT = """

@@ -106,6 +106,18 @@ def test_jpegs_are_copied_byte_for_byte_and_the_sample_table_finds_them(tmp_path
         assert sample["video_id"] == source["video_id"]
 
 
+def test_a_tar_has_the_bytes_that_the_standard_library_writes(tmp_path: Path) -> None:
+    _, shards = make(tmp_path, lake_with_frames(tmp_path))
+    for shard in shards:
+        ours, theirs = (tmp_path / shard.path).read_bytes(), io.BytesIO()
+        with tarfile.open(fileobj=io.BytesIO(ours)) as read, tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as written:
+            for member in read:
+                plain = tarfile.TarInfo(member.name)
+                plain.size = member.size
+                written.addfile(plain, read.extractfile(member))
+        assert theirs.getvalue() == ours
+
+
 def test_a_tar_names_no_person_time_or_path(tmp_path: Path) -> None:
     dataset, shards = make(tmp_path, lake_with_frames(tmp_path))
     for shard in shards:

@@ -23,6 +23,7 @@ PRINTED_BY = {
     "curation/privacy/text_detector.py": ["ingest", "run"],
     "evaluation/tasks/places.py": ["evaluate"],
     "evaluation/validation_tasks.py": ["pretrain", "run"],
+    "flows/cli/actions.py": ["pretrain"],
     "flows/cli/cli.py": [],
     "flows/stages/audit.py": ["privacy-audit"],
     "flows/stages/audit_words.py": ["privacy-audit"],
@@ -50,8 +51,9 @@ PRINTED_BY = {
     "pretrain/init_weights.py": ["pretrain"],
     "pretrain/continuation.py": ["pretrain"],
     "pretrain/launch.py": ["pretrain", "run"],
+    "pretrain/objective.py": ["pretrain"],
     "warehouse/model_card.py": ["lineage", "sql"],
-    "warehouse/queries.py": ["curate", "run"],
+    "warehouse/dataset_queries.py": ["curate", "run"],
 }
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""
 ONLY_BY = {("curation/embedding/encoder.py", "--device"): ["embed", "run"]}

@@ -17,8 +17,8 @@ from pretrain.metrics import read_metrics
 from pretrain.recipes import smoke
 from tests.helpers.trained_lake import make_lake
 from warehouse.artifacts import artifact_of
+from warehouse.dataset_queries import dataset_named
 from warehouse.lake import open_lake
-from warehouse.queries import dataset_named
 
 SMALL = smoke()
 

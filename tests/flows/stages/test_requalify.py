@@ -24,8 +24,8 @@ from flows.stages.embed import run_embed
 from flows.stages.ingest import run_ingest
 from flows.stages.requalify import run_requalify
 from warehouse.ancestry import lineage
+from warehouse.dataset_queries import dataset_named
 from warehouse.lake import open_lake
-from warehouse.queries import dataset_named
 
 PHANTOM = PhantomConfig(num_train_videos=3, num_eval_patients=4, seconds=8, fps=8, size=128, seed=3)
 NAMES = tuple(field.name for field in dataclasses.fields(FrameThresholds))

@@ -1,0 +1,107 @@
+"""What each command that only asks does; nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from flows.cli import questions
+from flows.cli.job import asked, job_of
+
+__all__ = ["ANSWERS"]
+
+
+def _report(command: questions.Report) -> None:
+    with job_of(command) as job:
+        from flows.stages import run_report
+        from warehouse.queries import latest_pretraining
+
+        print(run_report(job, run_id=command.run or latest_pretraining(job.lake), out=command.out))
+
+
+def _verify(command: questions.Verify) -> int:
+    from flows.stages import verify_dataset
+
+    with job_of(command, read_only=True) as job:
+        problems = verify_dataset(job.lake, job.runner, command.name)
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
+
+
+def _export(command: questions.Export) -> None:
+    from flows.stages import export_dataset
+
+    with job_of(command, read_only=True) as job:
+        export_dataset(job.lake, job.runner, command.name, format=command.format, out=command.out)
+
+
+def _datasets(command: questions.Datasets) -> None:
+    from warehouse.answers import answer
+    from warehouse.dataset_list import DATASETS
+
+    with asked(command) as lake:
+        sys.stdout.write(answer(lake, DATASETS, format=command.format))
+
+
+def _diff(command: questions.Diff) -> None:
+    from warehouse.dataset_list import diff_datasets
+
+    with asked(command) as lake:
+        sys.stdout.write(diff_datasets(lake, command.a, command.b, most=command.most))
+
+
+def _sql(command: questions.Sql) -> None:
+    from warehouse.answers import answer
+
+    with asked(command) as lake:
+        sys.stdout.write(answer(lake, command.statement, format=command.format))
+
+
+def _lineage(command: questions.Lineage) -> None:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from warehouse.ancestry import LineageNode, lineage
+
+    def grow(tree: Tree, node: LineageNode) -> None:
+        for child in node.children:
+            grow(tree.add(Text(child.label)), child)
+
+    with asked(command) as lake:
+        origin, uses = lineage(lake, command.id, max_children=command.most)
+    console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
+    for title, root in (("made from", origin), ("used by", uses)):
+        tree = Tree(Text(f"{root.label}  [{title}]"))
+        grow(tree, root)
+        if root.children:
+            console.print(tree)
+        else:
+            console.print(Text(f"{root.label}  [{title}: nothing recorded]"))
+
+
+def _doctor(command: questions.Doctor) -> int:
+    from flows.cli.doctor import examine
+    from flows.runners import make_runner
+
+    findings = []
+    for finding in examine(command.lake, make_runner(command.execution.runner, command.execution.workers)):
+        findings.append(finding)
+        print(f"{'WRONG' if finding.problem else 'ok':<6} {finding.topic:<10} {finding.found}")
+        if finding.problem:
+            print(f"{'':<17} -> {finding.problem}")
+    return 1 if any(finding.problem for finding in findings) else 0
+
+
+ANSWERS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+    "datasets": (questions.Datasets, _datasets),
+    "diff": (questions.Diff, _diff),
+    "verify": (questions.Verify, _verify),
+    "export": (questions.Export, _export),
+    "report": (questions.Report, _report),
+    "sql": (questions.Sql, _sql),
+    "lineage": (questions.Lineage, _lineage),
+    "doctor": (questions.Doctor, _doctor),
+}

@@ -1,0 +1,49 @@
+"""What commands have in common: how they run, and on which lake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from flows.runners import RunnerName
+
+__all__ = ["Asking", "Execution", "Flat", "FlatAsking", "OfLake"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a command runs."""
+
+    runner: RunnerName = "processes"
+    """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
+    workers: int | None = None
+    """worker processes; as many as there are cores unless given"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+Flat = Annotated[Execution, arg(name="")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfLake:
+    """A command about one lake."""
+
+    lake: Path
+    """folder of the lake"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How a question is answered."""
+
+    runner: RunnerName = "serial"
+    """taken as by every command; a question is always answered in this process"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+FlatAsking = Annotated[Asking, arg(name="")]

@@ -1,0 +1,31 @@
+"""The lake and the runner that a command names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.job import Job
+    from warehouse.lake import Lake
+
+__all__ = ["asked", "job_of"]
+
+
+@contextlib.contextmanager
+def job_of(command: Any, *, create: bool = False, read_only: bool = False) -> Iterator[Job]:
+    """The lake and the runner that a command names."""
+    from flows.job import Job
+    from flows.runners import make_runner
+    from warehouse.lake import open_lake
+
+    with open_lake(command.lake, create=create, read_only=read_only) as lake:
+        yield Job(lake=lake, runner=make_runner(command.execution.runner, command.execution.workers))
+
+
+def asked(command: Any) -> Lake:
+    """The lake that a question is about; its answer needs no runner."""
+    from warehouse.lake import open_lake
+
+    return open_lake(command.lake, read_only=True)

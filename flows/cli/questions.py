@@ -1,0 +1,100 @@
+"""The commands that ask and change nothing, as dataclasses: tyro makes the parsers and the help from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
+
+__all__ = ["Datasets", "Diff", "Doctor", "Export", "Lineage", "Report", "Sql", "Verify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datasets(OfLake):
+    """List the datasets: content id, images, shards, bytes, when and from what they were made, and whether they were audited."""
+
+    format: Literal["table", "csv", "json"] = "table"
+    """of the answer"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff(OfLake):
+    """Compare two datasets: frames in one or both, by video, site and cluster, and the settings that differ."""
+
+    a: Positional[str]
+    """name of a dataset"""
+    b: Positional[str]
+    """name of the other"""
+    most: int = 10
+    """rows shown of each table, the largest changes first"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify(OfLake):
+    """Read every shard of a dataset again and compare it with its hash, its sidecar and the lake; exit code 1 where anything differs."""
+
+    name: Positional[str]
+    """of the dataset"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export(OfLake):
+    """Write a dataset for other tools, with its cards: ids and pixels, never a path or a name."""
+
+    name: Positional[str]
+    """of the dataset"""
+    format: Literal["imagefolder", "parquet", "hf"]
+    """imagefolder: a folder a coarsest cluster and metadata.csv; parquet: images as bytes beside their columns, a file a tar; hf: a
+    repository for the Hugging Face hub with the tars as they are"""
+    out: Path
+    """folder to write; must not be there yet"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(OfLake):
+    """Write one self-contained HTML file about the lake and a pretraining run."""
+
+    run: str | None = None
+    """pretraining run; the latest unless given"""
+    out: Path | None = None
+    """file to write; LAKE/runs/RUN/report.html unless given"""
+    execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sql(OfLake):
+    """Ask the lake: one read-only statement."""
+
+    statement: Positional[str]
+    """such as "FROM funnel" """
+    format: Literal["table", "csv", "json"] = "table"
+    """of the answer"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage(OfLake):
+    """Print the tree from an id back to the videos, and forward to what was made from it."""
+
+    id: Positional[str]
+    """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it (8 characters), or a dataset's or shard's name"""
+    most: int = 8
+    """things of one kind shown under a run; the rest is counted"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doctor:
+    """Print versions, decoders, the runner, devices and free disk, and name what is wrong."""
+
+    lake: Path | None = None
+    """also look at this lake"""
+    execution: Flat = field(default_factory=Execution)
