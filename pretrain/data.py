@@ -137,7 +137,9 @@ class StepBatches(Dataset[Batch]):
         config, seed = self.config, self.config.train.seed
         epoch, samples = batch_samples(step, **self._dealing)
         self._expect(step)
-        images, shown, unreadable = [], [], []
+        images: list[Drawn] = []
+        crops: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        shown, unreadable = [], []
         for slot in range(self._own.start, self._own.stop):
             sample = int(samples[slot])
             draws = (seed, epoch, sample)
@@ -145,13 +147,15 @@ class StepBatches(Dataset[Batch]):
             if found is None:
                 unreadable.append(self.reader.shard_of(sample))
                 sample, found = self._stand_in(step, slot, draws)
-            images.append(found)
+            if self._decode_only:
+                images.append(found)
+            else:  # at once, for decoded images are larger
+                crops.append(cut(*found, config.augment, global_size=config.model.img_size))
             shown.append(sample)
         masks = self._masks(step)
         if self._decode_only:
             global_crops, local_crops = (torch.empty((views, len(images), 0, 0, 3), dtype=torch.uint8) for views in self._views)
         else:
-            crops = [cut(*found, config.augment, global_size=config.model.img_size) for found in images]
             global_crops, local_crops = (torch.from_numpy(np.stack(kind, axis=1)) for kind in zip(*crops, strict=True))
         return Batch(
             global_crops=global_crops,

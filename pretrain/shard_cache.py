@@ -91,20 +91,22 @@ class ShardCache:
             if self._path(shard).exists() or not wait:
                 return
             time.sleep(_POLL_S)
-        part_path = self._path(shard, ".part")
+        part_path, is_kept = self._path(shard, ".part"), False
         try:
             for left in reversed(range(_TRIES)):
                 trouble = _copy(fetch(), part, shard)
                 if trouble is None:
                     os.fsync(part)
                     part_path.rename(self._path(shard))
+                    is_kept = True
                     self._path(shard, ".damaged").unlink(missing_ok=True)
                     return
                 if not left:
                     self._path(shard, ".damaged").write_text(trouble)
                     raise DamagedShardError(trouble)
         finally:
-            part_path.unlink(missing_ok=True)  # before its lock is free
+            if not is_kept:  # else the name may be another's again
+                part_path.unlink(missing_ok=True)  # before its lock is free
             fcntl.flock(part, fcntl.LOCK_UN)  # a process forked meanwhile has the descriptor too
             os.close(part)
 

@@ -15,15 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from pretrain.augment import cut
+from pretrain.augment import CropDraw, cut
 from pretrain.decode import decoded_image
-from pretrain.device_crops import crops_on_device, pack_images
+from pretrain.device_crops import Images, crops_on_device, pack_images
 from pretrain.recipes import recipe
 
 
@@ -76,8 +75,8 @@ def main() -> None:
     def all_at_once() -> None:
         made["all at once"] = crops_on_device(packed[0], config, cpu)
 
-    decoded: list[tuple[np.ndarray, list[Any]]] = []
-    packed: list[Any] = []
+    decoded: list[tuple[np.ndarray, list[CropDraw]]] = []
+    packed: list[Images] = []
     made: dict[str, tuple[torch.Tensor, ...]] = {}
     rows = [[timed(work) for work in (decode, one_by_one, pack, all_at_once)] for _ in range(asked.rounds + 1)][1:]
     decode_s, one_s, pack_s, all_s = (median(column) / asked.images for column in zip(*rows, strict=True))

@@ -150,7 +150,8 @@ def crops_on_device(place: Place) -> None:
 def fitted(config: PretrainConfig, place: Place, *, num_workers: int) -> PretrainConfig:
     """With so many loader processes, or as many as /dev/shm has room for: each keeps four batches there."""
     model, augment = config.model, config.augment
-    image_bytes = 3 * (2 * model.img_size**2 + augment.num_local * augment.local_size**2)
+    crops = 2 * model.img_size**2 + augment.num_local * augment.local_size**2
+    image_bytes = 3 * (crops if place.dry else max(crops, 512**2))  # or the frame, where the GPU makes the crops
     room = 0.7 * place.found("inventory").get("shm_gb", 1.0) * 1e9
     fits = max(1, int(room / (5 * image_bytes * config.train.batch_size)))
     if fits < num_workers:
