@@ -72,7 +72,7 @@ def check_guard(run_dir: Path, config: PretrainConfig, metrics: MetricsLog, *, a
     saved = whole_checkpoints(run_dir)
     kept = f", and step {best_checkpoint(saved).step} has the best checkpoint" if saved else ""
     raise TrainingError(
-        f"{fell}{kept}; start another run with the same --init and --optim.base-lr {config.optim.base_lr / 4:g}, or a longer "
-        f"--optim.freeze-backbone-steps than {config.optim.freeze_backbone_steps}; the same command with a larger "
-        "--checkpoint.guard-drop goes on, 0 without a guard"
+        f"{fell}{kept}; start another run with the same --init and optim.base_lr {config.optim.base_lr / 4:g}, or a longer "
+        f"optim.freeze_backbone_steps than {config.optim.freeze_backbone_steps}; the same command with a larger "
+        "checkpoint.guard_drop goes on, 0 without a guard"
     )

@@ -93,7 +93,7 @@ def pretrain(
     """
     dataset_dir, run_dir = dataset_dir.absolute(), run_dir.absolute()
     if config.checkpoint.validate == "beside" and backend == "local":
-        raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner processes or ray, or --checkpoint.validate inside")
+        raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner processes or ray, or checkpoint.validate=inside")
     check_anchor(run_dir, config)
     reader = ShardReader(dataset_dir, config.data)
     batches = StepBatches(reader, config, rank=0, world_size=num_workers)
@@ -231,7 +231,7 @@ def _check_resources(cluster: dict[str, float], beside: CheckpointConfig | None,
         if extra and for_workers + extra > available:
             raise ValueError(
                 f"validation beside training needs {extra} {resource}s besides {for_workers} of the workers and Ray has {available}; give "
-                f"fewer workers or --checkpoint.validation-{resource.lower()}s, or --checkpoint.validate inside"
+                f"fewer workers or checkpoint.validation_{resource.lower()}s, or checkpoint.validate=inside"
             )
 
 

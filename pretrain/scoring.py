@@ -129,7 +129,7 @@ class Beside:
                 note(
                     self._run.run_dir,
                     f"{_MANY} checkpoints await their score at step {step}, and stay on disk until they have it: a validation takes longer "
-                    "than the steps between two checkpoints; give a larger --checkpoint.every, or validation more CPUs or a GPU",
+                    "than the steps between two checkpoints; give a larger checkpoint.every, or validation more CPUs or a GPU",
                 )
         self._ask(name if self._run.metrics else None)
         self.after_step(step)

@@ -119,7 +119,7 @@ def check_anchor(run_dir: Path, config: PretrainConfig) -> None:
     if config.gram.weight and not (has_initial(run_dir) or (run_dir / START).exists()):
         raise ValueError(
             f"gram.weight is {config.gram.weight:g}, which holds patches to the weights that a run starts from, and this one starts from "
-            "random weights; give --init a run, its checkpoint or other trained weights, or --gram.weight 0"
+            "random weights; give --init a run, its checkpoint or other trained weights, or gram.weight 0"
         )
 
 

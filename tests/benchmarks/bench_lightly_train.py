@@ -53,10 +53,9 @@ import lightly_train
 
 if __name__ == "__main__":
     folder, run_dir, steps, batch = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    train = getattr(lightly_train, "pretrain", None) or lightly_train.train
-    train(
-        out=run_dir, data=folder + "/images", model="dinov2/vits14-notpretrained", method="dinov2", batch_size=batch, epochs=None,
-        steps=steps, num_workers=2, accelerator="cpu", devices=1, precision="32-true",
+    lightly_train.pretrain(
+        out=run_dir, data=folder + "/images", model="dinov2/vits14-notpretrained", method="dinov2", batch_size=batch, epochs=1,
+        trainer_args={"max_steps": steps}, num_workers=2, accelerator="cpu", devices=1, precision="32-true",
     )
 """
 

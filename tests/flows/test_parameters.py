@@ -9,6 +9,7 @@ from prefect.exceptions import ParameterTypeError
 
 from flows.parameters import changed_recipe
 from flows.pipeline import nightly_flow, run_flow, weekly_flow
+from pretrain.init_source import InitSource
 from pretrain.recipes import recipe
 
 NIGHT: dict[str, Any] = {"videos": ["/archive"], "lake": "/lake", "size": 100}
@@ -79,6 +80,14 @@ def test_a_recipe_is_changed_where_a_deployment_says_so() -> None:
     for wrong, message in cases:
         with pytest.raises(ValueError, match=message):
             changed_recipe("smoke", wrong)
+
+
+def test_a_recipe_for_trained_weights_is_first_made_theirs_and_then_changed() -> None:
+    weights = InitSource(told="w", weights=Path("w"), architecture="vit_base_patch14_dinov2")
+    changed = changed_recipe("small", {"train": {"num_steps": 200_000}}, weights)
+    assert (changed.model.architecture, changed.train.num_steps) == ("vit_base_patch14_dinov2", 200_000)
+    assert changed.optim.base_lr == recipe("small").optim.base_lr / 4
+    assert changed_recipe("small", {"optim": {"base_lr": 0.5}}, weights).optim.base_lr == 0.5
 
 
 def test_flows_refuse_what_cannot_work_before_their_first_task(tmp_path: Path) -> None:

@@ -114,6 +114,13 @@ def test_a_checkpoint_that_awaits_its_score_is_never_deleted_and_is_asked_for_ag
     assert kept(tmp_path) == [(1, 0.9), (4, 0.3), (5, 0.6), (8, 0.3)]
 
 
+def test_the_guard_stops_a_run_by_late_scores_and_says_where_training_is(eight: PretrainConfig, dataset_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "baseline.json").write_text('{"metric": "told/val/score", "score": 2.0}')
+    late = r"0\.900 at step 1, 0\.200 at step 2 \(training is at step [3-8], as checkpoints are scored beside it\), more than 0\.05 below"
+    with pytest.raises(TrainingError, match=late):
+        run_beside(eight, dataset_dir, tmp_path, told_score, behind=3)
+
+
 def _end(folder: str) -> tuple[str, float]:
     raise KeyboardInterrupt  # as its process ends: nothing after it runs
 

@@ -148,7 +148,7 @@ def test_the_guard_stops_a_run_that_ruins_what_it_started_from_and_a_larger_marg
 ) -> None:
     ruinous = destructive(config)
     sentence = r"likeness/val/cosine is .* at step 3, .* at step 6, more than 0\.05 below the 1\.000 .*step 0 has the best checkpoint"
-    with pytest.raises(TrainingError, match=rf"{sentence}; start another run with the same --init and --optim\.base-lr 7\.5"):
+    with pytest.raises(TrainingError, match=rf"{sentence}; start another run with the same --init and optim\.base_lr 7\.5"):
         run(ruinous, dataset_dir, tmp_path / "run", fitted, start)
     assert json.loads((tmp_path / "run" / "best.json").read_text())["step"] == 0
     with pytest.raises(TrainingError, match=sentence):  # typed again, before another step

@@ -200,7 +200,7 @@ def test_ray_scores_checkpoints_beside_training_as_inside_and_goes_on_when_one_f
 def test_validation_beside_training_needs_ray(micro: PretrainConfig, dataset_dir: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(micro, checkpoint=dataclasses.replace(micro.checkpoint, validate="beside"))
     run = partial(pretrain, config, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=None, backend="local")
-    with pytest.raises(ValueError, match=r"beside, which needs Ray; give --runner processes or ray, or --checkpoint.validate inside"):
+    with pytest.raises(ValueError, match=r"beside, which needs Ray; give --runner processes or ray, or checkpoint.validate=inside"):
         run()
 
 
