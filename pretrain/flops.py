@@ -57,7 +57,7 @@ def _student_blocks(config: PretrainConfig, network: Network) -> float:
 
 def _tokens(network: Network, side: int) -> int:
     """Patches of a crop."""
-    return int((side // int(network.backbone.patch_embed.patch_size[0])) ** 2)
+    return int((side // int(network.backbone.patch_embed.feat_ratio())) ** 2)
 
 
 def _blocks(network: Network, patches: int) -> float:

@@ -37,6 +37,7 @@ __all__ = [
 
 Backbone = VisionTransformer | Eva
 _DINOV3 = "vit_small_patch16_dinov3"
+_STEM, _STEM_STRIDE = "_r_s16_p8_", 4  # timm's ViTs with ResNetV2's stem: a convolution, group norm and pooling before the patches
 
 
 class PrototypeHead(nn.Module):
@@ -176,7 +177,7 @@ def backbone_args(config: ModelConfig) -> dict[str, Any]:
     """Arguments of `timm.create_model` that rebuild this backbone, all plain JSON values."""
     args: dict[str, Any] = {
         "img_size": config.img_size,
-        "patch_size": config.patch_size,
+        "patch_size": config.patch_size // (_STEM_STRIDE if _STEM in config.architecture else 1),  # timm counts pixels after the stem
         "dynamic_img_size": True,
         "init_values": config.layer_scale_init or None,
     }
@@ -200,6 +201,10 @@ def num_blocks(config: ModelConfig) -> int:
 
 
 def _create_backbone(config: ModelConfig) -> Backbone:
+    if _STEM in config.architecture and config.patch_size % _STEM_STRIDE:
+        raise ValueError(
+            f"patch_size {config.patch_size} is not a multiple of {_STEM_STRIDE}, the stride of {config.architecture!r}'s stem; give one"
+        )
     options: dict[str, Any] = {} if _is_eva(config) else {"block_fn": StochasticDepthBlock}
     try:
         backbone = timm.create_model(config.architecture, num_classes=0, **options, **backbone_args(config))

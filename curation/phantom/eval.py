@@ -165,7 +165,7 @@ def phantom_eval_patient(patient: int, *, out_dir: str, config: PhantomConfig) -
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        studio = _Studio(draw_patient(patient, seed=config.seed, size=config.size))
+        studio = _Studio(draw_patient(patient, seed=config.seed, size=config.size, spread=config.spread))
         tasks = {"landmarks": _landmarks, "grades": _grades, "polyps": _polyps}
         rows = {task: write(studio, root, config) for task, write in tasks.items()}
     finally:

@@ -92,16 +92,22 @@ class Patient:
     text_inside: bool
 
 
-def _color_matrix(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def _drawn(rng: np.random.Generator, low: float, high: float, spread: float) -> float:
+    """A number from an even distribution over low to high, drawn towards the middle of both by a spread below 1."""
+    value = rng.uniform(low, high)
+    return float(value + (1 - spread) * ((low + high) / 2 - value))
+
+
+def _color_matrix(rng: np.random.Generator, spread: float) -> npt.NDArray[np.float32]:
     """Saturation, hue rotation about the grey axis and white balance as one matrix."""
     luma = np.array([0.30, 0.59, 0.11])
-    saturation = rng.uniform(0.45, 1.25)
+    saturation = _drawn(rng, 0.45, 1.25, spread)
     saturate = saturation * np.eye(3) + (1 - saturation) * np.tile(luma, (3, 1))
-    angle = np.deg2rad(rng.uniform(-9.0, 13.0))
+    angle = np.deg2rad(_drawn(rng, -9.0, 13.0, spread))
     axis = np.full(3, 1 / np.sqrt(3))
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     rotate = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
-    balance = np.diag(np.exp(rng.normal(0.0, [0.07, 0.08, 0.20])))
+    balance = np.diag(np.exp(spread * rng.normal(0.0, [0.07, 0.08, 0.20])))
     return np.asarray(balance @ saturate @ rotate, dtype=np.float32)
 
 
@@ -119,13 +125,14 @@ def _content_area(rng: np.random.Generator, width: int, height: int) -> ContentA
     )
 
 
-def draw_patient(patient: int, *, seed: int, size: int) -> Patient:
+def draw_patient(patient: int, *, seed: int, size: int, spread: float = 1.0) -> Patient:
     """Draw the looks of one patient.
 
     Args:
         patient: number of the patient; patients of one seed are independent of each other.
         seed: of the whole phantom.
         size: height of the frame in pixels; the width is the same or five quarters of it.
+        spread: how far colours and optics of patients lie apart, as `PhantomConfig.spread`.
     """
     rng = np.random.default_rng([seed, patient, 1])
     width = size if rng.random() < 0.5 else (size * 5 // 4) // 2 * 2
@@ -138,13 +145,13 @@ def draw_patient(patient: int, *, seed: int, size: int) -> Patient:
         height=size,
         area=_content_area(rng, width, size),
         border_color=(int(rng.integers(6, 20)), int(rng.integers(10, 28)), int(rng.integers(24, 60))) if bordered else (0, 0, 0),
-        color_matrix=_color_matrix(rng),
-        gamma=float(np.exp(rng.uniform(-0.28, 0.34))),
-        exposure=float(np.exp(rng.uniform(-0.45, 0.35))),
-        noise=float(rng.uniform(0.004, 0.022)),
-        focal=float(rng.uniform(0.82, 1.12)),
-        softness=float(rng.uniform(0.3, 0.9)),
-        vignette=float(rng.uniform(0.0, 0.45)),
+        color_matrix=_color_matrix(rng, spread),
+        gamma=float(np.exp(_drawn(rng, -0.28, 0.34, spread))),
+        exposure=float(np.exp(_drawn(rng, -0.45, 0.35, spread))),
+        noise=_drawn(rng, 0.004, 0.022, spread),
+        focal=_drawn(rng, 0.82, 1.12, spread),
+        softness=_drawn(rng, 0.3, 0.9, spread),
+        vignette=_drawn(rng, 0.0, 0.45, spread),
         name=f"{_FAMILY_NAMES[int(rng.integers(10))]} {_GIVEN_NAMES[int(rng.integers(10))]}",
         date=f"{day:02d}/{month:02d}/{year}",
         text_outside=width > size or rng.random() < 0.3,

@@ -195,7 +195,7 @@ def write_video(path: Path, *, config: PhantomConfig, patient: int) -> VideoTrut
     """
     import av  # here, so that pictures alone can be rendered on a machine that has no PyAV
 
-    looks = draw_patient(patient, seed=config.seed, size=config.size)
+    looks = draw_patient(patient, seed=config.seed, size=config.size, spread=config.spread)
     num_frames = max(1, round(config.seconds * config.fps))
     procedure = "gastroscopy" if patient % 2 else "colonoscopy"
     script = draw_script(looks.seed, num_frames=num_frames, fps=config.fps, procedure=procedure)

@@ -45,7 +45,7 @@ class Demo:
 
     out: Path = Path("demo")
     """folder to fill"""
-    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    phantom: PhantomConfig = field(default_factory=lambda: PhantomConfig(spread=0.3))
     size: int = 500
     """images in the curated dataset"""
     recipe: str = "demo"

@@ -249,7 +249,7 @@ def _card_model(
         architecture=config["architecture"],
         num_parameters=sum(parameter.numel() for parameter in module.parameters()),
         image_size=backbone.image_size,
-        patch_size=int(module.patch_embed.patch_size[0]),
+        patch_size=int(module.patch_embed.feat_ratio()),
         dim=int(module.embed_dim),
         mean=backbone.mean,
         std=backbone.std,

@@ -23,7 +23,7 @@ from evaluation.run import class_indices
 from evaluation.tasks import resolve_task
 from pretrain.config import PretrainConfig
 from pretrain.metrics import read_metrics
-from pretrain.recipes import demo, recipe
+from pretrain.recipes import recipe, smoke
 from pretrain.trainer import train
 from tests.device.frames import fitted
 from tests.device.place import Place, cores, full, small
@@ -130,11 +130,11 @@ def learning(place: Place) -> None:
 
 
 def _learning_config(place: Place) -> PretrainConfig:
-    """The demo's settings around a ViT-S/14: few prototypes and a sharp teacher, without which minutes teach nothing."""
+    """The settings of `smoke` around a ViT-S/14: few prototypes and a sharp teacher, without which minutes teach nothing."""
     if place.dry:
         tiny = small(place, precision="auto")
         return replace(tiny, checkpoint=replace(tiny.checkpoint, validate_start=True))
-    base, model = demo(), recipe("vits14").model
+    base, model = smoke(), recipe("vits14").model
     head = replace(base.dino_head, num_prototypes=1024, hidden_dim=1024, bottleneck_dim=128)
     return replace(
         base,

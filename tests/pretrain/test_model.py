@@ -65,6 +65,15 @@ def test_tokens_without_a_mask_are_those_of_timm_at_both_sizes_of_crop(architect
         assert torch.equal(patches, expected[:, model.num_prefix_tokens :])
 
 
+def test_a_convolutional_stem_counts_patches_in_pixels_of_the_image(micro: PretrainConfig) -> None:
+    stem = dataclasses.replace(micro.model, architecture="vit_tiny_r_s16_p8_224")
+    network = build_network(dataclasses.replace(micro, model=stem), student=False)
+    _, patches = forward_tokens(network.backbone, torch.rand(2, 3, 32, 32), torch.zeros(2, 16, dtype=torch.bool), network.mask_token)
+    assert patches.shape == (2, 16, 24)
+    with pytest.raises(ValueError, match="not a multiple of 4"):
+        build_network(dataclasses.replace(micro, model=dataclasses.replace(stem, patch_size=2)), student=False)
+
+
 def test_hidden_patches_do_not_reach_the_student_and_reach_the_teacher(micro: PretrainConfig) -> None:
     network = build_network(micro, student=True).eval()
     masks = torch.zeros(2, 16, dtype=torch.bool)

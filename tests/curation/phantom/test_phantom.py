@@ -272,6 +272,7 @@ def test_the_index_does_not_depend_on_the_order_of_patients(evaluation: Path, tm
         ("fps", 0.5, "1 to 120"),
         ("size", 321, "even number"),
         ("landmarks_per_station", 0, "1 or more"),
+        ("spread", 1.5, "0 to 1"),
         ("seed", -1, "0 or above"),
     ],
 )

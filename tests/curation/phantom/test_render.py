@@ -160,6 +160,14 @@ def test_colour_varies_more_between_patients_than_between_stations(tiles: Tiles)
     assert (between_patients > 1.5 * between_stations).all()
 
 
+def test_patients_of_no_spread_have_one_processor_and_bodies_of_their_own() -> None:
+    alike = [draw_patient(number, seed=0, size=320, spread=0.0) for number in range(3)]
+    assert all(np.allclose(each.color_matrix, alike[0].color_matrix, atol=1e-6) for each in alike)
+    assert {(round(each.gamma, 6), round(each.exposure, 6), round(each.focal, 6)) for each in alike} == {(1.030455, 0.951229, 0.97)}
+    own = [draw_patient(number, seed=0, size=320) for number in range(3)]
+    assert [(each.seed, each.area, each.name) for each in alike] == [(each.seed, each.area, each.name) for each in own]
+
+
 def test_rendering_does_not_depend_on_opencv_threads(tiles: Tiles) -> None:
     scene = build_scene("caecum", seed=9)
     before = cv2.getNumThreads()
