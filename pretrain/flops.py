@@ -57,7 +57,9 @@ def _student_blocks(config: PretrainConfig, network: Network) -> float:
 
 def _tokens(network: Network, side: int) -> int:
     """Patches of a crop."""
-    return int((side // int(network.backbone.patch_embed.feat_ratio())) ** 2)
+    patch_side = network.backbone.patch_embed.feat_ratio()
+    assert isinstance(patch_side, int)
+    return int((side // patch_side) ** 2)
 
 
 def _blocks(network: Network, patches: int) -> float:
