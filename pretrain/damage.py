@@ -113,6 +113,8 @@ class UnreadableLog:
 def remedy(reader: ShardReader) -> str:
     """What to do about a dataset with damaged shards."""
     folder = reader.dataset_dir
+    if reader.data.shards:
+        return f"see that --data.shards {reader.data.shards} has the tars that {folder}/dataset.json names, whole"
     if folder.parent.name == "shards":
         check = f"`endoforge verify --lake {shlex.quote(str(folder.parent.parent))} {shlex.quote(reader.dataset_name)}` says what is wrong"
     else:

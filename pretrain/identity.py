@@ -38,10 +38,12 @@ def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]
         config: of a run, or what its config.json has under `config`.
     """
     sections = asdict(config) if isinstance(config, PretrainConfig) else config
-    if not sections.get("gram", {}).get("weight"):  # it came later: without it, runs from before keep their names
-        sections = {name: values for name, values in sections.items() if name != "gram"}
     learned = {section: _learned_from(values, section) for section, values in sections.items()}
-    return {section: values for section, values in learned.items() if values != {}}
+    if not sections.get("gram", {}).get("weight"):  # these two came later: without them, runs from before keep their names
+        learned.pop("gram", None)
+    if not learned.get("data"):
+        learned.pop("data", None)
+    return learned
 
 
 def _learned_from(values: Any, section: str) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 import sys
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from pretrain.config import AugmentConfig, LossConfig, ModelConfig, PretrainConfig
+from pretrain.identity import learning_settings
 from pretrain.model import Network
 from pretrain.recipes import RECIPES, recipe
+from warehouse.store import canonical_json
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
@@ -51,3 +54,11 @@ def test_blur_has_two_presets_and_takes_numbers() -> None:
 def test_local_crops_must_fit_the_patches(micro: PretrainConfig) -> None:
     with pytest.raises(ValueError, match="local_size 20 is not a multiple of patch_size 8"):
         dataclasses.replace(micro, augment=dataclasses.replace(micro.augment, local_size=20))
+
+
+def test_runs_of_a_recipe_keep_their_names() -> None:
+    """What was trained before a setting came must be recognised: a change here makes finished runs train again."""
+    digests = {
+        name: hashlib.sha256(canonical_json(learning_settings(recipe(name))).encode()).hexdigest()[:16] for name in ("vits14", "vitl14")
+    }
+    assert digests == {"vits14": "2f99236701c01fa1", "vitl14": "3be7b381b9330681"}

@@ -44,6 +44,7 @@ PRINTED_BY = {
     "flows/stages/replay.py": ["pretrain"],
     "flows/stages/resume.py": ["pretrain"],
     "pretrain/cards.py": ["pretrain"],
+    "pretrain/damage.py": ["pretrain"],
     "pretrain/failures.py": ["pretrain", "run"],
     "pretrain/guard.py": ["pretrain", "run"],
     "pretrain/init_layout.py": ["pretrain"],
