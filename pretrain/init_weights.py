@@ -143,11 +143,11 @@ def _fit_backbone(given: dict[str, Tensor], target: Backbone, architecture: str,
     if unknown := sorted(given.keys() - wanted.keys()):
         raise ValueError(
             f"--init {told} has {_some(unknown)}, for which {architecture} has no place, and to ignore it would change its features; "
-            "name the architecture that has it with --model.architecture" + _hint(unknown)
+            "name the architecture that has it with model.architecture" + _hint(unknown)
         )
     if lacking:
         raise ValueError(
-            f"--init {told} lacks {_some(lacking)} of {architecture}; name the one it is of with --model.architecture" + _hint(lacking)
+            f"--init {told} lacks {_some(lacking)} of {architecture}; name the one it is of with model.architecture" + _hint(lacking)
         )
     found, resampled, wrong = {}, [], []
     for name, tensor in given.items():
@@ -160,7 +160,7 @@ def _fit_backbone(given: dict[str, Tensor], target: Backbone, architecture: str,
         more = f", and {len(wrong) - 2} more" if len(wrong) > 2 else ""
         raise ValueError(
             f"--init {told} does not fit {architecture}: {'; '.join(wrong[:2])}{more}; take the recipe of its size, or give "
-            "--model.architecture, --model.embed-dim, --model.depth and --model.num-heads"
+            "model.architecture, model.embed_dim, model.depth and model.num_heads"
         )
     return found, resampled
 
@@ -198,7 +198,7 @@ def _split_bias(given: dict[str, Tensor], attention: str, wanted: dict[str, tupl
         given |= {f"{attention}.q_bias": queries, f"{attention}.v_bias": values}
     elif bool(queries.any()) or bool(values.any()):
         raise ValueError(
-            f"{attention}.qkv.bias of --init {told} is not zero, and the model has no such bias; give --model.architecture with _qkvb"
+            f"{attention}.qkv.bias of --init {told} is not zero, and the model has no such bias; give model.architecture with _qkvb"
         )
 
 
@@ -210,7 +210,7 @@ def _drop_periods(given: dict[str, Tensor], target: Eva, told: str) -> None:
     own = dict(RotaryEmbeddingDinoV3(dim=rope.dim, temperature=rope.temperature).named_buffers())["periods"]
     if periods.shape != own.shape or not torch.allclose(periods.float(), own, rtol=1e-2):
         raise ValueError(
-            f"rotary positions of --init {told} have other periods than the model; name its architecture with --model.architecture"
+            f"rotary positions of --init {told} have other periods than the model; name its architecture with model.architecture"
         )
 
 
@@ -246,5 +246,5 @@ def _some(names: list[str]) -> str:
 def _hint(names: list[str]) -> str:
     """The setting that a mismatch is usually about."""
     if any("gamma" in name for name in names):
-        return "; LayerScale is there or not by --model.layer-scale-init, 0 for none"
+        return "; LayerScale is there or not by model.layer_scale_init, 0 for none"
     return ""

@@ -168,7 +168,7 @@ def spoil(state: dict[str, Tensor], case: str) -> Any:
         ("unknown", r"has blocks\.0\.adapter\.weight, for which vit_small_patch14_reg4_dinov2 has no place"),
         ("missing", r"lacks blocks\.1\.mlp\.fc1\.bias, .* of vit_small_patch14_reg4_dinov2"),
         ("shape", r"blocks\.1\.mlp\.fc2\.weight is 32x64 there and 32x128 in the model"),
-        ("scale", r"lacks blocks\.0\.ls1\.gamma, .*--model\.layer-scale-init"),
+        ("scale", r"lacks blocks\.0\.ls1\.gamma, .*model\.layer_scale_init"),
         ("not finite", r"norm\.bias of --init .* has values that are not finite"),
         ("code", r"holds more than tensors.*save its state dict alone"),
         ("list", r"holds a list in place of named tensors"),
