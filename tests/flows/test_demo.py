@@ -1,17 +1,23 @@
 """The whole way, once, at a tiny size: what a user finds afterwards."""
 
 import json
+import math
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from flows.cli.cli import COMMANDS
+from pretrain.launch import pretrain
+from pretrain.metrics import read_metrics
+from pretrain.recipes import recipe
 from tests.flows.conftest import Demo, endoforge, kill_when, succeed
 from warehouse.lake import open_lake
 
@@ -212,3 +218,29 @@ def test_doctor_finds_this_machine_in_order(demo: Demo) -> None:
     done = endoforge("doctor", "--lake", demo.lake)
     assert done.code == 0, done.out
     assert "1 pretrain complete" in done.out
+
+
+def test_the_recipe_of_the_demo_learns_more_than_to_guess(demo: Demo, tmp_path: Path) -> None:
+    """Eighty steps of its four hundred: a student that guesses would stay at ln K, as the recipe before this one did to its end."""
+    whole = recipe("demo")
+    config = replace(
+        whole,
+        loss=replace(whole.loss, teacher_temperature_warmup_steps=50),
+        optim=replace(whole.optim, warmup_steps=20),
+        train=replace(whole.train, num_steps=80, batch_size=32),
+    )
+    pretrain(
+        config,
+        dataset_dir=demo.lake / "shards" / "phantom",
+        run_dir=tmp_path / "run",
+        run_id="learns",
+        validate=None,
+        backend="local",
+        lake_root=tmp_path,
+    )
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    cross_entropy = {
+        part: [value for step, name, value in rows if name == f"loss/dino_{part}" and step > 50] for part in ("global", "local")
+    }
+    at_the_end = sum(statistics.mean(values) for values in cross_entropy.values())
+    assert at_the_end < math.log(whole.dino_head.num_prototypes) - 0.1
