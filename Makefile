@@ -37,10 +37,10 @@ run: install
 # so that both workers end together.
 test test-fast: export PYTHONDONTWRITEBYTECODE =
 test: install-dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install-dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: install-dev docs
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ class Running:
 
     def __init__(self, archive: Path, lake: Path, log: Path, *, recipe: str) -> None:
         self.log = log
-        command = [sys.executable, "-m", "flows.cli.cli", "run", str(archive), "--lake", str(lake), "--size", "36", "--recipe", recipe]
+        command = [sys.executable, "-m", "flows.cli.cli", "run", str(archive), "--lake", str(lake), "--size", "64", "--recipe", recipe]
         options = ["--ingest.fps", "4", "--ingest.text", "off", "--workers", "2"]
         guard = archive.parent / "guard"
         guard.mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ def is_alive(process: psutil.Process) -> bool:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("interrupted")
-    make_archive(folder / "archive", names=("a.mp4", "b.mp4", "c.mp4"))
+    make_archive(folder / "archive", names=[f"{name}.mp4" for name in "abcdef"])
     return folder
 
 
@@ -100,8 +100,8 @@ def run(place: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
 @pytest.mark.parametrize(
     ("run", "said", "number", "code"),
     [
-        ("smoke", "hash videos: 3/3", signal.SIGINT, 130),  # ingest
-        ("smoke", "ingest: 3 files", signal.SIGINT, 130),  # embed
+        ("smoke", "hash videos: 6/6", signal.SIGINT, 130),  # ingest
+        ("smoke", "ingest: 6 files", signal.SIGINT, 130),  # embed
         ("smoke", "embed: (\\d+ frames|every kept)", signal.SIGINT, 130),  # curate
         ("smoke", "shard: ", signal.SIGTERM, 143),  # pretrain, while Ray starts
         ("demo", "pretrain: step \\d", signal.SIGINT, 130),  # while it learns, which takes this recipe a minute

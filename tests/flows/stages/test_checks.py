@@ -56,7 +56,7 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
     curate = ["curate", "--lake", str(there), "--name", "set", "--size", "10"]
     cases = [
         ([*run, "--size", "-5"], "size -5 is no number of images"),
-        ([*run, "--recipe", "demo"], "size is 10, fewer than one batch of 32 images; give that or more, or another recipe"),
+        ([*run, "--recipe", "demo"], "size is 10, fewer than one batch of 64 images; give that or more, or another recipe"),
         ([*run, "--recipe", "vitx"], "no recipe called 'vitx'"),
         ([*run, "--name", "bad name!"], "dataset name 'bad name!' cannot be part of a file name"),
         ([*run, "--validation", str(inputs / "nowhere")], "nowhere does not exist"),
@@ -83,7 +83,7 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
         (["ingest", str(inputs / "videos"), "--lake", str(inputs / "a file")], "is no folder"),
         (["demo", "--out", str(inputs / "a file")], "is no folder"),
         (["demo", "--out", lake, "--size", "0"], "size 0 is no number"),
-        (["demo", "--out", lake, "--size", "10", "--recipe", "demo"], "size is 10, fewer than one batch of 32 images"),
+        (["demo", "--out", lake, "--size", "10", "--recipe", "demo"], "size is 10, fewer than one batch of 64 images"),
         (["demo", "--out", lake, "--recipe", "vitx"], "no recipe called"),
         ([*curate, "--name", str(inputs / "new" / "x")], "cannot be part of a file name"),
         ([*curate, "--name", "../x"], "cannot be part of a file name"),
