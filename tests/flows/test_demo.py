@@ -221,13 +221,13 @@ def test_doctor_finds_this_machine_in_order(demo: Demo) -> None:
 
 
 def test_the_recipe_of_the_demo_learns_more_than_to_guess(demo: Demo, tmp_path: Path) -> None:
-    """Eighty steps of its four hundred: a student that guesses would stay at ln K, as the recipe before this one did to its end."""
+    """A third of its steps, on forty images much alike: a student that guesses stays at ln K, as the recipe before this did to its end."""
     whole = recipe("demo")
     config = replace(
         whole,
         loss=replace(whole.loss, teacher_temperature_warmup_steps=50),
         optim=replace(whole.optim, warmup_steps=20),
-        train=replace(whole.train, num_steps=80, batch_size=32),
+        train=replace(whole.train, num_steps=130, batch_size=32),
     )
     pretrain(
         config,
@@ -240,7 +240,7 @@ def test_the_recipe_of_the_demo_learns_more_than_to_guess(demo: Demo, tmp_path: 
     )
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
     cross_entropy = {
-        part: [value for step, name, value in rows if name == f"loss/dino_{part}" and step > 50] for part in ("global", "local")
+        part: [value for step, name, value in rows if name == f"loss/dino_{part}" and step > 90] for part in ("global", "local")
     }
     at_the_end = sum(statistics.mean(values) for values in cross_entropy.values())
-    assert at_the_end < math.log(whole.dino_head.num_prototypes) - 0.1
+    assert at_the_end < math.log(whole.dino_head.num_prototypes) - 0.08
