@@ -14,7 +14,7 @@ from pretrain.koleo import koleo_loss
 from pretrain.losses import dino_loss, entropy, ibot_loss, sinkhorn_knopp, softmax_center, update_center
 from pretrain.model import Outputs
 
-__all__ = ["Centers", "Losses", "Targets", "batch_advice", "compute_losses", "make_targets"]
+__all__ = ["Centers", "Losses", "Targets", "batch_advice", "compute_losses", "make_targets", "terms"]
 
 _NUM_GLOBAL = 2
 _SMALL_BATCH = 256
@@ -56,6 +56,12 @@ class Losses(NamedTuple):
     """images of this rank that look equal to another, mean of both global crops"""
     gram: Tensor
     """distance from the anchor's similarities between patches; 0 in a run without one"""
+
+
+def terms(losses: Losses, *, is_anchored: bool) -> dict[str, Tensor]:
+    """The total and its terms by name, detached; a run without an anchor has no `gram`."""
+    others = {"teacher_entropy", "equal_images"} if is_anchored else {"teacher_entropy", "equal_images", "gram"}
+    return {name: value.detach() for name, value in losses._asdict().items() if name not in others}
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ __all__ = ["RECIPES", "demo", "recipe", "small", "smoke", "vitb14", "vitg14", "v
 
 
 def demo() -> PretrainConfig:
-    """A tiny ViT with a convolutional stem that two CPU cores train in minutes: a working example of every part, not a useful model.
+    """A tiny ViT with a convolutional stem that two CPU cores train in minutes: a working example, not a useful model.
 
     With a few ten thousand images seen in all, DINOv2's own settings leave the teacher's outputs near uniform, and nothing is learned. What
     helps: the stem, whose group norm takes brightness and colour out of each image; few prototypes; a teacher that is sharp from the

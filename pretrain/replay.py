@@ -24,6 +24,7 @@ from pretrain.config import PretrainConfig
 from pretrain.data import Batch, ShardReader, StepBatches, batch_samples, with_crops
 from pretrain.device_crops import is_on_device
 from pretrain.model import Network
+from pretrain.objective import terms
 from pretrain.parallel import Worker, current_worker, shared_threads
 from pretrain.replay_files import NonFiniteStep, kept_step
 from pretrain.schedule import settings_at
@@ -125,13 +126,12 @@ def trace_step(state: TrainingState, config: PretrainConfig, worker: Worker, ste
     named = [(name, parameter.grad) for name, parameter in state.student_network.named_parameters()]
     gradients = tuple(name for name, gradient in reversed(named) if gradient is not None and not _finite(gradient))
     state.optimizer.zero_grad()
-    without = ("teacher_entropy", "equal_images") if state.anchor else ("teacher_entropy", "equal_images", "gram")
     finite = [part.isfinite().all(dim=1).view(2, -1).all(dim=0) for part in features]
     return Trace(
         tensors=tensors,
         module=seen[0][0] if seen else None,
         enters_finite=seen[0][1] if seen else True,
-        losses={name: float(value.detach()) for name, value in losses._asdict().items() if name not in without},
+        losses={name: float(value) for name, value in terms(losses, is_anchored=state.anchor is not None).items()},
         gradients=gradients,
         operation=_first_operation(trainer, step, batch, temperature) if gradients else None,
         bad_images=tuple(torch.cat(finite).logical_not().nonzero().flatten().tolist()),

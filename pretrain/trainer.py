@@ -37,7 +37,7 @@ from pretrain.metrics import MetricsLog, Stopwatch
 from pretrain.micro_batches import is_chunked
 from pretrain.model import LastLayerInputs, Network, Outputs, update_teacher
 from pretrain.notices import note
-from pretrain.objective import Centers, Losses, compute_losses, make_targets
+from pretrain.objective import Centers, Losses, compute_losses, make_targets, terms
 from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
 from pretrain.params import set_schedule
 from pretrain.replay_files import keep_for_replay, lake_of
@@ -53,8 +53,6 @@ __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
 
 _log = logging.getLogger(__name__)
 
-_NO_LOSSES = ("teacher_entropy", "equal_images")
-_ONLY_ANCHORED = ("gram",)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with steps done, steps in all and the step's metrics."""
@@ -188,7 +186,6 @@ class Trainer:
         check_accumulation(config, worker.world_size)
         self._chunked = is_chunked(config, worker.world_size)
         self._parts = _parts(state.student_network)
-        self._without = _NO_LOSSES if state.anchor else _NO_LOSSES + _ONLY_ANCHORED
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
         )
@@ -235,7 +232,7 @@ class Trainer:
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * skip
         self._note(step)
         return {
-            **{f"loss/{name}": value.detach() for name, value in losses._asdict().items() if name not in self._without},
+            **{f"loss/{name}": value for name, value in terms(losses, is_anchored=state.anchor is not None).items()},
             "teacher/entropy": losses.teacher_entropy,
             **{f"grad_norm/{name}": norm for name, norm in norms.items()},
             **{f"schedule/{name}": torch.tensor(value) for name, value in asdict(settings).items()},

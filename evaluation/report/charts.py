@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["cluster_figure", "funnel_figure", "normalized_entropy", "training_figure"]
+__all__ = ["cluster_figure", "funnel_figure", "normalized_entropy", "plotly_text", "training_figure"]
 
 Figure = dict[str, Any]
 
@@ -49,7 +49,7 @@ def funnel_figure(steps: Sequence[tuple[str, int]]) -> Figure:
             "yaxis": {
                 "autorange": "reversed",
                 "tickvals": list(range(len(steps))),
-                "ticktext": [_text(name) for name, _ in steps],
+                "ticktext": [plotly_text(name) for name, _ in steps],
                 "automargin": True,
                 "ticks": "",
                 "showgrid": False,
@@ -104,7 +104,7 @@ def training_figure(
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": _text(score_name),
+            "name": plotly_text(score_name),
             "x": [step for step, _ in score],
             "y": [value if math.isfinite(value) else None for _, value in score],
             "yaxis": "y2",
@@ -157,6 +157,6 @@ def training_figure(
     return {"data": traces, "layout": layout}
 
 
-def _text(value: str) -> str:
+def plotly_text(value: str) -> str:
     """Plotly reads a subset of HTML in labels, and % templates in none of those used here."""
     return html.escape(value.replace("\n", " "), quote=False)

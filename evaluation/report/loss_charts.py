@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluation.report.charts import ACCENT, MUTED, SECOND, plotly_text
+
 __all__ = ["LossCurve", "losses_figure"]
 
-ACCENT, SECOND, MUTED, INK = "@accent", "@second", "@muted", "@ink"
 _COLUMNS = 2
 _GAP = 0.12
 """between panels, as a share of the figure"""
@@ -50,7 +50,7 @@ def losses_figure(curves: Sequence[LossCurve]) -> dict[str, Any]:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": html.escape(curve.name, quote=False),
+                "name": plotly_text(curve.name),
                 "x": [step for step, _ in curve.points],
                 "y": [value if math.isfinite(value) else None for _, value in curve.points],
                 "xaxis": x,
@@ -59,14 +59,14 @@ def losses_figure(curves: Sequence[LossCurve]) -> dict[str, Any]:
                 "hovertemplate": "step %{x}: %{y:.3f}<extra></extra>",
             }
         )
-        notes.append({"text": f"<b>{html.escape(curve.name, quote=False)}</b>", "y": top, "yanchor": "bottom", **_at(left)})
+        notes.append({"text": f"<b>{plotly_text(curve.name)}</b>", "y": top, "yanchor": "bottom", **_at(left)})
         lines = [("start", _start(curve), "dot", MUTED), (curve.level_name, curve.level, "dash", SECOND)]
         for label, value, dash, colour in lines:
             if value is None:
                 continue
             line = {"color": colour, "dash": dash, "width": 1.5}
             shapes.append({"type": "line", "xref": f"{x} domain", "yref": y, "x0": 0, "x1": 1, "y0": value, "y1": value, "line": line})
-            said = f"{html.escape(label, quote=False)} {value:.3f}"
+            said = f"{plotly_text(label)} {value:.3f}"
             place = {"xref": f"{x} domain", "yref": y, "x": 1, "y": value, "xanchor": "right", "yanchor": "bottom"}
             notes.append({"text": said, "showarrow": False, "font": {"color": colour, "size": 11}, **place})
     return {"data": traces, "layout": layout | {"shapes": shapes, "annotations": notes}}

@@ -21,7 +21,7 @@ from flows.runners import say
 from flows.stages.audit_words import dataset_sentence
 from flows.stages.flagged import flag_notes
 from flows.stages.growth import stage_growth
-from flows.stages.training_curves import loss_curves, training_curve, training_signs
+from flows.stages.training_curves import loss_curves, read_training, training_curve, training_signs
 from warehouse import summary
 from warehouse.artifacts import artifact_of
 from warehouse.dataset_audit import DatasetAudit, dataset_audit
@@ -73,6 +73,7 @@ def run_report(job: Job, *, run_id: str, out: Path | None) -> Path:
 
 def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Checkpoint, scores: tuple[Score, ...]) -> ReportData:
     before, after = summary.cluster_sizes(lake, facts.dataset)
+    training = read_training(lake, best.run_id)
     return ReportData(
         title=f"EndoForge: {facts.dataset}",
         subtitle=f"{facts.num_images:,} images of {facts.num_videos:,} videos, pretraining {best.run_id}, checkpoint of step {best.step}",
@@ -97,10 +98,10 @@ def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Ch
         clusters_before=before,
         clusters_after=after,
         training=training_curve(lake, best),
-        losses=loss_curves(lake, best.run_id),
+        losses=loss_curves(training),
         scores=scores,
         own_models=(best.checkpoint_id,),
-        notes=(*training_signs(lake, best.run_id), *flag_notes(lake), *_notes(facts, verdict, lake.root)),
+        notes=(*training_signs(training), *flag_notes(lake), *_notes(facts, verdict, lake.root)),
         timings=tuple(
             StageTiming(
                 stage=row["stage"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluation.report import CurvePoint, LossCurve, Note, TrainingCurve
 from pretrain.reference_curves import reference_ranges
@@ -15,7 +15,16 @@ from warehouse import summary
 from warehouse.lake import Lake
 from warehouse.records import Checkpoint
 
-__all__ = ["loss_curves", "training_curve", "training_signs"]
+__all__ = ["Training", "loss_curves", "read_training", "training_curve", "training_signs"]
+
+
+class Training(NamedTuple):
+    """Settings and metrics of a run."""
+
+    config: dict[str, Any]
+    """as the run's config.json has it under `config`"""
+    metrics: dict[int, dict[str, float]]
+    """by step and name"""
 
 
 def training_curve(lake: Lake, best: Checkpoint) -> TrainingCurve:
@@ -32,15 +41,22 @@ def training_curve(lake: Lake, best: Checkpoint) -> TrainingCurve:
     )
 
 
-def training_signs(lake: Lake, run_id: str) -> tuple[Note, ...]:
-    """What the run's metrics say of collapse and plateaus."""
-    signs = signs_of(_metrics(lake, run_id).items(), limits_of(_config(lake, run_id)))
+def read_training(lake: Lake, run_id: str) -> Training:
+    """What a finished run recorded."""
+    (run,) = lake.rows("SELECT config FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])
+    rows = lake.rows("SELECT step, name, value FROM train_metrics WHERE run_id = $1", [run_id])
+    return Training(json.loads(run["config"]), dict(rows_by_step((row["step"], row["name"], row["value"]) for row in rows)))
+
+
+def training_signs(training: Training) -> tuple[Note, ...]:
+    """What a run's metrics say of collapse and plateaus."""
+    signs = signs_of(training.metrics.items(), limits_of(training.config))
     return tuple(Note(level="info" if sign.kind == "plateau" else "warning", text=f"Training: {sign.sentence}.") for sign in signs)
 
 
-def loss_curves(lake: Lake, run_id: str) -> tuple[LossCurve, ...]:
+def loss_curves(training: Training) -> tuple[LossCurve, ...]:
     """Each loss of a run beside what it is where the student, or the teacher, guesses; a loss that the run lacks is left out."""
-    config, metrics = _config(lake, run_id), _metrics(lake, run_id)
+    config, metrics = training
     ln_k = math.log(config["dino_head"]["num_prototypes"])
     ibot_head = config["ibot_head"] or config["dino_head"]
     masked = config["mask"]["probability"]  # crops without a mask count in iBOT's mean as zero
@@ -62,13 +78,3 @@ def loss_curves(lake: Lake, run_id: str) -> tuple[LossCurve, ...]:
 
 def _summed(metrics: Mapping[int, Mapping[str, float]], parts: tuple[str, ...]) -> tuple[tuple[int, float], ...]:
     return tuple((step, sum(row[part] for part in parts)) for step, row in metrics.items() if all(part in row for part in parts))
-
-
-def _metrics(lake: Lake, run_id: str) -> dict[int, dict[str, float]]:
-    rows = lake.rows("SELECT step, name, value FROM train_metrics WHERE run_id = $1", [run_id])
-    return dict(rows_by_step((row["step"], row["name"], row["value"]) for row in rows))
-
-
-def _config(lake: Lake, run_id: str) -> dict[str, Any]:
-    (run,) = lake.rows("SELECT config FROM runs WHERE run_id = $1 AND status = 'complete' LIMIT 1", [run_id])
-    return dict(json.loads(run["config"]))
