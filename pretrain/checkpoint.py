@@ -49,6 +49,7 @@ __all__ = [
     "tensor_shapes",
     "unscored_checkpoints",
     "whole_checkpoints",
+    "write_backbone",
     "write_state",
 ]
 
@@ -199,9 +200,15 @@ def export_teacher(folder: Path, weights: dict[str, Tensor], config: PretrainCon
     prefix = "backbone."
     backbone = {name.removeprefix(prefix): tensor.contiguous() for name, tensor in weights.items() if name.startswith(prefix)}
     heads = {name: tensor.contiguous() for name, tensor in weights.items() if not name.startswith(prefix)}
+    write_backbone(folder / "backbone", backbone, config, card=card)
+    _write_tensors(folder / "heads.safetensors", heads)
+
+
+def write_backbone(folder: Path, backbone: dict[str, Tensor], config: PretrainConfig, *, card: dict[str, Any]) -> None:
+    """Write the folder of a backbone that timm loads as local-dir:; arguments as of `export_teacher`, names without `backbone.`."""
     size = config.model.img_size
     write_json(
-        folder / "backbone" / "config.json",
+        folder / "config.json",
         {
             "architecture": config.model.architecture,
             "num_classes": 0,
@@ -222,9 +229,12 @@ def export_teacher(folder: Path, weights: dict[str, Tensor], config: PretrainCon
             "endoforge": card,
         },
     )
-    for path, tensors in ((folder / "backbone" / "model.safetensors", backbone), (folder / "heads.safetensors", heads)):
-        with atomic_file(path) as file:
-            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    _write_tensors(folder / "model.safetensors", backbone)
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    with atomic_file(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
 
 
 def finish_checkpoint(run_dir: Path, step: int, metric: str, score: float) -> SavedCheckpoint:

@@ -22,7 +22,7 @@ import torch
 from timm.models import clean_state_dict
 from torch import Tensor
 
-__all__ = ["OUR_HEADS", "PublishedWeights", "read_published"]
+__all__ = ["OUR_HEADS", "PublishedWeights", "read_published", "read_tensors"]
 
 OUR_HEADS = ("dino_head", "ibot_head")
 """Pretraining heads of the reference and of ours, which have the same tensors."""
@@ -60,10 +60,7 @@ def read_published(path: Path, *, told: str) -> PublishedWeights:
     Raises:
         ValueError: it is damaged, holds more than tensors and plain values, or no tensors of a vision transformer.
     """
-    tensors, left_out = _unwrapped(_read(path, told), told)
-    tensors = clean_state_dict(tensors)
-    if any(name.startswith("backbone.") for name in tensors):
-        tensors = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    tensors, left_out = read_tensors(path, told=told)
     if not any(name.startswith("blocks.") for name in tensors):
         some = ", ".join(sorted(tensors)[:3])
         raise ValueError(
@@ -83,6 +80,19 @@ def read_published(path: Path, *, told: str) -> PublishedWeights:
     if mask_token is not None and any(name.startswith("decoder_") for name in foreign):
         left_out, mask_token = [*left_out, "mask_token of the decoder"], None
     return PublishedWeights(backbone=backbone, mask_token=mask_token, heads=heads, left_out=tuple(left_out))
+
+
+def read_tensors(path: Path, *, told: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The named tensors of a file of a backbone, without the wrappers and prefixes around them, and the names of what stands beside them.
+
+    Raises:
+        ValueError: as `read_published`.
+    """
+    tensors, left_out = _unwrapped(_read(path, told), told)
+    tensors = clean_state_dict(tensors)
+    if any(name.startswith("backbone.") for name in tensors):
+        tensors = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    return tensors, left_out
 
 
 def _read(path: Path, told: str) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from warehouse.store import content_id
 
 __all__ = [
     "accounted_files",
+    "all_scores",
     "best_checkpoint",
     "candidates_state",
     "contents_of_several",
@@ -264,6 +265,17 @@ def encoder_label(lake: Lake, encoder_id: str) -> str:
 def scores_of(lake: Lake, run_id: str) -> tuple[Score, ...]:
     """The scores that an evaluation run made."""
     rows = lake.rows("SELECT * EXCLUDE (run_id) FROM scores WHERE run_id = $1 ORDER BY score_id", [run_id])
+    return tuple(Score(**{**row, "details": json.loads(row["details"])}) for row in rows)
+
+
+def all_scores(lake: Lake, *, task: str | None = None) -> tuple[Score, ...]:
+    """Every score of the lake, or of one task, in the order in which their runs ended."""
+    rows = lake.rows(
+        """SELECT s.* EXCLUDE (run_id) FROM scores s JOIN runs r ON r.run_id = s.run_id AND r.status = 'complete'
+           WHERE $1 IS NULL OR s.task = $1 QUALIFY row_number() OVER (PARTITION BY s.score_id ORDER BY r.ended_at) = 1
+           ORDER BY r.ended_at, s.score_id""",
+        [task],
+    )
     return tuple(Score(**{**row, "details": json.loads(row["details"])}) for row in rows)
 
 

@@ -1,4 +1,5 @@
 from .growth import LEAST_VARIABLE_S as LEAST_VARIABLE_S, GrowthPoint as GrowthPoint, StageGrowth as StageGrowth
+from .leaderboard import BoardFormat as BoardFormat, render_leaderboard as render_leaderboard
 from .loss_charts import LossCurve as LossCurve
 from .report import (
     REPORT_VERSION as REPORT_VERSION,

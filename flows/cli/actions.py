@@ -177,18 +177,14 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
 
 
 def _evaluate(command: commands.Evaluate) -> None:
-    with job_of(command) as job:
+    with job_of(command, create=command.lake == commands.SCORES) as job:
         from curation.embedding import EmbedConfig
         from flows.stages import run_evaluate
 
-        run_evaluate(
-            job,
-            checkpoint=command.checkpoint,
-            task=command.task,
-            data=command.data,
-            encoder=EmbedConfig(encoder=command.encoder, allow_download=command.allow_download),
-            config=command.config,
-        )
+        encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
+        for task, data in command.pairs:
+            for model in command.model:
+                run_evaluate(job, checkpoint=model, task=task, data=data, encoder=encoder, config=command.config)
 
 
 def _export_model(command: commands.ExportModel) -> None:

@@ -52,6 +52,21 @@ def _diff(command: questions.Diff) -> None:
         sys.stdout.write(diff_datasets(lake, command.a, command.b, most=command.most))
 
 
+def _leaderboard(command: questions.Leaderboard) -> None:
+    from evaluation.report import render_leaderboard
+    from warehouse.queries import all_scores
+    from warehouse.store import atomic_file
+
+    with asked(command) as lake:
+        said = render_leaderboard(all_scores(lake, task=command.task), format=command.format)
+    if command.out is None:
+        sys.stdout.write(said)
+        return
+    with atomic_file(command.out) as file:
+        file.write(said.encode())
+    print(command.out)
+
+
 def _sql(command: questions.Sql) -> None:
     from warehouse.answers import answer
 
@@ -101,6 +116,7 @@ ANSWERS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "verify": (questions.Verify, _verify),
     "export": (questions.Export, _export),
     "report": (questions.Report, _report),
+    "leaderboard": (questions.Leaderboard, _leaderboard),
     "sql": (questions.Sql, _sql),
     "lineage": (questions.Lineage, _lineage),
     "doctor": (questions.Doctor, _doctor),

@@ -24,6 +24,7 @@ from flows.config import RunConfig
 from pretrain.config import PretrainConfig
 
 __all__ = [
+    "SCORES",
     "Curate",
     "Dedup",
     "Demo",
@@ -37,6 +38,10 @@ __all__ = [
     "Requalify",
     "Run",
 ]
+
+
+SCORES = Path("scores")
+"""lake of scores where none is given"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,22 +262,42 @@ class Pretrain(OfLake):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluate:
-    """Score a frozen checkpoint on a task, beside random weights and the curation encoder."""
+    """Score frozen backbones on tasks, each beside random weights and the curation encoder; needs no lake of videos."""
 
-    lake: Path
-    """folder of the lake the scores go to"""
-    checkpoint: str
-    """a pretraining run's id (its chosen checkpoint), or a folder that timm loads as local-dir:"""
-    task: str
-    """name of a known task, or auto"""
-    data: Path
-    """where the task's images are"""
+    lake: Path = SCORES
+    """folder of the lake the scores go to; made if it is not given and not there"""
+    model: Annotated[tuple[str, ...], arg(aliases=("--checkpoint",))]
+    """one or several: a pretraining run's id (its chosen checkpoint), a checkpoint's id or unique start, a folder of a run or of timm's
+    export, a file of weights (DINOv2's, DINOv3's, GastroNet's), or a timm name"""
+    task: tuple[str, ...]
+    """names of known tasks, or auto; several with spaces or commas between"""
+    data: tuple[Path, ...]
+    """where the tasks' images are: one folder for all, or one for each"""
     encoder: str = "efficientnet-lite0"
     """the baseline encoder"""
     allow_download: bool = False
-    """let timm fetch weights of a named encoder from the Hugging Face hub"""
+    """let timm fetch weights of a named model from the Hugging Face hub"""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
     execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if there is no model or task, or folders are neither one nor one for each task."""
+        for name, told in (("--model", self.model), ("--task", self.tasks)):
+            if not told:
+                raise ValueError(f"{name} is empty; give one or several")
+        if len(self.data) not in (1, len(self.tasks)):
+            raise ValueError(f"--data has {len(self.data)} folders for {len(self.tasks)} tasks; give one for all of them, or one for each")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of tasks one by one."""
+        return tuple(name for told in self.task for name in told.split(",") if name)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, Path], ...]:
+        """Each task with its folder."""
+        folders = self.data * len(self.tasks) if len(self.data) == 1 else self.data
+        return tuple(zip(self.tasks, folders, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

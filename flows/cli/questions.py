@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
 
-__all__ = ["Datasets", "Diff", "Doctor", "Export", "Lineage", "Report", "Sql", "Verify"]
+__all__ = ["Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Verify"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,19 @@ class Report(OfLake):
     out: Path | None = None
     """file to write; LAKE/runs/RUN/report.html unless given"""
     execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaderboard(OfLake):
+    """List all scores by task, data and metric, the best first, with published figures apart."""
+
+    format: Literal["md", "csv", "html"] = "md"
+    """of the answer"""
+    task: str | None = None
+    """of this task alone"""
+    out: Path | None = None
+    """file to write; printed unless given"""
+    execution: FlatAsking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
-from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder
-from evaluation.backbone import ModelRef, VectorNetwork
+from curation.embedding import EmbedConfig
+from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.run import STAGE_VERSION, evaluate_model
 from evaluation.tasks import fingerprint, resolve_task
@@ -15,11 +14,12 @@ from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
 from flows.stages.pretrain import task_artifact
+from flows.stages.scored_models import encoder_model, scored_model
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
-from warehouse.queries import best_checkpoint, scores_of
-from warehouse.records import Artifact, Score
-from warehouse.store import content_id, file_sha256
+from warehouse.queries import scores_of
+from warehouse.records import Score
+from warehouse.store import content_id
 
 __all__ = ["run_evaluate"]
 
@@ -32,20 +32,20 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
 
     Args:
         job: the lake that gets the scores.
-        checkpoint: a pretraining run's id, or an exported folder.
+        checkpoint: a run, checkpoint, folder, file of weights, encoder or name; see `scored_model`.
         task: a known task, or auto.
         data: the task's folder.
         encoder: the baseline that a checkpoint has to beat to be worth its training.
         config: protocol.
 
     Raises:
-        LakeError: no such run.
+        LakeError, ValueError: no such model.
         TaskError: no such task, or its data is unusable.
     """
     found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
     identity = fingerprint(found, num_workers=config.num_workers)
-    model, artifact = _model(job, checkpoint)
-    baseline = _baseline(job, encoder)
+    model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
+    baseline = encoder_model(job.lake, encoder)
     settings = {
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
@@ -81,29 +81,3 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
             continue
         say(f"evaluate: {score.task} {score.head} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}")
     return tuple(scores)
-
-
-def _model(job: Job, checkpoint: str) -> tuple[ModelRef, Artifact]:
-    folder = Path(checkpoint)
-    if (folder / "model.safetensors").is_file():
-        digest = file_sha256(folder / "model.safetensors")
-        artifact = Artifact(artifact_id=digest, kind="checkpoint", uri=folder.absolute().as_uri(), sha256=digest)
-        return ModelRef(model_id=digest, label=folder.name, path=str(folder.absolute())), artifact
-    best = best_checkpoint(job.lake, checkpoint)
-    model = ModelRef(model_id=best.checkpoint_id, label=f"{best.run_id} step {best.step}", path=str(job.lake.root / best.path))
-    return model, artifact_of(best)
-
-
-def _baseline(job: Job, encoder: EmbedConfig) -> ModelRef:
-    if encoder.encoder in installed_encoders() and not find_encoder(encoder.encoder, encoder.image_size, allow_download=False).is_timm:
-        encoder_id = load_encoder(replace(encoder, device="cpu")).encoder_id
-        return ModelRef(model_id=encoder_id, label=encoder.encoder, path="", network=partial(_network, encoder))
-    folder = job.lake.root / "encoders" / content_id(encoder.encoder)[:16]
-    encoder_id = export_encoder(encoder, folder)
-    return ModelRef(model_id=encoder_id, label=encoder.encoder, path=str(folder))
-
-
-def _network(encoder: EmbedConfig, device: str) -> VectorNetwork:
-    loaded = load_encoder(replace(encoder, device=device))
-    seen = loaded.preprocessing
-    return VectorNetwork(module=loaded.module, image_size=seen.image_size, mean=seen.mean, std=seen.std, interpolation=seen.interpolation)

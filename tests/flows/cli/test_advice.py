@@ -43,9 +43,11 @@ PRINTED_BY = {
     "flows/runners/ray_start.py": ["pretrain"],
     "flows/stages/replay.py": ["pretrain"],
     "flows/stages/resume.py": ["pretrain"],
+    "flows/stages/scored_models.py": ["evaluate"],
     "pretrain/cards.py": ["pretrain"],
     "pretrain/damage.py": ["pretrain"],
     "pretrain/failures.py": ["pretrain", "run"],
+    "pretrain/published_backbone.py": ["pretrain"],  # flows/stages/scored_models.py says --model for it
     "pretrain/guard.py": ["pretrain", "run"],
     "pretrain/init_layout.py": ["pretrain", "run"],
     "pretrain/init_source.py": ["pretrain", "run"],
@@ -58,8 +60,11 @@ PRINTED_BY = {
     "warehouse/dataset_queries.py": ["curate", "run"],
 }
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""
-ONLY_BY = {("curation/embedding/encoder.py", "--device"): ["embed", "run"]}
-"""Commands that print a file's message about a flag, if fewer: the others leave the device to `auto`."""
+ONLY_BY = {
+    ("curation/embedding/encoder.py", "--device"): ["embed", "run"],
+    ("flows/cli/commands.py", "--data"): ["evaluate"],
+}
+"""Commands that print a file's message about a flag, if fewer: others leave the device to `auto`, or print other messages of the file."""
 
 
 def flags_of(name: str) -> set[str]:

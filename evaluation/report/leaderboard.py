@@ -1,0 +1,122 @@
+"""All scores of a lake as tables: one for each task, data and metric, the best first, published figures apart."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from evaluation.published_scores import PUBLISHED, PublishedScore
+from warehouse.records import Score
+
+__all__ = ["BoardFormat", "render_leaderboard"]
+
+BoardFormat = Literal["md", "csv", "html"]
+
+_COLUMNS = ("model", "head", "value", "95% interval", "leak", "pretraining", "protocol", "image size", "seed")
+_HIGHER_FIRST = -1.0
+_LOWER_FIRST = 1.0
+_ERRORS = ("hd95", "ece", "brier", "false_alarms_per_minute")
+"""metrics that are better the lower they are"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    task: str
+    data_id: str
+    metric: str
+    num_items: int
+    num_groups: int
+    rows: tuple[tuple[str, ...], ...]
+    """cells as printed, by `_COLUMNS`"""
+    mixes_sizes: bool
+    published: tuple[PublishedScore, ...]
+
+
+def render_leaderboard(scores: Sequence[Score], *, format: BoardFormat) -> str:
+    """Tables of scores, to be printed or written to a file.
+
+    A table holds scores of the same images, labels and splits alone. Which task or metric matters is the reader's choice, so there is no
+    mean over them.
+
+    Args:
+        scores: of any tasks and models.
+        format: Markdown; CSV, one row a score with all columns; or one HTML page without a reference to any network.
+    """
+    if format == "csv":
+        return _csv(scores)
+    tables = _tables(scores)
+    if format == "md":
+        return "\n".join(_markdown(table) for table in tables) or "no scores\n"
+    environment = Environment(
+        loader=PackageLoader("evaluation.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("leaderboard.html.j2").render(tables=tables, columns=_COLUMNS)
+
+
+def _tables(scores: Sequence[Score]) -> list[_Table]:
+    grouped: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
+    for score in scores:
+        grouped[score.task, score.data_id, score.metric].append(score)
+    tables = []
+    for (task, data_id, metric), found in sorted(grouped.items()):
+        order = _LOWER_FIRST if metric in _ERRORS else _HIGHER_FIRST
+        found.sort(
+            key=lambda score: (not math.isfinite(score.value), order * score.value if math.isfinite(score.value) else 0.0, score.model)
+        )
+        published = tuple(figure for figure in PUBLISHED if (figure.task, figure.metric) == (task, metric))
+        sizes = {size for score in found if (size := score.details.get("image_size"))}
+        first = found[0]
+        rows = tuple(_cells(score) for score in found)
+        tables.append(_Table(task, data_id, metric, first.num_items, first.num_groups, rows, len(sizes) > 1, published))
+    return tables
+
+
+def _cells(score: Score) -> tuple[str, ...]:
+    details = score.details
+    interval = f"{score.ci_low:.3f} to {score.ci_high:.3f}" if math.isfinite(score.ci_low) and math.isfinite(score.ci_high) else "none"
+    return (
+        score.model,
+        score.head,
+        f"{score.value:.3f}" if math.isfinite(score.value) else "undefined",
+        interval,
+        details.get("leak", "unknown"),
+        details.get("leak_pretraining", "unknown"),
+        details.get("protocol", ""),
+        details.get("image_size", ""),
+        str(score.seed),
+    )
+
+
+def _markdown(table: _Table) -> str:
+    lines = [f"## {table.task}: {table.metric}", ""]
+    lines += [f"{table.num_items} test images of {table.num_groups} groups; data {table.data_id[:12]}.", ""]
+    if table.mixes_sizes:
+        lines += ["Models were given images of different sizes.", ""]
+    lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows]
+    if table.published:
+        lines += ["", "Published, under other protocols:", "", "| model | value | protocol | source |", "|---|---|---|---|"]
+        lines += [f"| {figure.model} | {figure.value:.3f} | {figure.protocol} | {figure.source} |" for figure in table.published]
+    return "\n".join(lines) + "\n"
+
+
+def _csv(scores: Sequence[Score]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["task", "data_id", "metric", *_COLUMNS, "ci_low", "ci_high", "num_items", "num_groups", "score_id", "model_id"])
+    for score in scores:
+        identity = (score.ci_low, score.ci_high, score.num_items, score.num_groups, score.score_id, score.model_id)
+        cells = dict(zip(_COLUMNS, _cells(score), strict=True)) | {"value": score.value}
+        writer.writerow([score.task, score.data_id, score.metric, *cells.values(), *identity])
+    return out.getvalue()
