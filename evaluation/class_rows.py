@@ -14,13 +14,10 @@ from evaluation.few_shot import few_shot_rows
 from evaluation.heads import CLASS_HEADS, HeadSettings, Labelled, chosen_heads
 from evaluation.labels import class_indices, group_indices
 from evaluation.metrics import Interval, classification_scores
-from evaluation.stored_evaluation import Places, class_table, store
+from evaluation.stored_evaluation import Places, Rows, class_table, store
 from evaluation.tasks import TaskData
 
-__all__ = ["Rows", "class_rows", "class_scores"]
-
-Rows = list[tuple[str, str, Interval, dict[str, str]]]
-"""Head, metric, value with its interval, and details of each score."""
+__all__ = ["class_rows", "class_scores"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

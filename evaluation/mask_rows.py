@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.backbone import Backbone, ModelRef
-from evaluation.class_rows import Rows
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_maps
 from evaluation.heads import MASK_HEADS, FittedMasks, HeadSettings, Maps, MapsWanted, MaskLabelled, SelectionSplit, chosen_heads
@@ -18,7 +17,7 @@ from evaluation.labels import group_indices
 from evaluation.maps import map_batches, resized_backbone
 from evaluation.mask_scoring import View, image_scores, predicted_masks, target_masks
 from evaluation.metrics import mean_scores
-from evaluation.stored_evaluation import Places, mask_image, mask_table, store
+from evaluation.stored_evaluation import Places, Rows, mask_image, mask_table, store
 from evaluation.tasks import Item, TaskData
 
 __all__ = ["mask_rows", "scoring_views"]

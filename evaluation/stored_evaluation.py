@@ -17,10 +17,14 @@ from PIL import Image
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import FittedClasses, FittedMasks, save_head
+from evaluation.metrics import Interval
 from evaluation.tasks import Item, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
 
-__all__ = ["Places", "class_table", "item_of", "mask_image", "mask_table", "places_of", "store"]
+__all__ = ["Places", "Rows", "class_table", "item_of", "mask_image", "mask_table", "places_of", "store"]
+
+Rows = list[tuple[str, str, Interval, dict[str, str]]]
+"""Head, metric, value with its interval, and details of each score."""
 
 FOLDER = "evaluations"
 

@@ -176,7 +176,9 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
         print(best.run_id)
 
 
-def _evaluate(command: commands.Evaluate) -> None:
+def _evaluate(command: commands.Evaluate) -> int | None:
+    if command.replay:
+        return _replay_score(command, command.replay)
     with job_of(command) as job:
         from curation.embedding import EmbedConfig
         from flows.stages import run_evaluate
@@ -189,6 +191,15 @@ def _evaluate(command: commands.Evaluate) -> None:
             encoder=EmbedConfig(encoder=command.encoder, allow_download=command.allow_download),
             config=command.config,
         )
+    return None
+
+
+def _replay_score(command: commands.Evaluate, score_id: str) -> int:
+    from flows.stages import run_replay_score
+
+    data = None if command.data == Path() else command.data
+    with asked(command) as lake:
+        return 0 if run_replay_score(lake, score_id, data=data, device=command.config.device) else 1
 
 
 def _export_model(command: commands.ExportModel) -> None:

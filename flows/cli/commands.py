@@ -271,6 +271,9 @@ class Evaluate:
     """the baseline encoder"""
     allow_download: bool = False
     """let timm fetch weights of a named encoder from the Hugging Face hub"""
+    replay: str | None = None
+    """score nothing new: compute the score with this id again from its stored predictions and its stored head, and say whether it is the
+    same number; takes --lake, and --data if the data was moved"""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
     execution: Flat = field(default_factory=Execution)
 

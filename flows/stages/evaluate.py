@@ -9,6 +9,7 @@ from pathlib import Path
 from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder
 from evaluation.backbone import ModelRef, VectorNetwork
 from evaluation.config import EvaluateConfig
+from evaluation.heads import chosen_heads
 from evaluation.run import STAGE_VERSION, evaluate_model
 from evaluation.tasks import fingerprint, resolve_task
 from flows.job import Job
@@ -41,8 +42,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     Raises:
         LakeError: no such run.
         TaskError: no such task, or its data is unusable.
+        HeadError: no such head, or it does not serve the task's labels.
     """
     found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
+    chosen_heads(config.heads, found.protocol.heads, found.kind)  # before anything is hashed or computed
     identity = fingerprint(found, num_workers=config.num_workers)
     model, artifact = _model(job, checkpoint)
     baseline = _baseline(job, encoder)
@@ -70,17 +73,31 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
         scored = job.runner.map(
-            evaluate_model, models, resources=resources, task=found, identity=identity, config=there, cache_dir=cache_dir
+            evaluate_model,
+            models,
+            resources=resources,
+            task=found,
+            identity=identity,
+            config=there,
+            cache_dir=cache_dir,
+            root=str(job.lake.root.absolute()),
+            data=str(data.absolute()),
         )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores))
     for score in scores:
-        if score.metric not in (*HEADLINES, found.protocol.primary):
+        if score.metric not in (*HEADLINES, found.protocol.primary) or score.details.get("draw", "mean") != "mean":
             continue
-        say(f"evaluate: {score.task} {score.head} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}")
+        say(
+            f"evaluate: {score.task} {score.head}{_shots(score)} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}"
+        )
     return tuple(scores)
+
+
+def _shots(score: Score) -> str:
+    return f", {score.details['shots']}," if "shots" in score.details else ""
 
 
 def _model(job: Job, checkpoint: str) -> tuple[ModelRef, Artifact]:

@@ -21,6 +21,7 @@ PRINTED_BY = {
     "curation/embedding/timm_encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
     "curation/shards/plan.py": ["curate", "run"],
     "curation/privacy/text_detector.py": ["ingest", "run"],
+    "evaluation/replay.py": ["evaluate"],
     "evaluation/tasks/places.py": ["evaluate"],
     "evaluation/validation_tasks.py": ["pretrain", "run"],
     "flows/cli/actions.py": ["pretrain"],
@@ -58,7 +59,10 @@ PRINTED_BY = {
     "warehouse/dataset_queries.py": ["curate", "run"],
 }
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""
-ONLY_BY = {("curation/embedding/encoder.py", "--device"): ["embed", "run"]}
+ONLY_BY = {
+    ("flows/cli/check_command.py", "--replay"): ["evaluate"],
+    ("curation/embedding/encoder.py", "--device"): ["embed", "run"],
+}
 """Commands that print a file's message about a flag, if fewer: the others leave the device to `auto`."""
 
 
