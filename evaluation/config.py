@@ -14,6 +14,9 @@ TaskKind = Literal["classification", "ordinal", "segmentation"]
 class EvaluateConfig:
     """Frozen-feature evaluation: everything is chosen on the validation split and reported on the test split."""
 
+    heads: tuple[str, ...] | None = None
+    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; those of
+    the task's protocol unless given"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
     image_size: int | None = None
@@ -38,6 +41,28 @@ class EvaluateConfig:
     """passes over the training images of the segmentation head"""
     segmentation_learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """AdamW learning rates tried by the segmentation head"""
+    grid_steps: int = 2000
+    """SGD steps of linear_grid, of 128 images each"""
+    decoder_epochs: int = 10
+    """passes over the training images of fpn and dpt"""
+    decoder_learning_rates: tuple[float, ...] = (3e-3,)
+    """AdamW learning rates tried by fpn and dpt"""
+    fpn_width: int = 64
+    """channels of fpn"""
+    dpt_width: int = 64
+    """channels of dpt; 256 as published, which is for GPUs"""
+    boosted_input_scale: float = 2.0
+    """of the image's side that boosted_linear reads"""
+    boosted_test_scales: tuple[float, ...] = (1.0, 1.32, 1.73)
+    """of that side, at which boosted_linear reads a test image and its mirror image, and averages"""
+    few_shot: bool = False
+    """also train class heads on few training images, and give the curve of their scores"""
+    few_shot_counts: tuple[int, ...] = (1, 2, 5, 10, 50)
+    """training images of each class in the few-shot curve"""
+    few_shot_shares: tuple[float, ...] = (0.01, 0.1, 0.5)
+    """shares of the training images in the few-shot curve"""
+    few_shot_draws: int = 5
+    """draws of each point of the few-shot curve, by patient"""
     val_share: float = 0.2
     """share of the groups that becomes the validation or test split where the data names none"""
     num_bootstrap: int = 1000
@@ -49,16 +74,28 @@ class EvaluateConfig:
         """Raises ValueError that says which setting is out of range and what it may be."""
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1, or left out")
-        for name in ("num_workers", "max_iterations", "segmentation_epochs", "num_bootstrap"):
+        for name in ("num_workers", "max_iterations", "segmentation_epochs", "num_bootstrap", "grid_steps", "decoder_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.image_size is not None and self.image_size < 16:
             raise ValueError(f"image_size is {self.image_size} pixels; give at least 16, or leave it out for the model's own size")
-        for name in ("k", "regularization", "segmentation_learning_rates"):
+        grids = ("k", "regularization", "segmentation_learning_rates", "decoder_learning_rates", "boosted_test_scales")
+        for name in (*grids, "few_shot_counts", "few_shot_shares"):
             values = getattr(self, name)
             if not values or min(values) <= 0:
                 raise ValueError(f"{name} is {values}; give one or more numbers above 0")
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0 (DINOv2 uses 0.07)")
+        if self.heads == ():
+            raise ValueError("heads is empty; name one or more, or leave it out for those of the task's protocol")
+        for name in ("fpn_width", "dpt_width"):
+            if getattr(self, name) < 8 or getattr(self, name) % 8:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a multiple of 8")
+        if self.boosted_input_scale <= 0:
+            raise ValueError(f"boosted_input_scale is {self.boosted_input_scale}; it must be above 0")
+        if max(self.few_shot_shares) >= 1:
+            raise ValueError(f"few_shot_shares is {self.few_shot_shares}; give shares below 1")
+        if self.few_shot_draws < 2:
+            raise ValueError(f"few_shot_draws is {self.few_shot_draws}; give at least 2, from which there is an interval")
         if not 0.05 <= self.val_share <= 0.4:
             raise ValueError(f"val_share is {self.val_share}; it must be from 0.05 to 0.4, so that most groups stay for training")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +14,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from evaluation.backbone import Backbone, ModelRef, features_of, token_batches
+from evaluation.heads import Maps, MapsWanted
 from evaluation.images import item_image, stream
+from evaluation.maps import map_batches
 from evaluation.tasks import Item
 from warehouse.store import atomic_file, content_id
 
-__all__ = ["cached_features", "cached_tokens", "extract_features"]
+__all__ = ["cached_features", "cached_maps", "cached_tokens", "extract_features"]
 
 FEATURES_VERSION = 2
 
@@ -84,6 +88,44 @@ def cached_tokens(
                 file.write(np.ascontiguousarray(batch, dtype="<f2").data)
     tokens: npt.NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
     return tokens
+
+
+def cached_maps(
+    backbone: Backbone,
+    model: ModelRef,
+    items: Sequence[Item],
+    wanted: MapsWanted,
+    *,
+    data_id: str,
+    seed: int,
+    cache_dir: Path,
+    batch_size: int | None,
+    num_workers: int,
+) -> Maps:
+    """The maps of items that a mask head reads, [N, D, h, w] float16 each, as read-only memory maps; a file a level."""
+    if wanted.layout == "tokens":
+        told: dict[str, Any] = {
+            "data_id": data_id,
+            "seed": seed,
+            "cache_dir": cache_dir,
+            "batch_size": batch_size,
+            "num_workers": num_workers,
+        }
+        return (cached_tokens(backbone, model, items, **told),)
+    num_files = 1 if wanted.layout == "joined" else wanted.num_levels
+    key = _key(f"{wanted.layout} {wanted.num_levels}", backbone, model, data_id, seed)
+    paths = [cache_dir / f"{key}-{number}.npy" for number in range(num_files)]
+    if not all(path.is_file() for path in paths):
+        with contextlib.ExitStack() as files:
+            opened = [files.enter_context(atomic_file(path)) for path in paths]
+            batches = map_batches(backbone, items, wanted, batch_size=batch_size, num_workers=num_workers)
+            for number, levels in enumerate(batches):
+                for file, level in zip(opened, levels, strict=True):
+                    if number == 0:
+                        header = {"descr": "<f2", "fortran_order": False, "shape": (len(items), *level.shape[1:])}
+                        np.lib.format.write_array_header_2_0(file, header)
+                    file.write(np.ascontiguousarray(level, dtype="<f2").data)
+    return tuple(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
 
 
 def _key(what: str, backbone: Backbone, model: ModelRef, data_id: str, seed: int) -> str:

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from evaluation.backbone import Backbone, ModelRef, load_backbone
+from evaluation.backbone import ModelRef, load_backbone
+from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
-from evaluation.features import cached_features, cached_tokens
-from evaluation.knn import choose_k, knn_predict
-from evaluation.linear import fit_linear_probe
-from evaluation.metrics import Interval, classification_scores, mean_scores
-from evaluation.segment import fit_segmentation_head, score_masks, target_masks
-from evaluation.tasks import SPLITS, Fingerprint, Item, TaskData
+from evaluation.mask_rows import mask_rows
+from evaluation.metrics import Interval
+from evaluation.stored_evaluation import places_of
+from evaluation.tasks import Fingerprint, TaskData
 from warehouse.records import Score
 from warehouse.store import content_id, read_json, write_json
 
 __all__ = ["STAGE_VERSION", "evaluate_model"]
 
-STAGE_VERSION = 4
-
-Ints = npt.NDArray[np.int64]
+STAGE_VERSION = 5
 
 
-def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
+def evaluate_model(
+    model: ModelRef,
+    *,
+    task: TaskData,
+    identity: Fingerprint,
+    config: EvaluateConfig,
+    cache_dir: str,
+    root: str | None = None,
+    data: str | None = None,
+) -> tuple[Score, ...]:
     """Every head's test scores of one model on one task, with 95% bootstrap intervals over groups.
 
-    Classification and ordinal tasks give k-NN and linear-probe rows, segmentation tasks linear-segmentation rows. A second call with
-    the same weights, data and settings returns the scores it finds under `cache_dir`.
+    The heads are those of the task's protocol, or of `config.heads`. Each is kept, with its predictions of every test item, under
+    `root`/evaluations. A second call with the same weights, data and settings returns the scores it finds under `cache_dir`.
 
     Args:
         model: the backbone.
@@ -41,10 +42,13 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
         identity: `fingerprint(task)`, made once for all models.
         config: protocol.
         cache_dir: folder for features, patch tokens and finished scores.
+        root: folder that keeps heads and predictions, the lake; `cache_dir` unless given.
+        data: folder of the task's files, to which paths in predictions are relative; one that holds them all unless given.
 
     Raises:
         TaskError: the task's files are missing or damaged, or a split or class is empty.
         BackboneError: the exported folder is not usable.
+        HeadError: a head does not exist, or does not serve the task's labels.
     """
     warnings, num_leaks = task.validate(), len(task.leaks()) + len(identity.leaks)
     if len({item.group for item in task.split("test")}) == 1:
@@ -53,13 +57,18 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
     what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config)]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
+    places = places_of(
+        model, task, identity.data_id, config, cache=cache, root=Path(root) if root else None, data=Path(data) if data else None
+    )
     if evidence.is_file():
-        return tuple(
+        found = tuple(
             Score(**{**row, "value": _number(row["value"]), "ci_low": _number(row["ci_low"]), "ci_high": _number(row["ci_high"])})
             for row in read_json(evidence)
         )
+        if all((places.root / file).is_file() for score in found if (file := score.details.get("head_file"))):
+            return found
     backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
-    heads = _segmentation if task.kind == "segmentation" else _classification
+    rows = mask_rows if task.kind == "segmentation" else class_rows
     common = {
         "image_size": str(backbone.image_size),
         "weights": model.weights,
@@ -70,149 +79,10 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
     }
     scores = tuple(
         _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)
-        for head, metric, interval, details in heads(backbone, model, task, identity.data_id, config, cache)
+        for head, metric, interval, details in rows(backbone, model, task, identity.data_id, config, places)
     )
     write_json(evidence, [_finite(asdict(score)) for score in scores])
     return scores
-
-
-_Rows = list[tuple[str, str, Interval, dict[str, str]]]
-
-
-def _classification(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
-    features = cached_features(
-        backbone,
-        model,
-        task.items,
-        data_id=data_id,
-        seed=config.seed,
-        cache_dir=cache,
-        batch_size=config.batch_size,
-        num_workers=config.num_workers,
-    )
-    labels = class_indices(task.items, task.classes)
-    rows = {split: np.flatnonzero([item.split == split for item in task.items]) for split in SPLITS}
-    parts = {split: {name: values[rows[split]] for name, values in features.items()} for split in SPLITS}
-    truth = {split: labels[rows[split]] for split in SPLITS}
-    groups = group_indices([task.items[i] for i in rows["test"]])
-    scored: _Rows = []
-    for head in task.protocol.heads:
-        predictions, details = _HEADS[head](parts, truth, task, backbone.device, config)
-        intervals = classification_scores(
-            truth["test"],
-            predictions,
-            groups,
-            num_classes=len(task.classes),
-            names=task.protocol.metrics,
-            num_bootstrap=config.num_bootstrap,
-            seed=config.seed,
-        )
-        scored += [(head, name, interval, details) for name, interval in intervals.items()]
-    return scored
-
-
-_Parts = dict[str, dict[str, npt.NDArray[np.float32]]]
-"""feature sets by split and name, [N, D] each"""
-
-
-def _by_knn(
-    parts: _Parts, truth: dict[str, Ints], task: TaskData, device: torch.device, config: EvaluateConfig
-) -> tuple[Ints, dict[str, str]]:
-    """Classes of the test split, [N], and how they were found."""
-    num_classes, metric = len(task.classes), task.protocol.primary
-    vectors = {split: torch.from_numpy(parts[split]["last"]).to(device) for split in SPLITS}
-    labels = torch.from_numpy(truth["train"]).to(device)
-
-    def neighbours(split: str) -> Ints:
-        return knn_predict(vectors["train"], labels, vectors[split], k=config.k, num_classes=num_classes, temperature=config.temperature)
-
-    # the softmax runs over the largest k in the list, so test is predicted with the whole list too
-    chosen, val_score = choose_k(neighbours("val"), truth["val"], k=config.k, num_classes=num_classes, metric=metric)
-    details = {"k": str(config.k[chosen]), "temperature": str(config.temperature), f"val_{metric}": f"{val_score:.4f}"}
-    return neighbours("test")[chosen], details
-
-
-def _by_probe(
-    parts: _Parts, truth: dict[str, Ints], task: TaskData, _: torch.device, config: EvaluateConfig
-) -> tuple[Ints, dict[str, str]]:
-    """Classes of the test split, [N], and how they were found."""
-    metric = task.protocol.primary
-    probe = fit_linear_probe(
-        parts["train"],
-        truth["train"],
-        parts["val"],
-        truth["val"],
-        regularization=config.regularization,
-        num_classes=len(task.classes),
-        metric=metric,
-        balanced=config.class_weight == "balanced",
-        max_iterations=config.max_iterations,
-    )
-    details = {
-        "features": probe.feature_set,
-        "C": f"{probe.regularization:g}",
-        "heads_tried": str(probe.num_tried),
-        f"val_{metric}": f"{probe.val_score:.4f}",
-    }
-    return probe.predict(parts["test"]), details
-
-
-_HEADS = {"knn": _by_knn, "linear": _by_probe}
-
-
-def _segmentation(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, cache: Path) -> _Rows:
-    items = {split: task.split(split) for split in SPLITS}
-    tokens = {
-        split: cached_tokens(
-            backbone,
-            model,
-            items[split],
-            data_id=f"{data_id} {split}",
-            seed=config.seed,
-            cache_dir=cache,
-            batch_size=config.batch_size,
-            num_workers=config.num_workers,
-        )
-        for split in SPLITS
-    }
-    grid_height, grid_width = tokens["test"].shape[2:]
-    size = max(4 * grid_width, backbone.image_size // 4)
-    head = fit_segmentation_head(
-        tokens["train"],
-        target_masks(items["train"], size=size),
-        tokens["val"],
-        target_masks(items["val"], size=size),
-        learning_rates=config.segmentation_learning_rates,
-        epochs=config.segmentation_epochs,
-        seed=config.seed,
-        device=backbone.device,
-    )
-    dices, ious = score_masks(head, tokens["test"], items["test"], device=backbone.device)
-    groups = group_indices(items["test"])
-    details = {
-        "learning_rate": f"{head.learning_rate:g}",
-        "epoch": str(head.epoch),
-        "val_dice": f"{head.val_dice:.4f}",
-        "tokens": f"{grid_width}x{grid_height}",
-        "scored_at": "the mask's native size",
-    }
-    return [
-        ("linear_segmentation", name, mean_scores(values, groups, num_bootstrap=config.num_bootstrap, seed=config.seed), details)
-        for name, values in (("dice", dices), ("iou", ious))
-        if name in task.protocol.metrics
-    ]
-
-
-def class_indices(items: Sequence[Item], classes: tuple[str, ...]) -> Ints:
-    """Class index of every item, [N]."""
-    index = {name: i for i, name in enumerate(classes)}
-    return np.array([index[str(item.label)] for item in items], dtype=np.int64)
-
-
-def group_indices(items: Sequence[Item]) -> Ints:
-    """Groups numbered from 0 in order of appearance, [N]."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(item.group, len(numbers)) for item in items], dtype=np.int64)
 
 
 def _score(

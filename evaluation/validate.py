@@ -12,8 +12,8 @@ import torch
 from evaluation.backbone import ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.features import extract_features
-from evaluation.knn import choose_k, knn_predict
-from evaluation.run import class_indices
+from evaluation.heads import choose_k, knn_predict
+from evaluation.labels import class_indices
 from evaluation.validation_tasks import ValidationTask, read_labelled
 from evaluation.views import Views, view_scores
 

@@ -174,11 +174,12 @@ def stage_times(lake: Lake) -> list[dict[str, Any]]:
 
 
 def scores_of_pretraining(lake: Lake, run_id: str) -> tuple[Score, ...]:
-    """The scores of a pretraining run's checkpoints with the baselines scored beside them."""
+    """The scores of a pretraining run's checkpoints with the baselines scored beside them, few-shot curves aside."""
     columns = ", ".join(f"s.{name}" for name in TABLES["scores"].names if name not in ("run_id", "details"))
     rows = lake.rows(
         f"""SELECT DISTINCT {columns}, s.details FROM scores s JOIN edges e ON e.run_id = s.run_id AND e.direction = 'input'
             JOIN checkpoints c ON c.checkpoint_id = e.artifact_id WHERE c.run_id = $1
+            AND s.details ->> 'shots' IS NULL
             ORDER BY s.task, s.head, s.metric, s.value DESC, s.model""",
         [run_id],
     )

@@ -176,7 +176,9 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
         print(best.run_id)
 
 
-def _evaluate(command: commands.Evaluate) -> None:
+def _evaluate(command: commands.Evaluate) -> int | None:
+    if command.replay:
+        return _replay_score(command, command.replay)
     with job_of(command, create=command.lake == commands.SCORES) as job:
         from curation.embedding import EmbedConfig
         from flows.stages import run_evaluate
@@ -185,6 +187,14 @@ def _evaluate(command: commands.Evaluate) -> None:
         for task, data in command.pairs:
             for model in command.model:
                 run_evaluate(job, checkpoint=model, task=task, data=data, encoder=encoder, config=command.config)
+    return None
+
+
+def _replay_score(command: commands.Evaluate, score_id: str) -> int:
+    from flows.stages import run_replay_score
+
+    with asked(command) as lake:
+        return 0 if run_replay_score(lake, score_id, data=command.data[0] if command.data else None, device=command.config.device) else 1
 
 
 def _export_model(command: commands.ExportModel) -> None:

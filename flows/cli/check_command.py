@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from curation.config import CurateConfig
+from evaluation.config import EvaluateConfig
 from flows.cli import commands, questions
 from flows.stages import (
     STAGES,
@@ -76,6 +77,11 @@ def check_command(command: Any) -> None:
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
             check_accumulation(command.config, command.train_workers)
+        case commands.Evaluate(replay=str()):
+            if command.model or command.task or command.config != EvaluateConfig(device=command.config.device):
+                raise ValueError(
+                    "got --replay with settings, expected a lake, and data or a device at most; the score has its own settings"
+                )
         case commands.Evaluate():
             for task, data in command.pairs:
                 check_task(task, data)

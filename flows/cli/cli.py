@@ -97,11 +97,17 @@ def _description(name: str, command: type) -> str:
 
 
 def _default(name: str, arguments: list[str]) -> Any:
-    """The recipe's values are the defaults of pretraining's options, so the recipe has to be known before they are parsed."""
+    """The recipe's values are the defaults of pretraining's options, so the recipe has to be known before they are parsed.
+
+    A replay needs no checkpoint, task or data.
+    """
+    missing: Any = tyro.MISSING
+    if name == "evaluate":
+        asked, _ = tyro.cli(_ToldEvaluate, args=arguments, return_unknown_args=True, add_help=False)
+        return None if asked.replay is None else commands.Evaluate(model=(), task=(), data=(), replay=asked.replay)
     if name != "pretrain":
         return None
     told, _ = tyro.cli(_Told, args=arguments, return_unknown_args=True, add_help=False)
-    missing: Any = tyro.MISSING
     if told.resume or told.replay_nan:
         return commands.Pretrain(lake=missing, dataset="", recipe="", config=recipe("demo"))
     if told.plan:
@@ -129,6 +135,11 @@ class _Told:
     lake: Path | None = None
     replay_nan: str | None = None
     plan: bool = False
+
+
+@dataclass(frozen=True)
+class _ToldEvaluate:
+    replay: str | None = None
 
 
 def _overview() -> str:

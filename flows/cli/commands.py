@@ -277,11 +277,16 @@ class Evaluate:
     """the baseline encoder"""
     allow_download: bool = False
     """let timm fetch weights of a named model from the Hugging Face hub"""
+    replay: str | None = None
+    """score nothing new: compute the score with this id again from its stored predictions and its stored head, and say whether it is the
+    same number; takes --lake, and --data if the data was moved"""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
     execution: Flat = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
         """Raises ValueError if there is no model or task, or folders are neither one nor one for each task."""
+        if self.replay is not None:
+            return
         for name, told in (("--model", self.model), ("--task", self.tasks)):
             if not told:
                 raise ValueError(f"{name} is empty; give one or several")

@@ -46,6 +46,7 @@ from .private_audit import (
 )
 from .reject_reasons import NothingIngestedError as NothingIngestedError
 from .replay import run_replay as run_replay
+from .replay_score import run_replay_score as run_replay_score
 from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .resume import run_resume as run_resume

@@ -8,6 +8,7 @@ from pathlib import Path
 from curation.embedding import EmbedConfig
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
+from evaluation.heads import chosen_heads
 from evaluation.run import STAGE_VERSION, evaluate_model
 from evaluation.tasks import fingerprint, resolve_task
 from flows.job import Job
@@ -41,8 +42,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     Raises:
         LakeError, ValueError: no such model.
         TaskError: no such task, or its data is unusable.
+        HeadError: no such head, or it does not serve the task's labels.
     """
     found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
+    chosen_heads(config.heads, found.protocol.heads, found.kind)  # before anything is hashed or computed
     identity = fingerprint(found, num_workers=config.num_workers)
     model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     baseline = encoder_model(job.lake, encoder)
@@ -62,22 +65,35 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
     )
     with job.record(plan) as run:
-        models = [model, random, baseline]
-        if found.kind == "segmentation" and baseline.network is not None:
+        models = [model, random, *([baseline] if baseline.model_id != model.model_id else [])]
+        if found.kind == "segmentation" and baseline in models and baseline.network is not None:
             models.remove(baseline)
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
         cache_dir = str(job.lake.root / "staging" / "evaluate")
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
         scored = job.runner.map(
-            evaluate_model, models, resources=resources, task=found, identity=identity, config=there, cache_dir=cache_dir
+            evaluate_model,
+            models,
+            resources=resources,
+            task=found,
+            identity=identity,
+            config=there,
+            cache_dir=cache_dir,
+            root=str(job.lake.root.absolute()),
+            data=str(data.absolute()),
         )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores))
     for score in scores:
-        if score.metric not in (*HEADLINES, found.protocol.primary):
+        if score.metric not in (*HEADLINES, found.protocol.primary) or score.details.get("draw", "mean") != "mean":
             continue
-        say(f"evaluate: {score.task} {score.head} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}")
+        say(f"evaluate: {_line(score)}")
     return tuple(scores)
+
+
+def _line(score: Score) -> str:
+    shots = f", {score.details['shots']}," if "shots" in score.details else ""
+    return f"{score.task} {score.head}{shots} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}"

@@ -18,8 +18,8 @@ import torch
 
 from evaluation.backbone import ModelRef, load_backbone
 from evaluation.features import extract_features
-from evaluation.knn import choose_k, knn_predict
-from evaluation.run import class_indices
+from evaluation.heads import choose_k, knn_predict
+from evaluation.labels import class_indices
 from evaluation.tasks import resolve_task
 from pretrain.config import PretrainConfig
 from pretrain.metrics import read_metrics

@@ -7,9 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from evaluation.knn import choose_k, knn_predict
-from evaluation.linear import fit_linear_probe
-from evaluation.segment import fit_segmentation_head, score_masks, target_masks
+from evaluation.heads import choose_k, fit_linear_probe, fit_segmentation_head, knn_predict
+from evaluation.mask_scoring import score_masks, target_masks
 from evaluation.tasks import read_task
 
 CPU = torch.device("cpu")
@@ -100,9 +99,9 @@ def test_the_segmentation_head_finds_squares_in_tokens_that_show_them(squares: P
 
     def fit() -> tuple[float, float, list[float]]:
         head = fit_segmentation_head(
-            train, targets["train"], val, targets["val"], learning_rates=(1e-6, 0.03), epochs=25, seed=0, device=CPU
+            (train,), targets["train"], (val,), targets["val"], learning_rates=(1e-6, 0.03), epochs=25, seed=0, device=CPU
         )
-        dices, ious = score_masks(head, test, task.split("test"), device=CPU)
+        dices, ious = score_masks(head, (test,), task.split("test"), device=CPU)
         assert dices == pytest.approx(2 * ious / (1 + ious))
         return head.learning_rate, head.val_dice, dices.tolist()
 
@@ -120,7 +119,7 @@ def test_heads_that_train_together_equal_heads_that_train_alone(squares: Path) -
     targets = target_masks(task.split("train"), size=14)
 
     def fit(rates: tuple[float, ...]) -> tuple[float, int, torch.Tensor]:
-        head = fit_segmentation_head(tokens, targets, tokens, targets, learning_rates=rates, epochs=3, seed=0, device=CPU)
+        head = fit_segmentation_head((tokens,), targets, (tokens,), targets, learning_rates=rates, epochs=3, seed=0, device=CPU)
         return head.learning_rate, head.epoch, head.weight
 
     together = fit((0.01, 0.1))

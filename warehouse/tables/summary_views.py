@@ -96,10 +96,10 @@ SUMMARY_VIEWS: dict[str, View] = {
         GROUP BY ALL ORDER BY dataset, num_frames DESC""",
     ),
     "leaderboard": View(
-        "All scores, the best first within each task and metric",
+        "All scores, the best first within each task and metric; few-shot curves are left out",
         """
         SELECT task, split, metric, head, model, value, ci_low, ci_high, num_items, num_groups, model_id
-        FROM scores ORDER BY task, metric, value DESC""",
+        FROM scores WHERE details ->> 'shots' IS NULL ORDER BY task, metric, value DESC""",
     ),
     "run_counts": View(
         "Runs by stage and status, and when the last ended",

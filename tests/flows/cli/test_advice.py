@@ -21,6 +21,7 @@ PRINTED_BY = {
     "curation/embedding/timm_encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
     "curation/shards/plan.py": ["curate", "run"],
     "curation/privacy/text_detector.py": ["ingest", "run"],
+    "evaluation/replay.py": ["evaluate"],
     "evaluation/tasks/places.py": ["evaluate"],
     "evaluation/validation_tasks.py": ["pretrain", "run"],
     "flows/cli/actions.py": ["pretrain"],
@@ -61,6 +62,7 @@ PRINTED_BY = {
 }
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""
 ONLY_BY = {
+    ("flows/cli/check_command.py", "--replay"): ["evaluate"],
     ("curation/embedding/encoder.py", "--device"): ["embed", "run"],
     ("flows/cli/commands.py", "--data"): ["evaluate"],
 }

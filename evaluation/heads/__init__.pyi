@@ -1,0 +1,26 @@
+from .decoders import DptDecoder as DptDecoder, FpnDecoder as FpnDecoder
+from .head import (
+    FittedClasses as FittedClasses,
+    FittedMasks as FittedMasks,
+    Head as Head,
+    HeadError as HeadError,
+    HeadSettings as HeadSettings,
+    Labelled as Labelled,
+    Maps as Maps,
+    MapsWanted as MapsWanted,
+    MaskLabelled as MaskLabelled,
+    SelectionSplit as SelectionSplit,
+    VectorSets as VectorSets,
+)
+from .knn import choose_k as choose_k, knn_predict as knn_predict
+from .linear import LinearProbe as LinearProbe, fit_linear_probe as fit_linear_probe
+from .linear_grid import fit_linear_grid as fit_linear_grid
+from .mask_training import joined as joined
+from .ordinal import fit_ordinal as fit_ordinal
+from .registry import (
+    CLASS_HEADS as CLASS_HEADS,
+    MASK_HEADS as MASK_HEADS,
+    chosen_heads as chosen_heads,
+)
+from .segment import SegmentationHead as SegmentationHead, fit_segmentation_head as fit_segmentation_head
+from .stored import load_head as load_head, read_settings as read_settings, save_head as save_head

@@ -1,0 +1,79 @@
+"""All heads by name, and which of them an evaluation trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from evaluation.config import TaskKind
+from evaluation.heads.decoder_training import fit_dpt, fit_fpn, load_decoder
+from evaluation.heads.head import FittedClasses, FittedMasks, Head, HeadError, Labelled, MapsWanted, MaskLabelled
+from evaluation.heads.knn import fit_knn, load_knn
+from evaluation.heads.linear import fit_linear, load_linear
+from evaluation.heads.linear_grid import fit_grid
+from evaluation.heads.ordinal import fit_ordinal, load_ordinal
+from evaluation.heads.segment import fit_linear_masks, load_linear_masks
+
+__all__ = ["CLASS_HEADS", "MASK_HEADS", "chosen_heads"]
+
+_CLASSES: tuple[TaskKind, ...] = ("classification", "ordinal")
+_GRADES: tuple[TaskKind, ...] = ("ordinal",)
+_MASKS: tuple[TaskKind, ...] = ("segmentation",)
+
+ClassHead: TypeAlias = Head[Labelled, FittedClasses]
+MaskHead: TypeAlias = Head[MaskLabelled, FittedMasks]
+
+_CLASS_HEADS: tuple[ClassHead, ...] = (
+    Head(name="knn", kinds=_CLASSES, fit=fit_knn, load=load_knn),
+    Head(name="linear", kinds=_CLASSES, fit=fit_linear, load=load_linear),
+    Head(name="linear_grid", kinds=_CLASSES, fit=fit_grid, load=load_linear),
+    Head(name="ordinal", kinds=_GRADES, fit=fit_ordinal, load=load_ordinal),
+)
+
+_MASK_HEADS: tuple[MaskHead, ...] = (
+    Head(name="linear_segmentation", kinds=_MASKS, fit=fit_linear_masks, load=load_linear_masks, maps=MapsWanted(layout="tokens")),
+    Head(
+        name="boosted_linear",
+        kinds=_MASKS,
+        fit=fit_linear_masks,
+        load=load_linear_masks,
+        maps=MapsWanted(
+            layout="joined",
+            num_levels=4,
+            input_scale=lambda config: config.boosted_input_scale,
+            test_scales=lambda config: config.boosted_test_scales,
+        ),
+    ),
+    Head(name="fpn", kinds=_MASKS, fit=fit_fpn, load=load_decoder, maps=MapsWanted(layout="last", num_levels=3)),
+    Head(name="dpt", kinds=_MASKS, fit=fit_dpt, load=load_decoder, maps=MapsWanted(layout="spaced", num_levels=4, is_dense=True)),
+)
+
+CLASS_HEADS: dict[str, ClassHead] = {head.name: head for head in _CLASS_HEADS}
+"""Heads that tell classes."""
+
+MASK_HEADS: dict[str, MaskHead] = {head.name: head for head in _MASK_HEADS}
+"""Heads that give masks."""
+
+_SHORT = {"linear": "linear_segmentation"}
+"""what `--heads` may call a mask head"""
+
+
+def chosen_heads(asked: Sequence[str] | None, default: Sequence[str], kind: TaskKind) -> tuple[str, ...]:
+    """The heads that are trained for labels of a kind, each once.
+
+    Args:
+        asked: by `--heads`; the default ones unless given.
+        default: those of the task's protocol.
+        kind: of the labels.
+
+    Raises:
+        HeadError: one does not exist, or does not serve such labels.
+    """
+    kinds = {name: head.kinds for heads in (CLASS_HEADS, MASK_HEADS) for name, head in heads.items()}
+    serving = [name for name, served in kinds.items() if kind in served]
+    names = [_SHORT.get(name, name) if kind == "segmentation" else name for name in (default if asked is None else asked)]
+    for name in names:
+        if name not in serving:
+            what = "is no head" if name not in kinds else f"does not serve {kind} labels"
+            raise HeadError(f"head {name!r} {what}; give {', '.join(serving)}")
+    return tuple(dict.fromkeys(names))

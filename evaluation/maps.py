@@ -1,0 +1,81 @@
+"""Patch-token maps of a backbone in the layouts that mask heads read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evaluation.backbone import Backbone, BackboneError, ModelRef, load_backbone, token_batches
+from evaluation.heads import MapsWanted, joined
+from evaluation.images import item_image, stream
+from evaluation.tasks import Item
+
+__all__ = ["map_batches", "resized_backbone"]
+
+Maps = tuple[npt.NDArray[np.float16], ...]
+
+_CNN_MULTIPLE = 32
+
+
+def resized_backbone(backbone: Backbone, model: ModelRef, scale: float, *, seed: int) -> Backbone:
+    """The backbone at `scale` times its image size, to the nearest multiple of its patch size (32 for a CNN).
+
+    Raises:
+        BackboneError: it cannot take that size.
+    """
+    patch = getattr(getattr(backbone.module, "patch_embed", None), "patch_size", None)
+    multiple = int(patch[0]) if patch is not None else _CNN_MULTIPLE
+    size = backbone.image_size if scale == 1 else max(1, round(backbone.image_size * scale / multiple)) * multiple
+    if size == backbone.image_size or not backbone.has_tokens:
+        return backbone
+    if patch is None:  # convolutions take any size
+        return replace(backbone, image_size=size)
+    return load_backbone(model, device=str(backbone.device), image_size=size, seed=seed)
+
+
+def map_batches(
+    backbone: Backbone,
+    items: Sequence[Item],
+    wanted: MapsWanted,
+    *,
+    batch_size: int | None,
+    num_workers: int,
+    is_mirrored: bool = False,
+) -> Iterator[Maps]:
+    """Maps of items, a tuple of [B, D, h, w] float16 a batch, in order; of their mirror images if asked for.
+
+    Raises:
+        BackboneError: the network gives none.
+    """
+    if wanted.layout == "tokens" and not is_mirrored:
+        for tokens in token_batches(backbone, items, batch_size=batch_size, num_workers=num_workers):
+            yield (tokens,)
+        return
+    if not backbone.has_tokens:
+        raise BackboneError("the network gives one vector an image and no patch tokens, so masks cannot be scored; use a timm model")
+    load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
+    for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
+        levels = _levels(backbone.module, backbone.prepared(pixels[:, :, ::-1] if is_mirrored else pixels), wanted)
+        yield tuple(level.clamp(-65504, 65504).half().cpu().numpy() for level in levels)
+
+
+@torch.inference_mode()
+def _levels(module: Any, images: torch.Tensor, wanted: MapsWanted) -> list[torch.Tensor]:
+    """Maps of one batch, the last block or stage last."""
+    number = 2 if wanted.layout == "tokens" else wanted.num_levels
+    if getattr(module, "num_prefix_tokens", None) is None:
+        _, stages = module.forward_intermediates(images, indices=min(number, len(module.feature_info)))
+        return [joined(stages)] if wanted.layout in ("tokens", "joined") else list(stages)
+    depth = len(module.blocks)
+    if wanted.layout == "spaced":  # blocks 3, 6, 9 and 12 of twelve
+        indices = [max(0, depth * part // number - 1) for part in range(1, number + 1)]
+    else:
+        indices = list(range(depth))[-1 if wanted.layout == "tokens" else -number :]
+    maps = module.forward_intermediates(images, indices=indices, norm=True, intermediates_only=True)
+    return [joined(list(maps))] if wanted.layout == "joined" else list(maps)

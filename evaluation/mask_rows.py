@@ -1,0 +1,134 @@
+"""Test scores of heads that give masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.backbone import Backbone, ModelRef
+from evaluation.config import EvaluateConfig
+from evaluation.features import cached_maps
+from evaluation.heads import MASK_HEADS, FittedMasks, HeadSettings, Maps, MapsWanted, MaskLabelled, SelectionSplit, chosen_heads
+from evaluation.images import mask_pixels
+from evaluation.labels import group_indices
+from evaluation.maps import map_batches, resized_backbone
+from evaluation.mask_scoring import View, image_scores, predicted_masks, target_masks
+from evaluation.metrics import mean_scores
+from evaluation.stored_evaluation import Places, Rows, mask_image, mask_table, store
+from evaluation.tasks import Item, TaskData
+
+__all__ = ["mask_rows", "scoring_views"]
+
+
+def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places) -> Rows:
+    """Fit every head on train and val, store it with its predictions, and score those at the masks' native size.
+
+    Raises:
+        HeadError: a head does not exist, or does not serve masks.
+        BackboneError: the network gives no patch tokens.
+    """
+    scored: Rows = []
+    settings = HeadSettings(config=config, num_classes=len(task.classes), metric=task.protocol.primary, device=backbone.device)
+    told: dict[str, Any] = {"model": model, "task": task, "data_id": data_id, "config": config}
+    for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
+        head = MASK_HEADS[name]
+        wanted = head.maps or MapsWanted(layout="tokens")
+        sized = resized_backbone(backbone, model, wanted.input_scale(config), seed=config.seed)
+        train, val = (_labelled(sized, model, task, split, wanted, data_id, config, places) for split in ("train", "val"))
+        fitted = head.fit(train, val, settings)
+        # from here on nothing is chosen any more, and the test split is read
+        items = task.split("test")
+        views = _views(sized, model, task, wanted, data_id, config, places)
+        values, masks = image_scores(_predicted(fitted, views, items, sized), items)
+        table = mask_table(items, places, values=values, predicted=[mask_image(mask) for mask in masks])
+        finest = max(train.maps, key=lambda level: level.shape[2])
+        details = {
+            **fitted.details,
+            "tokens": f"{finest.shape[3]}x{finest.shape[2]}",
+            "scored_at": "the mask's native size",
+            **({"input_size": str(sized.image_size), "test_views": str(len(views))} if len(views) > 1 else {}),
+            **store(places, name, fitted, table, image_size=backbone.image_size, **told),
+        }
+        groups = group_indices(items)
+        scored += [
+            (name, metric, mean_scores(found, groups, num_bootstrap=config.num_bootstrap, seed=config.seed), details)
+            for metric, found in values.items()
+            if metric in task.protocol.metrics
+        ]
+    return scored
+
+
+def scoring_views(backbone: Backbone, model: ModelRef, items: Sequence[Item], wanted: MapsWanted, config: EvaluateConfig) -> list[View]:
+    """Maps of items as a head reads them for a score: at one scale, or at several and mirrored too. Nothing is cached.
+
+    Args:
+        backbone: at the size that the head was trained at.
+        model: that it was loaded from.
+        items: to segment.
+        wanted: of the head.
+        config: of the evaluation.
+    """
+    scales = wanted.test_scales(config)
+    loading: dict[str, Any] = {"batch_size": config.batch_size, "num_workers": config.num_workers}
+    views: list[View] = []
+    for scale in scales:
+        sized = resized_backbone(backbone, model, scale, seed=config.seed)
+        for is_mirrored in (False, True) if len(scales) > 1 else (False,):
+            views.append((map_batches(sized, items, wanted, is_mirrored=is_mirrored, **loading), is_mirrored))
+    return views
+
+
+def _views(
+    backbone: Backbone, model: ModelRef, task: TaskData, wanted: MapsWanted, data_id: str, config: EvaluateConfig, places: Places
+) -> list[View]:
+    """As `scoring_views`; the maps of one scale are cached."""
+    if len(wanted.test_scales(config)) > 1:
+        return scoring_views(backbone, model, task.split("test"), wanted, config)
+    return [([_maps(backbone, model, task, "test", wanted, data_id, config, places)], False)]
+
+
+def _predicted(fitted: FittedMasks, views: Sequence[View], items: Sequence[Item], backbone: Backbone) -> Iterator[npt.NDArray[np.bool_]]:
+    sizes = (mask_pixels(item).shape for item in items)
+    return predicted_masks(fitted, views, ((height, width) for height, width in sizes), device=backbone.device)
+
+
+def _labelled(
+    backbone: Backbone,
+    model: ModelRef,
+    task: TaskData,
+    split: SelectionSplit,
+    wanted: MapsWanted,
+    data_id: str,
+    config: EvaluateConfig,
+    places: Places,
+) -> MaskLabelled:
+    maps = _maps(backbone, model, task, split, wanted, data_id, config, places)
+    grid = max(level.shape[3] for level in maps)
+    size = backbone.image_size if wanted.is_dense else max(4 * grid, backbone.image_size // 4)
+    return MaskLabelled(split, maps, target_masks(task.split(split), size=size))
+
+
+def _maps(
+    backbone: Backbone,
+    model: ModelRef,
+    task: TaskData,
+    split: str,
+    wanted: MapsWanted,
+    data_id: str,
+    config: EvaluateConfig,
+    places: Places,
+) -> Maps:
+    return cached_maps(
+        backbone,
+        model,
+        task.split(split),
+        wanted,
+        data_id=f"{data_id} {split}",
+        seed=config.seed,
+        cache_dir=places.cache,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+    )

@@ -1,0 +1,150 @@
+"""A score computed again: from its stored predictions, and from its stored head on features extracted anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation.backbone import Backbone, ModelRef, load_backbone
+from evaluation.class_rows import class_scores
+from evaluation.config import EvaluateConfig
+from evaluation.features import extract_features
+from evaluation.heads import MASK_HEADS, FittedClasses, FittedMasks, HeadError, load_head, read_settings
+from evaluation.images import mask_pixels
+from evaluation.labels import numbered
+from evaluation.maps import resized_backbone
+from evaluation.mask_rows import scoring_views
+from evaluation.mask_scoring import image_scores, predicted_masks
+from evaluation.stored_evaluation import item_of
+from evaluation.tasks import Item
+from warehouse.records import Score
+from warehouse.store import file_sha256
+
+__all__ = ["StoredScore", "from_head", "from_predictions", "open_score"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScore:
+    """A score with the files that its evaluation kept."""
+
+    score: Score
+    root: Path
+    """the lake"""
+    head: Path
+    settings: dict[str, Any]
+    """the JSON beside the head"""
+    predictions: pa.Table
+
+    @property
+    def data(self) -> Path:
+        """Where the evaluation found its data."""
+        return Path(self.settings["data"])
+
+
+def open_score(score: Score, root: Path) -> StoredScore:
+    """The files of a score.
+
+    Raises:
+        HeadError: it has none, or they are gone.
+    """
+    named = score.details.get("head_file"), score.details.get("predictions_file")
+    if named[0] is None or named[1] is None:
+        kind = "is a draw of a few-shot curve" if "shots" in score.details else "was made before heads were kept"
+        raise HeadError(f"score {score.score_id} {kind}, so it has no stored head; give a score whose details have head_file")
+    head, predictions = root / named[0], root / named[1]
+    if not predictions.is_file():
+        raise HeadError(f"predictions {str(predictions)!r} are gone; evaluate again to make them")
+    return StoredScore(score, root, head, read_settings(head), pq.read_table(predictions))
+
+
+def from_predictions(stored: StoredScore) -> float:
+    """The score's number from the stored predictions alone.
+
+    Raises:
+        HeadError: they do not have its metric.
+    """
+    table, metric = stored.predictions, stored.score.metric
+    if stored.settings["kind"] == "segmentation":
+        if metric not in table.column_names:
+            raise HeadError(f"the stored predictions have no {metric}; evaluate again to make them")
+        return float(table[metric].to_numpy().mean())
+    probabilities = np.stack(table["probabilities"].to_pylist()).astype(np.float32)
+    return _class_value(stored, probabilities)
+
+
+def from_head(stored: StoredScore, data: Path, *, device: str = "auto", num_workers: int = 2) -> float:
+    """The score's number from the stored head, on features of the test images that are computed anew.
+
+    Args:
+        stored: the score.
+        data: folder of the evaluation set, as `--data` gave it.
+        device: auto, cpu or cuda.
+        num_workers: threads that decode images.
+
+    Raises:
+        HeadError: the backbone is not there or another one, or an image is missing.
+    """
+    items = [item_of(row, data) for row in stored.predictions.drop_columns(_dropped(stored)).to_pylist()]
+    missing = [path for item in items for path in (item.path, item.mask) if path is not None and not os.path.isfile(path)]
+    if missing:
+        raise HeadError(f"{len(missing)} files of the test split are not below {str(data)!r}, such as {missing[0]!r}; give --data")
+    config = replace(_config(stored.settings["settings"]), device=device, num_workers=num_workers)
+    model, backbone = _backbone(stored, config)
+    head = load_head(stored.head, device=backbone.device)
+    if stored.settings["kind"] == "segmentation":
+        return _mask_value(stored, cast(FittedMasks, head), items, model, backbone, config)
+    features = extract_features(backbone, items, batch_size=config.batch_size, num_workers=config.num_workers)
+    return _class_value(stored, cast(FittedClasses, head).probabilities(features))
+
+
+def _class_value(stored: StoredScore, probabilities: np.ndarray[Any, np.dtype[np.float32]]) -> float:
+    classes = stored.settings["classes"]
+    labels = np.array([classes.index(label) for label in stored.predictions["label"].to_pylist()], np.int64)
+    groups = numbered(stored.predictions["group"].to_pylist())
+    names = (stored.score.metric,)
+    return class_scores(labels, probabilities, groups, names=names, num_bootstrap=1, seed=stored.score.seed)[stored.score.metric].value
+
+
+def _mask_value(
+    stored: StoredScore, head: FittedMasks, items: Sequence[Item], model: ModelRef, backbone: Backbone, config: EvaluateConfig
+) -> float:
+    wanted = MASK_HEADS[stored.settings["head"]].maps
+    assert wanted is not None, "a mask head reads maps"
+    sized = resized_backbone(backbone, model, wanted.input_scale(config), seed=config.seed)
+    shapes = (mask_pixels(item).shape for item in items)
+    views = scoring_views(sized, model, items, wanted, config)
+    masks = predicted_masks(head, views, ((height, width) for height, width in shapes), device=backbone.device)
+    values, _ = image_scores(masks, items)
+    return float(values[stored.score.metric].mean())
+
+
+def _backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelRef, Backbone]:
+    told = stored.settings["backbone"]
+    if not told["path"]:
+        raise HeadError(f"{told['label']} is an encoder of a package, which replay cannot build; its predictions are compared alone")
+    folder = stored.root / told["path"]  # an absolute path stays as it is
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise HeadError(f"the backbone {str(folder)!r} is gone; put it back, or evaluate another one")
+    if told["sha256"] and file_sha256(weights) != told["sha256"]:
+        raise HeadError(f"the weights of {str(folder)!r} are others than those that were scored; put the old ones back")
+    model = ModelRef(model_id=told["model_id"], label=told["label"], path=str(folder), weights=told["weights"])
+    return model, load_backbone(model, device=config.device, image_size=told["image_size"], seed=stored.settings["seed"])
+
+
+def _config(settings: dict[str, Any]) -> EvaluateConfig:
+    """The settings of the evaluation, without those that this version does not know."""
+    known = {field.name for field in fields(EvaluateConfig)}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in known}
+    return EvaluateConfig(**values)
+
+
+def _dropped(stored: StoredScore) -> list[str]:
+    return [name for name in ("probabilities", "predicted_mask") if name in stored.predictions.column_names]

@@ -1,0 +1,171 @@
+"""Where an evaluation keeps its heads and predictions, and what stands in them."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from evaluation.backbone import ModelRef
+from evaluation.config import EvaluateConfig
+from evaluation.heads import FittedClasses, FittedMasks, save_head
+from evaluation.metrics import Interval
+from evaluation.tasks import Item, TaskData
+from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
+
+__all__ = ["Places", "Rows", "class_table", "item_of", "mask_image", "mask_table", "places_of", "store"]
+
+Rows = list[tuple[str, str, Interval, dict[str, str]]]
+"""Head, metric, value with its interval, and details of each score."""
+
+FOLDER = "evaluations"
+
+_NOT_IDENTITY = (
+    "num_workers",
+    "device",
+    "batch_size",
+    "heads",
+    "num_bootstrap",
+    "few_shot",
+    "few_shot_counts",
+    "few_shot_shares",
+    "few_shot_draws",
+)
+"""settings that change no head"""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders of one evaluation of one model."""
+
+    cache: Path
+    """features, token maps and finished scores"""
+    root: Path
+    """what `folder` is relative to: the lake"""
+    folder: str
+    """of heads and predictions"""
+    data: Path
+    """what paths of items are relative to"""
+
+
+def places_of(
+    model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, *, cache: Path, root: Path | None, data: Path | None
+) -> Places:
+    """The folders; heads of equal weights, data and settings have one.
+
+    Args:
+        model: the backbone.
+        task: the evaluation set.
+        data_id: of its files, labels and splits.
+        config: of the evaluation.
+        cache: for features and scores.
+        root: the lake; `cache` unless given.
+        data: folder of the evaluation set; the deepest one that holds all its files unless given.
+    """
+    settings = {name: value for name, value in asdict(config).items() if name not in _NOT_IDENTITY}
+    identity = content_id([model.model_id, model.weights, task.name, task.kind, data_id, asdict(task.protocol), settings])
+    paths = [path for item in task.items for path in (item.path, item.mask) if path is not None]
+    common = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    return Places(cache, root or cache, f"{FOLDER}/{identity[:32]}", data if data is not None and data.is_dir() else common)
+
+
+def store(
+    places: Places,
+    name: str,
+    head: FittedClasses | FittedMasks,
+    table: pa.Table,
+    *,
+    model: ModelRef,
+    task: TaskData,
+    data_id: str,
+    image_size: int,
+    config: EvaluateConfig,
+) -> dict[str, str]:
+    """Write a head and its predictions; their paths below the root, for the score's details."""
+    predictions, tensors = f"{places.folder}/{name}.parquet", f"{places.folder}/{name}.safetensors"
+    weights = Path(model.path, "model.safetensors")
+    facts: dict[str, Any] = {
+        "task": task.name,
+        "kind": task.kind,
+        "classes": list(task.classes),
+        "primary": task.protocol.primary,
+        "data": str(places.data),
+        "data_id": data_id,
+        "predictions": predictions,
+        "seed": config.seed,
+        "settings": {key: value for key, value in asdict(config).items() if key != "device"},
+        "backbone": {
+            "model_id": model.model_id,
+            "label": model.label,
+            "path": _below(Path(model.path), places.root) if model.path else "",
+            "weights": model.weights,
+            "sha256": file_sha256(weights) if model.path and weights.is_file() else "",
+            "image_size": image_size,
+        },
+    }
+    known = {key: facts[key] for key in ("task", "kind", "classes", "data_id")}
+    described = table.replace_schema_metadata({"endoforge": canonical_json({"head": name, **known})})
+    write_parquet(places.root / predictions, described)
+    save_head(places.root / tensors, name, head, facts)
+    return {"head_file": tensors, "predictions_file": predictions}
+
+
+def class_table(items: Sequence[Item], places: Places, *, classes: Sequence[str], probabilities: npt.NDArray[np.float32]) -> pa.Table:
+    """One row a test item: where it is, its group, its class, the class that was predicted, and the probability of each."""
+    columns = _item_columns(items, places)
+    columns["label"] = pa.array([str(item.label) for item in items])
+    columns["prediction"] = pa.array([classes[index] for index in probabilities.argmax(1)], pa.string())
+    columns["probabilities"] = pa.array(list(probabilities), pa.list_(pa.float32(), len(classes)))
+    return pa.table(columns)
+
+
+def mask_table(
+    items: Sequence[Item], places: Places, *, values: Mapping[str, npt.NDArray[np.float64]], predicted: Sequence[bytes]
+) -> pa.Table:
+    """One row a test item: where it is, its group, its value of each metric, and the predicted mask as a PNG of one bit."""
+    columns = _item_columns(items, places)
+    columns |= {name: pa.array(found) for name, found in values.items()}
+    columns["predicted_mask"] = pa.array(list(predicted), pa.binary())
+    return pa.table(columns)
+
+
+def mask_image(mask: npt.NDArray[np.bool_]) -> bytes:
+    """A mask as a PNG of one bit a pixel."""
+    with io.BytesIO() as file:
+        Image.fromarray(mask).save(file, format="PNG")
+        return file.getvalue()
+
+
+def item_of(row: Mapping[str, Any], data: Path) -> Item:
+    """The test item of a row of predictions, its files below `data`."""
+    return Item(
+        path=os.path.normpath(data / row["path"]),
+        split="test",
+        group=row["group"],
+        label=row.get("label"),
+        mask=os.path.normpath(data / row["mask"]) if row["mask"] is not None else None,
+        box=tuple(row["box"]) if row["box"] is not None else None,
+    )
+
+
+def _item_columns(items: Sequence[Item], places: Places) -> dict[str, pa.Array]:
+    return {
+        "path": pa.array([os.path.relpath(item.path, places.data) for item in items]),
+        "mask": pa.array([os.path.relpath(item.mask, places.data) if item.mask is not None else None for item in items], pa.string()),
+        "box": pa.array([list(item.box) if item.box is not None else None for item in items], pa.list_(pa.int32())),
+        # a group that is a path would tie the table to a place on disk
+        "group": pa.array([os.path.relpath(item.group, places.data) if os.path.isabs(item.group) else item.group for item in items]),
+    }
+
+
+def _below(path: Path, root: Path) -> str:
+    path, root = path.absolute(), root.absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,0 +1,80 @@
+"""A score computed again from what its evaluation kept, told in sentences."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from evaluation.backbone import BackboneError
+from evaluation.heads import HeadError
+from evaluation.replay import StoredScore, from_head, from_predictions, open_score
+from evaluation.tasks import TaskError
+from flows.runners import say
+from warehouse.lake import Lake
+from warehouse.records import Score
+
+__all__ = ["run_replay_score"]
+
+_EQUAL = 1e-6
+"""numbers nearer than this are one: features of the same weights differ by rounding between machines"""
+
+_SHORTEST = 8
+
+
+def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: str = "auto", num_workers: int = 2) -> bool:
+    """Compute a score again and say whether it is the same number; nothing is trained or recorded.
+
+    Args:
+        lake: that holds the score.
+        score_id: its id, or a unique start of it of eight characters or more.
+        data: folder of the evaluation set; where the evaluation found it unless given.
+        device: auto, cpu or cuda.
+        num_workers: threads that decode images.
+
+    Returns:
+        Whether every number that could be computed is the stored one.
+
+    Raises:
+        ValueError: there is no such score.
+        HeadError: it has no stored predictions.
+    """
+    score = _score(lake, score_id)
+    stored = open_score(score, lake.root)
+    say(f"score {score.score_id}: {score.task} {score.head} {score.metric} {score.value:.6f} of {score.model}, {score.num_items} items")
+    found = [from_predictions(stored)]
+    say(f"from its stored predictions: {_compared(score, found[0])}")
+    again = _from_head(stored, data or stored.data, device, num_workers)
+    if again is not None:
+        found.append(again)
+        say(f"from its stored head, on features computed again: {_compared(score, again)}")
+    return all(_is_same(score, value) for value in found)
+
+
+def _from_head(stored: StoredScore, data: Path, device: str, num_workers: int) -> float | None:
+    try:
+        return from_head(stored, data, device=device, num_workers=num_workers)
+    except (HeadError, BackboneError, TaskError) as error:
+        say(f"not from its stored head: {error}")
+        return None
+
+
+def _score(lake: Lake, score_id: str) -> Score:
+    rows = (
+        lake.rows("SELECT DISTINCT * EXCLUDE (run_id) FROM scores WHERE starts_with(score_id, $1)", [score_id])
+        if len(score_id) >= _SHORTEST
+        else []
+    )
+    if len({row["score_id"] for row in rows}) != 1:
+        raise ValueError(f"{len(rows)} scores of this lake have an id that starts with {score_id!r}; give one of the table scores")
+    return Score(**{**rows[0], "details": json.loads(rows[0]["details"])})
+
+
+def _is_same(score: Score, value: float) -> bool:
+    return abs(value - score.value) <= _EQUAL or (math.isnan(value) and math.isnan(score.value))
+
+
+def _compared(score: Score, value: float) -> str:
+    if _is_same(score, value):
+        return f"{value:.6f}, the same number"
+    return f"{value:.6f}, ANOTHER number: it differs by {value - score.value:+.6f}"
