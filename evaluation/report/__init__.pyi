@@ -13,3 +13,4 @@ from .report import (
     TrainingCurve as TrainingCurve,
     render_report as render_report,
 )
+from .scorecard import render_scorecard as render_scorecard

@@ -5,7 +5,6 @@ The numbers of the page stand in a `<script type="application/json" id="report-d
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from evaluation.report.charts import cluster_figure, funnel_figure, normalized_entropy, training_figure
+from evaluation.report.encoding import data_uri
 from evaluation.report.growth import StageGrowth, growth_figures, growth_rows
 from evaluation.report.loss_charts import LossCurve, losses_figure
 from warehouse.records import Score
@@ -168,7 +168,7 @@ def render_report(data: ReportData, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=_count, score=_score, seconds=_seconds, data_uri=_data_uri, percent=_percent, shown=_shown)
+    environment.filters.update(count=_count, score=_score, seconds=_seconds, data_uri=data_uri, percent=_percent, shown=_shown)
     environment.filters.update(size=_size, long=_long)
     page = environment.get_template("report.html.j2").render(
         data=data,
@@ -327,7 +327,3 @@ def _size(num_bytes: int | None) -> str:
     if num_bytes is None:
         return "not recorded"
     return f"{num_bytes / 1e9:,.0f} GB" if num_bytes >= 1e11 else f"{num_bytes / 1e9:.1f} GB"
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

@@ -181,12 +181,19 @@ def _evaluate(command: commands.Evaluate) -> int | None:
         return _replay_score(command, command.replay)
     with job_of(command, create=command.lake == commands.SCORES) as job:
         from curation.embedding import EmbedConfig
+        from evaluation.report import render_scorecard
         from flows.stages import run_evaluate
 
         encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
-        for task, data in command.pairs:
-            for model in command.model:
-                run_evaluate(job, checkpoint=model, task=task, data=data, encoder=encoder, config=command.config)
+        scores = [
+            score
+            for task, data in command.pairs
+            for model in command.model
+            for score in run_evaluate(job, checkpoint=model, task=task, data=data, encoder=encoder, config=command.config)
+        ]
+        page = command.page or command.lake / "scorecard.html"
+        render_scorecard(scores, root=job.lake.root, path=page)
+        print(page)
     return None
 
 

@@ -277,6 +277,8 @@ class Evaluate:
     """the baseline encoder"""
     allow_download: bool = False
     """let timm fetch weights of a named model from the Hugging Face hub"""
+    page: Path | None = None
+    """HTML page about these scores; LAKE/scorecard.html unless given"""
     replay: str | None = None
     """score nothing new: compute the score with this id again from its stored predictions and its stored head, and say whether it is the
     same number; takes --lake, and --data if the data was moved"""

@@ -1,0 +1,164 @@
+"""One self-contained HTML page about scores: tables, confusion matrices, reliability, few-shot curves, pictures of hits and misses.
+
+It is made from the scores and the predictions that their evaluation stored; nothing is computed by a model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from evaluation.heads import read_settings
+from evaluation.published_scores import PUBLISHED, PublishedScore
+from evaluation.report.encoding import data_uri
+from evaluation.report.prediction_pictures import mask_sheets, mistakes
+from evaluation.report.prediction_tables import Confusion, GroupRow, calibration_error, confusion, group_rows, reliability
+from evaluation.report.report import ContactSheet
+from evaluation.report.score_figures import few_shot_figure, reliability_figure
+from warehouse.records import Score
+from warehouse.store import atomic_file, content_id
+
+__all__ = ["render_scorecard"]
+
+_MOST_GROUPS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Detail:
+    """One head of one model, image by image."""
+
+    model: str
+    head: str
+    confusion: Confusion | None
+    reliability: Markup | None
+    calibration_error: float
+    groups: tuple[GroupRow, ...]
+    sheets: tuple[ContactSheet, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Set:
+    """All scores of one evaluation set."""
+
+    task: str
+    data_id: str
+    num_items: int
+    num_groups: int
+    metrics: tuple[str, ...]
+    rows: tuple[tuple[str, str, str, tuple[Score | None, ...]], ...]
+    """model, head, image size, and a score a metric"""
+    notes: tuple[str, ...]
+    leaks: tuple[str, ...]
+    published: tuple[PublishedScore, ...]
+    few_shot: Markup | None
+    details: tuple[_Detail, ...]
+
+
+def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None:
+    """Write the page.
+
+    Args:
+        scores: of any models and tasks.
+        root: the lake, below which their predictions lie; those that are gone leave their part out.
+        path: of the HTML file, written atomically.
+    """
+    grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
+    for score in scores:
+        grouped[score.task, score.data_id].append(score)
+    environment = Environment(
+        loader=PackageLoader("evaluation.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(data_uri=data_uri, number=_number, interval=_interval, words=lambda name: name.replace("_", " "))
+    page = environment.get_template("scorecard.html.j2").render(sets=[_set(found, root) for found in grouped.values()])
+    with atomic_file(path) as file:
+        file.write(page.encode("utf-8", errors="replace"))
+
+
+def _set(scores: list[Score], root: Path) -> _Set:
+    first = scores[0]
+    whole = [score for score in scores if "shots" not in score.details]
+    metrics = tuple(dict.fromkeys(score.metric for score in whole))
+    cells: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
+    for score in whole:
+        cells[score.model, score.head, score.details.get("image_size", "")][score.metric] = score
+    rows = [(*names, tuple(found.get(metric) for metric in metrics)) for names, found in cells.items()]
+    rows.sort(key=lambda row: -max((score.value for score in row[3][:1] if score and math.isfinite(score.value)), default=-math.inf))
+    details = {score.details["predictions_file"]: score for score in whole if "predictions_file" in score.details}
+    return _Set(
+        task=first.task,
+        data_id=first.data_id,
+        num_items=first.num_items,
+        num_groups=first.num_groups,
+        metrics=metrics,
+        rows=tuple(rows),
+        notes=tuple(dict.fromkeys(score.details["splits"] for score in scores if "splits" in score.details)),
+        leaks=tuple(dict.fromkeys(score.details["warnings"] for score in scores if "warnings" in score.details)),
+        published=tuple(figure for figure in PUBLISHED if figure.task == first.task and figure.metric in metrics),
+        few_shot=_few_shot(scores),
+        details=tuple(found for score in details.values() if score.details.get("weights") != "random" and (found := _detail(score, root))),
+    )
+
+
+def _detail(score: Score, root: Path) -> _Detail | None:
+    file = root / score.details["predictions_file"]
+    if not file.is_file():
+        return None
+    table = pq.read_table(file)
+    data = Path(read_settings(root / score.details["head_file"])["data"])
+    is_masks = "predicted_mask" in table.column_names
+    bins = () if is_masks else reliability(table)
+    groups = group_rows(table)
+    return _Detail(
+        model=score.model,
+        head=score.head,
+        confusion=None if is_masks else confusion(table, _classes(table)),
+        reliability=None if is_masks else reliability_figure(bins),
+        calibration_error=calibration_error(bins),
+        groups=tuple(_nameless(row) for row in groups[:_MOST_GROUPS]) if 1 < len(groups) < table.num_rows else (),
+        sheets=mask_sheets(table, data) if is_masks else (mistakes(table, data),),
+    )
+
+
+def _classes(table: pa.Table) -> list[str]:
+    classes: list[str] = json.loads(table.schema.metadata[b"endoforge"])["classes"]
+    return classes
+
+
+def _nameless(row: GroupRow) -> GroupRow:
+    """A page is passed on more easily than a folder of data: patients stand on it by a digest."""
+    return GroupRow(content_id([row.group])[:8], row.num_items, row.value)
+
+
+def _few_shot(scores: list[Score]) -> Markup | None:
+    sizes: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for score in scores:
+        if score.details.get("draw", "mean") != "mean":
+            sizes[score.model, score.head, score.details["shots"]].append(int(score.details["train_images"]))
+    curves: dict[str, list[tuple[int, float, float, float]]] = defaultdict(list)
+    for score in scores:
+        drawn = sizes.get((score.model, score.head, score.details.get("shots", "")))
+        if drawn and score.details.get("draw") == "mean":
+            point = round(sum(drawn) / len(drawn)), score.value, score.ci_low, score.ci_high
+            curves[f"{score.model}, {score.head}"].append(point)
+    return few_shot_figure(curves) if curves else None
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "none"
+
+
+def _interval(score: Score) -> str:
+    return f"{score.ci_low:.3f} to {score.ci_high:.3f}" if math.isfinite(score.ci_low) and math.isfinite(score.ci_high) else "no interval"

@@ -1,0 +1,50 @@
+"""The page of scores, made from an evaluation that really ran."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from evaluation.backbone import ModelRef
+from evaluation.config import EvaluateConfig
+from evaluation.report import render_scorecard
+from evaluation.run import evaluate_model
+from evaluation.tasks import fingerprint, read_task
+from warehouse.records import Score
+
+CONFIG = EvaluateConfig(num_bootstrap=20, few_shot=True, few_shot_draws=2, few_shot_counts=(1,), few_shot_shares=(0.5,), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scores(colours: Path, vit_folder: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Score, ...]]:
+    root, task = tmp_path_factory.mktemp("lake"), read_task(colours)
+    model = ModelRef(model_id="m", label="<model>", path=vit_folder)
+    told = {"task": task, "identity": fingerprint(task), "config": CONFIG, "cache_dir": str(root / "cache"), "root": str(root)}
+    return root, evaluate_model(model, **told, data=str(colours))  # type: ignore[arg-type]
+
+
+def test_the_page_shows_each_head_and_names_no_patient_and_no_network(scores: tuple[Path, tuple[Score, ...]], tmp_path: Path) -> None:
+    root, found = scores
+    render_scorecard(found, root=root, path=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall(r"<summary>(.*?)</summary>", page) == ["&lt;model&gt;, knn", "&lt;model&gt;, linear"]
+    assert page.count('aria-label="reliability"') == 2
+    assert page.count('aria-label="few-shot curve"') == 1
+    assert "patient" not in page.replace("The patients or sequences", "")
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_predictions_that_are_gone_leave_the_numbers(scores: tuple[Path, tuple[Score, ...]], tmp_path: Path) -> None:
+    _, found = scores
+    render_scorecard(found, root=tmp_path, path=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<summary>" not in page
+    assert "macro f1" in page
+
+
+def test_without_scores_it_says_so(tmp_path: Path) -> None:
+    render_scorecard([], root=tmp_path, path=tmp_path / "page.html")
+    assert "No scores yet." in (tmp_path / "page.html").read_text()
