@@ -37,6 +37,13 @@ def _export(command: questions.Export) -> None:
         export_dataset(job.lake, job.runner, command.name, format=command.format, out=command.out)
 
 
+def _compare(command: questions.Compare) -> None:
+    from flows.stages import run_compare
+
+    with asked(command) as lake:
+        sys.stdout.write(run_compare(lake, command.a, command.b))
+
+
 def _datasets(command: questions.Datasets) -> None:
     from warehouse.answers import answer
     from warehouse.dataset_list import DATASETS
@@ -111,6 +118,7 @@ def _doctor(command: questions.Doctor) -> int:
 
 
 ANSWERS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+    "compare": (questions.Compare, _compare),
     "datasets": (questions.Datasets, _datasets),
     "diff": (questions.Diff, _diff),
     "verify": (questions.Verify, _verify),

@@ -10,7 +10,18 @@ from tyro.conf import Positional
 
 from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
 
-__all__ = ["Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Verify"]
+__all__ = ["Compare", "Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Verify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare(OfLake):
+    """Compare two scored models on the test images that both have: differences with intervals over patients."""
+
+    a: Positional[str]
+    """a model as the leaderboard calls it, its id, or a unique start of either"""
+    b: Positional[str]
+    """the other one"""
+    execution: FlatAsking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from .checks import (
     refuse_taken_names as refuse_taken_names,
 )
 from .cluster import find_tree as find_tree, frames_to_place as frames_to_place, run_cluster as run_cluster
+from .compare_models import run_compare as run_compare
 from .costs import Sizes as Sizes, place_cost as place_cost, rate_of_runs as rate_of_runs
 from .curate import run_curate as run_curate, run_curation as run_curation
 from .datasets import export_dataset as export_dataset, verify_dataset as verify_dataset

@@ -1,0 +1,82 @@
+"""Two models of a lake's scores against each other, on every test split that both were scored on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from evaluation.compare import CompareError, PairedDifference, paired_difference
+from warehouse.lake import Lake
+from warehouse.queries import all_scores
+from warehouse.records import Score
+
+__all__ = ["run_compare"]
+
+
+def run_compare(lake: Lake, first: str, second: str) -> str:
+    """A Markdown table: a row for each task, data, head and metric that both models have, with the difference and its interval.
+
+    Args:
+        lake: that has the scores.
+        first: a model as the table of scores calls it, its id, or a unique start of either.
+        second: the other one.
+
+    Raises:
+        CompareError: a model has no scores, or they have none in common whose predictions were kept.
+    """
+    scores = [score for score in all_scores(lake) if "predictions_file" in score.details]
+    names = [_model(scores, told) for told in (first, second)]
+    by_what: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
+    for score in scores:
+        by_what[score.task, score.data_id, score.head, score.metric][score.model_id] = score
+    rows = []
+    for (task, data_id, head, metric), found in sorted(by_what.items()):
+        pair = [found.get(name) for name in names]
+        if pair[0] is None or pair[1] is None:
+            continue
+        difference = _difference(lake.root, pair[0], pair[1])
+        if difference is not None:
+            rows.append(_row(task, data_id, head, metric, difference))
+    if not rows:
+        raise CompareError(f"{first} and {second} have no scores of the same data, head and metric; evaluate both on one set")
+    title = [f"first: {_label(scores, names[0])}; second: {_label(scores, names[1])}", ""]
+    head_line = "| task | data | head | metric | first | second | first - second | 95% interval | told apart | images, groups |"
+    return "\n".join([*title, head_line, "|" + "---|" * 10, *rows]) + "\n"
+
+
+def _model(scores: list[Score], told: str) -> str:
+    exact = {score.model_id for score in scores if told in (score.model, score.model_id)}
+    found = exact or {score.model_id for score in scores if score.model_id.startswith(told) or score.model.startswith(told)}
+    if len(found) != 1:
+        known = ", ".join(sorted({score.model for score in scores})) or "none yet"
+        what = "is the start of several models" if found else "has no scores with stored predictions"
+        raise CompareError(f"{told!r} {what}; models of this lake: {known}")
+    return found.pop()
+
+
+def _label(scores: list[Score], model_id: str) -> str:
+    return next(score.model for score in scores if score.model_id == model_id)
+
+
+def _difference(root: Path, first: Score, second: Score) -> PairedDifference | None:
+    files = [root / score.details["predictions_file"] for score in (first, second)]
+    if not all(file.is_file() for file in files):
+        return None
+    tables = [pq.read_table(file) for file in files]
+    classes = json.loads(tables[0].schema.metadata[b"endoforge"])["classes"]
+    try:
+        return paired_difference(tables[0], tables[1], metric=first.metric, classes=classes)
+    except CompareError:  # a metric of neither labels nor images
+        return None
+
+
+def _row(task: str, data_id: str, head: str, metric: str, found: PairedDifference) -> str:
+    has_interval = math.isfinite(found.low)
+    interval = f"{found.low:+.3f} to {found.high:+.3f}" if has_interval else "none below 5 groups"
+    verdict = ("yes" if found.is_told_apart else "no") if has_interval else "unknown"
+    numbers = f"{found.first:.3f} | {found.second:.3f} | {found.difference:+.3f} | {interval} | {verdict}"
+    return f"| {task} | {data_id[:12]} | {head} | {metric} | {numbers} | {found.num_items}, {found.num_groups} |"
