@@ -24,7 +24,7 @@ from warehouse.store import content_id, read_json, write_json
 
 __all__ = ["STAGE_VERSION", "evaluate_model"]
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 
 Ints = npt.NDArray[np.int64]
 
@@ -67,6 +67,7 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
         **({"splits": "; ".join(task.notes)} if task.notes else {}),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
         **({"num_leaks": str(num_leaks)} if num_leaks else {}),
+        **({"unreadable": str(len(task.unreadable))} if task.unreadable else {}),
     }
     scores = tuple(
         _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)

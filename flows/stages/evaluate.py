@@ -10,7 +10,7 @@ from curation.embedding import EmbedConfig, export_encoder, find_encoder, instal
 from evaluation.backbone import ModelRef, VectorNetwork
 from evaluation.config import EvaluateConfig
 from evaluation.run import STAGE_VERSION, evaluate_model
-from evaluation.tasks import fingerprint, resolve_task
+from evaluation.tasks import readable_task, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
@@ -42,8 +42,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         LakeError: no such run.
         TaskError: no such task, or its data is unusable.
     """
-    found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
-    identity = fingerprint(found, num_workers=config.num_workers)
+    read = resolve_task(task, data, kind=config.kind, order=config.grades, val_share=config.val_share, seed=config.seed)
+    found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
+    for image in found.unreadable:
+        say(f"evaluate: {found.name} leaves out an unreadable image: {image}")
     model, artifact = _model(job, checkpoint)
     baseline = _baseline(job, encoder)
     settings = {
