@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from evaluation.tasks.pixels import open_file, orientation, upright
 
 __all__ = ["FEW_VALUES", "MaskFile", "levels", "look_at_mask"]
 
-Levels = npt.NDArray[np.generic]
+Levels = npt.NDArray[Any]
 """[H, W] values that grow from background to foreground"""
 
 FEW_VALUES = 16
@@ -85,7 +86,8 @@ def levels(image: Image.Image, plane: Plane) -> Levels:
     if plane == "grey":
         return _grey(image)
     rgb = _rgb(image)
-    return rgb.max(axis=2) if plane == "colour" else 255 - rgb.min(axis=2)
+    found: Levels = rgb.max(axis=2) if plane == "colour" else 255 - rgb.min(axis=2)
+    return found
 
 
 def _planes(image: Image.Image, is_lossy: bool) -> Iterator[tuple[Plane, Levels]]:
@@ -113,7 +115,8 @@ def _has_alpha(image: Image.Image) -> bool:
 def _grey(image: Image.Image) -> Levels:
     if image.mode == "1":
         return np.asarray(image.convert("L"))
-    return np.asarray(image) if _is_one_channel(image) else _rgb(image).max(axis=2)
+    found: Levels = np.asarray(image) if _is_one_channel(image) else _rgb(image).max(axis=2)
+    return found
 
 
 def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -121,7 +124,8 @@ def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if not _has_alpha(image):
         return np.asarray(image.convert("RGB"))
     rgba = np.asarray(image.convert("RGBA"))
-    return (rgba[..., :3].astype(np.uint16) * rgba[..., 3:] // 255).astype(np.uint8)
+    composed: npt.NDArray[np.uint8] = (rgba[..., :3].astype(np.uint16) * rgba[..., 3:] // 255).astype(np.uint8)
+    return composed
 
 
 def _counts(found: Levels) -> dict[float, int]:

@@ -51,4 +51,4 @@ def _spellings(name: str) -> Iterator[str]:
     yield name
     tidy = name.strip().replace("\\", "/")
     for form in (None, "NFC", "NFD"):
-        yield tidy if form is None else unicodedata.normalize(form, tidy)  # type: ignore[arg-type]
+        yield tidy if form is None else unicodedata.normalize(form, tidy)

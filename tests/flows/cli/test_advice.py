@@ -21,6 +21,8 @@ PRINTED_BY = {
     "curation/embedding/timm_encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
     "curation/shards/plan.py": ["curate", "run"],
     "curation/privacy/text_detector.py": ["ingest", "run"],
+    "evaluation/tasks/contents.py": ["evaluate", "check-data"],
+    "evaluation/tasks/layout.py": ["evaluate", "pretrain", "run", "check-data"],
     "evaluation/tasks/places.py": ["evaluate"],
     "evaluation/validation_tasks.py": ["pretrain", "run"],
     "flows/cli/actions.py": ["pretrain"],
