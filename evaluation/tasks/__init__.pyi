@@ -32,4 +32,4 @@ from .registry import (
     resolve_task as resolve_task,
     task_sentence as task_sentence,
 )
-from .task import Reading as Reading, Task as Task
+from .task import NO_PATIENTS as NO_PATIENTS, Reading as Reading, Task as Task

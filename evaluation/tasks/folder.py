@@ -109,4 +109,4 @@ def _patients(items: list[Item], notes: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     if alone == len(items):
         return (PATIENTS_UNKNOWN,)
-    return (f"patients unknown for {alone:,} of {len(items):,} images, each of which counts as a patient of its own",)
+    return (f"patients unknown for {alone:,} of {len(items):,} items: each of their images counts as a patient of its own",)

@@ -13,7 +13,7 @@ from PIL import Image
 from evaluation.tasks.items import Plane
 from evaluation.tasks.pixels import open_file, orientation, upright
 
-__all__ = ["FEW_VALUES", "MaskFile", "levels", "look_at_mask"]
+__all__ = ["FEW_VALUES", "LOSSY", "MaskFile", "levels", "look_at_mask"]
 
 Levels = npt.NDArray[Any]
 """[H, W] values that grow from background to foreground"""
@@ -21,7 +21,9 @@ Levels = npt.NDArray[Any]
 FEW_VALUES = 16
 """a lossless file with more values than this has soft edges or noise; one with fewer may number its classes"""
 
-_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP")
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP")
+"""Formats whose values are not exactly those that were written."""
+
 _NEUTRAL = 32  # JPEG noise makes a grey picture this colourful at most
 _NOISE_SHARE = 1 / 8  # of the range: values nearer to an end are that end, in files with noise
 _STEP_SHARE = 1 / 64  # of the range: neighbours this near are one region
@@ -58,7 +60,7 @@ def look_at_mask(path: str) -> MaskFile:
     """
     with open_file(path, "mask") as file:
         form = file.format or "unknown"
-        is_lossy = form in _LOSSY
+        is_lossy = form in LOSSY
         is_turned = orientation(file) != 1
         image = upright(file)
         planes = dict(_planes(image, is_lossy))

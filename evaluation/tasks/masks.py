@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from evaluation.tasks.items import Item, MaskEncoding, Plane, TaskError
-from evaluation.tasks.mask_files import FEW_VALUES, MaskFile, levels, look_at_mask
+from evaluation.tasks.mask_files import FEW_VALUES, LOSSY, MaskFile, levels, look_at_mask
 from evaluation.tasks.pixels import open_file, orientation, upright
 
 __all__ = ["aspect_fault", "learn_masks", "mask_pixels"]
@@ -54,7 +54,8 @@ def mask_pixels(item: Item) -> npt.NDArray[np.bool_]:
             image = image.transpose(_TURNS[encoding.orientation])
         found = levels(image, encoding.plane)
         mask = np.asarray(found > encoding.threshold)
-    if item.mask_encoding is None and not mask.any() and float(found.max(initial=0)) > encoding.threshold * _NOISE:
+        noise = _NOISE * 255 if file.format in LOSSY else 0
+    if item.mask_encoding is None and not mask.any() and float(found.max(initial=0)) > noise:
         raise TaskError(
             f"mask {item.mask!r} has values up to {float(found.max()):g}, not 255; read the set with read_task, which learns its encoding"
         )

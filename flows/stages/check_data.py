@@ -17,7 +17,17 @@ from evaluation.data_check import (
     size_rows,
 )
 from evaluation.report import ContactSheet, DataPage, Note, PageTable, Picture, render_data_page
-from evaluation.tasks import KNOWN_TASKS, FileFacts, TaskData, TaskError, fingerprint, look_at_files, resolve_task, without_unreadable
+from evaluation.tasks import (
+    KNOWN_TASKS,
+    NO_PATIENTS,
+    FileFacts,
+    TaskData,
+    TaskError,
+    fingerprint,
+    look_at_files,
+    resolve_task,
+    without_unreadable,
+)
 from flows.runners import say
 
 __all__ = ["run_check_data"]
@@ -68,7 +78,7 @@ def _notes(
 
 
 def _is_warning(note: str) -> bool:
-    return note.startswith(("warning", "unreadable", "patients unknown", "repeated"))
+    return note.startswith(("warning", "unreadable", "patients unknown", "repeated", NO_PATIENTS))
 
 
 def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig) -> DataPage:
