@@ -19,6 +19,10 @@ class EvaluateConfig:
     the task's protocol unless given"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
+    order: str = ""
+    """ordinal classes from best to worst, such as none,mild,moderate,severe; not needed if their names end in numbers"""
+    max_unreadable: float = 0.01
+    """share of the images that may be left out because they cannot be read; one always may, unless this is 0"""
     image_size: int | None = None
     """side in pixels that images are resized to; the model's own input size where not given"""
     batch_size: int | None = None
@@ -84,6 +88,10 @@ class EvaluateConfig:
             values = getattr(self, name)
             if not values or min(values) <= 0:
                 raise ValueError(f"{name} is {values}; give one or more numbers above 0")
+        if not 0 <= self.max_unreadable <= 1:
+            raise ValueError(f"max_unreadable is {self.max_unreadable}; it must be a share from 0 to 1")
+        if self.order and self.kind not in ("auto", "ordinal"):
+            raise ValueError(f"order is {self.order!r} and kind is {self.kind}; leave one out, only ordinal labels have an order")
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0 (DINOv2 uses 0.07)")
         if self.heads == ():
@@ -99,3 +107,8 @@ class EvaluateConfig:
             raise ValueError(f"few_shot_draws is {self.few_shot_draws}; give at least 2, from which there is an interval")
         if not 0.05 <= self.val_share <= 0.4:
             raise ValueError(f"val_share is {self.val_share}; it must be from 0.05 to 0.4, so that most groups stay for training")
+
+    @property
+    def grades(self) -> tuple[str, ...]:
+        """Names of `order`, from best to worst; empty if it is not given."""
+        return tuple(part.strip() for part in self.order.split(",") if part.strip())

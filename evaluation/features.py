@@ -22,7 +22,7 @@ from warehouse.store import atomic_file, content_id
 
 __all__ = ["cached_features", "cached_maps", "cached_tokens", "extract_features"]
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
 Floats = npt.NDArray[np.float32]
 

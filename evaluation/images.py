@@ -12,52 +12,35 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evaluation.tasks import Item, TaskError
+from evaluation.tasks import Item, TaskError, box_fault, eight_bit, mask_pixels, open_file, upright
 
 _T = TypeVar("_T")
 
-__all__ = ["MASK_THRESHOLD", "item_image", "jpeg_image", "mask_pixels", "stream"]
-
-MASK_THRESHOLD = 127
-"""a mask pixel above it is foreground: JPEG masks are not exactly 0 and 255"""
+__all__ = ["item_image", "jpeg_image", "mask_pixels", "stream"]
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
 def item_image(item: Item, *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
-    """The item's image, cropped to its box and resized whole to [size, size, 3] RGB; the aspect ratio is not kept.
+    """The item's upright image, cropped to its box and resized whole to [size, size, 3] RGB; the aspect ratio is not kept.
 
     Raises:
-        TaskError: the file does not decode, or the box is outside the image.
+        TaskError: the file does not decode, has values that cannot be scaled to 8 bits, or the box is outside the image.
     """
-    try:
-        with Image.open(item.path) as file:
-            image: Image.Image = file
-            if item.box is not None:
-                x, y, width, height = item.box
-                if x + width > image.width or y + height > image.height:
-                    raise TaskError(f"crop box {item.box} is outside {item.path!r} ({image.width}x{image.height}); correct it")
-                image = image.crop((x, y, x + width, y + height))
-            return _resized(image, size, interpolation)
-    except (OSError, SyntaxError) as error:  # Pillow raises either for a damaged file
-        raise TaskError(f"image {item.path!r} does not decode ({error}); replace it or remove its row") from error
+    with open_file(item.path) as file:
+        image = eight_bit(upright(file), item.path)
+        if item.box is not None:
+            if fault := box_fault(item, image.size):
+                raise TaskError(fault)
+            x, y, width, height = item.box
+            image = image.crop((x, y, x + width, y + height))
+        return _resized(image, size, interpolation)
 
 
 def jpeg_image(data: bytes, *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
     """Encoded bytes as [size, size, 3] RGB."""
     with Image.open(BytesIO(data)) as image:
         return _resized(image, size, interpolation)
-
-
-def mask_pixels(item: Item) -> npt.NDArray[np.bool_]:
-    """The item's mask at its native size, [H, W], true on the foreground."""
-    if item.mask is None:
-        raise TaskError(f"{item.path!r} has no mask; segmentation needs one for every image")
-    try:
-        with Image.open(item.mask) as image:
-            return np.asarray(image.convert("L")) > MASK_THRESHOLD
-    except (OSError, SyntaxError) as error:
-        raise TaskError(f"mask {item.mask!r} does not decode ({error}); replace it or remove its row") from error
 
 
 def stream(

@@ -1,3 +1,4 @@
+from .data_page import DataPage as DataPage, PageTable as PageTable, render_data_page as render_data_page
 from .growth import LEAST_VARIABLE_S as LEAST_VARIABLE_S, GrowthPoint as GrowthPoint, StageGrowth as StageGrowth
 from .leaderboard import BoardFormat as BoardFormat, render_leaderboard as render_leaderboard
 from .loss_charts import LossCurve as LossCurve

@@ -31,6 +31,7 @@ __all__ = [
     "ReportData",
     "StageTiming",
     "TrainingCurve",
+    "page_environment",
     "render_report",
 ]
 
@@ -161,6 +162,28 @@ def render_report(data: ReportData, path: Path) -> None:
         figures["losses"] = losses_figure(data.losses)
     if data.growth:
         figures |= growth_figures(data.growth)
+    page = (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            figures=figures,
+            has_reference=any(curve.reference for curve in data.losses),
+            tables=_score_tables(data),
+            tiles=_tiles(data),
+            entropies=_entropies(data),
+            growth=growth_rows(data.growth),
+            machine=_machine_readable(data),
+            # our own dependency's code, the only text on the page that is not escaped
+            plotly_js=Markup(get_plotlyjs()) if figures else None,
+        )
+    )
+    with atomic_file(path) as file:
+        file.write(page.encode("utf-8", errors="replace"))  # a file name that is not UTF-8 must not cost the report
+
+
+def page_environment() -> Environment:
+    """Templates of this room's pages, which escape every string, with the filters that they use."""
     environment = Environment(
         loader=PackageLoader("evaluation.report", "templates"),
         autoescape=True,
@@ -170,20 +193,7 @@ def render_report(data: ReportData, path: Path) -> None:
     )
     environment.filters.update(count=_count, score=_score, seconds=_seconds, data_uri=data_uri, percent=_percent, shown=_shown)
     environment.filters.update(size=_size, long=_long)
-    page = environment.get_template("report.html.j2").render(
-        data=data,
-        figures=figures,
-        has_reference=any(curve.reference for curve in data.losses),
-        tables=_score_tables(data),
-        tiles=_tiles(data),
-        entropies=_entropies(data),
-        growth=growth_rows(data.growth),
-        machine=_machine_readable(data),
-        # our own dependency's code, the only text on the page that is not escaped
-        plotly_js=Markup(get_plotlyjs()) if figures else None,
-    )
-    with atomic_file(path) as file:
-        file.write(page.encode("utf-8", errors="replace"))  # a file name that is not UTF-8 must not cost the report
+    return environment
 
 
 def _tiles(data: ReportData) -> list[dict[str, str]]:

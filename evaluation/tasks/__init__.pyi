@@ -1,15 +1,25 @@
-from .folder import read_task as read_task
+from .contents import (
+    FileFacts as FileFacts,
+    box_fault as box_fault,
+    look_at_files as look_at_files,
+    readable_task as readable_task,
+    without_unreadable as without_unreadable,
+)
+from .folder import PATIENTS_UNKNOWN as PATIENTS_UNKNOWN, read_task as read_task
 from .items import (
     SPLITS as SPLITS,
     Fingerprint as Fingerprint,
     Item as Item,
+    MaskEncoding as MaskEncoding,
     TaskData as TaskData,
     TaskError as TaskError,
     fingerprint as fingerprint,
 )
+from .layout import image_files as image_files
+from .masks import mask_pixels as mask_pixels
+from .pixels import eight_bit as eight_bit, open_file as open_file, upright as upright
 from .protocol import Protocol as Protocol
 from .readers import (
-    image_files as image_files,
     read_class_folders as read_class_folders,
     read_label_csv as read_label_csv,
     read_mask_folders as read_mask_folders,
@@ -22,4 +32,4 @@ from .registry import (
     resolve_task as resolve_task,
     task_sentence as task_sentence,
 )
-from .task import Reading as Reading, Task as Task
+from .task import NO_PATIENTS as NO_PATIENTS, Reading as Reading, Task as Task

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from evaluation.config import TaskKind
 from evaluation.tasks.items import Item, TaskData, TaskError
+from evaluation.tasks.labels import classes_of, grade_notes, kind_of, one_spelling, ordered, unrepeated
+from evaluation.tasks.layout import refuse_half_known
+from evaluation.tasks.masks import learn_masks
 from evaluation.tasks.protocol import Protocol
-from evaluation.tasks.readers import classes_of, kind_of, read_class_folders, read_label_csv, read_mask_folders
+from evaluation.tasks.readers import label_table, mask_folders, read_class_folders
 from evaluation.tasks.splits import complete_splits
+from evaluation.tasks.task import NO_PATIENTS
 
-__all__ = ["read_task", "task_data"]
+__all__ = ["PATIENTS_UNKNOWN", "read_task", "task_data"]
+
+PATIENTS_UNKNOWN = "patients unknown: the data names none, so frames of one patient may stand in several splits"
+"""Note on a set whose images are groups of their own."""
 
 
 def read_task(
@@ -20,6 +28,7 @@ def read_task(
     name: str | None = None,
     labels: Path | None = None,
     kind: Literal["auto"] | TaskKind | None = None,
+    order: Sequence[str] = (),
     val_share: float = 0.2,
     seed: int = 0,
 ) -> TaskData:
@@ -30,27 +39,30 @@ def read_task(
         name: of the task; the folder's name where not given.
         labels: a CSV elsewhere, whose image paths are relative to `data`.
         kind: what the labels are; found from them where not given.
+        order: ordinal classes from best to worst, if their names have no numbers that say it.
         val_share: share of the groups for a split that the data does not name.
         seed: of such a split.
 
     Raises:
-        TaskError: nothing usable is there, or a row is wrong.
+        TaskError: nothing usable is there, a row is wrong, or the folder looks like the data of a known task.
     """
     data = Path(data).absolute()
     if not data.exists():
         raise TaskError(f"evaluation data {data} does not exist; give a folder or a CSV file")
     if data.is_file():
         labels, data = data, data.parent
+    notes: tuple[str, ...] = ()
     if labels is not None:
-        items = read_label_csv(Path(labels), data)
+        items, notes = label_table(Path(labels), data)
     elif (data / "labels.csv").is_file():
-        items = read_label_csv(data / "labels.csv", data)
+        items, notes = label_table(data / "labels.csv", data)
     elif (data / "images").is_dir() and (data / "masks").is_dir():
         table = data / "split.csv"
-        items = read_mask_folders(data, table if table.is_file() else None)
+        items, notes = mask_folders(data, table if table.is_file() else None)
     else:
+        refuse_half_known(data)
         items = read_class_folders(data)
-    return task_data(name or data.name or "task", items, kind=kind, val_share=val_share, seed=seed)
+    return task_data(name or data.name or "task", items, kind=kind, order=order, val_share=val_share, seed=seed, notes=notes)
 
 
 def task_data(
@@ -58,24 +70,43 @@ def task_data(
     items: list[Item],
     *,
     kind: Literal["auto"] | TaskKind | None,
+    order: Sequence[str] = (),
     val_share: float,
     seed: int,
     notes: tuple[str, ...] = (),
     protocol: Protocol | None = None,
 ) -> TaskData:
-    """Items as an evaluation set, every one with a split.
+    """Items as an evaluation set, every one with a split, its label in one spelling, and the encoding of its mask.
 
     Raises:
-        TaskError: the labels are not of that kind, are all the same, or leave no split.
+        TaskError: the labels are not of that kind, are all the same, have no known order, or leave no split; or the masks are unusable.
     """
     if not items:
         raise TaskError(f"task {name} has no labelled image; give the folder that holds them")
+    items, respelled = one_spelling(items)
+    items, repeated = unrepeated(items)
     found = kind_of(items)
-    wanted = found if kind is None or kind == "auto" else kind
+    asked = "ordinal" if order and kind in (None, "auto") else kind
+    wanted = found if asked is None or asked == "auto" else asked
     if (wanted == "segmentation") != (found == "segmentation"):
         raise TaskError(f"task {name} was asked for as {wanted}, but its labels are {'masks' if found == 'segmentation' else 'classes'}")
     classes = ("background", "foreground") if found == "segmentation" else classes_of(items)
     if len(classes) < 2:
         raise TaskError(f"task {name} has one class ({classes[0]!r}); a score needs at least two")
+    if wanted == "segmentation":
+        items, learned = learn_masks(items)
+    else:
+        classes = ordered(name, classes, order, kind=wanted)
+        learned = grade_notes(classes, order, was_asked=asked in ("ordinal", "classification")) if wanted == "ordinal" else ()
     complete, made = complete_splits(items, share=val_share, seed=seed)
-    return TaskData(name=name, kind=wanted, items=complete, classes=classes, notes=(*notes, *made), own_protocol=protocol)
+    told = (*notes, *learned, *respelled, *repeated, *made, *_patients(items, notes))
+    return TaskData(name=name, kind=wanted, items=complete, classes=classes, notes=told, own_protocol=protocol)
+
+
+def _patients(items: list[Item], notes: tuple[str, ...]) -> tuple[str, ...]:
+    alone = sum(item.group == item.path for item in items)
+    if alone == 0 or NO_PATIENTS in notes:
+        return ()
+    if alone == len(items):
+        return (PATIENTS_UNKNOWN,)
+    return (f"patients unknown for {alone:,} of {len(items):,} items: each of their images counts as a patient of its own",)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from evaluation.config import TaskKind
 from evaluation.tasks.protocol import PROTOCOLS, Protocol
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["SPLITS", "Fingerprint", "Item", "TaskData", "TaskError", "fingerprint"]
+__all__ = ["SPLITS", "Fingerprint", "Item", "MaskEncoding", "Plane", "TaskData", "TaskError", "files_of", "fingerprint"]
 
 SPLITS = ("train", "val", "test")
+
+Plane = Literal["grey", "colour", "colour on white", "alpha"]
+"""What of a mask says foreground: grey values, the distance from black or from white, or how opaque a pixel is."""
 
 
 class TaskError(ValueError):
     """An evaluation set that cannot be used; the message says what is wrong with it and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskEncoding:
+    """How a mask file says foreground: a value above a threshold, in one of its planes."""
+
+    plane: Plane = "grey"
+    threshold: float = 127.0
+    """foreground is above it"""
+    orientation: int = 1
+    """EXIF orientation of the image, of a mask that was drawn on the unturned picture; 1 where the mask is upright"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +51,10 @@ class Item:
     """class name; None for segmentation"""
     mask: str | None = None
     """absolute path of the mask; None unless segmentation"""
+    mask_encoding: MaskEncoding | None = None
+    """learned from all masks of the set; None is 0 and 255"""
     box: tuple[int, int, int, int] | None = None
-    """x, y, width, height of the crop in image pixels"""
+    """x, y, width, height of the crop in pixels of the upright image"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +66,9 @@ class TaskData:
     items: tuple[Item, ...]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """how splits were made where the data did not give them"""
+    """what was found in the data, and what was made because it names none, such as splits"""
+    unreadable: tuple[str, ...] = ()
+    """images that were left out because they cannot be read, each with the reason"""
     own_protocol: Protocol | None = None
     """of a task that is scored otherwise than its kind"""
 
@@ -72,7 +91,7 @@ class TaskData:
         Raises:
             TaskError: files are missing, a split is empty, or a class has no training image.
         """
-        _check_files(self)
+        files_of(self)
         for split in SPLITS:
             if not self.split(split):
                 raise TaskError(
@@ -100,16 +119,21 @@ class Fingerprint:
     """warnings about byte-identical images in several splits"""
 
 
-def fingerprint(task: TaskData, *, num_workers: int = 2) -> Fingerprint:
+def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, str] | None = None) -> Fingerprint:
     """Hash the files of a task; equal sets have equal ids wherever they lie on disk.
+
+    Args:
+        task: whose files are hashed.
+        num_workers: threads that read them.
+        hashes: SHA-256 of each file by path, if they are known already.
 
     Raises:
         TaskError: files are missing.
     """
-    _check_files(task)
-    paths = sorted({p for item in task.items for p in (item.path, item.mask) if p is not None})
-    with ThreadPoolExecutor(num_workers) as pool:
-        hashes = dict(zip(paths, pool.map(lambda p: file_sha256(Path(p)), paths), strict=True))
+    if hashes is None:
+        paths = files_of(task)
+        with ThreadPoolExecutor(num_workers) as pool:
+            hashes = dict(zip(paths, pool.map(lambda p: file_sha256(Path(p)), paths), strict=True))
     groups: dict[str, int] = {}  # a group that is a path would tie the id to a place on disk
     rows = [
         (
@@ -128,13 +152,20 @@ def fingerprint(task: TaskData, *, num_workers: int = 2) -> Fingerprint:
     return Fingerprint(content_id([task.kind, task.classes, rows]), leaks)
 
 
-def _check_files(task: TaskData) -> None:
-    missing = sorted({p for item in task.items for p in (item.path, item.mask) if p is not None and not os.path.isfile(p)})
+def files_of(task: TaskData) -> list[str]:
+    """Paths of all images and masks, sorted.
+
+    Raises:
+        TaskError: some are missing.
+    """
+    paths = sorted({p for item in task.items for p in (item.path, item.mask) if p is not None})
+    missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise TaskError(
             f"task {task.name}: {len(missing)} files named by its {len(task.items)} items do not exist ({_some(missing)}); "
             "correct the paths or the data folder"
         )
+    return paths
 
 
 def _leaks(

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from evaluation.config import TaskKind
 from evaluation.tasks.items import Item, TaskError
+from evaluation.tasks.layout import IMAGE_SUFFIXES, image_files, split_of_folder, subfolders
 from evaluation.tasks.splits import normalized_split
+from evaluation.tasks.table_paths import TablePaths
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "classes_of",
     "image_files",
-    "kind_of",
+    "label_table",
+    "mask_folders",
     "read_class_folders",
     "read_label_csv",
     "read_mask_folders",
     "read_rows",
 ]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-
 _COLUMNS = {
-    "path": ("path", "image", "file", "filename", "file-name", "file_name", "image_path"),
-    "label": ("label", "class", "class-name", "class_name", "grade", "target"),
-    "mask": ("mask", "mask_path"),
+    "path": ("path", "image", "file", "filename", "imagepath", "imagefile", "filepath", "imagename"),
+    "label": ("label", "class", "classname", "grade", "target"),
+    "mask": ("mask", "maskpath"),
     "split": ("split", "subset", "partition"),
-    "group": ("group", "patient", "patient_id", "sequence", "video", "video_id", "case"),
+    "group": (
+        *("group", "groupid", "patient", "patientid", "pid", "subject", "subjectid", "participant", "participantid", "case", "caseid"),
+        *("study", "studyid", "studyinstanceuid", "exam", "examid", "examination", "examinationid", "procedure", "procedureid"),
+        *("sequence", "sequenceid", "video", "videoid", "videofile", "seriesinstanceuid"),
+    ),
 }
+"""Names of the columns of a role, the first that is there counts; case, spaces, underscores, dashes and points are passed over."""
+
 _BOX = ("x", "y", "w", "h")
 
 
@@ -49,7 +55,7 @@ def read_rows(table: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
         raise TaskError(f"{table} is not a UTF-8 table with a header line ({error}); save it as CSV") from error
     if not rows:
         raise TaskError(f"{table} has no rows; it needs a header line and one line per image")
-    names = {str(name).strip().lower(): str(name) for name in rows[0]}
+    names = _names(rows)
     roles = {role: names[alias] for role, aliases in _COLUMNS.items() for alias in reversed(aliases) if alias in names}
     roles.update({side: names[side] for side in _BOX if all(s in names for s in _BOX)})
     return rows, roles
@@ -60,21 +66,28 @@ def read_label_csv(table: Path, root: Path, *, groups: Mapping[str, str] | None 
 
     Args:
         table: the CSV.
-        root: folder that relative image paths start from.
+        root: folder that relative image paths start from, and that holds all images.
         groups: group of an image by its path as written in the CSV, for tables that have no such column.
+
+    Raises:
+        TaskError: a column or value is missing or wrong, or a path leaves `root`.
     """
+    return label_table(table, root, groups=groups)[0]
+
+
+def label_table(table: Path, root: Path, *, groups: Mapping[str, str] | None = None) -> tuple[list[Item], tuple[str, ...]]:
+    """As `read_label_csv`, with notes on what was corrected and which column gives the groups."""
     rows, roles = read_rows(table)
     for role in ("path", "label"):
         if role not in roles:
-            raise TaskError(
-                f"{table} has columns {', '.join(map(str, rows[0]))} but none called {' or '.join(_COLUMNS[role][:3])}; rename one"
-            )
-    items = []
+            known = {"path": "path or image or file", "label": "label or class or class-name"}[role]
+            raise TaskError(f"{table} has columns {', '.join(map(str, rows[0]))} but none called {known}; rename one")
+    items, paths = [], TablePaths(table, root)
     for number, row in enumerate(rows, start=2):
-        name, label = row[roles["path"]], row[roles["label"]].strip()
-        if not name or not label:
-            raise TaskError(f"{table} line {number} has no {'label' if name else 'path'}; complete or remove it")
-        path = str(root / name)
+        name, label = row[roles["path"]], row[roles["label"]]
+        if not name.strip() or not label.strip():
+            raise TaskError(f"{table} line {number} has no {'label' if name.strip() else 'path'}; complete or remove it")
+        path = paths.find(name, number)
         items.append(
             Item(
                 path=path,
@@ -84,16 +97,16 @@ def read_label_csv(table: Path, root: Path, *, groups: Mapping[str, str] | None 
                 box=_box(row, roles, table),
             )
         )
-    return items
+    return items, (*paths.notes, *_group_note(rows, roles))
 
 
 def read_class_folders(root: Path) -> list[Item]:
     """Items of `<class>/<image>` folders, or `<train|val|test>/<class>/<image>` ones; nested folders belong to their class."""
-    folders = _subfolders(root)
-    splits = {folder: _split_of_folder(folder.name) for folder in folders}
+    folders = subfolders(root)
+    splits = {folder: split_of_folder(folder.name) for folder in folders}
     parts: list[tuple[Path, str]]
     if folders and all(splits.values()):
-        parts = [(child, str(splits[folder])) for folder in folders for child in _subfolders(folder)]
+        parts = [(child, str(splits[folder])) for folder in folders for child in subfolders(folder)]
     else:
         parts = [(folder, "") for folder in folders]
     items = [
@@ -107,72 +120,90 @@ def read_class_folders(root: Path) -> list[Item]:
 
 
 def read_mask_folders(root: Path, table: Path | None = None, *, groups: Mapping[str, str] | None = None) -> list[Item]:
-    """Items of `images/` and `masks/`, joined by stem whatever the extensions.
+    """Items of `images/` and `masks/`, joined by their paths inside without the extension.
 
     Args:
         root: folder that holds both.
         table: CSV of (image[, mask][, split][, group]); the images it does not name are left out.
         groups: group of an image by its file name, for tables that have no such column.
+
+    Raises:
+        TaskError: there are no images or masks, a column is missing, or a path leaves `root`.
     """
-    images = {path.name: path for path in image_files(root / "images")}
-    masks = {path.stem: path for path in image_files(root / "masks")}
-    if not images or not masks:
-        raise TaskError(f"{root} has {len(images)} images and {len(masks)} masks; expected images/ and masks/ with equal file stems")
-    rows: list[dict[str, str]] = [{"image": name} for name in images]
-    roles = {"path": "image"}
+    return mask_folders(root, table, groups=groups)[0]
+
+
+def mask_folders(root: Path, table: Path | None = None, *, groups: Mapping[str, str] | None = None) -> tuple[list[Item], tuple[str, ...]]:
+    """As `read_mask_folders`, with notes on masks that are left over and on groups.
+
+    Without a table, folders inside `images/` that are called train, val and test are the splits, and other ones the groups.
+    """
+    found, masks = image_files(root / "images"), {_inner(root / "masks", path): path for path in image_files(root / "masks")}
+    if not found or not masks:
+        raise TaskError(f"{root} has {len(found)} images and {len(masks)} masks; expected images/ and masks/ with equal file stems")
     if table is not None:
-        rows, roles = read_rows(table)
-        if "path" not in roles:
-            raise TaskError(f"{table} has columns {', '.join(map(str, rows[0]))} but none called image or file; rename one")
+        return _named_pairs(root, table, found, masks, groups)
+    folders = {path: path.relative_to(root / "images").parent for path in found}
+    tops = {folder.parts[0] for folder in folders.values() if folder.parts}
+    are_splits = bool(tops) and all(folder.parts and split_of_folder(folder.parts[0]) for folder in folders.values())
     items = []
-    for row in rows:
+    for path in found:
+        folder = folders[path]
+        given = groups.get(path.name) if groups is not None else None
+        group = given or (str(folder.as_posix()) if folder.parts and not are_splits else str(path))
+        mask = masks.get(_inner(root / "images", path), root / "masks" / folder / path.name)
+        split = str(split_of_folder(folder.parts[0])) if are_splits else ""
+        items.append(Item(path=str(path), mask=str(mask), split=split, group=group))
+    notes = () if not tops or are_splits or groups else (f"groups: the {len(set(folders.values()))} folders inside images/",)
+    return items, (*_left_over(items, masks), *notes)
+
+
+def _named_pairs(
+    root: Path, table: Path, found: list[Path], masks: Mapping[str, Path], groups: Mapping[str, str] | None
+) -> tuple[list[Item], tuple[str, ...]]:
+    """Items of a table, whose images are named by file name, by path inside `images/` or by path."""
+    rows, roles = read_rows(table)
+    if "path" not in roles:
+        raise TaskError(f"{table} has columns {', '.join(map(str, rows[0]))} but none called image or file; rename one")
+    folder = root / "images"
+    shared = Counter(path.name for path in found)
+    images = {path.name: path for path in found if shared[path.name] == 1} | {path.relative_to(folder).as_posix(): path for path in found}
+    items, paths = [], TablePaths(table, root)
+    for number, row in enumerate(rows, start=2):
         name = row[roles["path"]]
-        path = images.get(name, root / name)
+        if shared[name] > 1 and name not in images:
+            raise TaskError(f"{table} line {number}: {shared[name]} images are called {name!r}; name it by its path inside images/")
+        path = images.get(name) or images.get(name.strip()) or Path(paths.find(name, number))
         named = row[roles["mask"]] if "mask" in roles else ""
-        mask = _named_mask(root, named) if named else masks.get(path.stem, root / "masks" / path.name)
+        joined = masks.get(_inner(folder, path)) if path.is_relative_to(folder) else masks.get(path.stem)
+        mask = _named_mask(root, named, paths, number) if named else joined or root / "masks" / path.name
         group = _group(row, roles, path.name, groups) or str(path)
         items.append(Item(path=str(path), mask=str(mask), split=_split(row, roles), group=group))
-    return items
+    return items, (*paths.notes, *_group_note(rows, roles))
 
 
-def classes_of(items: list[Item]) -> tuple[str, ...]:
-    """Class names in class-index order: by their number where all end in one, else by name."""
-    names = sorted({item.label for item in items if item.label is not None})
-    numbers = [_trailing_number(name) for name in names]
-    if all(number is not None for number in numbers):
-        names.sort(key=lambda name: (_trailing_number(name)[0], _trailing_number(name)[1]))  # type: ignore[index]
-    return tuple(names)
+def _left_over(items: list[Item], masks: Mapping[str, Path]) -> tuple[str, ...]:
+    used = {item.mask for item in items}
+    left = sorted(str(path) for path in masks.values() if str(path) not in used)
+    return (f"{len(left):,} masks have no image, such as {left[0]!r}",) if left else ()
 
 
-def kind_of(items: list[Item]) -> TaskKind:
-    """Segmentation where items have masks, ordinal where three or more classes are one name with different numbers, else classification."""
-    if any(item.mask is not None for item in items):
-        return "segmentation"
-    numbered = [_trailing_number(name) for name in classes_of(items)]
-    same_stem = len({number[0] if number else None for number in numbered}) == 1
-    return "ordinal" if len(numbered) >= 3 and same_stem and all(numbered) else "classification"
+def _inner(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Image files under a folder, sorted, hidden ones left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file())
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", name).casefold()
 
 
-def _trailing_number(name: str) -> tuple[str, int] | None:
-    match = re.fullmatch(r"(.*?)(\d{1,9})", name, flags=re.DOTALL)
-    return (match[1], int(match[2])) if match else None
+def _names(rows: list[dict[str, str]]) -> dict[str, str]:
+    return {_plain(str(name)): str(name) for name in reversed(list(rows[0]))}
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _split_of_folder(name: str) -> str | None:
-    try:
-        return normalized_split(name)
-    except TaskError:
-        return None
+def _group_note(rows: list[dict[str, str]], roles: Mapping[str, str]) -> tuple[str, ...]:
+    names = _names(rows)
+    there = [names[alias] for alias in _COLUMNS["group"] if alias in names]
+    return (f"groups: by the column {roles['group']!r}, not by {', '.join(map(repr, there[1:]))}",) if len(there) > 1 else ()
 
 
 def _split(row: Mapping[str, str], roles: Mapping[str, str]) -> str:
@@ -180,8 +211,8 @@ def _split(row: Mapping[str, str], roles: Mapping[str, str]) -> str:
 
 
 def _group(row: Mapping[str, str], roles: Mapping[str, str], name: str, groups: Mapping[str, str] | None) -> str | None:
-    if "group" in roles and row[roles["group"]]:
-        return row[roles["group"]]
+    if "group" in roles and row[roles["group"]].strip():
+        return row[roles["group"]].strip()
     return groups.get(name) if groups is not None else None
 
 
@@ -197,6 +228,6 @@ def _box(row: Mapping[str, str], roles: Mapping[str, str], table: Path) -> tuple
     return x, y, w, h
 
 
-def _named_mask(root: Path, name: str) -> Path:
+def _named_mask(root: Path, name: str, paths: TablePaths, line: int) -> Path:
     inside = root / "masks" / name
-    return inside if inside.is_file() else root / name
+    return inside if inside.is_file() and ".." not in inside.parts else Path(paths.find(name, line))

@@ -55,7 +55,13 @@ def check_task_name(name: str) -> None:
 
 
 def resolve_task(
-    name: str, data: Path, *, kind: Literal["auto"] | TaskKind | None = None, val_share: float = 0.2, seed: int = 0
+    name: str,
+    data: Path,
+    *,
+    kind: Literal["auto"] | TaskKind | None = None,
+    order: Sequence[str] = (),
+    val_share: float = 0.2,
+    seed: int = 0,
 ) -> TaskData:
     """The evaluation set called `name` under `data`; auto asks the tasks of other packages whether it is theirs, then reads its layout.
 
@@ -66,7 +72,7 @@ def resolve_task(
     data = Path(data).absolute()
     task = _detected(data) if name == "auto" else _named(name)
     if task is None:
-        return read_task(data, kind=kind, val_share=val_share, seed=seed)
+        return read_task(data, kind=kind, order=order, val_share=val_share, seed=seed)
     if not data.is_dir():
         raise TaskError(f"task {task.name}: data folder {data} does not exist; give the folder that holds it")
     items, notes = task.read(data)
@@ -75,6 +81,7 @@ def resolve_task(
         task.name,
         items,
         kind=task.kind if is_own else kind,
+        order=order or task.order,
         val_share=val_share,
         seed=seed,
         notes=notes,

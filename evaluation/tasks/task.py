@@ -34,6 +34,8 @@ class Task:
     """the items below a folder that is there, an empty `split` where the data names none; raises `TaskError` if they are not all there"""
     kind: TaskKind | None = None
     """what the labels are; found from them unless given"""
+    order: tuple[str, ...] = ()
+    """ordinal classes from best to worst; not needed if their names end in numbers"""
     protocol: Protocol | None = None
     """heads, metrics and primary metric; those of the kind unless given"""
     detect: Callable[[Path], bool] | None = None

@@ -104,6 +104,12 @@ def _lineage(command: questions.Lineage) -> None:
             console.print(Text(f"{root.label}  [{title}: nothing recorded]"))
 
 
+def _check_data(command: questions.CheckData) -> int:
+    from flows.stages import run_check_data
+
+    return 0 if run_check_data(command.data, task=command.task, output=command.output, config=command.config) else 1
+
+
 def _doctor(command: questions.Doctor) -> int:
     from flows.cli.doctor import examine
     from flows.runners import make_runner
@@ -127,5 +133,6 @@ ANSWERS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "leaderboard": (questions.Leaderboard, _leaderboard),
     "sql": (questions.Sql, _sql),
     "lineage": (questions.Lineage, _lineage),
+    "check-data": (questions.CheckData, _check_data),
     "doctor": (questions.Doctor, _doctor),
 }

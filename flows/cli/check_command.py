@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
+from evaluation.tasks import check_task_name
 from flows.cli import commands, questions
 from flows.stages import (
     STAGES,
@@ -58,6 +60,10 @@ def check_command(command: Any) -> None:
             check_held_out(command.config.holdout)
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
+        case questions.CheckData():
+            check_new_folder(command.output or Path(), "output")
+            command.config  # noqa: B018 - raises for a setting that is out of range
+            check_task_name(command.task)
         case questions.Diff():
             check_count("most", command.most)
         case questions.Lineage():
@@ -84,7 +90,7 @@ def check_command(command: Any) -> None:
                 )
         case commands.Evaluate():
             for task, data in command.pairs:
-                check_task(task, data)
+                check_task(task, data, command.config)
         case _:
             pass
 

@@ -92,7 +92,7 @@ def _sentence(error: Exception) -> str:
 def _description(name: str, command: type) -> str:
     """What a command does; with a sentence on each installed filter if its threshold is an option, and on the tasks if one can be given."""
     said = filter_sentences() if name in ("run", "ingest", "requalify") else []
-    said += [task_sentence()] if name in ("run", "pretrain", "evaluate") else []
+    said += [task_sentence()] if name in ("run", "pretrain", "evaluate", "check-data") else []
     return "\n\n".join([command.__doc__ or "", *said])
 
 

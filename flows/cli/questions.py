@@ -8,9 +8,41 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from evaluation.config import EvaluateConfig
 from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
 
-__all__ = ["Compare", "Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Verify"]
+__all__ = ["CheckData", "Compare", "Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Verify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckData:
+    """Look at a labelled set before any score: one page of counts, sizes, mask overlays, duplicates and leaks; exit code 1 if unusable."""
+
+    data: Positional[Path]
+    """where the task's images are"""
+    task: str = "auto"
+    """name of a known task, or auto"""
+    output: Path | None = None
+    """folder for the page, index.html; check-data-TASK in the current folder unless given"""
+    kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
+    """what the labels are; found from them unless given"""
+    order: str = ""
+    """ordinal classes from best to worst, such as none,mild,moderate,severe; not needed if their names end in numbers"""
+    max_unreadable: float = 0.01
+    """share of the images that may be left out because they cannot be read; one always may, unless this is 0"""
+    val_share: float = 0.2
+    """share of the groups that becomes the validation or test split if the data names none"""
+    seed: int = 0
+    """of splits that are made here"""
+    num_workers: int = 2
+    """threads that decode images"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+    @property
+    def config(self) -> EvaluateConfig:
+        """The same settings, as an evaluation takes them."""
+        names = ("kind", "order", "max_unreadable", "val_share", "seed", "num_workers")
+        return EvaluateConfig(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

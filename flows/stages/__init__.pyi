@@ -1,4 +1,5 @@
 from .audit import run_audit as run_audit, run_sign_off as run_sign_off
+from .check_data import run_check_data as run_check_data
 from .checks import (
     check_count as check_count,
     check_dataset_names as check_dataset_names,

@@ -15,6 +15,7 @@ from curation.config import CurateConfig
 from curation.embedding import OFFLINE_ENCODER, EmbedConfig, check_timm_name, installed_encoders, local_folder
 from curation.holdout import HoldoutConfig
 from curation.shards import SELECTION_PLACEHOLDER, check_dataset_name
+from evaluation.config import EvaluateConfig
 
 if TYPE_CHECKING:
     from evaluation.validation_tasks import Validation
@@ -128,8 +129,13 @@ def check_encoder(config: EmbedConfig) -> None:
         load_encoder(config)
 
 
-def check_task(task: str, data: Path | None) -> None:
+def check_task(task: str, data: Path | None, config: EvaluateConfig | None = None) -> None:
     """Read the labels of an evaluation set and look whether its files are there.
+
+    Args:
+        task: a known name, or auto.
+        data: the folder that holds it, if it is known yet.
+        config: kind and order of its labels, and how missing splits are made.
 
     Raises:
         ValueError: the task is not known, or its data is missing or unusable.
@@ -138,7 +144,8 @@ def check_task(task: str, data: Path | None) -> None:
 
     check_task_name(task)
     if data is not None:
-        resolve_task(task, data).validate()
+        told = config or EvaluateConfig()
+        resolve_task(task, data, kind=told.kind, order=told.grades, val_share=told.val_share, seed=told.seed).validate()
 
 
 def check_validation(validation: Validation, names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import chosen_heads
 from evaluation.run import STAGE_VERSION, evaluate_model
-from evaluation.tasks import fingerprint, resolve_task
+from evaluation.tasks import readable_task, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
@@ -44,9 +44,11 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         TaskError: no such task, or its data is unusable.
         HeadError: no such head, or it does not serve the task's labels.
     """
-    found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
-    chosen_heads(config.heads, found.protocol.heads, found.kind)  # before anything is hashed or computed
-    identity = fingerprint(found, num_workers=config.num_workers)
+    read = resolve_task(task, data, kind=config.kind, order=config.grades, val_share=config.val_share, seed=config.seed)
+    chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
+    found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
+    for image in found.unreadable:
+        say(f"evaluate: {found.name} leaves out an unreadable image: {image}")
     model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     baseline = encoder_model(job.lake, encoder)
     settings = {

@@ -51,7 +51,7 @@ def test_colours_are_told_apart_by_both_heads(vit_folder: str, colours: Path, tm
 
 
 def test_an_ordinal_task_adds_the_weighted_kappa(cnn_folder: str, colours: Path, tmp_path: Path) -> None:
-    task = read_task(colours, kind="ordinal")
+    task = read_task(colours, kind="ordinal", order=("red", "green", "blue"))
     scores = evaluate(_ref(cnn_folder), task=task, config=QUICK, cache_dir=str(tmp_path))
     assert {s.metric for s in scores} == {"accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa"}
     assert "val_quadratic_weighted_kappa" in scores[0].details
@@ -90,7 +90,7 @@ def test_two_computations_give_equal_scores(vit_folder: str, colours: Path, tmp_
 
 
 def test_evidence_that_has_an_undefined_value_is_json(vit_folder: str, colours: Path, tmp_path: Path) -> None:
-    task = read_task(colours, kind="ordinal")
+    task = read_task(colours, kind="ordinal", order=("red", "green", "blue"))
     one_class = tuple(item for item in task.items if item.split != "test" or item.label == "red")
     for _ in range(2):
         scores = evaluate(_ref(vit_folder), task=replace(task, items=one_class), config=QUICK, cache_dir=str(tmp_path))

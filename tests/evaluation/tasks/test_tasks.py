@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.tasks import KNOWN_TASKS, read_task, resolve_task
+from evaluation.tasks import KNOWN_TASKS, PATIENTS_UNKNOWN, read_task, resolve_task
 from evaluation.tasks.items import Item, TaskData, TaskError, fingerprint
 
 Picture = Callable[..., Path]
@@ -35,7 +35,7 @@ def test_split_folders_give_the_splits(tmp_path: Path, picture: Picture) -> None
     task = read_task(tmp_path)
     assert Counter(item.split for item in task.items) == {"train": 2, "val": 2, "test": 2}
     assert task.kind == "classification"
-    assert task.notes == ()
+    assert task.notes == (PATIENTS_UNKNOWN,)
 
 
 def test_a_csv_with_quoted_newlines_groups_and_boxes_is_read(tmp_path: Path, picture: Picture) -> None:
@@ -43,7 +43,9 @@ def test_a_csv_with_quoted_newlines_groups_and_boxes_is_read(tmp_path: Path, pic
     picture(tmp_path / name, (1, 2, 3), seed=0)
     table = tmp_path / "labels.csv"
     quoted = '"' + name.replace('"', '""') + '"'
-    rows = [f"{quoted},{label},{split},p-{split},1,2,30,40" for split in ("train", "validation", "test") for label in ("a", "b")]
+    rows = [
+        f"{quoted},{label},{split},p-{split},{x},2,30,40" for split in ("train", "validation", "test") for x, label in ((1, "a"), (5, "b"))
+    ]
     table.write_text("path,label,split,patient,x,y,w,h\n" + "\n".join(rows) + "\n", encoding="utf-8-sig")
     task = read_task(table, name="mine")
     task.validate()

@@ -22,6 +22,8 @@ PRINTED_BY = {
     "curation/shards/plan.py": ["curate", "run"],
     "curation/privacy/text_detector.py": ["ingest", "run"],
     "evaluation/replay.py": ["evaluate"],
+    "evaluation/tasks/contents.py": ["evaluate", "check-data"],
+    "evaluation/tasks/layout.py": ["evaluate", "pretrain", "run", "check-data"],
     "evaluation/tasks/places.py": ["evaluate"],
     "evaluation/validation_tasks.py": ["pretrain", "run"],
     "flows/cli/actions.py": ["pretrain"],

@@ -1,0 +1,147 @@
+"""Check a labelled set before any score: one page about what it holds, and what is wrong with it. Needs no lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluation.config import EvaluateConfig
+from evaluation.data_check import (
+    Shown,
+    class_rows,
+    duplicate_rows,
+    group_rows,
+    kind_rows,
+    overlays,
+    samples,
+    shared_group_rows,
+    size_rows,
+)
+from evaluation.report import ContactSheet, DataPage, Note, PageTable, Picture, render_data_page
+from evaluation.tasks import (
+    KNOWN_TASKS,
+    NO_PATIENTS,
+    FileFacts,
+    TaskData,
+    TaskError,
+    fingerprint,
+    look_at_files,
+    resolve_task,
+    without_unreadable,
+)
+from flows.runners import say
+
+__all__ = ["run_check_data"]
+
+MOST_ROWS = 12
+MOST_CLASSES = 24
+
+
+def run_check_data(data: Path, *, task: str, output: Path | None, config: EvaluateConfig) -> bool:
+    """Write the page of a set and say what it found; true if the set can be scored.
+
+    Args:
+        data: the task's folder.
+        task: a known task, or auto.
+        output: folder for index.html; `check-data-TASK` where the command runs unless given.
+        config: kind and order of the labels, how missing splits are made, and how many images may be unreadable.
+
+    Raises:
+        TaskError: no such task, or its data is not readable as one; the sentence says why.
+    """
+    read = resolve_task(task, data, kind=config.kind, order=config.grades, val_share=config.val_share, seed=config.seed)
+    facts = look_at_files(read, num_workers=config.num_workers)
+    found = without_unreadable(read, facts, max_unreadable=1.0)
+    problems, notes = _notes(read, found, facts, config)
+    path = (output or Path(f"check-data-{found.name}")).absolute() / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    render_data_page(_page(found, facts, data, (*problems, *notes), config), path)
+    for note in (*problems, *notes):
+        say(f"check-data: {note.level}: {note.text}")
+    say(f"check-data: {found.name}, {found.kind}, {len(found.items):,} items; the page is {path}; keep it as you keep the data")
+    return not problems
+
+
+def _notes(
+    read: TaskData, found: TaskData, facts: dict[str, FileFacts], config: EvaluateConfig
+) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+    """What keeps the set from being scored, and what has to be known of it."""
+    problems, warnings = [], []
+    try:
+        without_unreadable(read, facts, max_unreadable=config.max_unreadable)
+        warnings += [Note(level="leak" if text.startswith("leak") else "warning", text=text) for text in found.validate()]
+    except TaskError as error:
+        problems.append(Note(level="leak", text=str(error)))
+    hashes = {path: one.sha256 for path, one in facts.items()}
+    warnings += [Note(level="leak", text=text) for text in fingerprint(found, hashes=hashes).leaks]
+    warnings += [Note(level="warning" if _is_warning(text) else "info", text=text.removeprefix("warning: ")) for text in found.notes]
+    return tuple(problems), tuple(warnings)
+
+
+def _is_warning(note: str) -> bool:
+    return note.startswith(("warning", "unreadable", "patients unknown", "repeated", NO_PATIENTS))
+
+
+def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig) -> DataPage:
+    known = KNOWN_TASKS.get(found.name)
+    expected = getattr(known, "expected", None)
+    images, duplicates, shared = {item.path for item in found.items}, duplicate_rows(found, facts), shared_group_rows(found)
+    num_alone = sum(item.group == item.path for item in found.items)
+    groups = "unknown" if num_alone == len(found.items) else f"{len({item.group for item in found.items}):,}"
+    tables = [
+        PageTable(
+            title="Counts",
+            hint="Published counts beside what is here; a number after `not` is the published one, where it differs." if expected else "",
+            columns=("class" if found.kind != "segmentation" else "", "train", "val", "test", "all", *(["published"] if expected else [])),
+            rows=class_rows(found, expected),
+        ),
+        PageTable(
+            title="Patients, or other groups",
+            hint="Images of one group have to stay in one split. Each image counts as a group of its own if the data names none.",
+            columns=("split", "groups", "fewest images", "median", "most"),
+            rows=group_rows(found),
+        ),
+        PageTable(title="Image sizes", columns=("width x height", "images"), rows=size_rows(found, facts)),
+        PageTable(title="Files", columns=("format and pixels", "files"), rows=kind_rows(found, facts)),
+    ]
+    if shared:
+        tables.append(_some("Groups in several splits", ("group", "train", "val", "test"), shared))
+    if duplicates:
+        tables.append(_some("Files of equal bytes", ("files", "splits"), duplicates))
+    return DataPage(
+        title=f"Data check: {found.name}",
+        subtitle=f"{found.kind}, {len(found.items):,} items of {len(images):,} images",
+        facts=(
+            ("folder", str(Path(data).absolute())),
+            ("classes", ", ".join(found.classes)),
+            *((("reads", known.data),) if known else ()),
+            ("head chosen by", found.protocol.primary.replace("_", " ")),
+        ),
+        tiles=(
+            (f"{len(images):,}", "images"),
+            (groups, "patients or groups"),
+            (f"{len(found.unreadable):,}", "unreadable, left out"),
+            (f"{len(duplicates):,}", "contents in several files"),
+            (f"{len(shared):,}", "groups in several splits"),
+        ),
+        notes=notes,
+        tables=tuple(tables),
+        overlays=_sheet("Masks", overlays(found, num_workers=config.num_workers), len(found.items))
+        if found.kind == "segmentation"
+        else None,
+        samples=() if found.kind == "segmentation" else _samples(found),
+    )
+
+
+def _some(title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> PageTable:
+    hint = f"The first {MOST_ROWS} of {len(rows):,}." if len(rows) > MOST_ROWS else ""
+    return PageTable(title=title, hint=hint, columns=columns, rows=rows[:MOST_ROWS])
+
+
+def _samples(found: TaskData) -> tuple[ContactSheet, ...]:
+    return tuple(
+        _sheet(name, samples(found, name), sum(item.label == name for item in found.items)) for name in found.classes[:MOST_CLASSES]
+    )
+
+
+def _sheet(title: str, shown: tuple[Shown, ...], number: int) -> ContactSheet:
+    return ContactSheet(title=title, num_frames=number, pictures=tuple(Picture(jpeg=one.jpeg, caption=one.caption) for one in shown))
