@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import FittedClasses, FittedMasks, save_head
 from evaluation.metrics import Interval
-from evaluation.tasks import Item, TaskData
+from evaluation.tasks import Item, MaskEncoding, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
 
 __all__ = ["Places", "Rows", "class_table", "item_of", "mask_image", "mask_table", "places_of", "store"]
@@ -152,6 +153,7 @@ def item_of(row: Mapping[str, Any], data: Path) -> Item:
         group=row["group"],
         label=row.get("label"),
         mask=os.path.normpath(data / row["mask"]) if row["mask"] is not None else None,
+        mask_encoding=MaskEncoding(**json.loads(row["mask_encoding"])) if row["mask_encoding"] is not None else None,
         box=tuple(row["box"]) if row["box"] is not None else None,
     )
 
@@ -160,6 +162,7 @@ def _item_columns(items: Sequence[Item], places: Places) -> dict[str, pa.Array]:
     return {
         "path": pa.array([os.path.relpath(item.path, places.data) for item in items]),
         "mask": pa.array([os.path.relpath(item.mask, places.data) if item.mask is not None else None for item in items], pa.string()),
+        "mask_encoding": pa.array([canonical_json(asdict(code)) if (code := item.mask_encoding) else None for item in items], pa.string()),
         "box": pa.array([list(item.box) if item.box is not None else None for item in items], pa.list_(pa.int32())),
         # a group that is a path would tie the table to a place on disk
         "group": pa.array([os.path.relpath(item.group, places.data) if os.path.isabs(item.group) else item.group for item in items]),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
@@ -40,7 +42,7 @@ def evaluate(folder: str, task: TaskData, config: EvaluateConfig, root: Path, da
 
 def test_every_class_score_is_computed_again_from_what_is_stored(vit_folder: str, colours: Path, tmp_path: Path) -> None:
     heads = ("knn", "linear", "linear_grid", "ordinal")
-    task = read_task(colours, kind="ordinal")
+    task = read_task(colours, kind="ordinal", order=("blue", "green", "red"))
     scores = evaluate(vit_folder, task, replace(QUICK, heads=heads), tmp_path, colours)
     assert list(dict.fromkeys(score.head for score in scores)) == list(heads)
     for score in scores:
@@ -78,6 +80,16 @@ def test_every_mask_score_is_computed_again_from_what_is_stored(cnn_folder: str,
     table = pq.read_table(tmp_path / scores[0].details["predictions_file"])
     assert table["mask"][0].as_py() == "masks/4.png"
     assert table["predicted_mask"][0].as_py().startswith(b"\x89PNG")
+
+
+def test_masks_of_0_and_1_are_read_as_such_when_a_score_is_computed_again(cnn_folder: str, squares: Path, tmp_path: Path) -> None:
+    shutil.copytree(squares, tmp_path / "ones")
+    for file in (tmp_path / "ones" / "masks").iterdir():
+        Image.fromarray(np.asarray(Image.open(file)) // 255).save(file)
+    plain = evaluate(cnn_folder, read_task(squares), QUICK, tmp_path / "a")[0]
+    score = evaluate(cnn_folder, read_task(tmp_path / "ones"), QUICK, tmp_path / "b")[0]
+    assert score.value == plain.value
+    assert from_head(open_score(score, tmp_path / "b"), tmp_path / "ones") == pytest.approx(score.value, abs=1e-6)
 
 
 def test_a_transformer_gives_maps_for_every_mask_head(vit_folder: str, squares: Path, tmp_path: Path) -> None:
