@@ -16,6 +16,11 @@ class EvaluateConfig:
 
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
+    protocol: str = "clean"
+    """how a task's images are divided: clean, published (as in the literature, leaking or not), made (grouped folds over all images), or
+    one of the task's own names, such as ssl4gie"""
+    fold: int | Literal["all"] | None = None
+    """which fold of it is tested, from 0; all: each in turn, and then one row of them together; the task's usual one where not given"""
     image_size: int | None = None
     """side in pixels that images are resized to; the model's own input size where not given"""
     batch_size: int | None = None
@@ -39,11 +44,11 @@ class EvaluateConfig:
     segmentation_learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """AdamW learning rates tried by the segmentation head"""
     val_share: float = 0.2
-    """share of the groups that becomes the validation or test split where the data names none"""
+    """share of the training groups that becomes the validation split where the data names none; a test split is a fifth of the groups"""
     num_bootstrap: int = 1000
     """bootstrap replicates of a 95% interval"""
     seed: int = 0
-    """of splits that are made here, random-weight baselines, head initialisation and the bootstrap"""
+    """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
 
     def __post_init__(self) -> None:
         """Raises ValueError that says which setting is out of range and what it may be."""
@@ -60,5 +65,7 @@ class EvaluateConfig:
                 raise ValueError(f"{name} is {values}; give one or more numbers above 0")
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0 (DINOv2 uses 0.07)")
+        if isinstance(self.fold, int) and self.fold < 0:
+            raise ValueError(f"fold is {self.fold}; give a number from 0 on, or all")
         if not 0.05 <= self.val_share <= 0.4:
             raise ValueError(f"val_share is {self.val_share}; it must be from 0.05 to 0.4, so that most groups stay for training")

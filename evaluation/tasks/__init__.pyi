@@ -1,3 +1,5 @@
+from .binary_cut import BinaryCut as BinaryCut
+from .expected import Expected as Expected
 from .folder import read_task as read_task
 from .items import (
     SPLITS as SPLITS,
@@ -19,7 +21,9 @@ from .registry import (
     KNOWN_TASKS as KNOWN_TASKS,
     TASKS as TASKS,
     check_task_name as check_task_name,
+    folds_of as folds_of,
     resolve_task as resolve_task,
     task_sentence as task_sentence,
 )
+from .split_protocol import SplitProtocol as SplitProtocol
 from .task import Reading as Reading, Task as Task

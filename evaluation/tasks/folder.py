@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +10,10 @@ from evaluation.config import TaskKind
 from evaluation.tasks.items import Item, TaskData, TaskError
 from evaluation.tasks.protocol import Protocol
 from evaluation.tasks.readers import classes_of, kind_of, read_class_folders, read_label_csv, read_mask_folders
+from evaluation.tasks.split_protocol import CLEAN, MADE, choose_split
 from evaluation.tasks.splits import complete_splits
 
-__all__ = ["read_task", "task_data"]
+__all__ = ["read_task", "task_data", "without_splits"]
 
 
 def read_task(
@@ -21,7 +23,8 @@ def read_task(
     labels: Path | None = None,
     kind: Literal["auto"] | TaskKind | None = None,
     val_share: float = 0.2,
-    seed: int = 0,
+    protocol: str = CLEAN,
+    fold: int | None = None,
 ) -> TaskData:
     """Read a folder of class folders, a folder with labels.csv, a CSV, or a folder of images/ and masks/ (with split.csv or without).
 
@@ -30,8 +33,9 @@ def read_task(
         name: of the task; the folder's name where not given.
         labels: a CSV elsewhere, whose image paths are relative to `data`.
         kind: what the labels are; found from them where not given.
-        val_share: share of the groups for a split that the data does not name.
-        seed: of such a split.
+        val_share: share of the training groups that becomes a validation split which the data does not name.
+        protocol: clean for the data's own splits, made for folds over all images whatever splits the data names.
+        fold: which fold is tested, if the data names no test split.
 
     Raises:
         TaskError: nothing usable is there, or a row is wrong.
@@ -50,7 +54,14 @@ def read_task(
         items = read_mask_folders(data, table if table.is_file() else None)
     else:
         items = read_class_folders(data)
-    return task_data(name or data.name or "task", items, kind=kind, val_share=val_share, seed=seed)
+    name = name or data.name or "task"
+    choose_split(name, (), protocol, data)
+    return task_data(name, without_splits(items) if protocol == MADE else items, kind=kind, val_share=val_share, fold=fold)
+
+
+def without_splits(items: list[Item]) -> list[Item]:
+    """Items as if the data named no split."""
+    return [replace(item, split="") for item in items]
 
 
 def task_data(
@@ -59,7 +70,7 @@ def task_data(
     *,
     kind: Literal["auto"] | TaskKind | None,
     val_share: float,
-    seed: int,
+    fold: int | None = None,
     notes: tuple[str, ...] = (),
     protocol: Protocol | None = None,
 ) -> TaskData:
@@ -77,5 +88,17 @@ def task_data(
     classes = ("background", "foreground") if found == "segmentation" else classes_of(items)
     if len(classes) < 2:
         raise TaskError(f"task {name} has one class ({classes[0]!r}); a score needs at least two")
-    complete, made = complete_splits(items, share=val_share, seed=seed)
-    return TaskData(name=name, kind=wanted, items=complete, classes=classes, notes=(*notes, *made), own_protocol=protocol)
+    try:
+        completed = complete_splits(items, val_share=val_share, fold=fold)
+    except TaskError as error:
+        raise TaskError(f"task {name}: {error}") from error
+    return TaskData(
+        name=name,
+        kind=wanted,
+        items=completed.items,
+        classes=classes,
+        notes=(*notes, *completed.notes),
+        own_protocol=protocol,
+        fold=(fold or 0) if completed.num_folds > 1 else None,
+        num_folds=completed.num_folds,
+    )

@@ -42,7 +42,9 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         LakeError: no such run.
         TaskError: no such task, or its data is unusable.
     """
-    found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, seed=config.seed)
+    if config.fold == "all":
+        raise ValueError("fold is all; give one fold here, or call evaluate_folds")
+    found = resolve_task(task, data, kind=config.kind, val_share=config.val_share, protocol=config.protocol, fold=config.fold)
     identity = fingerprint(found, num_workers=config.num_workers)
     model, artifact = _model(job, checkpoint)
     baseline = _baseline(job, encoder)
