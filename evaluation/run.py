@@ -50,7 +50,8 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
     if len({item.group for item in task.split("test")}) == 1:
         warnings = (*warnings, "the test split is one patient: no interval can be given")
     cache = Path(cache_dir)
-    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config)]
+    division = [task.split_protocol, task.count_difference]
+    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, division, asdict(config)]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
     if evidence.is_file():
@@ -60,17 +61,20 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
         )
     backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
     heads = _segmentation if task.kind == "segmentation" else _classification
+    pixels_id = identity.data_id if task.kind == "segmentation" else identity.images_id  # patch tokens are cached by split
     common = {
         "image_size": str(backbone.image_size),
         "weights": model.weights,
         "protocol": "frozen; chosen on val, reported on test",
+        **({"split_protocol": task.split_protocol} if task.split_protocol else {}),
+        **({"fold": str(task.fold), "num_folds": str(task.num_folds)} if task.fold is not None else {}),
         **({"splits": "; ".join(task.notes)} if task.notes else {}),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
         **({"num_leaks": str(num_leaks)} if num_leaks else {}),
     }
     scores = tuple(
         _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)
-        for head, metric, interval, details in heads(backbone, model, task, identity.data_id, config, cache)
+        for head, metric, interval, details in heads(backbone, model, task, pixels_id, config, cache)
     )
     write_json(evidence, [_finite(asdict(score)) for score in scores])
     return scores

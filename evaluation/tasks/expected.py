@@ -11,7 +11,7 @@ from evaluation.tasks.items import Item
 __all__ = ["TOLERANCE", "Difference", "Expected", "by_label", "difference"]
 
 TOLERANCE = 0.01
-"""Largest share of images by which a set may differ from the publication and still be scored under its name."""
+"""Largest share of a class by which a set may differ from the publication and still be scored under its name; one image may always."""
 
 
 def by_label(items: Sequence[Item]) -> Mapping[str, int]:
@@ -47,6 +47,5 @@ def difference(expected: Expected, items: Sequence[Item]) -> Difference | None:
     if not differing:
         return None
     sentence = ", ".join(f"{name} {have:,} of {published:,}" for name, (have, published) in differing.items())
-    off = sum(abs(have - published) for have, published in differing.values())
-    is_other_set = off > TOLERANCE * sum(expected.counts.values()) or any(have == 0 for have, _ in differing.values())
+    is_other_set = any(abs(have - published) > max(1, TOLERANCE * published) for have, published in differing.values())
     return Difference(sentence, is_other_set)

@@ -99,6 +99,7 @@ def task_data(
         classes=classes,
         notes=(*notes, *completed.notes),
         own_protocol=protocol,
+        split_protocol=f"made: {completed.num_folds} folds of groups, made here" if completed.num_folds > 1 else "",
         fold=(fold or 0) if completed.num_folds > 1 else None,
         num_folds=completed.num_folds,
     )

@@ -121,6 +121,8 @@ class Fingerprint:
     """SHA-256 over every item's content hash, label, mask, box, split and group, in order"""
     leaks: tuple[str, ...]
     """warnings about byte-identical images in several splits"""
+    images_id: str
+    """SHA-256 over every item's content hash and box, in order: equal for all folds of one set, whose features are computed once"""
 
 
 def fingerprint(task: TaskData, *, num_workers: int = 2) -> Fingerprint:
@@ -148,7 +150,8 @@ def fingerprint(task: TaskData, *, num_workers: int = 2) -> Fingerprint:
     leaks = _leaks(
         task.name, "images", "leak: byte-identical images stand in several splits", task.items, key=lambda item: hashes[item.path]
     )
-    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks)
+    images = [(hashes[item.path], item.box) for item in task.items]
+    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, content_id(images))
 
 
 def _check_files(task: TaskData) -> None:

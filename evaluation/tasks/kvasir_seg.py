@@ -112,6 +112,7 @@ KVASIR_SEG = Task(
             name="ssl4gie",
             source="SSL4GIE's draw of images, seed 42, 80/10/10",
             divide=_ssl4gie,
+            may_be_clean=False,
             is_there=_has_original_names,
             needs="the download with its own file names, 25 letters each",
         ),

@@ -41,6 +41,8 @@ class SplitProtocol:
     """what its test split shares with its training split, if that is known"""
     is_published: bool = True
     """whether a publication reports scores on it"""
+    may_be_clean: bool = True
+    """whether `clean` may mean it; not so for a draw of single images without patients, to which folds made here are equal"""
     is_there: Callable[[Path], bool] = _always
     """whether the data folder has the lists that it needs"""
     needs: str = ""
@@ -62,7 +64,7 @@ def choose_split(task: str, protocols: Sequence[SplitProtocol], wanted: str, dat
     if wanted == MADE:
         return None
     if wanted == CLEAN:
-        return next((one for one in protocols if not one.leak and one.is_there(data)), None)
+        return next((one for one in protocols if one.may_be_clean and not one.leak and one.is_there(data)), None)
     fitting = [one for one in protocols if (one.is_published if wanted == PUBLISHED else one.name == wanted)]
     if not fitting:
         own = "".join(f", {one.name}" for one in protocols)

@@ -91,8 +91,7 @@ def complete_splits(items: list[Item], *, val_share: float, fold: int | None = N
         num_folds = len(parts)
         _check_fold(fold, num_folds)
         items = _moved(items, parts[fold or 0], "test")
-        share = f"{1 / num_folds:.0%} of the groups" if fold is None else f"part {fold + 1} of {num_folds} of the groups"
-        notes.append(f"the data names no test split: {share}, whatever the seed")
+        notes.append(f"the data names no test split: fold {fold or 0} of {num_folds} folds of its groups, whatever the seed")
     elif fold is not None:
         raise TaskError("the data names its test split, so there are no folds; leave --fold out, or give --protocol made")
     if "val" not in present:

@@ -179,9 +179,9 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
 def _evaluate(command: commands.Evaluate) -> None:
     with job_of(command) as job:
         from curation.embedding import EmbedConfig
-        from flows.stages import run_evaluate
+        from flows.stages import evaluate_folds
 
-        run_evaluate(
+        evaluate_folds(
             job,
             checkpoint=command.checkpoint,
             task=command.task,

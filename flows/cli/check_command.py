@@ -77,7 +77,7 @@ def check_command(command: Any) -> None:
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
             check_accumulation(command.config, command.train_workers)
         case commands.Evaluate():
-            check_task(command.task, command.data)
+            check_task(command.task, command.data, protocol=command.config.protocol, fold=command.config.fold)
         case _:
             pass
 

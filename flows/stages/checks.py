@@ -9,7 +9,7 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from curation.config import CurateConfig
 from curation.embedding import OFFLINE_ENCODER, EmbedConfig, check_timm_name, installed_encoders, local_folder
@@ -128,17 +128,23 @@ def check_encoder(config: EmbedConfig) -> None:
         load_encoder(config)
 
 
-def check_task(task: str, data: Path | None) -> None:
+def check_task(task: str, data: Path | None, *, protocol: str = "clean", fold: int | Literal["all"] | None = None) -> None:
     """Read the labels of an evaluation set and look whether its files are there.
 
+    Args:
+        task: its name, or auto.
+        data: its folder; nothing but the name is looked at without it.
+        protocol: how its images are divided.
+        fold: which fold is tested.
+
     Raises:
-        ValueError: the task is not known, or its data is missing or unusable.
+        ValueError: the task, its division or its fold is not known, or its data is missing or unusable.
     """
     from evaluation.tasks import check_task_name, resolve_task
 
     check_task_name(task)
     if data is not None:
-        resolve_task(task, data).validate()
+        resolve_task(task, data, protocol=protocol, fold=0 if fold == "all" else fold).validate()
 
 
 def check_validation(validation: Validation, names: Sequence[str]) -> None:
