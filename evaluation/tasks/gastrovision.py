@@ -7,13 +7,14 @@ class and name.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from evaluation.tasks.class_folders import find_class_folders, plain
+from evaluation.tasks.class_folders import find_class_folders, image_names, plain
 from evaluation.tasks.expected import Expected
 from evaluation.tasks.items import Item, TaskError
-from evaluation.tasks.readers import image_files, read_rows
+from evaluation.tasks.readers import read_rows
 from evaluation.tasks.split_protocol import SplitProtocol
 from evaluation.tasks.task import NO_PATIENTS, Reading, Task
 
@@ -49,7 +50,7 @@ LISTS = {"train.csv": "train", "validate.csv": "val", "test.csv": "test"}
 
 def _read(data: Path) -> Reading:
     folders = find_class_folders(data, COUNTS)
-    items = [Item(path=str(path), label=label, split="", group=str(path)) for folder, label in folders for path in image_files(folder)]
+    items = [Item(path=path, label=label, split="", group=path) for folder, label in folders for path in image_names(folder)]
     if not items:
         raise TaskError(f"task gastrovision: no class folder such as 'Colon polyps' under {data}; give the folder of the download")
     return items, (NO_PATIENTS,)
@@ -68,7 +69,7 @@ def _official(data: Path, items: list[Item], __: int) -> Reading:
     for name, split in LISTS.items():
         rows = read_rows(folder / name)[0]
         splits.update({(plain(row["Class"]), row["Filename"]): split for row in rows})
-    joined = [(item, splits.get((plain(str(item.label)), Path(item.path).name))) for item in items]
+    joined = [(item, splits.get((plain(str(item.label)), os.path.basename(item.path)))) for item in items]
     divided = [replace(item, split=split) for item, split in joined if split is not None]
     left = len(items) - len(divided)
     return divided, (f"{left} images are not in the official lists and are left out",) if left else ()

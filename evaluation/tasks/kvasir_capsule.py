@@ -7,13 +7,14 @@ have two labels.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from evaluation.tasks.class_folders import find_class_folders, plain
+from evaluation.tasks.class_folders import find_class_folders, image_names, plain
 from evaluation.tasks.expected import Expected
 from evaluation.tasks.items import Item, TaskError
-from evaluation.tasks.readers import image_files, read_rows
+from evaluation.tasks.readers import read_rows
 from evaluation.tasks.split_protocol import SplitProtocol
 from evaluation.tasks.task import Reading, Task
 
@@ -44,9 +45,9 @@ FOLDERS = {
 def _read(data: Path) -> Reading:
     folders = find_class_folders(data, COUNTS, FOLDERS)
     items = [
-        Item(path=str(path), label=label, split="", group=f"video {path.stem.rpartition('_')[0]}")
+        Item(path=path, label=label, split="", group=f"video {os.path.basename(path).rpartition('_')[0]}")
         for folder, label in folders
-        for path in image_files(folder)
+        for path in image_names(folder)
     ]
     if not items:
         raise TaskError(f"task kvasir_capsule: no class folder such as 'Angiectasia' under {data}; give the folder of labelled_images")
@@ -65,7 +66,7 @@ def _official(data: Path, items: list[Item], fold: int) -> Reading:
         assert table is not None
         rows, _ = read_rows(table)
         listed.update({(plain(row["label"]), row["filename"]): "test" if number == fold else "train" for row in rows})
-    joined = [(item, listed.get((plain(str(item.label)), Path(item.path).name))) for item in items]
+    joined = [(item, listed.get((plain(str(item.label)), os.path.basename(item.path)))) for item in items]
     divided = [replace(item, split=split) for item, split in joined if split is not None]
     left = len(items) - len(divided)
     return divided, (f"{left} images are not in the official lists and are left out",) if left else ()
