@@ -34,7 +34,7 @@ def class_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str
         backbone,
         model,
         task.items,
-        data_id=data_id,
+        data_id=places.images_id,
         seed=config.seed,
         cache_dir=places.cache,
         batch_size=config.batch_size,

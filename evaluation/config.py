@@ -23,6 +23,11 @@ class EvaluateConfig:
     """ordinal classes from best to worst, such as none,mild,moderate,severe; not needed if their names end in numbers"""
     max_unreadable: float = 0.01
     """share of the images that may be left out because they cannot be read; one always may, unless this is 0"""
+    protocol: str = "clean"
+    """how a task's images are divided: clean, published (as in the literature, leaking or not), made (grouped folds over all images), or
+    one of the task's own names, such as ssl4gie"""
+    fold: int | Literal["all"] | None = None
+    """which fold of it is tested, from 0; all: each in turn, and then one row of them together; the task's usual one where not given"""
     image_size: int | None = None
     """side in pixels that images are resized to; the model's own input size where not given"""
     batch_size: int | None = None
@@ -68,11 +73,11 @@ class EvaluateConfig:
     few_shot_draws: int = 5
     """draws of each point of the few-shot curve, by patient"""
     val_share: float = 0.2
-    """share of the groups that becomes the validation or test split where the data names none"""
+    """share of the training groups that becomes the validation split where the data names none; a test split is a fifth of the groups"""
     num_bootstrap: int = 1000
     """bootstrap replicates of a 95% interval"""
     seed: int = 0
-    """of splits that are made here, random-weight baselines, head initialisation and the bootstrap"""
+    """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
 
     def __post_init__(self) -> None:
         """Raises ValueError that says which setting is out of range and what it may be."""
@@ -105,6 +110,8 @@ class EvaluateConfig:
             raise ValueError(f"few_shot_shares is {self.few_shot_shares}; give shares below 1")
         if self.few_shot_draws < 2:
             raise ValueError(f"few_shot_draws is {self.few_shot_draws}; give at least 2, from which there is an interval")
+        if isinstance(self.fold, int) and self.fold < 0:
+            raise ValueError(f"fold is {self.fold}; give a number from 0 on, or all")
         if not 0.05 <= self.val_share <= 0.4:
             raise ValueError(f"val_share is {self.val_share}; it must be from 0.05 to 0.4, so that most groups stay for training")
 

@@ -54,12 +54,11 @@ def evaluate_model(
     if len({item.group for item in task.split("test")}) == 1:
         warnings = (*warnings, "the test split is one patient: no interval can be given")
     cache = Path(cache_dir)
-    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config)]
+    division = [task.split_protocol, task.count_difference]
+    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, division, asdict(config)]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
-    places = places_of(
-        model, task, identity.data_id, config, cache=cache, root=Path(root) if root else None, data=Path(data) if data else None
-    )
+    places = places_of(model, task, identity, config, cache=cache, root=Path(root) if root else None, data=Path(data) if data else None)
     if evidence.is_file():
         found = tuple(
             Score(**{**row, "value": _number(row["value"]), "ci_low": _number(row["ci_low"]), "ci_high": _number(row["ci_high"])})
@@ -73,6 +72,8 @@ def evaluate_model(
         "image_size": str(backbone.image_size),
         "weights": model.weights,
         "protocol": "frozen; chosen on val, reported on test",
+        **({"split_protocol": task.split_protocol} if task.split_protocol else {}),
+        **({"fold": str(task.fold), "num_folds": str(task.num_folds)} if task.fold is not None else {}),
         **({"splits": "; ".join(task.notes)} if task.notes else {}),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
         **({"num_leaks": str(num_leaks)} if num_leaks else {}),

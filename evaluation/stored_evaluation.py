@@ -19,7 +19,7 @@ from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import FittedClasses, FittedMasks, save_head
 from evaluation.metrics import Interval
-from evaluation.tasks import Item, MaskEncoding, TaskData
+from evaluation.tasks import Fingerprint, Item, MaskEncoding, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
 
 __all__ = ["Places", "Rows", "class_table", "item_of", "mask_image", "mask_table", "places_of", "store"]
@@ -55,27 +55,30 @@ class Places:
     """of heads and predictions"""
     data: Path
     """what paths of items are relative to"""
+    images_id: str
+    """of the images alone, whose features all folds of a set share"""
 
 
 def places_of(
-    model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, *, cache: Path, root: Path | None, data: Path | None
+    model: ModelRef, task: TaskData, identity: Fingerprint, config: EvaluateConfig, *, cache: Path, root: Path | None, data: Path | None
 ) -> Places:
     """The folders; heads of equal weights, data and settings have one.
 
     Args:
         model: the backbone.
         task: the evaluation set.
-        data_id: of its files, labels and splits.
+        identity: of its files, labels and splits.
         config: of the evaluation.
         cache: for features and scores.
         root: the lake; `cache` unless given.
         data: folder of the evaluation set; the deepest one that holds all its files unless given.
     """
     settings = {name: value for name, value in asdict(config).items() if name not in _NOT_IDENTITY}
-    identity = content_id([model.model_id, model.weights, task.name, task.kind, data_id, asdict(task.protocol), settings])
+    key = content_id([model.model_id, model.weights, task.name, task.kind, identity.data_id, asdict(task.protocol), settings])
     paths = [path for item in task.items for path in (item.path, item.mask) if path is not None]
     common = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
-    return Places(cache, root or cache, f"{FOLDER}/{identity[:32]}", data if data is not None and data.is_dir() else common)
+    below = data if data is not None and data.is_dir() else common
+    return Places(cache, root or cache, f"{FOLDER}/{key[:32]}", below, identity.images_id)
 
 
 def store(

@@ -42,7 +42,7 @@ def checkpoint_scores(
         views: pairs of views of fixed images.
         tasks: labelled sets, each scored by k-NN.
         chosen_by: name of the one that chooses; their weighted mean if not given.
-        config: image and batch size, workers, device, and the seed of a validation split that the data does not name.
+        config: image and batch size, workers and device.
 
     Returns:
         The metric that chooses, its value, and all others by name: those of the views, and those of each task.
@@ -88,7 +88,7 @@ def knn_score(
         data: folder of the evaluation data.
         task: a known task name, or auto.
         k: neighbours; one number, because choosing it here too would flatter the checkpoint.
-        config: image and batch size, workers, device, and the seed of a validation split that the data does not name.
+        config: image and batch size, workers and device.
 
     Returns:
         The metric's name, such as landmarks/val/knn_balanced_accuracy, and its value.
@@ -103,7 +103,7 @@ def knn_score(
 
 def knn_scores(exported_folder: str, *, data: str, task: str, k: int = 10, config: EvaluateConfig) -> tuple[str, str, float, float | None]:
     """As `knn_score`: the task's name, the metric's name, its value, and the value by chance if the metric has one."""
-    found = read_labelled(task, Path(data), seed=config.seed)
+    found = read_labelled(task, Path(data))
     seen = replace(found, items=tuple(item for item in found.items if item.split != "test"))
     backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=config.device, image_size=config.image_size)
     features = torch.from_numpy(

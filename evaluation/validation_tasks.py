@@ -70,20 +70,19 @@ def make_validation(
     return Validation(tasks=tuple(ValidationTask(task=n, data=Path(f), weight=w) for n, f, w in pairs), chosen_by=chosen_by)
 
 
-def read_labelled(task: str, data: Path, *, seed: int = 0) -> TaskData:
+def read_labelled(task: str, data: Path) -> TaskData:
     """Read and check a labelled set that can choose checkpoints.
 
     Args:
         task: a known name, or auto.
         data: the folder that holds it.
-        seed: of a validation split that the data does not name.
 
     Raises:
         TaskError: it is missing or unusable, or has masks, which give no k-NN score.
     """
     from evaluation.tasks import TaskError, resolve_task
 
-    found = resolve_task(task, data, seed=seed)
+    found = resolve_task(task, data)
     if found.kind == "segmentation":
         raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
     found.validate()

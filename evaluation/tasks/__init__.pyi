@@ -1,3 +1,4 @@
+from .binary_cut import BinaryCut as BinaryCut
 from .contents import (
     FileFacts as FileFacts,
     box_fault as box_fault,
@@ -5,6 +6,7 @@ from .contents import (
     readable_task as readable_task,
     without_unreadable as without_unreadable,
 )
+from .expected import Expected as Expected
 from .folder import PATIENTS_UNKNOWN as PATIENTS_UNKNOWN, read_task as read_task
 from .items import (
     SPLITS as SPLITS,
@@ -29,7 +31,9 @@ from .registry import (
     KNOWN_TASKS as KNOWN_TASKS,
     TASKS as TASKS,
     check_task_name as check_task_name,
+    folds_of as folds_of,
     resolve_task as resolve_task,
     task_sentence as task_sentence,
 )
+from .split_protocol import SplitProtocol as SplitProtocol
 from .task import NO_PATIENTS as NO_PATIENTS, Reading as Reading, Task as Task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +14,11 @@ from evaluation.tasks.layout import refuse_half_known
 from evaluation.tasks.masks import learn_masks
 from evaluation.tasks.protocol import Protocol
 from evaluation.tasks.readers import label_table, mask_folders, read_class_folders
+from evaluation.tasks.split_protocol import CLEAN, MADE, choose_split
 from evaluation.tasks.splits import complete_splits
 from evaluation.tasks.task import NO_PATIENTS
 
-__all__ = ["PATIENTS_UNKNOWN", "read_task", "task_data"]
+__all__ = ["PATIENTS_UNKNOWN", "read_task", "task_data", "without_splits"]
 
 PATIENTS_UNKNOWN = "patients unknown: the data names none, so frames of one patient may stand in several splits"
 """Note on a set whose images are groups of their own."""
@@ -30,7 +32,8 @@ def read_task(
     kind: Literal["auto"] | TaskKind | None = None,
     order: Sequence[str] = (),
     val_share: float = 0.2,
-    seed: int = 0,
+    protocol: str = CLEAN,
+    fold: int | None = None,
 ) -> TaskData:
     """Read a folder of class folders, a folder with labels.csv, a CSV, or a folder of images/ and masks/ (with split.csv or without).
 
@@ -40,8 +43,9 @@ def read_task(
         labels: a CSV elsewhere, whose image paths are relative to `data`.
         kind: what the labels are; found from them where not given.
         order: ordinal classes from best to worst, if their names have no numbers that say it.
-        val_share: share of the groups for a split that the data does not name.
-        seed: of such a split.
+        val_share: share of the training groups that becomes a validation split which the data does not name.
+        protocol: clean for the data's own splits, made for folds over all images whatever splits the data names.
+        fold: which fold is tested, if the data names no test split.
 
     Raises:
         TaskError: nothing usable is there, a row is wrong, or the folder looks like the data of a known task.
@@ -62,7 +66,15 @@ def read_task(
     else:
         refuse_half_known(data)
         items = read_class_folders(data)
-    return task_data(name or data.name or "task", items, kind=kind, order=order, val_share=val_share, seed=seed, notes=notes)
+    name = name or data.name or "task"
+    choose_split(name, (), protocol, data)
+    items = without_splits(items) if protocol == MADE else items
+    return task_data(name, items, kind=kind, order=order, val_share=val_share, fold=fold, notes=notes)
+
+
+def without_splits(items: list[Item]) -> list[Item]:
+    """Items as if the data named no split."""
+    return [replace(item, split="") for item in items]
 
 
 def task_data(
@@ -72,7 +84,7 @@ def task_data(
     kind: Literal["auto"] | TaskKind | None,
     order: Sequence[str] = (),
     val_share: float,
-    seed: int,
+    fold: int | None = None,
     notes: tuple[str, ...] = (),
     protocol: Protocol | None = None,
 ) -> TaskData:
@@ -98,9 +110,22 @@ def task_data(
     else:
         classes = ordered(name, classes, order, kind=wanted)
         learned = grade_notes(classes, order, was_asked=asked in ("ordinal", "classification")) if wanted == "ordinal" else ()
-    complete, made = complete_splits(items, share=val_share, seed=seed)
-    told = (*notes, *learned, *respelled, *repeated, *made, *_patients(items, notes))
-    return TaskData(name=name, kind=wanted, items=complete, classes=classes, notes=told, own_protocol=protocol)
+    try:
+        completed = complete_splits(items, val_share=val_share, fold=fold)
+    except TaskError as error:
+        raise TaskError(f"task {name}: {error}") from error
+    told = (*notes, *learned, *respelled, *repeated, *completed.notes, *_patients(items, notes))
+    return TaskData(
+        name=name,
+        kind=wanted,
+        items=completed.items,
+        classes=classes,
+        notes=told,
+        own_protocol=protocol,
+        split_protocol=f"made: {completed.num_folds} folds of groups, made here" if completed.num_folds > 1 else "",
+        fold=(fold or 0) if completed.num_folds > 1 else None,
+        num_folds=completed.num_folds,
+    )
 
 
 def _patients(items: list[Item], notes: tuple[str, ...]) -> tuple[str, ...]:

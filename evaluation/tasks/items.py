@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation.config import TaskKind
+from evaluation.tasks.binary_cut import BinaryCut
 from evaluation.tasks.protocol import PROTOCOLS, Protocol
 from warehouse.store import content_id, file_sha256
 
@@ -71,6 +72,20 @@ class TaskData:
     """images that were left out because they cannot be read, each with the reason"""
     own_protocol: Protocol | None = None
     """of a task that is scored otherwise than its kind"""
+    split_protocol: str = ""
+    """name and source of the division into splits; empty for the data's own splits and for those made here"""
+    known_leak: str = ""
+    """what the test split of that division shares with its training split, as its readers found"""
+    fold: int | None = None
+    """number of the fold from 0; None if there is one division only"""
+    num_folds: int = 1
+    """folds of the division"""
+    cut: BinaryCut | None = None
+    """yes-or-no question that the grades answer as well"""
+    count_difference: str = ""
+    """counts that differ from the published ones"""
+    is_other_set: bool = False
+    """whether they differ so much that a score would not be of the published set"""
 
     @property
     def protocol(self) -> Protocol:
@@ -82,15 +97,21 @@ class TaskData:
         return tuple(item for item in self.items if item.split == name)
 
     def leaks(self) -> tuple[str, ...]:
-        """Warnings about groups that stand in several splits; each one sentence."""
-        return _leaks(self.name, "groups", "leak: patients or sequences that the model's head is trained on are also scored", self.items)
+        """Warnings about groups that stand in several splits, or leaks that are known of the division; each one sentence."""
+        found = _leaks(self.name, "groups", "leak: patients or sequences that the model's head is trained on are also scored", self.items)
+        return found or ((f"leak: {self.known_leak}",) if self.known_leak else ())
 
     def validate(self) -> tuple[str, ...]:
         """Warnings about this set, leaks first; each one sentence.
 
         Raises:
-            TaskError: files are missing, a split is empty, or a class has no training image.
+            TaskError: files are missing, the set is not the published one, a split is empty, or a class has no training image.
         """
+        if self.is_other_set:
+            raise TaskError(
+                f"task {self.name}: the images are not those of the publication ({self.count_difference}); complete the download, "
+                "or score these as a set of your own with --task auto"
+            )
         files_of(self)
         for split in SPLITS:
             if not self.split(split):
@@ -99,6 +120,8 @@ class TaskData:
                     "or remove the split column to have groups divided by chance"
                 )
         warnings = self.leaks()
+        if self.count_difference:
+            warnings = (*warnings, f"counts differ from the publication: {self.count_difference}")
         if self.kind != "segmentation":
             for split, consequence in (("train", None), ("val", "is never chosen for"), ("test", "is not scored")):
                 absent = sorted(set(self.classes) - {str(item.label) for item in self.split(split)})
@@ -117,6 +140,8 @@ class Fingerprint:
     """SHA-256 over every item's content hash, label, mask, box, split and group, in order"""
     leaks: tuple[str, ...]
     """warnings about byte-identical images in several splits"""
+    images_id: str
+    """SHA-256 over every item's content hash and box, in order: equal for all folds of one set, whose features are computed once"""
 
 
 def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, str] | None = None) -> Fingerprint:
@@ -149,7 +174,8 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
     leaks = _leaks(
         task.name, "images", "leak: byte-identical images stand in several splits", task.items, key=lambda item: hashes[item.path]
     )
-    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks)
+    images = [(hashes[item.path], item.box) for item in task.items]
+    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, content_id(images))
 
 
 def files_of(task: TaskData) -> list[str]:

@@ -10,28 +10,39 @@ from typing import Literal, TypeVar
 
 from evaluation.config import TaskKind
 from evaluation.tasks.cvc_clinicdb import CVC_CLINICDB
-from evaluation.tasks.folder import read_task, task_data
+from evaluation.tasks.expected import difference
+from evaluation.tasks.folder import read_task, task_data, without_splits
+from evaluation.tasks.gastrohun import GASTROHUN
+from evaluation.tasks.gastrovision import GASTROVISION
 from evaluation.tasks.grades import GRADES
 from evaluation.tasks.hyperkvasir_landmarks import HYPERKVASIR_LANDMARKS
 from evaluation.tasks.items import TaskData, TaskError
+from evaluation.tasks.kvasir_capsule import KVASIR_CAPSULE
 from evaluation.tasks.kvasir_seg import KVASIR_SEG
 from evaluation.tasks.kvasir_size4 import KVASIR_SIZE4
 from evaluation.tasks.landmarks import LANDMARKS
 from evaluation.tasks.limuc import LIMUC
 from evaluation.tasks.patch_polyp_vs_mucosa import PATCH_POLYP_VS_MUCOSA
+from evaluation.tasks.polypgen import POLYPGEN
 from evaluation.tasks.polyps import POLYPS
+from evaluation.tasks.polyps_across import CVC_TO_KVASIR_SEG, KVASIR_SEG_TO_CVC
 from evaluation.tasks.protocol import protocol_fault
+from evaluation.tasks.real_colon import REAL_COLON
+from evaluation.tasks.split_protocol import CLEAN, MADE, SplitProtocol, choose_split
 from evaluation.tasks.task import Reading, Task
 from warehouse.plug_ins import Group, load_all, load_named, names, unusable
 
-__all__ = ["KNOWN_TASKS", "TASKS", "check_task_name", "resolve_task", "task_sentence"]
+__all__ = ["KNOWN_TASKS", "TASKS", "check_task_name", "folds_of", "resolve_task", "task_sentence"]
 
 Result = TypeVar("Result")
 
 ENTRY_POINTS = "endoforge.tasks"
 """Group of the entry points by which other packages add tasks."""
 
-_BUILT_IN = (LANDMARKS, GRADES, POLYPS, KVASIR_SIZE4, PATCH_POLYP_VS_MUCOSA, KVASIR_SEG, CVC_CLINICDB, HYPERKVASIR_LANDMARKS, LIMUC)
+_OF_THE_PHANTOM = (LANDMARKS, GRADES, POLYPS)
+_OF_CLASSES = (HYPERKVASIR_LANDMARKS, LIMUC, GASTROHUN, GASTROVISION, KVASIR_CAPSULE, REAL_COLON)
+_OF_MASKS = (KVASIR_SEG, CVC_CLINICDB, KVASIR_SEG_TO_CVC, CVC_TO_KVASIR_SEG, POLYPGEN)
+_BUILT_IN = (*_OF_THE_PHANTOM, KVASIR_SIZE4, PATCH_POLYP_VS_MUCOSA, *_OF_CLASSES, *_OF_MASKS)
 
 KNOWN_TASKS = {task.name: task for task in _BUILT_IN}
 """The tasks of EndoForge itself, by name."""
@@ -61,32 +72,81 @@ def resolve_task(
     kind: Literal["auto"] | TaskKind | None = None,
     order: Sequence[str] = (),
     val_share: float = 0.2,
-    seed: int = 0,
+    protocol: str = CLEAN,
+    fold: int | None = None,
 ) -> TaskData:
     """The evaluation set called `name` under `data`; auto asks the tasks of other packages whether it is theirs, then reads its layout.
 
+    Args:
+        name: a task, or auto.
+        data: the folder that holds it.
+        kind: what the labels are; found from them, or the task's own, unless given.
+        order: ordinal classes from best to worst; the task's own unless given.
+        val_share: share of the training groups that becomes a validation split which the data does not name.
+        protocol: clean, published, made, or a division of the task by its name.
+        fold: which of the division's folds; its default one unless given.
+
     Raises:
-        TaskError: the name is not known, its files are not under `data`, or several tasks take `data` for theirs.
+        TaskError: the name, division or fold is not known, files are not under `data`, or several tasks take `data` for theirs.
         PlugInError: the task of another package cannot be used.
     """
     data = Path(data).absolute()
     task = _detected(data) if name == "auto" else _named(name)
     if task is None:
-        return read_task(data, kind=kind, order=order, val_share=val_share, seed=seed)
+        return read_task(data, kind=kind, order=order, val_share=val_share, protocol=protocol, fold=fold)
     if not data.is_dir():
         raise TaskError(f"task {task.name}: data folder {data} does not exist; give the folder that holds it")
     items, notes = task.read(data)
+    differs = difference(task.expected, items) if task.expected else None
+    division = choose_split(task.name, task.splits, protocol, data)
+    if division is not None:
+        fold = _fold_of(task, division, fold)
+        items, more = division.divide(data, items, fold or 0)
+        notes = (*notes, *more)
+    elif protocol == MADE:
+        items = without_splits(items)
     is_own = kind in (None, "auto") or kind == task.kind
-    return task_data(
+    found = task_data(
         task.name,
         items,
         kind=task.kind if is_own else kind,
         order=order or task.order,
         val_share=val_share,
-        seed=seed,
+        fold=None if division else fold,
         notes=notes,
         protocol=task.protocol if is_own else None,
     )
+    if division is not None:
+        named = f"{division.name}: {division.source}"
+        found = replace(found, split_protocol=named, known_leak=division.leak, fold=fold, num_folds=division.num_folds)
+    return replace(
+        found,
+        cut=task.cut,
+        count_difference=differs.sentence if differs else "",
+        is_other_set=differs is not None and differs.is_other_set,
+    )
+
+
+def folds_of(name: str, data: Path, *, protocol: str = CLEAN) -> int:
+    """How many folds a division of a task has; 1 if it has one test split.
+
+    Raises:
+        TaskError: as `resolve_task`.
+        PlugInError: the task of another package cannot be used.
+    """
+    return resolve_task(name, data, protocol=protocol).num_folds
+
+
+def _fold_of(task: Task, division: SplitProtocol, fold: int | None) -> int | None:
+    """The fold that is read, None for a division of one."""
+    if division.num_folds == 1:
+        if fold is not None:
+            raise TaskError(f"task {task.name}: protocol {division.name} has no folds; leave --fold out, or give --protocol {MADE}")
+        return None
+    chosen = division.default_fold if fold is None else fold
+    if not 0 <= chosen < division.num_folds:
+        raise TaskError(f"task {task.name}: fold is {chosen}; give 0 to {division.num_folds - 1}, or all")
+    return chosen
 
 
 def _named(name: str) -> Task:

@@ -1,15 +1,25 @@
-"""Give every item a split: what the data says, and seeded, group-wise, stratified parts where it says nothing."""
+"""Give every item a split: what the data says, and grouped, stratified parts where it says nothing.
+
+Parts that are made here follow from the data alone. No setting moves an image from the validation split to the test split, so a checkpoint
+that was chosen on the first is never tested on it.
+"""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from evaluation.tasks.items import Item, TaskError
 
-__all__ = ["complete_splits", "normalized_split"]
+__all__ = ["Completed", "complete_splits", "normalized_split"]
+
+NUM_FOLDS = 5
+"""Parts of the groups, each of which is a test split in turn; fewer if there are fewer groups."""
+
+DRAW = 0
+"""Seed of every part that is made here; an evaluation's own seed does not reach it."""
 
 _ALIASES = {
     "train": "train",
@@ -37,16 +47,30 @@ def normalized_split(value: str) -> str | None:
     return _ALIASES[name]
 
 
-def complete_splits(items: list[Item], *, share: float, seed: int) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """Items with a split each, and a note for every split that was made here.
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Items with a split each."""
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...]
+    """one for every split that was made here"""
+    num_folds: int
+    """test splits that can be had in turn; 1 if the data names its test split"""
+
+
+def complete_splits(items: list[Item], *, val_share: float, fold: int | None = None) -> Completed:
+    """Divide what the data does not divide; the same items are divided alike always.
 
     An item's empty split means that the data names none. A set without a test split has its validation split reported as test, because
     numbers on images that chose the head would be too good.
 
     Args:
         items: with `split` train, val, test or "".
-        share: of the groups, for each part that is made here.
-        seed: of the parts.
+        val_share: share of the training groups that becomes the validation split.
+        fold: which of the groups' parts is the test split; the first unless given.
+
+    Raises:
+        TaskError: there are too few groups, a fold is asked for that there is not, or some items name a split and others none.
     """
     notes: list[str] = []
     unnamed = sum(item.split == "" for item in items)
@@ -61,15 +85,29 @@ def complete_splits(items: list[Item], *, share: float, seed: int) -> tuple[tupl
         items = [replace(item, split="test") if item.split == "val" else item for item in items]
         notes.append("the data names no test split: its val split is reported as test")
         present = {"train", "test"}
-    for split in ("test", "val"):
-        if split not in present:
-            items = _carve(items, split, share=share, seed=seed)
-            notes.append(f"the data names no {split} split: {share:.0%} of the training groups, by seed {seed}")
-    return tuple(items), tuple(notes)
+    num_folds = 1
+    if "test" not in present:
+        parts = _parts(items, "test", NUM_FOLDS)
+        num_folds = len(parts)
+        _check_fold(fold, num_folds)
+        items = _moved(items, parts[fold or 0], "test")
+        notes.append(f"the data names no test split: fold {fold or 0} of {num_folds} folds of its groups, whatever the seed")
+    elif fold is not None:
+        raise TaskError("the data names its test split, so there are no folds; leave --fold out, or give --protocol made")
+    if "val" not in present:
+        parts = _parts(items, "val", max(2, round(1 / val_share)))
+        items = _moved(items, parts[0], "val")
+        notes.append(f"the data names no val split: {val_share:.0%} of the training groups, whatever the seed")
+    return Completed(tuple(items), tuple(notes), num_folds)
 
 
-def _carve(items: list[Item], split: str, *, share: float, seed: int) -> list[Item]:
-    """Move about `share` of the training groups to `split`, keeping the classes' proportions as far as groups allow."""
+def _check_fold(fold: int | None, num_folds: int) -> None:
+    if fold is not None and not 0 <= fold < num_folds:
+        raise TaskError(f"fold is {fold}; give 0 to {num_folds - 1}, or all")
+
+
+def _parts(items: list[Item], split: str, num_parts: int) -> list[list[int]]:
+    """Positions of the training items in parts of whole groups, with the classes' proportions as far as groups allow."""
     train = [i for i, item in enumerate(items) if item.split == "train"]
     groups = np.array([items[i].group for i in train])
     labels = np.array([items[i].label or "" for i in train])
@@ -78,16 +116,20 @@ def _carve(items: list[Item], split: str, *, share: float, seed: int) -> list[It
         raise TaskError(
             f"a {split} split cannot be made from {num_groups} training groups; label images of at least 3 patients, or name the splits"
         )
-    num_folds = min(num_groups, max(2, round(1 / share)))
+    num_parts = min(num_groups, num_parts)
     one_each = num_groups == len(train)
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds, for what most sets name themselves
 
-    folds = (StratifiedKFold if one_each else StratifiedGroupKFold)(num_folds, shuffle=True, random_state=seed)
+    folds = (StratifiedKFold if one_each else StratifiedGroupKFold)(num_parts, shuffle=True, random_state=DRAW)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds; validate() names it where that matters
         try:
-            _, chosen = next(folds.split(np.zeros(len(train)), labels, None if one_each else groups))
+            divided = [part for _, part in folds.split(np.zeros(len(train)), labels, None if one_each else groups)]
         except ValueError as error:  # every class is rarer than the number of folds
             raise TaskError(f"a {split} split cannot be made: {error}; label more images per class, or name the splits") from error
-    moved = {train[i] for i in chosen}
-    return [replace(item, split=split) if i in moved else item for i, item in enumerate(items)]
+    return [[train[i] for i in part] for part in divided if len(part)]
+
+
+def _moved(items: list[Item], positions: list[int], split: str) -> list[Item]:
+    chosen = set(positions)
+    return [replace(item, split=split) if i in chosen else item for i, item in enumerate(items)]

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.config import TaskKind
+from evaluation.tasks.binary_cut import BinaryCut
+from evaluation.tasks.expected import Expected
 from evaluation.tasks.items import Item
 from evaluation.tasks.protocol import Protocol
+from evaluation.tasks.split_protocol import SplitProtocol
 
 __all__ = ["NO_PATIENTS", "Reading", "Task"]
 
@@ -40,3 +43,9 @@ class Task:
     """heads, metrics and primary metric; those of the kind unless given"""
     detect: Callable[[Path], bool] | None = None
     """whether `--task auto` reads a folder as this task; without it only the task's name does"""
+    splits: tuple[SplitProtocol, ...] = ()
+    """named divisions that `--protocol` chooses from, the preferred one first; without any, the splits that `read` gives"""
+    expected: Expected | None = None
+    """published counts of what `read` gives; a set that differs by more than 1% is refused"""
+    cut: BinaryCut | None = None
+    """yes-or-no question that the grades answer as well"""

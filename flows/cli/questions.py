@@ -31,9 +31,11 @@ class CheckData:
     max_unreadable: float = 0.01
     """share of the images that may be left out because they cannot be read; one always may, unless this is 0"""
     val_share: float = 0.2
-    """share of the groups that becomes the validation or test split if the data names none"""
-    seed: int = 0
-    """of splits that are made here"""
+    """share of the training groups that becomes the validation split if the data names none"""
+    protocol: str = "clean"
+    """how its images are divided: clean, published, made, or one of the task's own names"""
+    fold: int | None = None
+    """which fold of it is tested, from 0; the task's usual one unless given"""
     num_workers: int = 2
     """threads that decode images"""
     execution: FlatAsking = field(default_factory=Asking)
@@ -41,7 +43,7 @@ class CheckData:
     @property
     def config(self) -> EvaluateConfig:
         """The same settings, as an evaluation takes them."""
-        names = ("kind", "order", "max_unreadable", "val_share", "seed", "num_workers")
+        names = ("kind", "order", "max_unreadable", "val_share", "protocol", "fold", "num_workers")
         return EvaluateConfig(**{name: getattr(self, name) for name in names})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from evaluation.config import EvaluateConfig
 from evaluation.data_check import (
@@ -48,7 +49,9 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
     Raises:
         TaskError: no such task, or its data is not readable as one; the sentence says why.
     """
-    read = resolve_task(task, data, kind=config.kind, order=config.grades, val_share=config.val_share, seed=config.seed)
+    fold = 0 if config.fold == "all" else config.fold
+    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
+    read = resolve_task(task, data, fold=fold, **told)
     facts = look_at_files(read, num_workers=config.num_workers)
     found = without_unreadable(read, facts, max_unreadable=1.0)
     problems, notes = _notes(read, found, facts, config)

@@ -9,7 +9,7 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curation.config import CurateConfig
 from curation.embedding import OFFLINE_ENCODER, EmbedConfig, check_timm_name, installed_encoders, local_folder
@@ -135,17 +135,25 @@ def check_task(task: str, data: Path | None, config: EvaluateConfig | None = Non
     Args:
         task: a known name, or auto.
         data: the folder that holds it, if it is known yet.
-        config: kind and order of its labels, and how missing splits are made.
+        config: kind and order of its labels, and how its images are divided.
 
     Raises:
-        ValueError: the task is not known, or its data is missing or unusable.
+        ValueError: the task, its division or its fold is not known, or its data is missing or unusable.
     """
     from evaluation.tasks import check_task_name, resolve_task
 
     check_task_name(task)
     if data is not None:
         told = config or EvaluateConfig()
-        resolve_task(task, data, kind=told.kind, order=told.grades, val_share=told.val_share, seed=told.seed).validate()
+        fold = 0 if told.fold == "all" else told.fold
+        read: dict[str, Any] = {
+            "kind": told.kind,
+            "order": told.grades,
+            "val_share": told.val_share,
+            "protocol": told.protocol,
+            "fold": fold,
+        }
+        resolve_task(task, data, **read).validate()
 
 
 def check_validation(validation: Validation, names: Sequence[str]) -> None:

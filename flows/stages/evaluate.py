@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from curation.embedding import EmbedConfig
 from evaluation.backbone import ModelRef
@@ -44,7 +45,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         TaskError: no such task, or its data is unusable.
         HeadError: no such head, or it does not serve the task's labels.
     """
-    read = resolve_task(task, data, kind=config.kind, order=config.grades, val_share=config.val_share, seed=config.seed)
+    if config.fold == "all":
+        raise ValueError("fold is all; give one fold here, or call run_folds")
+    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
+    read = resolve_task(task, data, fold=config.fold, **told)
     chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
     found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
     for image in found.unreadable:

@@ -161,14 +161,14 @@ def _check_pretrain(config: RunConfig) -> None:
 def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
     with job.runner.reuse_workers():
         for task, data in config.evaluation_pairs:
-            stages.run_evaluate(job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=config.evaluate)
+            stages.run_folds(job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=config.evaluate)
     return made
 
 
 def _check_evaluate(config: RunConfig) -> None:
     checks.check_encoder(config.embed)
     for task, data in config.evaluations or ():
-        checks.check_task(task, Path(data))
+        checks.check_task(task, Path(data), config.evaluate)
 
 
 def _report(job: Job, config: RunConfig, made: Made) -> Made:

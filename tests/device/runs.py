@@ -149,7 +149,7 @@ def _learning_config(place: Place) -> PretrainConfig:
 
 def _macro_f1(exported: str, *, data: str) -> tuple[str, float]:
     """k-NN macro-F1 of the phantom's landmarks, validation patients against training patients."""
-    task = resolve_task("landmarks", Path(data), seed=0)
+    task = resolve_task("landmarks", Path(data))
     items = [item for item in task.items if item.split != "test"]
     backbone = load_backbone(ModelRef(model_id="", label="", path=exported))
     features = torch.from_numpy(extract_features(backbone, items, batch_size=None, num_workers=min(12, cores()))["last"])

@@ -83,8 +83,8 @@ def test_the_documented_reader_gives_a_valid_task(tmp_path: Path) -> None:
     documented = extension("read_mine")
     assert documented["MINE"].read is documented["read_mine"]
     items, notes = documented["MINE"].read(tmp_path)
-    complete, made = complete_splits(items, share=0.25, seed=0)
-    task = TaskData(name="mine", kind="classification", items=complete, classes=("a", "b"), notes=(*notes, *made))
+    made = complete_splits(items, val_share=0.25)
+    task = TaskData(name="mine", kind="classification", items=made.items, classes=("a", "b"), notes=(*notes, *made.notes))
     task.validate()
     assert {item.group for item in task.split("test")} == {"patient p4", "patient p5"}
 

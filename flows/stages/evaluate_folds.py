@@ -1,0 +1,84 @@
+"""Stage run: one fold of a task, or all folds in turn and one row of them together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from curation.embedding import EmbedConfig
+from evaluation.config import EvaluateConfig
+from evaluation.rotation import rotation_rows
+from evaluation.run import STAGE_VERSION
+from evaluation.tasks import TaskData, TaskError, resolve_task
+from flows.job import Job
+from flows.runners import say
+from flows.stages.evaluate import HEADLINES, run_evaluate
+from warehouse.artifacts import artifact_of
+from warehouse.lineage import completed_run_id, plan_run
+from warehouse.queries import scores_of
+from warehouse.records import Score
+
+__all__ = ["run_folds"]
+
+
+def run_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder: EmbedConfig, config: EvaluateConfig) -> tuple[Score, ...]:
+    """Score a checkpoint and its baselines on the fold that `config` names, or on all folds.
+
+    Of all folds, each is a scored set of its own in the lake, and the returned rows are those of the rotation.
+
+    Args:
+        job: the lake that gets the scores.
+        checkpoint: a pretraining run's id, or an exported folder.
+        task: a known task, or auto.
+        data: the task's folder.
+        encoder: the baseline.
+        config: protocol and fold among the rest.
+
+    Raises:
+        LakeError: no such run.
+        TaskError: no such task, its data is unusable, or it has no folds.
+    """
+    if config.fold != "all":
+        return run_evaluate(job, checkpoint=checkpoint, task=task, data=data, encoder=encoder, config=config)
+    num_folds = _resolved(task, data, config, None).num_folds
+    if num_folds == 1:
+        raise TaskError(f"task {task} has one test split and no folds; leave --fold out, or give --protocol made")
+    folds = [_resolved(task, data, config, fold) for fold in range(num_folds)]
+    name, primary = folds[0].name, folds[0].protocol.primary
+    tested = {item.path: item.group for found in folds for item in found.split("test")}
+    if _chose_checkpoint(job, checkpoint, name):
+        say(f"evaluate: the checkpoint was chosen on a validation split of {name}, whose images other folds test: these flatter it")
+    scored = [
+        run_evaluate(job, checkpoint=checkpoint, task=task, data=data, encoder=encoder, config=replace(config, fold=fold))
+        for fold in range(num_folds)
+    ]
+    rows = rotation_rows(scored, num_items=len(tested), num_groups=len(set(tested.values())))
+    settings = {setting: value for setting, value in asdict(config).items() if setting not in ("num_workers", "device")}
+    inputs = [artifact_of(score) for scores in scored for score in scores]
+    plan = plan_run(stage="evaluate", version=STAGE_VERSION, config={**settings, "task": name}, inputs=inputs, seed=config.seed)
+    if run_id := completed_run_id(job.lake, plan):
+        rows = scores_of(job.lake, run_id)
+    else:
+        with job.record(plan) as run:
+            run.rows("scores", rows)
+            run.output(*map(artifact_of, rows))
+    for row in rows:
+        if row.metric in (*HEADLINES, primary):
+            spread = f"{row.details['mean']} ± {row.details['sd']}"
+            say(f"evaluate: {row.task} {row.head} {row.metric} {spread} over {num_folds} folds {row.model}")
+    return rows
+
+
+def _resolved(task: str, data: Path, config: EvaluateConfig, fold: int | None) -> TaskData:
+    return resolve_task(task, data, kind=config.kind, val_share=config.val_share, protocol=config.protocol, fold=fold)
+
+
+def _chose_checkpoint(job: Job, checkpoint: str, task: str) -> bool:
+    """Whether the checkpoint's run was validated on a set of that name."""
+    return bool(
+        job.lake.rows(
+            """SELECT 1 FROM edges e JOIN artifacts a USING (artifact_id)
+               WHERE e.run_id = $1 AND e.direction = 'input' AND a.kind = 'task' AND a.uri = $2""",
+            [checkpoint, task],
+        )
+    )
