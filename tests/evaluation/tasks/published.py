@@ -1,4 +1,4 @@
-"""Full-count trees in published layouts: every file is a hard link to one 2x2 picture of its format."""
+"""Full-count trees in published layouts: every file is a hard link to one picture of its format, black and white by halves, which is a mask as well."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def tree(root: Path, names: Iterable[str]) -> Path:
         suffix = file.rpartition(".")[2]
         if suffix not in seeds:
             seeds[suffix] = root / f".one.{suffix}"
-            Image.new("RGB", (2, 2)).save(seeds[suffix])
+            picture = Image.new("RGB", (16, 16))
+            picture.paste((255, 255, 255), (0, 0, 8, 16))
+            picture.save(seeds[suffix])
         os.link(seeds[suffix], path)
     return root

@@ -53,7 +53,7 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     assert sorted(again, key=lambda row: row.score_id) == sorted(rows, key=lambda row: row.score_id) or len(again) == len(rows)
     assert {(row.num_items, row.num_groups, row.details["num_folds"]) for row in rows} == {(8, 4, "4")}
     assert len(list((tmp_path / "lake" / "staging" / "evaluate").glob("*.safetensors"))) == 3, "features are made once for all folds"
-    assert "over 4 folds vit" in capsys.readouterr().out
+    assert "over 4 folds vit" in capsys.readouterr().err
 
 
 def test_a_set_without_folds_is_refused_before_any_work(tmp_path: Path) -> None:
