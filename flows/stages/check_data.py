@@ -35,6 +35,8 @@ __all__ = ["run_check_data"]
 
 MOST_ROWS = 12
 MOST_CLASSES = 24
+_WARNINGS = ("warning", "unreadable", "patients unknown", "repeated", NO_PATIENTS)
+"""How notes of a set begin that a reader must not miss."""
 
 
 def run_check_data(data: Path, *, task: str, output: Path | None, config: EvaluateConfig) -> bool:
@@ -71,17 +73,19 @@ def _notes(
     problems, warnings = [], []
     try:
         without_unreadable(read, facts, max_unreadable=config.max_unreadable)
-        warnings += [Note(level="leak" if text.startswith("leak") else "warning", text=text) for text in found.validate()]
+        warnings += [_note(text) for text in found.validate()]
     except TaskError as error:
         problems.append(Note(level="leak", text=str(error)))
     hashes = {path: one.sha256 for path, one in facts.items()}
-    warnings += [Note(level="leak", text=text) for text in fingerprint(found, hashes=hashes).leaks]
-    warnings += [Note(level="warning" if _is_warning(text) else "info", text=text.removeprefix("warning: ")) for text in found.notes]
-    return tuple(problems), tuple(warnings)
+    warnings += [_note(text) for text in fingerprint(found, hashes=hashes).leaks]
+    notes = [_note(text, "warning" if text.startswith(_WARNINGS) else "info") for text in found.notes]
+    return tuple(problems), (*warnings, *notes)
 
 
-def _is_warning(note: str) -> bool:
-    return note.startswith(("warning", "unreadable", "patients unknown", "repeated", NO_PATIENTS))
+def _note(text: str, level: str = "warning") -> Note:
+    if text.startswith("leak: "):
+        return Note(level="leak", text=text.removeprefix("leak: "))
+    return Note(level=level, text=text.removeprefix("warning: "))
 
 
 def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig) -> DataPage:
