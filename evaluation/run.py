@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +15,35 @@ import torch
 from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_features, cached_tokens
+from evaluation.intervals import FEWEST_GROUPS
 from evaluation.knn import choose_k, knn_predict
+from evaluation.leakage import LeakVerdict, find_leaks
 from evaluation.linear import fit_linear_probe
 from evaluation.metrics import Interval, classification_scores, mean_scores
 from evaluation.segment import fit_segmentation_head, score_masks, target_masks
-from evaluation.tasks import SPLITS, Fingerprint, Item, TaskData
+from evaluation.tasks import SPLITS, Fingerprint, Item, TaskData, fingerprint
+from warehouse.provenance import current_provenance
 from warehouse.records import Score
 from warehouse.store import content_id, read_json, write_json
 
 __all__ = ["STAGE_VERSION", "evaluate_model"]
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 
 Ints = npt.NDArray[np.int64]
 
 
-def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, config: EvaluateConfig, cache_dir: str) -> tuple[Score, ...]:
-    """Every head's test scores of one model on one task, with 95% bootstrap intervals over groups.
+def evaluate_model(
+    model: ModelRef,
+    *,
+    task: TaskData,
+    identity: Fingerprint,
+    config: EvaluateConfig,
+    cache_dir: str,
+    leak: LeakVerdict | None = None,
+    pretraining: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Score, ...]:
+    """Every head's test scores of one model on one task, with 95% intervals over groups.
 
     Classification and ordinal tasks give k-NN and linear-probe rows, segmentation tasks linear-segmentation rows. A second call with
     the same weights, data and settings returns the scores it finds under `cache_dir`.
@@ -41,16 +54,23 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
         identity: `fingerprint(task)`, made once for all models.
         config: protocol.
         cache_dir: folder for features, patch tokens and finished scores.
+        leak: what the task's splits share; where not given only files and groups are compared.
+        pretraining: by model id, whether test images are among those that the model learned from; unknown where not given.
 
     Raises:
         TaskError: the task's files are missing or damaged, or a split or class is empty.
         BackboneError: the exported folder is not usable.
     """
     warnings, num_leaks = task.validate(), len(task.leaks()) + len(identity.leaks)
-    if len({item.group for item in task.split("test")}) == 1:
-        warnings = (*warnings, "the test split is one patient: no interval can be given")
+    num_groups = len({item.group for item in task.split("test")})
+    if num_groups < FEWEST_GROUPS:
+        warnings = (*warnings, f"the test split has {num_groups} groups: below {FEWEST_GROUPS} no interval is given")
     cache = Path(cache_dir)
-    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config)]
+    leak = leak or find_leaks(task, identity.hashes or fingerprint(task).hashes, judge=None)
+    # random weights have learned from nothing
+    learned = "clean" if model.weights == "random" else pretraining.get(model.model_id, "unknown")
+    settings = {name: value for name, value in asdict(config).items() if name not in ("device", "num_workers", "batch_size")}
+    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, asdict(config), leak.details, learned]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
     if evidence.is_file():
@@ -67,6 +87,10 @@ def evaluate_model(model: ModelRef, *, task: TaskData, identity: Fingerprint, co
         **({"splits": "; ".join(task.notes)} if task.notes else {}),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
         **({"num_leaks": str(num_leaks)} if num_leaks else {}),
+        **leak.details,
+        "leak_pretraining": learned,
+        "settings": content_id(settings)[:12],
+        "code": current_provenance().code_version[:12],
     }
     scores = tuple(
         _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)
@@ -219,6 +243,7 @@ def _score(
     model: ModelRef, task: TaskData, data_id: str, head: str, metric: str, interval: Interval, details: dict[str, str], seed: int
 ) -> Score:
     test = task.split("test")
+    details = {**details, **({"interval": interval.method} if interval.method else {})}
     return Score(
         score_id=content_id([STAGE_VERSION, model.model_id, model.weights, task.name, data_id, "test", head, metric, seed, details]),
         model_id=model.model_id,

@@ -98,6 +98,8 @@ class Fingerprint:
     """SHA-256 over every item's content hash, label, mask, box, split and group, in order"""
     leaks: tuple[str, ...]
     """warnings about byte-identical images in several splits"""
+    hashes: tuple[str, ...] = ()
+    """SHA-256 of each item's file, in the items' order"""
 
 
 def fingerprint(task: TaskData, *, num_workers: int = 2) -> Fingerprint:
@@ -125,7 +127,7 @@ def fingerprint(task: TaskData, *, num_workers: int = 2) -> Fingerprint:
     leaks = _leaks(
         task.name, "images", "leak: byte-identical images stand in several splits", task.items, key=lambda item: hashes[item.path]
     )
-    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks)
+    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, tuple(hashes[item.path] for item in task.items))
 
 
 def _check_files(task: TaskData) -> None:

@@ -14,6 +14,7 @@ from evaluation.tasks import fingerprint, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
+from flows.stages.leaks import pretraining_overlap, split_leaks
 from flows.stages.pretrain import task_artifact
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
@@ -61,6 +62,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     random = ModelRef(
         model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
     )
+    leak = split_leaks(job.lake, found, identity, num_workers=config.num_workers)
+    learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
         models = [model, random, baseline]
         if found.kind == "segmentation" and baseline.network is not None:
@@ -70,17 +73,40 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
         scored = job.runner.map(
-            evaluate_model, models, resources=resources, task=found, identity=identity, config=there, cache_dir=cache_dir
+            evaluate_model,
+            models,
+            resources=resources,
+            task=found,
+            identity=identity,
+            config=there,
+            cache_dir=cache_dir,
+            leak=leak,
+            pretraining=learned,
         )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores))
     for score in scores:
-        if score.metric not in (*HEADLINES, found.protocol.primary):
-            continue
-        say(f"evaluate: {score.task} {score.head} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}")
+        if score.metric in (*HEADLINES, found.protocol.primary):
+            say(f"evaluate: {score.task} {score.head} {score.metric} {_shown(score)} {score.model}, {_verdict(score)}")
+    for name in ("splits", "warnings"):
+        if said := scores[0].details.get(name):
+            say(f"evaluate: {found.name}: {said}")
     return tuple(scores)
+
+
+def _shown(score: Score) -> str:
+    if score.ci_low != score.ci_low:
+        return f"{score.value:.3f} ({score.details.get('interval', 'no interval')})"
+    return f"{score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}]"
+
+
+def _verdict(score: Score) -> str:
+    """What a reader has to know before believing the number, in a few words."""
+    details = score.details
+    said = f"splits {details.get('leak', 'unknown')}, patients {details.get('patients', 'unknown')}"
+    return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {details.get('image_size', '?')} px"
 
 
 def _model(job: Job, checkpoint: str) -> tuple[ModelRef, Artifact]:

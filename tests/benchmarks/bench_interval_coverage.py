@@ -198,7 +198,7 @@ def cases() -> Iterator[tuple[str, Draw]]:
     yield "accuracy .98 to 1 of 100", accuracy_case(0.98, 1.0, 100, 1)
     yield "accuracy .99 of 100 exactly", accuracy_case(0.99, 0.99, 100, 1)
     yield "accuracy .98 exactly, 8 groups of 12", accuracy_case(0.98, 0.98, 8, 12)
-    yield "accuracy .96 to 1, 8 groups of 12", accuracy_case(0.96, 1.0, 8, 12)
+    yield "accuracy .95 to 1, 8 groups of 12", accuracy_case(0.95, 1.0, 8, 12)
     yield "accuracy .95 to .999, 8 groups of 12, sd .1", accuracy_case(0.95, 0.999, 8, 12, spread=0.1)
     yield "accuracy .8, 8 groups of 12, sd .1", accuracy_case(0.8, 0.8, 8, 12, spread=0.1)
     yield "accuracy .93 to .99, 12 groups of 20, sd .1", accuracy_case(0.93, 0.99, 12, 20, spread=0.1)
