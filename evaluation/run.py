@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 from evaluation.backbone import ModelRef, load_backbone
 from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
+from evaluation.intervals import FEWEST_GROUPS
+from evaluation.leakage import LeakVerdict, find_leaks
 from evaluation.mask_rows import mask_rows
 from evaluation.metrics import Interval
 from evaluation.stored_evaluation import places_of
-from evaluation.tasks import Fingerprint, TaskData
+from evaluation.tasks import Fingerprint, TaskData, fingerprint
+from warehouse.provenance import current_provenance
 from warehouse.records import Score
 from warehouse.store import content_id, read_json, write_json
 
@@ -30,8 +35,10 @@ def evaluate_model(
     cache_dir: str,
     root: str | None = None,
     data: str | None = None,
+    leak: LeakVerdict | None = None,
+    pretraining: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Score, ...]:
-    """Every head's test scores of one model on one task, with 95% bootstrap intervals over groups.
+    """Every head's test scores of one model on one task, with 95% intervals over groups.
 
     The heads are those of the task's protocol, or of `config.heads`. Each is kept, with its predictions of every test item, under
     `root`/evaluations. A second call with the same weights, data and settings returns the scores it finds under `cache_dir`.
@@ -44,6 +51,8 @@ def evaluate_model(
         cache_dir: folder for features, patch tokens and finished scores.
         root: folder that keeps heads and predictions, the lake; `cache_dir` unless given.
         data: folder of the task's files, to which paths in predictions are relative; one that holds them all unless given.
+        leak: what the task's splits share; where not given only files and groups are compared.
+        pretraining: by model id, whether test images are among those that the model learned from; unknown where not given.
 
     Raises:
         TaskError: the task's files are missing or damaged, or a split or class is empty.
@@ -51,11 +60,17 @@ def evaluate_model(
         HeadError: a head does not exist, or does not serve the task's labels.
     """
     warnings, num_leaks = task.validate(), len(task.leaks()) + len(identity.leaks)
-    if len({item.group for item in task.split("test")}) == 1:
-        warnings = (*warnings, "the test split is one patient: no interval can be given")
+    num_groups = len({item.group for item in task.split("test")})
+    if num_groups < FEWEST_GROUPS:
+        warnings = (*warnings, f"the test split has {num_groups} groups: below {FEWEST_GROUPS} no interval is given")
     cache = Path(cache_dir)
+    leak = leak or find_leaks(task, identity.hashes or fingerprint(task).hashes, judge=None)
+    # random weights have learned from nothing
+    learned = "clean" if model.weights == "random" else pretraining.get(model.model_id, "unknown")
+    settings = {name: value for name, value in asdict(config).items() if name not in ("device", "num_workers", "batch_size")}
     division = [task.split_protocol, task.count_difference]
-    what = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes, division, asdict(config)]
+    own = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes]
+    what = [*own, division, asdict(config), leak.details, learned]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
     places = places_of(model, task, identity, config, cache=cache, root=Path(root) if root else None, data=Path(data) if data else None)
@@ -78,6 +93,10 @@ def evaluate_model(
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
         **({"num_leaks": str(num_leaks)} if num_leaks else {}),
         **({"unreadable": str(len(task.unreadable))} if task.unreadable else {}),
+        **leak.details,
+        "leak_pretraining": learned,
+        "settings": content_id(settings)[:12],
+        "code": current_provenance().code_version[:12],
     }
     scores = tuple(
         _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)
@@ -91,6 +110,7 @@ def _score(
     model: ModelRef, task: TaskData, data_id: str, head: str, metric: str, interval: Interval, details: dict[str, str], seed: int
 ) -> Score:
     test = task.split("test")
+    details = {**details, **({"interval": interval.method} if interval.method else {})}
     return Score(
         score_id=content_id([STAGE_VERSION, model.model_id, model.weights, task.name, data_id, "test", head, metric, seed, details]),
         model_id=model.model_id,

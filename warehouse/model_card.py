@@ -247,7 +247,7 @@ def _interval(score: Score) -> str:
     if score.value != score.value:
         return "undefined"
     if score.ci_low != score.ci_low:
-        return f"{score.value:.3f} (no interval: one group)"
+        return f"{score.value:.3f} ({score.details.get('interval', 'no interval: one group')})"
     return f"{score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}]"
 
 

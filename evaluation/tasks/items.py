@@ -142,6 +142,8 @@ class Fingerprint:
     """warnings about byte-identical images in several splits"""
     images_id: str
     """SHA-256 over every item's content hash and box, in order: equal for all folds of one set, whose features are computed once"""
+    hashes: tuple[str, ...] = ()
+    """SHA-256 of each item's file, in the items' order"""
 
 
 def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, str] | None = None) -> Fingerprint:
@@ -175,7 +177,8 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
         task.name, "images", "leak: byte-identical images stand in several splits", task.items, key=lambda item: hashes[item.path]
     )
     images = [(hashes[item.path], item.box) for item in task.items]
-    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, content_id(images))
+    in_order = tuple(hashes[item.path] for item in task.items)
+    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, content_id(images), in_order)
 
 
 def files_of(task: TaskData) -> list[str]:

@@ -15,6 +15,7 @@ from evaluation.tasks import readable_task, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
+from flows.stages.leaks import pretraining_overlap, split_leaks
 from flows.stages.pretrain import task_artifact
 from flows.stages.scored_models import encoder_model, scored_model
 from warehouse.artifacts import artifact_of
@@ -70,6 +71,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     random = ModelRef(
         model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
     )
+    leak = split_leaks(job.lake, found, identity, num_workers=config.num_workers)
+    learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
         models = [model, random, *([baseline] if baseline.model_id != model.model_id else [])]
         if found.kind == "segmentation" and baseline in models and baseline.network is not None:
@@ -88,6 +91,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
             cache_dir=cache_dir,
             root=str(job.lake.root.absolute()),
             data=str(data.absolute()),
+            leak=leak,
+            pretraining=learned,
         )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
@@ -97,9 +102,25 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         if score.metric not in (*HEADLINES, found.protocol.primary) or score.details.get("draw", "mean") != "mean":
             continue
         say(f"evaluate: {_line(score)}")
+    for name in ("splits", "warnings"):
+        if said := scores[0].details.get(name):
+            say(f"evaluate: {found.name}: {said}")
     return tuple(scores)
 
 
 def _line(score: Score) -> str:
     shots = f", {score.details['shots']}," if "shots" in score.details else ""
-    return f"{score.task} {score.head}{shots} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}"
+    return f"{score.task} {score.head}{shots} {score.metric} {_shown(score)} {score.model}, {_verdict(score)}"
+
+
+def _shown(score: Score) -> str:
+    if score.ci_low != score.ci_low:
+        return f"{score.value:.3f} ({score.details.get('interval', 'no interval')})"
+    return f"{score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}]"
+
+
+def _verdict(score: Score) -> str:
+    """What a reader has to know before believing the number, in a few words."""
+    details = score.details
+    said = f"splits {details.get('leak', 'unknown')}, patients {details.get('patients', 'unknown')}"
+    return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {details.get('image_size', '?')} px"

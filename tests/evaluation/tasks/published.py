@@ -1,4 +1,4 @@
-"""Full-count trees in published layouts: every file is a hard link to one picture of its format, black and white by halves, which is a mask as well."""
+"""Full-count trees in published layouts: every file is a hard link to one picture, black and white by halves, so a mask as well."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_truncated_jpeg_and_a_mask_of_another_aspect_are_found_without_feature
     Image.fromarray(noise).save(tmp_path / "images" / "3.jpg")
     data = (tmp_path / "images" / "3.jpg").read_bytes()
     (tmp_path / "images" / "3.jpg").write_bytes(data[: len(data) * 2 // 3])
-    Image.fromarray(np.uint8([[0, 255]] * 4)).save(tmp_path / "masks" / "5.png")
+    Image.fromarray(np.array([[0, 255]] * 4, np.uint8)).save(tmp_path / "masks" / "5.png")
     found, _ = readable_task(read_task(tmp_path), max_unreadable=0.05)
     truncated, aspect = sorted(found.unreadable)
     assert "truncated" in truncated

@@ -1,0 +1,50 @@
+"""Whether pictures that a model is judged by are among those that it learned from, as far as the lake knows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from warehouse.lake import Lake
+
+__all__ = ["held_out_lists", "num_in_datasets", "training_datasets"]
+
+
+def training_datasets(lake: Lake, checkpoint_id: str) -> tuple[str, ...]:
+    """Ids of the datasets that a checkpoint learned from, itself or as the one that it started from; none if the lake does not know."""
+    rows = lake.rows(
+        """WITH RECURSIVE runs_before AS (
+               SELECT run_id, 1 AS depth FROM checkpoints WHERE checkpoint_id = $1
+               UNION
+               SELECT c.run_id, b.depth + 1 FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
+               JOIN checkpoints c ON c.checkpoint_id = e.artifact_id WHERE b.depth < 20)
+           SELECT DISTINCT d.dataset_id FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
+           JOIN datasets d ON d.dataset_id = e.artifact_id ORDER BY d.dataset_id""",
+        [checkpoint_id],
+    )
+    return tuple(str(row["dataset_id"]) for row in rows)
+
+
+def num_in_datasets(lake: Lake, hashes: Collection[str], dataset_ids: Collection[str]) -> int:
+    """How many of some files, by SHA-256, are byte by byte the JPEG of a frame of these datasets."""
+    (row,) = lake.rows(
+        """SELECT count(DISTINCT f.sha256) AS num FROM (SELECT DISTINCT frame_id FROM shard_frames
+               WHERE dataset_id IN (SELECT unnest($1::VARCHAR[]))) s
+           JOIN frames f USING (frame_id) WHERE f.sha256 IN (SELECT unnest($2::VARCHAR[]))""",
+        [sorted(dataset_ids), sorted(set(hashes))],
+    )
+    return int(row["num"])
+
+
+def held_out_lists(lake: Lake, dataset_id: str) -> frozenset[str]:
+    """Ids of the hold-out lists whose copies the dataset's deduplication left out."""
+    rows = lake.rows(
+        """SELECT DISTINCT a.artifact_id FROM datasets d
+           JOIN edges o ON o.artifact_id = d.dedup_id AND o.direction = 'output'
+           JOIN edges i ON i.run_id = o.run_id AND i.direction = 'input'
+           JOIN artifacts h ON h.artifact_id = i.artifact_id AND h.kind = 'holdout'
+           JOIN edges m ON m.artifact_id = h.artifact_id AND m.direction = 'output'
+           JOIN edges n ON n.run_id = m.run_id AND n.direction = 'input'
+           JOIN artifacts a ON a.artifact_id = n.artifact_id AND a.kind = 'holdout_list' WHERE d.dataset_id = $1""",
+        [dataset_id],
+    )
+    return frozenset(str(row["artifact_id"]) for row in rows)
