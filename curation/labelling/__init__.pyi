@@ -1,4 +1,9 @@
-from .chosen import ChosenFrame as ChosenFrame, LabelledFrame as LabelledFrame, write_chosen as write_chosen, write_labelled as write_labelled
+from .chosen import (
+    ChosenFrame as ChosenFrame,
+    LabelledFrame as LabelledFrame,
+    write_chosen as write_chosen,
+    write_labelled as write_labelled,
+)
 from .contact_sheet import ContactSheet as ContactSheet, render_contact_sheet as render_contact_sheet
 from .cvat import write_cvat as write_cvat
 from .given import UNUSABLE as UNUSABLE, GivenLabels as GivenLabels, read_given as read_given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,30 +59,52 @@ def image_name(position: int, frame_id: str) -> str:
     return f"{position:05d}_{frame_id}.jpg"
 
 
-def write_chosen(folder: Path, frames: Sequence[ChosenFrame]) -> None:
-    """Write `labels.csv` with an empty column `label`; filled in, its folder is an evaluation set."""
+def write_chosen(folder: Path, frames: Sequence[ChosenFrame], read_picture: Callable[[str], bytes]) -> None:
+    """Write the pictures, and `labels.csv` with an empty column `label`; filled in, its folder is an evaluation set.
+
+    Args:
+        folder: to write to.
+        frames: in the order in which they were chosen.
+        read_picture: gives the JPEG of a frame by its id.
+    """
+    for frame in frames:
+        _write(folder / IMAGES / frame.image, read_picture(frame.frame_id))
     header = ["path", "label", "group", "frame_id", "video_id", "pts_us", "cluster", "reason", "score"]
     rows = [
-        [f"{IMAGES}/{frame.image}", "", frame.group, frame.frame_id, frame.video_id, frame.pts_us]
-        + [frame.cluster_id, frame.reason, f"{frame.score:.4f}"]
+        [
+            f"{IMAGES}/{frame.image}",
+            "",
+            frame.group,
+            frame.frame_id,
+            frame.video_id,
+            frame.pts_us,
+            frame.cluster_id,
+            frame.reason,
+            f"{frame.score:.4f}",
+        ]
         for frame in frames
     ]
-    _write(folder / TABLE, header, rows)
+    _write(folder / TABLE, _table(header, rows))
 
 
-def write_labelled(folder: Path, frames: Sequence[LabelledFrame]) -> None:
-    """Write the `labels.csv` of an evaluation set."""
-    rows = [
-        [f"{IMAGES}/{image_name(number, frame.frame_id)}", frame.label, frame.group, frame.frame_id, frame.video_id, frame.pts_us]
-        for number, frame in enumerate(frames, start=1)
-    ]
-    _write(folder / TABLE, ["path", "label", "group", "frame_id", "video_id", "pts_us"], rows)
+def write_labelled(folder: Path, frames: Sequence[LabelledFrame], read_picture: Callable[[str], bytes]) -> None:
+    """Write an evaluation set: pictures and `labels.csv`; see `write_chosen`."""
+    rows: list[list[object]] = []
+    for number, frame in enumerate(frames, start=1):
+        name = f"{IMAGES}/{image_name(number, frame.frame_id)}"
+        _write(folder / name, read_picture(frame.frame_id))
+        rows.append([name, frame.label, frame.group, frame.frame_id, frame.video_id, frame.pts_us])
+    _write(folder / TABLE, _table(["path", "label", "group", "frame_id", "video_id", "pts_us"], rows))
 
 
-def _write(path: Path, header: list[str], rows: list[list[object]]) -> None:
+def _table(header: list[str], rows: list[list[object]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    with atomic_file(path) as file:
-        file.write(text.getvalue().encode())
+    return text.getvalue().encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    with atomic_file(path, durable=False) as file:
+        file.write(data)

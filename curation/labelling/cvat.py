@@ -14,7 +14,7 @@ __all__ = ["write_cvat"]
 
 
 def write_cvat(
-    folder: Path, frames: Sequence[ChosenFrame], classes: Sequence[str], *, name: str, read_picture: Callable[[ChosenFrame], bytes]
+    folder: Path, frames: Sequence[ChosenFrame], classes: Sequence[str], *, name: str, read_picture: Callable[[str], bytes]
 ) -> None:
     """Write `dataset.zip`, which a project of CVAT imports, and `labels.json`, which its field "Raw" takes for a new project.
 
@@ -23,12 +23,12 @@ def write_cvat(
         frames: in the order in which they are to be labelled; their names sort so, and CVAT numbers images by name.
         classes: that a frame can have; none leaves the labels for a person to name in CVAT.
         name: of the task.
-        read_picture: gives the JPEG of a frame.
+        read_picture: gives the JPEG of a frame by its id.
     """
     write_json(folder / "labels.json", [{"name": label, "type": "tag", "attributes": []} for label in classes])
     with atomic_file(folder / "dataset.zip") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for frame in frames:
-            _add(archive, f"images/{frame.image}", read_picture(frame))
+            _add(archive, f"images/{frame.image}", read_picture(frame.frame_id))
         _add(archive, "annotations.xml", _annotations(frames, classes, name))
 
 
@@ -54,4 +54,4 @@ def _annotations(frames: Sequence[ChosenFrame], classes: Sequence[str], name: st
     for number, frame in enumerate(frames):
         ElementTree.SubElement(root, "image", id=str(number), name=frame.image, width=str(frame.width), height=str(frame.height))
     ElementTree.indent(root)
-    return b'<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="utf-8") + b"\n"
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + bytes(ElementTree.tostring(root, encoding="utf-8")) + b"\n"

@@ -51,4 +51,4 @@ def _interface(classes: Sequence[str]) -> bytes:
     for name in classes:
         ElementTree.SubElement(choices, "Choice", value=name)
     ElementTree.indent(view)
-    return ElementTree.tostring(view, encoding="utf-8") + b"\n"
+    return bytes(ElementTree.tostring(view, encoding="utf-8")) + b"\n"
