@@ -96,6 +96,17 @@ def _dedup(command: commands.Dedup) -> None:
         print(said)
 
 
+def _select_for_labels(command: commands.SelectForLabels) -> None:
+    from flows.stages import LabelRequest, run_select_for_labels
+    from warehouse.queries import encoder_named
+
+    request = LabelRequest(size=command.size, given=command.given, classes=command.classes, max_per_patient=command.max_per_patient)
+    config = RunConfig(lake=command.lake, holdout=command.holdout, dedup=command.dedup, cluster=command.cluster, seed=command.seed)
+    with job_of(command) as job:
+        encoder_id = encoder_named(job.lake, command.encoder)
+        print(run_select_for_labels(job, encoder_id=encoder_id, config=config, request=request, out=command.out))
+
+
 def _privacy_audit(command: commands.PrivacyAudit) -> None:
     from flows.stages import PrivateOutcome, run_audit, run_private_audit, run_private_sign_off, run_purge_private, run_sign_off
 
@@ -227,6 +238,7 @@ ACTIONS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "embed": (commands.Embed, _embed),
     "curate": (commands.Curate, _curate),
     "dedup": (commands.Dedup, _dedup),
+    "select-for-labels": (commands.SelectForLabels, _select_for_labels),
     "privacy-audit": (commands.PrivacyAudit, _privacy_audit),
     "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),

@@ -16,6 +16,7 @@ from flows.stages import (
     check_dataset_names,
     check_encoder,
     check_faiss,
+    check_given,
     check_held_out,
     check_inputs,
     check_new_folder,
@@ -58,6 +59,12 @@ def check_command(command: Any) -> None:
             check_faiss()
             check_dataset_names(command.name, command.config)
             check_held_out(command.config.holdout)
+        case commands.SelectForLabels():
+            check_faiss()
+            check_held_out(command.holdout)
+            check_given(command.given)
+            if command.out is not None:
+                check_new_folder(command.out.parent, "the folder of out")
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
         case questions.CheckData():

@@ -11,9 +11,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from curation.clustering import ClusterConfig
 from curation.config import CurateConfig
 from curation.dedup import DedupConfig
 from curation.embedding import EmbedConfig
+from curation.holdout import HoldoutConfig
 from curation.ingest import IngestConfig, RequalifyConfig
 from curation.phantom import PhantomConfig
 from curation.privacy import AuditConfig, OutOfBodyConfig
@@ -37,6 +39,7 @@ __all__ = [
     "RemoveOutOfBody",
     "Requalify",
     "Run",
+    "SelectForLabels",
 ]
 
 
@@ -141,6 +144,39 @@ class Dedup(OfLake):
             raise ValueError(f"thresholds {self.thresholds} are not cosines; give numbers above -1 and at most 1")
         if self.pairs < 1:
             raise ValueError(f"pairs {self.pairs} is too small; give 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectForLabels(OfLake):
+    """Choose the frames that are worth labelling next: pictures, a table, a contact sheet, and files for Label Studio and CVAT."""
+
+    size: int
+    """frames to choose; 0 with --given only makes the evaluation set of those labels"""
+    given: tuple[Path, ...] = ()
+    """labels so far: a labels.csv filled in, exports of Label Studio (JSON, JSON-MIN, CSV) or of CVAT (CVAT for images 1.1, .zip or .xml);
+    the label - says that a frame cannot be labelled"""
+    classes: tuple[str, ...] = ()
+    """classes that labelling tools are to offer; those of the labels given unless named"""
+    out: Path | None = None
+    """folder to write; must not be there yet; LAKE/labels/ID unless given"""
+    max_per_patient: int | None = None
+    """most frames chosen of one patient; a video whose patient is unknown counts as a patient of its own"""
+    encoder: str | None = None
+    """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    seed: int = 0
+    """of the clusters; what `curate` made with this one and the settings below is used again"""
+    holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
+    dedup: OmitArgPrefixes[Annotated[DedupConfig, arg(name="")]] = field(default_factory=DedupConfig)
+    cluster: OmitArgPrefixes[Annotated[ClusterConfig, arg(name="")]] = field(default_factory=ClusterConfig)
+    execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if self.size < 0 or (self.size == 0 and not self.given):
+            raise ValueError(f"size {self.size} is no number of frames to choose; give 1 or more, or 0 with labels given")
+        if self.max_per_patient is not None and self.max_per_patient < 1:
+            raise ValueError(f"max_per_patient {self.max_per_patient} is too small; give 1 or more")
+        if len(set(self.classes)) < len(self.classes) or not all(name.strip() for name in self.classes):
+            raise ValueError(f"classes {self.classes} are not different names; give each class once")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from .checks import (
     check_dataset_names as check_dataset_names,
     check_encoder as check_encoder,
     check_faiss as check_faiss,
+    check_given as check_given,
     check_held_out as check_held_out,
     check_inputs as check_inputs,
     check_new_folder as check_new_folder,
@@ -54,5 +55,6 @@ from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .resume import run_resume as run_resume
 from .select import plan_select as plan_select, run_select as run_select
+from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labels as run_select_for_labels
 from .shard import plan_shard as plan_shard, run_shard as run_shard
 from .stage import Made as Made, Stage as Stage

@@ -26,6 +26,7 @@ __all__ = [
     "check_dataset_names",
     "check_encoder",
     "check_faiss",
+    "check_given",
     "check_held_out",
     "check_inputs",
     "check_new_folder",
@@ -101,6 +102,19 @@ def check_held_out(config: HoldoutConfig) -> None:
         from curation.sources import patient_key
 
         check_holdout(config.holdout, patient_key())
+
+
+def check_given(files: Sequence[Path]) -> None:
+    """Read files of labels.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is in none of the formats, or says two things of one frame.
+    """
+    if files:
+        from curation.labelling import read_given
+
+        read_given(files)
 
 
 def check_faiss() -> None:

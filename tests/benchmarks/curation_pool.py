@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -42,6 +42,8 @@ class Pool:
     """(n,) which originals a frame is made from: sequence, image or visit of a station"""
     video: npt.NDArray[np.int64]
     """(n,)"""
+    names: tuple[str, ...] = ()
+    """of the groups, where they have any: the stations of a phantom pool"""
 
 
 def real_pool(data: Path, *, seed: int, largest: int = 400, num_images: int = 40, without: frozenset[str] = frozenset()) -> Pool:
@@ -88,8 +90,9 @@ def phantom_pool(*, seed: int, largest: int = 600, num_patients: int = 12) -> Po
                 visits.setdefault(row["station"], []).append(np.ascontiguousarray(crop))
         for station, pictures in visits.items():
             by_station[station].append(pictures)
-    common = sorted((visits for visits in by_station.values() if visits), key=lambda visits: -sum(map(len, visits)))
-    return _long_tailed(common, largest, np.random.default_rng(seed))
+    names = sorted((station for station in STATIONS if by_station[station]), key=lambda station: -sum(map(len, by_station[station])))
+    pool = _long_tailed([by_station[station] for station in names], largest, np.random.default_rng(seed))
+    return replace(pool, names=tuple(names))
 
 
 def join(*pools: Pool) -> Pool:
