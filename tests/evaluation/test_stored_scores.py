@@ -68,7 +68,7 @@ def test_every_class_score_is_computed_again_from_what_is_stored(vit_folder: str
 
 def test_every_mask_score_is_computed_again_from_what_is_stored(cnn_folder: str, squares: Path, tmp_path: Path) -> None:
     heads = ("linear", "boosted_linear", "fpn", "dpt")
-    scores = evaluate(cnn_folder, read_task(squares), replace(QUICK, heads=heads), tmp_path)
+    scores = evaluate(cnn_folder, read_task(squares), replace(QUICK, heads=heads, boosted_test_scales=(1.0, 1.5)), tmp_path)
     assert list(dict.fromkeys(score.head for score in scores)) == ["linear_segmentation", *heads[1:]]
     for score in scores:
         stored = open_score(score, tmp_path)
@@ -76,7 +76,7 @@ def test_every_mask_score_is_computed_again_from_what_is_stored(cnn_folder: str,
         if score.metric == "dice":
             assert from_head(stored, squares) == pytest.approx(score.value, abs=1e-6)
     assert scores[2].details["input_size"] == "128"
-    assert scores[2].details["test_views"] == "6"
+    assert scores[2].details["test_views"] == "4"
     table = pq.read_table(tmp_path / scores[0].details["predictions_file"])
     assert table["mask"][0].as_py() == "masks/4.png"
     assert table["predicted_mask"][0].as_py().startswith(b"\x89PNG")
@@ -102,7 +102,7 @@ def test_test_labels_change_no_choice_and_no_prediction(vit_folder: str, colours
     task = read_task(colours)
     turned = dict(zip(task.classes, task.classes[1:] + task.classes[:1], strict=True))
     items = tuple(replace(item, label=turned[str(item.label)]) if item.split == "test" else item for item in task.items)
-    config = replace(QUICK, heads=("knn", "linear", "linear_grid"), few_shot=True, few_shot_counts=(2,), few_shot_shares=(0.5,))
+    config = replace(QUICK, heads=("knn", "linear"), few_shot=True, few_shot_counts=(2,), few_shot_shares=(0.5,), few_shot_draws=2)
     true = evaluate(vit_folder, task, config, tmp_path / "true")
     false = evaluate(vit_folder, replace(task, items=items), config, tmp_path / "false")
     files = ("head_file", "predictions_file")

@@ -102,7 +102,7 @@ SUMMARY_VIEWS: dict[str, View] = {
                coalesce(details ->> 'leak', 'unknown') AS leak, coalesce(details ->> 'patients', 'unknown') AS patients,
                coalesce(details ->> 'leak_pretraining', 'unknown') AS leak_pretraining, details ->> 'image_size' AS image_size,
                details ->> 'protocol' AS protocol, details ->> 'settings' AS settings, details ->> 'interval' AS interval_method, score_id
-        FROM scores WHERE details ->> 'shots' IS NULL ORDER BY task, metric, value DESC""",
+        FROM scores WHERE (details ->> 'shots') IS NULL ORDER BY task, metric, value DESC""",
     ),
     "run_counts": View(
         "Runs by stage and status, and when the last ended",
