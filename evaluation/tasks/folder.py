@@ -10,7 +10,6 @@ from evaluation.config import TaskKind
 from evaluation.tasks.items import Item, TaskData, TaskError
 from evaluation.tasks.labels import classes_of, grade_notes, kind_of, one_spelling, ordered, unrepeated
 from evaluation.tasks.layout import refuse_half_known
-from evaluation.tasks.masks import learn_masks
 from evaluation.tasks.protocol import Protocol
 from evaluation.tasks.readers import label_table, mask_folders, read_class_folders
 from evaluation.tasks.splits import complete_splits
@@ -94,6 +93,8 @@ def task_data(
     if len(classes) < 2:
         raise TaskError(f"task {name} has one class ({classes[0]!r}); a score needs at least two")
     if wanted == "segmentation":
+        from evaluation.tasks.masks import learn_masks  # Pillow, which an installation for questions alone has not
+
         items, learned = learn_masks(items)
     else:
         classes = ordered(name, classes, order, kind=wanted)

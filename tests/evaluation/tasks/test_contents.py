@@ -61,8 +61,11 @@ def test_exif_orientation_is_applied_and_boxes_are_upright(tmp_path: Path) -> No
 
 
 def test_too_many_pixels_are_one_sentence(tmp_path: Path) -> None:
-    header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 10000, 8, 0, 0, 0, 0)
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)))
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 10000, 8, 0, 0, 0, 0))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
     with pytest.raises(TaskError, match=r"image .*bomb\.png' has more than 178,956,970 pixels; make it smaller"):
         pixels(tmp_path / "bomb.png")
 
@@ -105,7 +108,7 @@ def test_a_truncated_jpeg_and_a_mask_of_another_aspect_are_found_without_feature
     Image.fromarray(noise).save(tmp_path / "images" / "3.jpg")
     data = (tmp_path / "images" / "3.jpg").read_bytes()
     (tmp_path / "images" / "3.jpg").write_bytes(data[: len(data) * 2 // 3])
-    Image.fromarray(np.uint8([[0, 255]] * 4)).save(tmp_path / "masks" / "5.png")
+    Image.fromarray(np.array([[0, 255]] * 4, np.uint8)).save(tmp_path / "masks" / "5.png")
     found, _ = readable_task(read_task(tmp_path), max_unreadable=0.05)
     truncated, aspect = sorted(found.unreadable)
     assert "truncated" in truncated

@@ -29,7 +29,7 @@ def grey(value: int, kind: type[np.generic] = np.uint8) -> Callable[[Mask], Imag
 
 
 def colour(inside: tuple[int, int, int], outside: tuple[int, int, int] = (0, 0, 0)) -> Callable[[Mask], Image.Image]:
-    return lambda mask: Image.fromarray(np.where(mask[..., None], np.uint8(inside), np.uint8(outside)).astype(np.uint8))
+    return lambda mask: Image.fromarray(np.where(mask[..., None], np.array(inside), np.array(outside)).astype(np.uint8))
 
 
 def palette(inside: tuple[int, int, int]) -> Callable[[Mask], Image.Image]:
@@ -43,7 +43,7 @@ def palette(inside: tuple[int, int, int]) -> Callable[[Mask], Image.Image]:
 
 
 def clear(inside: tuple[int, int, int, int], outside: tuple[int, int, int, int]) -> Callable[[Mask], Image.Image]:
-    return lambda mask: Image.fromarray(np.where(mask[..., None], np.uint8(inside), np.uint8(outside)).astype(np.uint8))
+    return lambda mask: Image.fromarray(np.where(mask[..., None], np.array(inside), np.array(outside)).astype(np.uint8))
 
 
 ENCODINGS = {
