@@ -92,7 +92,7 @@ def test_unreadable_images_are_left_out_up_to_a_limit(tmp_path: Path) -> None:
     assert identity == fingerprint(found)
     (fault,) = found.unreadable
     assert fault.startswith(f"image '{tmp_path}/images/7.png' does not decode")
-    assert found.notes[-1].startswith("unreadable: 1 of 40 images are left out (image ")
+    assert found.notes[-1] == "unreadable: 1 of 40 images are left out (7.png)"
     (tmp_path / "images" / "8.png").write_bytes(b"no image")
     with pytest.raises(TaskError, match=r"2 of 40 images cannot be used, more than --max-unreadable 0\.01 allows; .*no known image format"):
         readable_task(task)
