@@ -82,7 +82,9 @@ def without_unreadable(task: TaskData, facts: Mapping[str, FileFacts], *, max_un
             f"task {task.name}: {len(faults):,} of {num_images:,} images cannot be used, more than --max-unreadable {max_unreadable:g} "
             f"allows; replace or remove them ({first})"
         )
-    note = f"unreadable: {len(faults):,} of {num_images:,} images are left out ({first})"
+    names = sorted(Path(path).name for path in faults)  # a note is part of a score's identity, which no place on disk is
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    note = f"unreadable: {len(faults):,} of {num_images:,} images are left out ({', '.join(names[:_SHOWN])}{more})"
     kept = tuple(item for item in task.items if item.path not in faults)
     return replace(task, items=kept, notes=(*task.notes, note), unreadable=tuple(told))
 

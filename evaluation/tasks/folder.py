@@ -11,7 +11,6 @@ from evaluation.config import TaskKind
 from evaluation.tasks.items import Item, TaskData, TaskError
 from evaluation.tasks.labels import classes_of, grade_notes, kind_of, one_spelling, ordered, unrepeated
 from evaluation.tasks.layout import refuse_half_known
-from evaluation.tasks.masks import learn_masks
 from evaluation.tasks.protocol import Protocol
 from evaluation.tasks.readers import label_table, mask_folders, read_class_folders
 from evaluation.tasks.split_protocol import CLEAN, MADE, choose_split
@@ -106,6 +105,8 @@ def task_data(
     if len(classes) < 2:
         raise TaskError(f"task {name} has one class ({classes[0]!r}); a score needs at least two")
     if wanted == "segmentation":
+        from evaluation.tasks.masks import learn_masks  # Pillow, which an installation for questions alone has not
+
         items, learned = learn_masks(items)
     else:
         classes = ordered(name, classes, order, kind=wanted)

@@ -65,7 +65,7 @@ def mask_pixels(item: Item) -> npt.NDArray[np.bool_]:
 def learn_masks(items: Sequence[Item]) -> tuple[list[Item], tuple[str, ...]]:
     """Items with the encoding of their masks, and notes on what was found; masks that do not decode are left to a later check.
 
-    All files are decoded, in threads: on two loaded cores about 2 ms for a mask of 352x352 pixels.
+    All files are decoded, in threads: about 2 CPU milliseconds for a mask of 352x352 pixels.
 
     Args:
         items: of one set.

@@ -184,7 +184,7 @@ def _named_pairs(
 
 def _left_over(items: list[Item], masks: Mapping[str, Path]) -> tuple[str, ...]:
     used = {item.mask for item in items}
-    left = sorted(str(path) for path in masks.values() if str(path) not in used)
+    left = sorted(inner for inner, path in masks.items() if str(path) not in used)
     return (f"{len(left):,} masks have no image, such as {left[0]!r}",) if left else ()
 
 

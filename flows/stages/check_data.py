@@ -110,6 +110,8 @@ def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple
         PageTable(title="Image sizes", columns=("width x height", "images"), rows=size_rows(found, facts)),
         PageTable(title="Files", columns=("format and pixels", "files"), rows=kind_rows(found, facts)),
     ]
+    if found.unreadable:
+        tables.append(_some("Left out", ("image and reason",), tuple((fault,) for fault in found.unreadable)))
     if shared:
         tables.append(_some("Groups in several splits", ("group", "train", "val", "test"), shared))
     if duplicates:

@@ -79,8 +79,10 @@ def test_scores_say_how_many_leaks_their_data_has(vit_folder: str, colours: Path
     whole = evaluate(_ref(vit_folder), task=task, config=QUICK, cache_dir=str(tmp_path / "whole"))
     assert "num_leaks" not in whole[0].details
     items = tuple(replace(item, group="patient 0") if item.split in ("test", "val") else item for item in task.items)
-    leaking = evaluate(_ref(vit_folder), task=replace(task, items=items), config=QUICK, cache_dir=str(tmp_path / "leaking"))
+    damaged = replace(task, items=items, unreadable=("image 'x.png' does not decode",))
+    leaking = evaluate(_ref(vit_folder), task=damaged, config=QUICK, cache_dir=str(tmp_path / "leaking"))
     assert leaking[0].details["num_leaks"] == "1"
+    assert leaking[0].details["unreadable"] == "1"
 
 
 def test_two_computations_give_equal_scores(vit_folder: str, colours: Path, tmp_path: Path) -> None:

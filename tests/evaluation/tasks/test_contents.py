@@ -61,8 +61,11 @@ def test_exif_orientation_is_applied_and_boxes_are_upright(tmp_path: Path) -> No
 
 
 def test_too_many_pixels_are_one_sentence(tmp_path: Path) -> None:
-    header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 10000, 8, 0, 0, 0, 0)
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)))
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 10000, 8, 0, 0, 0, 0))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
     with pytest.raises(TaskError, match=r"image .*bomb\.png' has more than 178,956,970 pixels; make it smaller"):
         pixels(tmp_path / "bomb.png")
 
@@ -89,7 +92,7 @@ def test_unreadable_images_are_left_out_up_to_a_limit(tmp_path: Path) -> None:
     assert identity == fingerprint(found)
     (fault,) = found.unreadable
     assert fault.startswith(f"image '{tmp_path}/images/7.png' does not decode")
-    assert found.notes[-1].startswith("unreadable: 1 of 40 images are left out (image ")
+    assert found.notes[-1] == "unreadable: 1 of 40 images are left out (7.png)"
     (tmp_path / "images" / "8.png").write_bytes(b"no image")
     with pytest.raises(TaskError, match=r"2 of 40 images cannot be used, more than --max-unreadable 0\.01 allows; .*no known image format"):
         readable_task(task)
