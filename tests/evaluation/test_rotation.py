@@ -75,7 +75,8 @@ def score(fold: int, value: float, metric: str = "dice") -> Score:
 def test_one_row_for_each_model_head_and_metric_that_all_folds_have() -> None:
     folds = [[score(0, 0.5), score(0, 0.3, "iou")], [score(1, 0.7)]]
     (row,) = rotation_rows(folds, num_items=20, num_groups=9)
-    assert (row.metric, row.value, row.num_items, row.num_groups) == ("dice", pytest.approx(0.6), 20, 9)
+    assert (row.metric, row.num_items, row.num_groups) == ("dice", 20, 9)
+    assert row.value == pytest.approx(0.6)
     assert math.isnan(row.ci_low)
     assert row.details == {
         "image_size": "224",
