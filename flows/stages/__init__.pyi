@@ -29,7 +29,6 @@ from .dedup import (
 from .dedup_preview import run_dedup_preview as run_dedup_preview
 from .embed import run_embed as run_embed
 from .evaluate import run_evaluate as run_evaluate
-from .evaluate_folds import run_folds as run_folds
 from .export_model import ModelFormat as ModelFormat, run_export_model as run_export_model
 from .holdout import plan_holdout as plan_holdout, read_held_out as read_held_out, run_holdout as run_holdout
 from .ingest import run_ingest as run_ingest
@@ -54,6 +53,7 @@ from .replay_score import run_replay_score as run_replay_score
 from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .resume import run_resume as run_resume
+from .rotation import evaluate_folds as evaluate_folds
 from .select import plan_select as plan_select, run_select as run_select
 from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labels as run_select_for_labels
 from .shard import plan_shard as plan_shard, run_shard as run_shard

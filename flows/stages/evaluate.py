@@ -47,7 +47,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         HeadError: no such head, or it does not serve the task's labels.
     """
     if config.fold == "all":
-        raise ValueError("fold is all; give one fold here, or call run_folds")
+        raise ValueError("fold is all; give one fold here, or call evaluate_folds")
     told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
     read = resolve_task(task, data, fold=config.fold, **told)
     chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed

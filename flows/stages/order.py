@@ -161,7 +161,9 @@ def _check_pretrain(config: RunConfig) -> None:
 def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
     with job.runner.reuse_workers():
         for task, data in config.evaluation_pairs:
-            stages.run_folds(job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=config.evaluate)
+            stages.evaluate_folds(
+                job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=config.evaluate
+            )
     return made
 
 

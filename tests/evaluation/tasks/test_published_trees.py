@@ -146,6 +146,7 @@ CAPSULE = {
 }
 
 
+@pytest.mark.slow  # 47,161 files
 def test_the_official_folds_of_kvasir_capsule_leak_and_folds_by_video_do_not(tmp_path: Path, real_data: Path) -> None:
     lists = [real_data / "splits" / "kvasir_capsule" / f"split_{fold}.csv" for fold in (0, 1)]
     listed = [row for table in lists for row in rows(table)]

@@ -34,7 +34,7 @@ PRINTED_BY = {
     "flows/cli/cli.py": [],
     "flows/stages/audit.py": ["privacy-audit"],
     "flows/stages/audit_words.py": ["privacy-audit"],
-    "flows/stages/evaluate_folds.py": ["evaluate"],
+    "flows/stages/rotation.py": ["evaluate"],
     "flows/cli/check_command.py": ["pretrain"],
     "flows/cli/commands.py": ["privacy-audit"],
     "flows/stages/label_folder.py": ["select-for-labels"],

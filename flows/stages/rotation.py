@@ -18,10 +18,10 @@ from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import scores_of
 from warehouse.records import Score
 
-__all__ = ["run_folds"]
+__all__ = ["evaluate_folds"]
 
 
-def run_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder: EmbedConfig, config: EvaluateConfig) -> tuple[Score, ...]:
+def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder: EmbedConfig, config: EvaluateConfig) -> tuple[Score, ...]:
     """Score a checkpoint and its baselines on the fold that `config` names, or on all folds.
 
     Of all folds, each is a scored set of its own in the lake, and the returned rows are those of the rotation.
