@@ -9,7 +9,7 @@ from pathlib import Path
 from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder
 from evaluation.backbone import ModelRef, VectorNetwork
 from evaluation.config import EvaluateConfig
-from evaluation.run import STAGE_VERSION, evaluate_model
+from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
 from evaluation.tasks import fingerprint, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
@@ -85,6 +85,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
+        scores += reference_scores(found, identity=identity, config=config, leak=leak)
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores))
     for score in scores:
@@ -105,6 +106,8 @@ def _shown(score: Score) -> str:
 def _verdict(score: Score) -> str:
     """What a reader has to know before believing the number, in a few words."""
     details = score.details
+    if "reference" in details:
+        return details["reference"]
     said = f"splits {details.get('leak', 'unknown')}, patients {details.get('patients', 'unknown')}"
     return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {details.get('image_size', '?')} px"
 

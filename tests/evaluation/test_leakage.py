@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def texture(seed: int) -> Image.Image:
     return Image.fromarray(np.clip(sum(layers) * 80, 0, 255).astype(np.uint8))
 
 
-def task_of(rows: list[tuple[Path, str, str | None]]) -> TaskData:
+def task_of(rows: Sequence[tuple[Path, str, str | None]]) -> TaskData:
     items = tuple(Item(path=str(p), split=s, group=g or str(p), label="ab"[n % 2]) for n, (p, s, g) in enumerate(rows))
     return TaskData(name="made", kind="classification", items=items, classes=("a", "b"))
 
