@@ -238,8 +238,8 @@ def _model_name(score: Score, checkpoint_id: str, public_names: Collection[str])
     """Never a path: an encoder may be a folder, and a folder's name may be anything."""
     if score.model_id == checkpoint_id:
         return "this model"
-    if score.model == "random weights":
-        return "random weights"
+    if score.model in ("random weights", "no picture"):
+        return score.model
     return score.model if score.model in public_names else f"encoder {score.model_id[:16]}"
 
 
