@@ -12,16 +12,18 @@ from evaluation.backbone import ModelRef, load_backbone
 from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
 from evaluation.intervals import FEWEST_GROUPS
+from evaluation.labels import group_indices
 from evaluation.leakage import LeakVerdict, find_leaks
 from evaluation.mask_rows import mask_rows
 from evaluation.metrics import Interval
+from evaluation.references import reference_rows
 from evaluation.stored_evaluation import places_of
 from evaluation.tasks import Fingerprint, TaskData, fingerprint
 from warehouse.provenance import current_provenance
 from warehouse.records import Score
 from warehouse.store import content_id, read_json, write_json
 
-__all__ = ["STAGE_VERSION", "evaluate_model"]
+__all__ = ["STAGE_VERSION", "evaluate_model", "reference_scores"]
 
 STAGE_VERSION = 5
 
@@ -104,6 +106,18 @@ def evaluate_model(
     )
     write_json(evidence, [_finite(asdict(score)) for score in scores])
     return scores
+
+
+def reference_scores(task: TaskData, *, identity: Fingerprint, config: EvaluateConfig, leak: LeakVerdict) -> tuple[Score, ...]:
+    """The test scores of a guess that looks at no picture, as rows beside those of models."""
+    ref = ModelRef(model_id=content_id(["reference", identity.data_id]), label="no picture", path="")
+    rows = reference_rows(task, group_indices(task.split("test")), num_bootstrap=config.num_bootstrap, seed=config.seed)
+    common = {**leak.details, "leak_pretraining": "clean", "protocol": "guessed from train", "code": current_provenance().code_version[:12]}
+    common |= {"splits": "; ".join(task.notes)} if task.notes else {}
+    return tuple(
+        _score(ref, task, identity.data_id, "constant", metric, interval, {**common, **details}, config.seed)
+        for metric, (interval, details) in rows.items()
+    )
 
 
 def _score(

@@ -211,7 +211,7 @@ def _scores(facts: ModelFacts, public_names: Collection[str]) -> list[str]:
         return ["None: `endoforge evaluate` has not scored this checkpoint.", ""]
     lines = [
         "The backbone is frozen. What is chosen is chosen on the validation split, and scores are of the test split. Brackets are 95% "
-        "bootstrap intervals over patients, or over images if the data names no patients.",
+        "intervals over patients, or over images if the data names no patients.",
         "",
     ]
     for (task, data_id), scores in _by_benchmark(facts.scores).items():
@@ -238,8 +238,8 @@ def _model_name(score: Score, checkpoint_id: str, public_names: Collection[str])
     """Never a path: an encoder may be a folder, and a folder's name may be anything."""
     if score.model_id == checkpoint_id:
         return "this model"
-    if score.model == "random weights":
-        return "random weights"
+    if score.model in ("random weights", "no picture"):
+        return score.model
     return score.model if score.model in public_names else f"encoder {score.model_id[:16]}"
 
 
@@ -255,11 +255,16 @@ def _verdicts(scores: Sequence[Score], facts: ModelFacts) -> list[str]:
     """Of the benchmark's own splits, and of its pictures among the training frames."""
     num_leaks = max(int(score.details.get("num_leaks", 0)) for score in scores)
     held_out = facts.data.held_out if facts.data else None
+    verdict = scores[0].details.get("leak")
     own = (
         f"**leaks**: {num_leaks} kinds of overlap between its splits were found, so these scores are too high"
         if num_leaks
         else "no patient and no byte-identical image stands in two of its splits"
     )
+    if verdict is not None:
+        kinds = scores[0].details.get("leak_kinds")
+        said = f"**{verdict}**" + (f" ({kinds} test images)" if kinds else "")
+        own = f"{said}; patients {scores[0].details.get('patients', 'unknown')}"
     if facts.data is None:
         against = "not known: the training data is not in the lake that wrote this card"
     elif held_out is None:
@@ -270,7 +275,9 @@ def _verdicts(scores: Sequence[Score], facts: ModelFacts) -> list[str]:
             f"were found and {held_out.num_excluded:,} frames left out (run `{held_out.run_id}`). Whether this benchmark was among the "
             "held-out pictures is not recorded"
         )
-    return [f"- Leaks within the benchmark: {own}.", f"- Leaks from the training data: {against}."]
+    learned = {s.details["leak_pretraining"] for s in scores if s.model_id == facts.checkpoint_id and "leak_pretraining" in s.details}
+    found = f"**{', '.join(sorted(learned))}**; " if learned else ""
+    return [f"- Leaks within the benchmark: {own}.", f"- Leaks from the training data: {found}{against}."]
 
 
 def _lineage(facts: ModelFacts) -> list[str]:

@@ -291,7 +291,7 @@ class Score:
     metric: str
     value: float
     ci_low: float
-    """95% bootstrap interval over groups (patients) where the data names them, else over items"""
+    """95% interval over groups (patients) where the data names them, else over items; not a number where none is given"""
     ci_high: float
     num_items: int
     num_groups: int

@@ -35,7 +35,7 @@ __all__ = [
     "render_report",
 ]
 
-REPORT_VERSION = 5
+REPORT_VERSION = 6
 """raise when the same lake would give another page"""
 
 _HEADLINES = {"balanced_accuracy": "balanced accuracy", "quadratic_weighted_kappa": "weighted kappa", "dice": "Dice"}
@@ -197,45 +197,63 @@ def page_environment() -> Environment:
 
 
 def _tiles(data: ReportData) -> list[dict[str, str]]:
-    """The page in a glance: frames in, frames out, and our best test value of every task."""
+    """The page in a glance: frames in, frames out, and the test value of the head that validation chose."""
     tiles = []
     if data.funnel:
         ends = (data.funnel[0], data.funnel[-1]) if len(data.funnel) > 1 else (data.funnel[0],)
         tiles += [{"name": step.name, "value": _count(step.num_frames)} for step in ends]
-    best: dict[str, Score] = {}
-    for score in data.scores:
-        if score.model_id not in data.own_models or score.metric not in _HEADLINES:
-            continue
-        shown = best.get(score.task)
-        rank = (_HEADLINES_RANK[score.metric], score.value)
-        if shown is None or rank > (_HEADLINES_RANK[shown.metric], shown.value):
-            best[score.task] = score
-    for task, score in best.items():
-        tiles.append({"name": f"{task}: {_HEADLINES[score.metric]}, {score.head.replace('_', ' ')}", "value": _score(score.value)})
+    for score in _headlines(data):
+        name = f"{score.task}: {_HEADLINES[score.metric]}, {score.head.replace('_', ' ')} (chosen on validation)"
+        tiles.append({"name": name, "value": _score(score.value)})
     return tiles
 
 
-def _score_tables(data: ReportData) -> list[dict[str, object]]:
-    """One table per task and head: a row per model, a column per metric; our models first, the best value of a column marked."""
-    grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
+def _headlines(data: ReportData) -> list[Score]:
+    """Our headline score of each evaluation set: of its foremost metric, the head that was best on the validation split."""
+    found: dict[tuple[str, str], list[Score]] = defaultdict(list)
     for score in data.scores:
-        grouped[score.task, score.head].append(score)
+        if score.model_id in data.own_models and score.metric in _HEADLINES:
+            found[score.task, score.data_id].append(score)
+    return [max(scores, key=lambda score: (_HEADLINES_RANK[score.metric], _on_validation(score))) for scores in found.values()]
+
+
+def _on_validation(score: Score) -> float:
+    """The head's validation score; below all others where it is not known."""
+    value = float(score.details.get(f"val_{score.metric}", "nan"))
+    return value if math.isfinite(value) else -math.inf
+
+
+def _score_tables(data: ReportData) -> list[dict[str, object]]:
+    """One table per evaluation set and head: a row per model, resolution and settings, a column per metric; our models first."""
+    grouped: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
+    for score in data.scores:
+        grouped[score.task, score.data_id, score.head].append(score)
     tables = []
-    for (task, head), scores in grouped.items():
+    for (task, data_id, head), scores in grouped.items():
         metrics = list(dict.fromkeys(score.metric for score in scores))
-        models = sorted(dict.fromkeys((score.model_id, score.model) for score in scores), key=lambda model: model[0] not in data.own_models)
-        cells = {(score.model_id, score.model, score.metric): score for score in scores}
+        found: dict[tuple[str, ...], dict[str, Score]] = defaultdict(dict)
+        for score in scores:
+            how = (score.details.get("image_size", ""), score.details.get("settings", ""), score.details.get("code", ""), str(score.seed))
+            found[score.model_id, score.model, *how][score.metric] = score
         best = {
             metric: max((s.value for s in scores if s.metric == metric and math.isfinite(s.value)), default=math.nan) for metric in metrics
         }
         rows = [
-            {"model": label, "own": model_id in data.own_models, "cells": [cells.get((model_id, label, metric)) for metric in metrics]}
-            for model_id, label in models
+            {
+                "model": key[1],
+                "own": key[0] in data.own_models,
+                "resolution": f"{key[2]} px" if key[2] else "",
+                "learned": next(iter(cells.values())).details.get("leak_pretraining", "unknown"),
+                "cells": [cells.get(metric) for metric in metrics],
+            }
+            for key, cells in sorted(found.items(), key=lambda one: one[0][0] not in data.own_models)
         ]
+        sizes = sorted({int(key[2]) for key in found if key[2].isdigit()})
         first = scores[0]
         tables.append(
             {
                 "task": task,
+                "data_id": data_id,
                 "head": head,
                 "metrics": metrics,
                 "rows": rows,
@@ -244,6 +262,9 @@ def _score_tables(data: ReportData) -> list[dict[str, object]]:
                 "num_groups": first.num_groups,
                 "warnings": first.details.get("warnings"),
                 "has_leaks": int(first.details.get("num_leaks", 0)) > 0,
+                "leak": first.details.get("leak", "unknown"),
+                "patients": first.details.get("patients", "unknown"),
+                "mixed": ", ".join(map(str, sizes)) if len(sizes) > 1 else "",
                 "splits": first.details.get("splits"),
             }
         )
@@ -278,6 +299,10 @@ def _machine_readable(data: ReportData) -> dict[str, object]:
                 "task": score.task,
                 "head": score.head,
                 "metric": score.metric,
+                "data_id": score.data_id,
+                "leak": score.details.get("leak", "unknown"),
+                "leak_pretraining": score.details.get("leak_pretraining", "unknown"),
+                "patients": score.details.get("patients", "unknown"),
                 "value": _finite(score.value),
                 "ci_low": _finite(score.ci_low),
                 "ci_high": _finite(score.ci_high),

@@ -10,7 +10,7 @@ from curation.embedding import EmbedConfig
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import chosen_heads
-from evaluation.run import STAGE_VERSION, evaluate_model
+from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
 from evaluation.tasks import readable_task, resolve_task
 from flows.job import Job
 from flows.runners import say, successes, track
@@ -60,7 +60,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
         "baseline": baseline.model_id,
-        **({"protocol": asdict(found.own_protocol)} if found.own_protocol else {}),
+        **({"own_protocol": asdict(found.own_protocol)} if found.own_protocol else {}),
     }
     plan = plan_run(
         stage="evaluate", version=STAGE_VERSION, config=settings, inputs=[artifact, task_artifact(found, identity)], seed=config.seed
@@ -96,6 +96,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
+        scores += reference_scores(found, identity=identity, config=config, leak=leak)
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores))
     for score in scores:
@@ -122,5 +123,7 @@ def _shown(score: Score) -> str:
 def _verdict(score: Score) -> str:
     """What a reader has to know before believing the number, in a few words."""
     details = score.details
+    if "reference" in details:
+        return details["reference"]
     said = f"splits {details.get('leak', 'unknown')}, patients {details.get('patients', 'unknown')}"
     return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {details.get('image_size', '?')} px"

@@ -182,6 +182,10 @@ def _notes(facts: summary.RunSummary, verdict: DatasetAudit, lake: Path) -> tupl
     )
     notes.append(Note(level="info" if verdict.is_clear else "warning", text=f"Privacy: {dataset_sentence(verdict, lake)}."))
     notes.append(
-        Note(level="info", text="Checkpoints are chosen on the validation split and scored on the test split; intervals resample patients.")
+        Note(
+            level="info",
+            text="Checkpoints are chosen on the validation split and scored on the test split; intervals are over patients where the data "
+            "names them, else over images.",
+        )
     )
     return tuple(notes)

@@ -94,7 +94,7 @@ def paired_case(num_groups: int, *, truth: float) -> Draw:
 
 def weaker(rng: np.random.Generator, values: Floats, groups: Ints) -> Floats:
     loss = rng.normal(0.05, 0.05, groups.max() + 1)[groups] + rng.normal(0, 0.08, len(values))
-    return np.clip(values - loss, 0, 1)
+    return np.asarray(np.clip(values - loss, 0, 1), np.float64)
 
 
 def accuracy_case(low: float, high: float, num_groups: int, size: int, *, spread: float = 0.0) -> Draw:
@@ -158,7 +158,7 @@ def kappa_difference_case(num_groups: int, size: int, *, truth: float) -> Draw:
 
 
 def worse_grades(rng: np.random.Generator, predictions: Ints) -> Ints:
-    return np.clip(predictions + rng.choice([-1, 0, 1], len(predictions), p=(0.1, 0.8, 0.1)), 0, 3)
+    return np.asarray(np.clip(predictions + rng.choice([-1, 0, 1], len(predictions), p=(0.1, 0.8, 0.1)), 0, 3), np.int64)
 
 
 def landmark_rates(rare: float) -> tuple[Floats, Floats]:

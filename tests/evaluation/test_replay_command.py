@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -23,7 +24,7 @@ def test_a_replay_says_whether_it_is_the_same_number(
     task, config = read_task(colours), EvaluateConfig(heads=("knn",), k=(1, 3), num_bootstrap=20)
     model = ModelRef(model_id="abc", label="ours", path=vit_folder)
     with open_lake(tmp_path / "lake", create=True) as lake:
-        told = {"cache_dir": str(lake.root / "staging"), "root": str(lake.root), "data": str(colours)}
+        told: dict[str, Any] = {"cache_dir": str(lake.root / "staging"), "root": str(lake.root), "data": str(colours)}
         scores = evaluate_model(model, task=task, identity=fingerprint(task), config=config, **told)
         plan = plan_run(stage="evaluate", version=1, config={}, inputs=[], seed=0)
         with record_run(lake, plan, RunContext(runner="serial")) as run:

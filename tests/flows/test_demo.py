@@ -61,7 +61,7 @@ def test_every_stage_is_one_recorded_run_with_its_prefect_flow(demo: Demo) -> No
 def test_scores_have_baselines_beside_them(demo: Demo) -> None:
     found = rows(demo, "SELECT DISTINCT task, split_part(model, ' ', 1) AS model FROM scores ORDER BY ALL")
     run = str(rows(demo, "SELECT run_id FROM runs WHERE stage = 'pretrain'")[0]["run_id"])
-    models = sorted(["efficientnet-lite0", run, "random"])
+    models = sorted(["efficientnet-lite0", "no", run, "random"])
     assert found == [{"task": task, "model": model} for task in ("grades", "landmarks", "polyps") for model in models]
 
 

@@ -66,7 +66,7 @@ def test_a_task_from_outside_is_scored_by_its_name_and_by_auto(
         found = opened.rows("SELECT DISTINCT task, head, metric, num_items, num_groups FROM scores ORDER BY ALL")
         details = opened.rows("SELECT DISTINCT details ->> 'splits' AS splits FROM scores")
     assert [tuple(row.values()) for row in found] == [
-        ("ward_findings", head, metric, 6, 2) for head in ("knn", "linear") for metric in ("balanced_accuracy", "macro_f1")
+        ("ward_findings", head, metric, 6, 2) for head in ("constant", "knn", "linear") for metric in ("balanced_accuracy", "macro_f1")
     ]
     splits = "test patients: those of test.txt; the data names no val split: 20% of the training groups, whatever the seed"
     assert details == [{"splits": splits}]
