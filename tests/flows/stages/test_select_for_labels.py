@@ -37,7 +37,7 @@ def remove(lake: Lake, frame_ids: list[str]) -> None:
 
 
 def test_rounds_of_labelling(tmp_path: Path) -> None:
-    with make_lake(tmp_path / "lake", num_frames=1500, dim=8) as lake:
+    with make_lake(tmp_path / "lake", num_frames=1100, dim=8) as lake:
         job = Job(lake=lake, runner=make_runner("serial", None))
         config = RunConfig(lake=lake.root)
 
