@@ -31,7 +31,6 @@ def write_label_studio(folder: Path, frames: Sequence[ChosenFrame], classes: Seq
             "data": {
                 "image": f"/data/local-files/?d={quote(f'{folder_name}/{IMAGES}/{frame.image}')}",
                 "frame_id": frame.frame_id,
-                "group": frame.group,
                 "reason": frame.reason,
             }
         }

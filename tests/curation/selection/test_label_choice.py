@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -8,9 +11,10 @@ from curation.selection.label_choice import choose_for_labels
 Vectors = npt.NDArray[np.float32]
 
 
-def unit(vectors: npt.ArrayLike) -> Vectors:
+def unit(vectors: Sequence[Sequence[float]] | npt.NDArray[Any]) -> Vectors:
     array = np.asarray(vectors, np.float32)
-    return array / np.linalg.norm(array, axis=1, keepdims=True)
+    unit_vectors: Vectors = array / np.linalg.norm(array, axis=1, keepdims=True)
+    return unit_vectors
 
 
 def groups_of(sizes: tuple[int, ...], *, spread: float = 0.05, seed: int = 0) -> tuple[Vectors, npt.NDArray[np.int64]]:
@@ -44,7 +48,7 @@ def test_labels_of_one_class_send_the_choice_elsewhere() -> None:
 
 
 def test_with_a_head_the_next_is_far_and_uncertain_by_hand() -> None:
-    vectors = unit([[1, 0, 0], [1, 0.1, 0], [0, 1, 0], [0, 0, 1], [0, 0.1, 1]])
+    vectors = unit([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.1, 1.0]])
     is_labelled = np.array([True, False, False, False, False])
     uncertainty = np.array([0.0, 1.0, 0.4, 0.9, 0.8])
     choice = choose_for_labels(vectors, 4, is_labelled=is_labelled, uncertainty=uncertainty, seed=0)

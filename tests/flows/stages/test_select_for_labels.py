@@ -37,7 +37,7 @@ def remove(lake: Lake, frame_ids: list[str]) -> None:
 
 
 def test_rounds_of_labelling(tmp_path: Path) -> None:
-    with make_lake(tmp_path / "lake", num_frames=1500, dim=8) as lake:
+    with make_lake(tmp_path / "lake", num_frames=400, dim=8) as lake:
         job = Job(lake=lake, runner=make_runner("serial", None))
         config = RunConfig(lake=lake.root)
 
@@ -74,7 +74,7 @@ def test_rounds_of_labelling(tmp_path: Path) -> None:
         found = rows_of(second)
         assert not {row["frame_id"] for row in found} & {row["frame_id"] for row in rows[:11]}
         assert {row["reason"] for row in found} <= {"uncertain", "new"}
-        assert max(sum(row["group"] == group for row in found) for group in {row["group"] for row in found}) <= 15
+        assert len(found) == 15  # all frames are of one video, and it counts as a patient
         assert (second / "label_studio" / "config.xml").read_text().count("<Choice ") == 2
         labelled = rows_of(second / "labelled")
         assert {row["frame_id"] for row in labelled} == {row["frame_id"] for row in rows[1:10]}
