@@ -1,6 +1,6 @@
 """How often a 95% interval holds the true value: a simulation of few patients, scores near 1, rare classes and paired differences.
 
-    python tests/benchmarks/bench_interval_coverage.py [DRAWS]
+    python tests/benchmarks/bench_interval_coverage.py [DRAWS [CASE]]
 
 Each case draws data sets from a population whose score is known, and asks the product's own functions for the interval. Beside the share
 that holds the truth stand the share of draws for which no interval is given, the mean width, and what the percentile bootstrap covers.
@@ -234,6 +234,8 @@ def main() -> None:
     )
     worst: list[str] = []
     for number, (title, draw) in enumerate(cases()):
+        if len(sys.argv) > 2 and sys.argv[2] not in title:
+            continue
         rng = np.random.default_rng([1, number])
         held, given, width, old = 0, 0, 0.0, 0
         for _ in range(num_draws):

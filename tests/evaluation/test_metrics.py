@@ -71,7 +71,7 @@ def test_one_seed_gives_one_interval_and_another_seed_another() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
     predictions = np.where(rng.random(200) < 0.7, labels, rng.integers(0, 3, 200))
-    groups = np.arange(200) // 5  # forty: enough for kappa's bootstrap
+    groups = np.arange(200) // 4  # fifty: enough for kappa's bootstrap
 
     def scores(seed: int) -> dict[str, object]:
         return dict(classification_scores(labels, predictions, groups, num_classes=3, names=ALL, num_bootstrap=500, seed=seed))
