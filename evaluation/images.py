@@ -16,7 +16,7 @@ from evaluation.tasks import Item, TaskError
 
 _T = TypeVar("_T")
 
-__all__ = ["MASK_THRESHOLD", "item_image", "jpeg_image", "mask_pixels", "stream"]
+__all__ = ["MASK_THRESHOLD", "array_image", "item_image", "jpeg_image", "mask_pixels", "stream"]
 
 MASK_THRESHOLD = 127
 """a mask pixel above it is foreground: JPEG masks are not exactly 0 and 255"""
@@ -41,6 +41,11 @@ def item_image(item: Item, *, size: int, interpolation: str = "bicubic") -> npt.
             return _resized(image, size, interpolation)
     except (OSError, SyntaxError) as error:  # Pillow raises either for a damaged file
         raise TaskError(f"image {item.path!r} does not decode ({error}); replace it or remove its row") from error
+
+
+def array_image(rgb: npt.NDArray[np.uint8], *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
+    """Pixels [H, W, 3] RGB as [size, size, 3], resized as `item_image` resizes a file."""
+    return _resized(Image.fromarray(rgb), size, interpolation)
 
 
 def jpeg_image(data: bytes, *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
