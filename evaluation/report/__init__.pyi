@@ -12,3 +12,11 @@ from .report import (
     TrainingCurve as TrainingCurve,
     render_report as render_report,
 )
+from .timeline import (
+    ArchiveFrame as ArchiveFrame,
+    Timeline as Timeline,
+    TimelineEpisode as TimelineEpisode,
+    TimelinePicture as TimelinePicture,
+    TimelineRow as TimelineRow,
+    render_timeline as render_timeline,
+)
