@@ -36,8 +36,8 @@ def nearest_frames(lake: Lake, jpegs: Sequence[bytes], *, number: int) -> tuple[
     try:
         encoder_id = queries.encoder_named(lake, None)
         parts = queries.embedding_parts(lake, encoder_id)
-    except LakeError as error:
-        return nothing, f"nearest frames of the archive are left out: {error}"
+    except LakeError:
+        return nothing, "nearest frames of the archive are left out: the lake has no embeddings; run `endoforge embed` to have them"
     config = EmbedConfig(encoder=queries.encoder_label(lake, encoder_id), device="cpu")
     encoder = load_encoder(config)
     if encoder.encoder_id != encoder_id:
