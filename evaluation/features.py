@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 from evaluation.backbone import Backbone, ModelRef, features_of, token_batches
 from evaluation.heads import Maps, MapsWanted
 from evaluation.images import item_image, stream
-from evaluation.maps import map_batches
+from evaluation.maps import map_batches, num_maps
 from evaluation.tasks import Item
 from warehouse.store import atomic_file, content_id
 
@@ -112,9 +112,8 @@ def cached_maps(
             "num_workers": num_workers,
         }
         return (cached_tokens(backbone, model, items, **told),)
-    num_files = 1 if wanted.layout == "joined" else wanted.num_levels
     key = _key(f"{wanted.layout} {wanted.num_levels}", backbone, model, data_id, seed)
-    paths = [cache_dir / f"{key}-{number}.npy" for number in range(num_files)]
+    paths = [cache_dir / f"{key}-{number}.npy" for number in range(num_maps(backbone, wanted))]
     if not all(path.is_file() for path in paths):
         with contextlib.ExitStack() as files:
             opened = [files.enter_context(atomic_file(path)) for path in paths]
@@ -143,7 +142,7 @@ def found_maps(backbone: Backbone, model: ModelRef, wanted: MapsWanted, *, data_
         paths = [cache_dir / f"{_key('tokens', backbone, model, data_id, seed)}.npy"]
     else:
         key = _key(f"{wanted.layout} {wanted.num_levels}", backbone, model, data_id, seed)
-        paths = [cache_dir / f"{key}-{number}.npy" for number in range(1 if wanted.layout == "joined" else wanted.num_levels)]
+        paths = [cache_dir / f"{key}-{number}.npy" for number in range(num_maps(backbone, wanted))]
     if not all(path.is_file() for path in paths):
         return None
     return tuple(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)

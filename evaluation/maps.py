@@ -16,11 +16,13 @@ from evaluation.heads import MapsWanted, joined
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item
 
-__all__ = ["map_batches", "maps_of", "resized_backbone"]
+__all__ = ["map_batches", "maps_of", "num_maps", "resized_backbone"]
 
 Maps = tuple[npt.NDArray[np.float16], ...]
 
 _CNN_MULTIPLE = 32
+
+_NO_TOKENS = "the network gives one vector an image and no patch tokens, so masks cannot be scored; use a timm model"
 
 
 def resized_backbone(backbone: Backbone, model: ModelRef, scale: float, *, seed: int) -> Backbone:
@@ -58,7 +60,7 @@ def map_batches(
             yield (tokens,)
         return
     if not backbone.has_tokens:
-        raise BackboneError("the network gives one vector an image and no patch tokens, so masks cannot be scored; use a timm model")
+        raise BackboneError(_NO_TOKENS)
     load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
     for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
         yield maps_of(backbone, pixels, wanted, is_mirrored=is_mirrored)
@@ -70,17 +72,45 @@ def maps_of(backbone: Backbone, pixels: npt.NDArray[np.uint8], wanted: MapsWante
     return tuple(level.clamp(-65504, 65504).half().cpu().numpy() for level in levels)
 
 
+def num_maps(backbone: Backbone, wanted: MapsWanted) -> int:
+    """How many maps of an image a head reads.
+
+    Raises:
+        BackboneError: the network gives none, or fewer than the head needs.
+    """
+    if not backbone.has_tokens:
+        raise BackboneError(_NO_TOKENS)
+    return 1 if wanted.layout in ("tokens", "joined") else len(_indices(backbone.module, wanted))
+
+
 @torch.inference_mode()
 def _levels(module: Any, images: torch.Tensor, wanted: MapsWanted) -> list[torch.Tensor]:
     """Maps of one batch, the last block or stage last."""
-    number = 2 if wanted.layout == "tokens" else wanted.num_levels
-    if getattr(module, "num_prefix_tokens", None) is None:
-        _, stages = module.forward_intermediates(images, indices=min(number, len(module.feature_info)))
-        return [joined(stages)] if wanted.layout in ("tokens", "joined") else list(stages)
-    depth = len(module.blocks)
-    if wanted.layout == "spaced":  # blocks 3, 6, 9 and 12 of twelve
-        indices = [max(0, depth * part // number - 1) for part in range(1, number + 1)]
+    indices = _indices(module, wanted)
+    if _is_cnn(module):
+        maps = list(module.forward_intermediates(images, indices=indices)[1])
     else:
-        indices = list(range(depth))[-1 if wanted.layout == "tokens" else -number :]
-    maps = module.forward_intermediates(images, indices=indices, norm=True, intermediates_only=True)
-    return [joined(list(maps))] if wanted.layout == "joined" else list(maps)
+        maps = list(module.forward_intermediates(images, indices=indices, norm=True, intermediates_only=True))
+    return [joined(maps)] if wanted.layout in ("tokens", "joined") else maps
+
+
+def _indices(module: Any, wanted: MapsWanted) -> list[int]:
+    """Numbers of the blocks or stages that are read, ascending.
+
+    Raises:
+        BackboneError: it has fewer than a head needs.
+    """
+    is_cnn = _is_cnn(module)
+    depth = len(module.feature_info) if is_cnn else len(module.blocks)
+    number = (2 if is_cnn else 1) if wanted.layout == "tokens" else wanted.num_levels
+    if wanted.layout != "spaced":
+        return list(range(depth))[-number:]
+    if depth < number:
+        raise BackboneError(f"the network has {depth} blocks or stages, and this head reads {number}; use another head, such as linear")
+    if is_cnn:
+        return list(range(depth))[-number:]
+    return [depth * part // number - 1 for part in range(1, number + 1)]  # blocks 3, 6, 9 and 12 of twelve
+
+
+def _is_cnn(module: Any) -> bool:
+    return getattr(module, "num_prefix_tokens", None) is None

@@ -74,7 +74,8 @@ def places_of(
     identity = content_id([model.model_id, model.weights, task.name, task.kind, data_id, asdict(task.protocol), settings])
     paths = [path for item in task.items for path in (item.path, item.mask) if path is not None]
     common = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
-    return Places(cache, root or cache, f"{FOLDER}/{identity[:32]}", data if data is not None and data.is_dir() else common)
+    base = common if data is None else data if data.is_dir() else data.parent  # of a CSV its folder
+    return Places(cache, root or cache, f"{FOLDER}/{identity[:32]}", base)
 
 
 def store(

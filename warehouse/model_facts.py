@@ -221,7 +221,7 @@ def _scores(lake: Lake, checkpoint_id: str) -> tuple[Score, ...]:
     columns = ", ".join(f"s.{name}" for name in TABLES["scores"].names if name not in ("run_id", "details"))
     rows = lake.rows(
         f"""SELECT DISTINCT {columns}, s.details FROM scores s JOIN edges e ON e.run_id = s.run_id AND e.direction = 'input'
-            WHERE e.artifact_id = $1 AND s.details ->> 'shots' IS NULL
+            WHERE e.artifact_id = $1 AND (s.details ->> 'shots') IS NULL
             ORDER BY s.task, s.data_id, s.head, s.metric, s.value DESC, s.model""",
         [checkpoint_id],
     )

@@ -179,7 +179,7 @@ def scores_of_pretraining(lake: Lake, run_id: str) -> tuple[Score, ...]:
     rows = lake.rows(
         f"""SELECT DISTINCT {columns}, s.details FROM scores s JOIN edges e ON e.run_id = s.run_id AND e.direction = 'input'
             JOIN checkpoints c ON c.checkpoint_id = e.artifact_id WHERE c.run_id = $1
-            AND s.details ->> 'shots' IS NULL
+            AND (s.details ->> 'shots') IS NULL
             ORDER BY s.task, s.head, s.metric, s.value DESC, s.model""",
         [run_id],
     )

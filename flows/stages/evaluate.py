@@ -90,9 +90,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     for score in scores:
         if score.metric not in (*HEADLINES, found.protocol.primary) or score.details.get("draw", "mean") != "mean":
             continue
-        say(
-            f"evaluate: {score.task} {score.head}{_shots(score)} {score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}] {score.model}"
-        )
+        value = f"{score.metric} {score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}]"
+        say(f"evaluate: {score.task} {score.head}{_shots(score)} {value} {score.model}")
     return tuple(scores)
 
 

@@ -44,7 +44,8 @@ def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: st
     say(f"score {score.score_id}: {score.task} {score.head} {score.metric} {score.value:.6f} of {score.model}, {score.num_items} items")
     found = [from_predictions(stored)]
     say(f"from its stored predictions: {_compared(score, found[0])}")
-    again = _from_head(stored, data or stored.data, device, num_workers)
+    folder = stored.data if data is None else data if data.is_dir() else data.parent  # of a CSV its folder
+    again = _from_head(stored, folder, device, num_workers)
     if again is not None:
         found.append(again)
         say(f"from its stored head, on features computed again: {_compared(score, again)}")

@@ -99,7 +99,7 @@ SUMMARY_VIEWS: dict[str, View] = {
         "All scores, the best first within each task and metric; few-shot curves are left out",
         """
         SELECT task, split, metric, head, model, value, ci_low, ci_high, num_items, num_groups, model_id
-        FROM scores WHERE details ->> 'shots' IS NULL ORDER BY task, metric, value DESC""",
+        FROM scores WHERE (details ->> 'shots') IS NULL ORDER BY task, metric, value DESC""",
     ),
     "run_counts": View(
         "Runs by stage and status, and when the last ended",

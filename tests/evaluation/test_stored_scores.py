@@ -1,0 +1,142 @@
+"""Stored heads and predictions, replay, few-shot curves, and what the test split may change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from evaluation.backbone import ModelRef
+from evaluation.config import EvaluateConfig
+from evaluation.few_shot import draw_images, interval_of_draws
+from evaluation.heads import HeadError
+from evaluation.replay import from_head, from_predictions, open_score
+from evaluation.run import evaluate_model
+from evaluation.tasks import TaskData, fingerprint, read_task
+from warehouse.records import Score
+
+QUICK = EvaluateConfig(
+    k=(1, 3),
+    regularization=(0.01, 1.0),
+    segmentation_epochs=4,
+    segmentation_learning_rates=(0.03,),
+    decoder_epochs=2,
+    num_bootstrap=20,
+    grid_steps=40,
+    fpn_width=8,
+    dpt_width=8,
+)
+
+
+def evaluate(folder: str, task: TaskData, config: EvaluateConfig, root: Path, data: Path | None = None) -> tuple[Score, ...]:
+    model = ModelRef(model_id="abc", label="ours", path=folder)
+    told = {"cache_dir": str(root / "cache"), "root": str(root), "data": str(data) if data else None}
+    return evaluate_model(model, task=task, identity=fingerprint(task), config=config, **told)  # type: ignore[arg-type]
+
+
+def test_every_class_score_is_computed_again_from_what_is_stored(vit_folder: str, colours: Path, tmp_path: Path) -> None:
+    heads = ("knn", "linear", "linear_grid", "ordinal")
+    task = read_task(colours, kind="ordinal")
+    scores = evaluate(vit_folder, task, replace(QUICK, heads=heads), tmp_path, colours)
+    assert list(dict.fromkeys(score.head for score in scores)) == list(heads)
+    for score in scores:
+        stored = open_score(score, tmp_path)
+        assert from_predictions(stored) == score.value
+        if score.metric == "accuracy":
+            assert from_head(stored, colours) == score.value
+    first = open_score(scores[0], tmp_path)
+    rows = first.predictions.to_pylist()
+    assert len(rows) == 12
+    assert rows[0]["path"] == "p4_red_0.png"
+    assert rows[0]["group"] == "patient 4"
+    assert rows[0]["label"] == "red"
+    for row in rows:
+        assert task.classes[int(np.argmax(row["probabilities"]))] == row["prediction"]
+    assert json.loads(first.predictions.schema.metadata[b"endoforge"])["classes"] == list(task.classes)
+    first.head.with_suffix(".json").unlink()
+    with pytest.raises(HeadError, match="is not there or not readable"):
+        open_score(scores[0], tmp_path)
+    again = evaluate(vit_folder, task, replace(QUICK, heads=heads), tmp_path, colours)
+    assert again == scores
+
+
+def test_every_mask_score_is_computed_again_from_what_is_stored(cnn_folder: str, squares: Path, tmp_path: Path) -> None:
+    heads = ("linear", "boosted_linear", "fpn", "dpt")
+    scores = evaluate(cnn_folder, read_task(squares), replace(QUICK, heads=heads, boosted_test_scales=(1.0, 1.5)), tmp_path)
+    assert list(dict.fromkeys(score.head for score in scores)) == ["linear_segmentation", *heads[1:]]
+    for score in scores:
+        stored = open_score(score, tmp_path)
+        assert from_predictions(stored) == score.value
+        if score.metric == "dice":
+            assert from_head(stored, squares) == pytest.approx(score.value, abs=1e-6)
+    assert scores[2].details["input_size"] == "128"
+    assert scores[2].details["test_views"] == "4"
+    table = pq.read_table(tmp_path / scores[0].details["predictions_file"])
+    assert table["mask"][0].as_py() == "masks/4.png"
+    assert table["predicted_mask"][0].as_py().startswith(b"\x89PNG")
+
+
+def test_a_transformer_gives_maps_for_every_mask_head(vit_folder: str, squares: Path, tmp_path: Path) -> None:
+    config = replace(QUICK, heads=("boosted_linear", "fpn", "dpt"), boosted_test_scales=(1.0, 1.5), image_size=56)
+    scores = evaluate(vit_folder, read_task(squares), config, tmp_path)
+    assert [score.details["tokens"] for score in scores if score.metric == "dice"] == ["8x8", "4x4", "4x4"]
+
+
+def test_test_labels_change_no_choice_and_no_prediction(vit_folder: str, colours: Path, tmp_path: Path) -> None:
+    task = read_task(colours)
+    turned = dict(zip(task.classes, task.classes[1:] + task.classes[:1], strict=True))
+    items = tuple(replace(item, label=turned[str(item.label)]) if item.split == "test" else item for item in task.items)
+    config = replace(QUICK, heads=("knn", "linear"), few_shot=True, few_shot_counts=(2,), few_shot_shares=(0.5,), few_shot_draws=2)
+    true = evaluate(vit_folder, task, config, tmp_path / "true")
+    false = evaluate(vit_folder, replace(task, items=items), config, tmp_path / "false")
+    files = ("head_file", "predictions_file")
+    assert [{k: v for k, v in s.details.items() if k not in files} for s in true] == [
+        {k: v for k, v in s.details.items() if k not in files} for s in false
+    ]
+    assert [score.value for score in true] != [score.value for score in false]
+    for one, other in zip(true, false, strict=True):
+        if "predictions_file" in one.details:
+            columns = [open_score(s, tmp_path / name).predictions for s, name in ((one, "true"), (other, "false"))]
+            assert columns[0]["probabilities"].equals(columns[1]["probabilities"])
+            heads = [(tmp_path / name / s.details["head_file"]).read_bytes() for s, name in ((one, "true"), (other, "false"))]
+            assert heads[0] == heads[1]
+
+
+def test_the_few_shot_curve_has_draws_and_their_mean(vit_folder: str, colours: Path, tmp_path: Path) -> None:
+    config = replace(QUICK, heads=("knn",), few_shot=True, few_shot_counts=(1, 2, 9), few_shot_shares=(0.5,), few_shot_draws=3)
+    scores = evaluate(vit_folder, read_task(colours), config, tmp_path)
+    curve = [score for score in scores if "shots" in score.details]
+    assert [(s.details["shots"], s.details["draw"]) for s in curve] == [
+        (shots, draw) for shots in ("1 per class", "2 per class", "50%") for draw in ("0", "1", "2", "mean")
+    ]
+    assert {s.metric for s in curve} == {"balanced_accuracy"}
+    one, mean = curve[0], curve[3]
+    assert (one.details["train_images"], one.details["train_patients"], one.details["val_images"]) == ("3", "1", "3")
+    assert mean.value == pytest.approx(np.mean([s.value for s in curve[:3]]))
+    assert mean.ci_low <= mean.value <= mean.ci_high <= 1
+    with pytest.raises(HeadError, match="is a draw of a few-shot curve, so it has no stored head"):
+        open_score(one, tmp_path)
+
+
+def test_a_draw_takes_few_patients_and_parts_of_larger_draws() -> None:
+    labels = np.array([0, 0, 1, 1, 0, 0, 1, 1, 1])
+    patients = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
+    for seed in range(8):
+        one, two, all_of_them = (draw_images(labels, patients, [n, n], np.random.default_rng(seed)) for n in (1, 2, 99))
+        assert sorted(labels[one]) == [0, 1]
+        assert len(set(patients[two])) == 1, "two images of each class are from one patient"
+        assert set(one) < set(two) < set(all_of_them)
+        assert all_of_them.tolist() == list(range(9))
+    draws = [draw_images(labels, patients, [1, 1], np.random.default_rng(seed)).tolist() for seed in range(8)]
+    assert len({tuple(draw) for draw in draws}) > 2
+
+
+def test_the_interval_over_draws_is_students() -> None:
+    found = interval_of_draws([0.2, 0.4, 0.6])
+    half = 4.302652729749464 * 0.2 / np.sqrt(3)
+    assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.4 - half, 0.4 + half))
+    assert interval_of_draws([1.0, 1.0, 0.9]).high == 1.0
