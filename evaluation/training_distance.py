@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ def nearest_distances(queries: Floats, gallery: Floats) -> Floats:
 
 def map_vectors(maps: Maps) -> Floats:
     """The mean token [B, D] of the last level of maps [B, D, h, w]."""
-    return np.asarray(maps[-1], np.float32).mean((2, 3))
+    return np.asarray(np.asarray(maps[-1], np.float32).mean((2, 3)), np.float32)
 
 
 def training_distance(
@@ -82,7 +83,7 @@ def training_distance(
             return TrainingDistance(found["vectors"].astype(np.float32), float(found["threshold"][0])), ""
     except (SafetensorError, KeyError):
         pass  # it is made again
-    told = {"seed": config.seed, "cache_dir": cache_dir}
+    told: dict[str, Any] = {"seed": config.seed, "cache_dir": cache_dir}
     data_id = stored.settings["data_id"]
     if wanted is not None:
         sets = [found_maps(backbone, model, wanted, data_id=f"{data_id} {split}", **told) for split in ("train", "val")]
