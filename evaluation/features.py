@@ -20,7 +20,7 @@ from evaluation.maps import map_batches, num_maps
 from evaluation.tasks import Item
 from warehouse.store import atomic_file, content_id
 
-__all__ = ["cached_features", "cached_maps", "cached_tokens", "extract_features"]
+__all__ = ["cached_features", "cached_maps", "cached_tokens", "extract_features", "found_features", "found_maps"]
 
 FEATURES_VERSION = 3
 
@@ -124,6 +124,27 @@ def cached_maps(
                         header = {"descr": "<f2", "fortran_order": False, "shape": (len(items), *level.shape[1:])}
                         np.lib.format.write_array_header_2_0(file, header)
                     file.write(np.ascontiguousarray(level, dtype="<f2").data)
+    return tuple(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
+
+
+def found_features(backbone: Backbone, model: ModelRef, *, data_id: str, seed: int, cache_dir: Path) -> dict[str, Floats] | None:
+    """What `cached_features` has kept; None where it is gone or damaged."""
+    path = cache_dir / f"{_key('features', backbone, model, data_id, seed)}.safetensors"
+    try:
+        return load_file(path) if path.is_file() else None
+    except SafetensorError:
+        return None
+
+
+def found_maps(backbone: Backbone, model: ModelRef, wanted: MapsWanted, *, data_id: str, seed: int, cache_dir: Path) -> Maps | None:
+    """What `cached_maps` has kept, as read-only memory maps; None where a file is gone."""
+    if wanted.layout == "tokens":
+        paths = [cache_dir / f"{_key('tokens', backbone, model, data_id, seed)}.npy"]
+    else:
+        key = _key(f"{wanted.layout} {wanted.num_levels}", backbone, model, data_id, seed)
+        paths = [cache_dir / f"{key}-{number}.npy" for number in range(num_maps(backbone, wanted))]
+    if not all(path.is_file() for path in paths):
+        return None
     return tuple(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
 
 

@@ -16,7 +16,7 @@ from evaluation.tasks import Item, TaskError, box_fault, eight_bit, mask_pixels,
 
 _T = TypeVar("_T")
 
-__all__ = ["item_image", "jpeg_image", "mask_pixels", "stream"]
+__all__ = ["array_image", "item_image", "jpeg_image", "mask_pixels", "stream"]
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
@@ -35,6 +35,11 @@ def item_image(item: Item, *, size: int, interpolation: str = "bicubic") -> npt.
             x, y, width, height = item.box
             image = image.crop((x, y, x + width, y + height))
         return _resized(image, size, interpolation)
+
+
+def array_image(rgb: npt.NDArray[np.uint8], *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
+    """Pixels [H, W, 3] RGB as [size, size, 3], resized as `item_image` resizes a file."""
+    return _resized(Image.fromarray(rgb), size, interpolation)
 
 
 def jpeg_image(data: bytes, *, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:

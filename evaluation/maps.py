@@ -16,7 +16,7 @@ from evaluation.heads import MapsWanted, joined
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item
 
-__all__ = ["map_batches", "num_maps", "resized_backbone"]
+__all__ = ["map_batches", "maps_of", "num_maps", "resized_backbone"]
 
 Maps = tuple[npt.NDArray[np.float16], ...]
 
@@ -63,8 +63,13 @@ def map_batches(
         raise BackboneError(_NO_TOKENS)
     load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
     for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
-        levels = _levels(backbone.module, backbone.prepared(pixels[:, :, ::-1] if is_mirrored else pixels), wanted)
-        yield tuple(level.clamp(-65504, 65504).half().cpu().numpy() for level in levels)
+        yield maps_of(backbone, pixels, wanted, is_mirrored=is_mirrored)
+
+
+def maps_of(backbone: Backbone, pixels: npt.NDArray[np.uint8], wanted: MapsWanted, *, is_mirrored: bool = False) -> Maps:
+    """Maps [B, D, h, w] float16 of images [B, H, W, 3] uint8 RGB at the backbone's size, or of their mirror images."""
+    levels = _levels(backbone.module, backbone.prepared(pixels[:, :, ::-1] if is_mirrored else pixels), wanted)
+    return tuple(level.clamp(-65504, 65504).half().cpu().numpy() for level in levels)
 
 
 def num_maps(backbone: Backbone, wanted: MapsWanted) -> int:

@@ -27,7 +27,7 @@ from evaluation.tasks import Item
 from warehouse.records import Score
 from warehouse.store import file_sha256
 
-__all__ = ["StoredScore", "from_head", "from_predictions", "open_score"]
+__all__ = ["StoredScore", "from_head", "from_predictions", "open_score", "stored_backbone", "stored_config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ def from_head(stored: StoredScore, data: Path, *, device: str = "auto", num_work
     missing = [path for item in items for path in (item.path, item.mask) if path is not None and not os.path.isfile(path)]
     if missing:
         raise HeadError(f"{len(missing)} files of the test split are not below {str(data)!r}, such as {missing[0]!r}; give --data")
-    config = replace(_config(stored.settings["settings"]), device=device, num_workers=num_workers)
-    model, backbone = _backbone(stored, config)
+    config = replace(stored_config(stored.settings["settings"]), device=device, num_workers=num_workers)
+    model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
     if stored.settings["kind"] == "segmentation":
         return _mask_value(stored, cast(FittedMasks, head), items, model, backbone, config)
@@ -125,10 +125,15 @@ def _mask_value(
     return float(values[stored.score.metric].mean())
 
 
-def _backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelRef, Backbone]:
+def stored_backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelRef, Backbone]:
+    """The backbone of a score, as it was scored.
+
+    Raises:
+        HeadError: it is not there, or its weights are others.
+    """
     told = stored.settings["backbone"]
     if not told["path"]:
-        raise HeadError(f"{told['label']} is an encoder of a package, which replay cannot build; its predictions are compared alone")
+        raise HeadError(f"{told['label']} is an encoder of a package, whose network cannot be built again from here")
     folder = stored.root / told["path"]  # an absolute path stays as it is
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -139,7 +144,7 @@ def _backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelRef, Ba
     return model, load_backbone(model, device=config.device, image_size=told["image_size"], seed=stored.settings["seed"])
 
 
-def _config(settings: dict[str, Any]) -> EvaluateConfig:
+def stored_config(settings: dict[str, Any]) -> EvaluateConfig:
     """The settings of the evaluation, without those that this version does not know."""
     known = {field.name for field in fields(EvaluateConfig)}
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in known}

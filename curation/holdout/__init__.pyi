@@ -4,5 +4,9 @@ from .list import HoldoutError as HoldoutError, HoldoutList as HoldoutList, chec
 from .names import KnownVideo as KnownVideo, named_videos as named_videos
 from .prepare import batches_of as batches_of, prepare_views as prepare_views
 from .rows import read_copies as read_copies, reasons_by_video as reasons_by_video, settle_holdout as settle_holdout
-from .search import retrieval_similarity as retrieval_similarity
+from .search import (
+    nearest_by_embedding as nearest_by_embedding,
+    nothing_near as nothing_near,
+    retrieval_similarity as retrieval_similarity,
+)
 from .verify_copy import picture_correlation as picture_correlation

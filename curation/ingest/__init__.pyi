@@ -9,6 +9,7 @@ from .ingest import (
     left_for_later as left_for_later,
     reject_for_failure as reject_for_failure,
 )
+from .playback import Playback as Playback, opened_for_playback as opened_for_playback, visible_mask as visible_mask
 from .private_pack import erase_pictures as erase_pictures
 from .private_sheet import (
     PRIVATE_AUDIT_VERSION as PRIVATE_AUDIT_VERSION,

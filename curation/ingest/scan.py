@@ -64,6 +64,8 @@ class Sample:
     spool_size: int
     area: ContentArea
     stored_size: tuple[int, int]
+    stored_mask: np.ndarray | None = None
+    """[height, width] uint8 of that size, shared by samples: 0 outside the content area and in insets"""
     text_boxes: tuple[Box, ...] | None = None
     """what is painted black, in pixels of the stored frame; None where text was not looked for"""
     unconfirmed_boxes: tuple[Box, ...] = ()
@@ -233,6 +235,7 @@ def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous
         spool_size=0,
         area=geometry.area,
         stored_size=geometry.stored_size,
+        stored_mask=geometry.stored_mask,
     )
     return sample, gray
 

@@ -16,7 +16,7 @@ from curation.sources import LeftForLater, current_version, fetch, identify, is_
 from curation.video import UnreadableVideo
 from warehouse.records import Left, VideoInfo, VideoRef
 
-__all__ = ["scan_source"]
+__all__ = ["is_dicom", "local_copy", "scan_source"]
 
 _DICOM_PREAMBLE_BYTES = 128
 _DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -39,7 +39,7 @@ def scan_source(
         OSError: the spool or the scratch folder cannot be written.
     """
     try:
-        with _local(video, config, scratch) as local:
+        with local_copy(video, config, scratch) as local:
             scan, info = _scan_local(local, config, spool, scratch, key)
     except UnreadableVideo as failure:
         scan, info = failure, None
@@ -57,7 +57,7 @@ def _scan_local(
 ) -> tuple[Scan | UnreadableVideo, VideoInfo | None]:
     if video.images:
         return scan_stills([Path(image) for image in video.images], config, spool), None
-    if not _is_dicom(Path(video.path)):
+    if not is_dicom(Path(video.path)):
         return scan_video(video.path, config, spool), None
     from curation.video import extract_stream
 
@@ -71,7 +71,7 @@ def _scan_local(
     return scan, dicom.info
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Whether a file has DICOM's preamble, or its name and some content."""
     with source_file(str(path)) as file:
         head = file.read(_DICOM_PREAMBLE_BYTES + 4)
@@ -79,7 +79,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _local(video: VideoRef, config: IngestConfig, scratch: Path) -> Iterator[VideoRef]:
+def local_copy(video: VideoRef, config: IngestConfig, scratch: Path) -> Iterator[VideoRef]:
     """The video on a local disk: itself, or copies of its objects that are removed afterwards."""
     if not is_uri(video.path):
         yield video

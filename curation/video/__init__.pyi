@@ -15,3 +15,4 @@ from .sampling import (
 )
 from .selfcheck import check_decoders as check_decoders
 from .upright import shrunk_size as shrunk_size
+from .writing import h264_writer as h264_writer

@@ -15,3 +15,11 @@ from .report import (
     render_report as render_report,
 )
 from .scorecard import render_scorecard as render_scorecard
+from .timeline import (
+    ArchiveFrame as ArchiveFrame,
+    Timeline as Timeline,
+    TimelineEpisode as TimelineEpisode,
+    TimelinePicture as TimelinePicture,
+    TimelineRow as TimelineRow,
+    render_timeline as render_timeline,
+)

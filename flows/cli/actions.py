@@ -215,6 +215,13 @@ def _replay_score(command: commands.Evaluate, score_id: str) -> int:
         return 0 if run_replay_score(lake, score_id, data=command.data[0] if command.data else None, device=command.config.device) else 1
 
 
+def _predict(command: commands.Predict) -> None:
+    with job_of(command) as job:
+        from flows.stages import run_predict
+
+        print(run_predict(job, head=command.head, inputs=command.inputs, out=command.out, config=command.config))
+
+
 def _export_model(command: commands.ExportModel) -> None:
     with job_of(command) as job:
         from flows.stages import run_export_model
@@ -243,5 +250,6 @@ ACTIONS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "remove-out-of-body": (commands.RemoveOutOfBody, _remove_out_of_body),
     "pretrain": (commands.Pretrain, _pretrain),
     "evaluate": (commands.Evaluate, _evaluate),
+    "predict": (commands.Predict, _predict),
     "export-model": (commands.ExportModel, _export_model),
 }

@@ -20,6 +20,7 @@ from curation.ingest import IngestConfig, RequalifyConfig
 from curation.phantom import PhantomConfig
 from curation.privacy import AuditConfig, OutOfBodyConfig
 from evaluation.config import EvaluateConfig
+from evaluation.predict_config import PredictConfig
 from evaluation.validation_tasks import Validation, make_validation
 from flows.cli.execution import Execution, Flat, OfLake
 from flows.config import RunConfig
@@ -34,6 +35,7 @@ __all__ = [
     "Evaluate",
     "ExportModel",
     "Ingest",
+    "Predict",
     "Pretrain",
     "PrivacyAudit",
     "RemoveOutOfBody",
@@ -341,6 +343,20 @@ class Evaluate:
         """Each task with its folder."""
         folders = self.data * len(self.tasks) if len(self.data) == 1 else self.data
         return tuple(zip(self.tasks, folders, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predict(OfLake):
+    """Run the stored head of a score over videos and pictures: a table, masks, overlaid videos and a page. Research use only."""
+
+    inputs: Positional[tuple[str, ...]]
+    """videos, DICOM files of videos, images, folders (searched recursively; the images of one folder are a row) or globs"""
+    head: str
+    """id of a score whose details have head_file, or a unique start of it of eight characters or more"""
+    out: Path
+    """folder to fill; must be new or empty"""
+    config: Annotated[PredictConfig, arg(name="")] = field(default_factory=PredictConfig)
+    execution: Flat = field(default_factory=Execution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

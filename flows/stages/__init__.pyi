@@ -40,6 +40,7 @@ from .order import (
     steps as steps,
 )
 from .out_of_body import run_remove_out_of_body as run_remove_out_of_body
+from .predict import run_predict as run_predict
 from .pretrain import run_pretrain as run_pretrain
 from .private_audit import (
     PrivateOutcome as PrivateOutcome,

@@ -14,7 +14,7 @@ from flows.runners import say
 from warehouse.lake import Lake
 from warehouse.records import Score
 
-__all__ = ["run_replay_score"]
+__all__ = ["find_score", "run_replay_score"]
 
 _EQUAL = 1e-6
 """numbers nearer than this are one: features of the same weights differ by rounding between machines"""
@@ -39,7 +39,7 @@ def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: st
         ValueError: there is no such score.
         HeadError: it has no stored predictions.
     """
-    score = _score(lake, score_id)
+    score = find_score(lake, score_id)
     stored = open_score(score, lake.root)
     say(f"score {score.score_id}: {score.task} {score.head} {score.metric} {score.value:.6f} of {score.model}, {score.num_items} items")
     found = [from_predictions(stored)]
@@ -60,7 +60,12 @@ def _from_head(stored: StoredScore, data: Path, device: str, num_workers: int) -
         return None
 
 
-def _score(lake: Lake, score_id: str) -> Score:
+def find_score(lake: Lake, score_id: str) -> Score:
+    """The score with an id, or a unique start of it of eight characters or more.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
     rows = (
         lake.rows("SELECT DISTINCT * EXCLUDE (run_id) FROM scores WHERE starts_with(score_id, $1)", [score_id])
         if len(score_id) >= _SHORTEST

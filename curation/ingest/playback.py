@@ -1,0 +1,132 @@
+"""A video read twice: scanned for what nobody may be shown, as ingest scans it, and then played frame by frame at its own size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, cast
+
+import cv2
+import numpy as np
+
+from curation.ingest.config import IngestConfig
+from curation.ingest.decide import decide
+from curation.ingest.scan import Sample, scan_video
+from curation.ingest.source import is_dicom, local_copy
+from curation.ingest.stills import read_still, scan_stills
+from curation.privacy import blacked_out, privacy_reasons
+from curation.sources import scratch_folder
+from curation.video import SampledFrame, UnreadableVideo, VideoProbe, choose_sampling, extract_stream, index_packets, sample_frames
+from warehouse.records import VideoRef
+
+__all__ = ["Playback", "opened_for_playback", "visible_mask"]
+
+_SPOOL_MEMORY_BYTES = 16 << 20
+_MARGIN = np.ones((3, 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playback:
+    """A video that was scanned and can be played."""
+
+    video: VideoRef
+    """on a local disk, unwrapped; only to be read while the playback is open"""
+    header: VideoProbe
+    in_time: bool
+    """frames are moments of one video; not so with stills"""
+    samples: Mapping[int, Sample]
+    """what the scan found, by frame index; the frames that are played"""
+    damaged_images: Mapping[int, str]
+    """of stills: what is wrong with those that cannot be read, by position"""
+    problems: tuple[str, ...]
+    """what was wrong with the video, in sentences"""
+    config: IngestConfig
+
+    def frames(self) -> Iterator[SampledFrame]:
+        """The frames [height, width, 3] uint8 RGB, in order, whole and as they are: nothing is hidden in them yet."""
+        if not self.in_time:
+            for number, image in enumerate(self.video.images):
+                if number in self.samples:
+                    with contextlib.suppress(ValueError):  # the scan says what is wrong with it
+                        yield SampledFrame(frame_index=number, pts_us=self.samples[number].pts_us, rgb=read_still(Path(image), self.config))
+            return
+        index = index_packets(self.video.path, max_packets=self.config.max_frames)
+        sampling = choose_sampling(index, fps=self.config.fps, keyframes=self.config.keyframes, all_frames=self.config.all)
+        told = {"fps": sampling.fps, "keyframes": sampling.keyframes, "thorough": bool(self.problems)}
+        yield from sample_frames(self.video.path, decoder="pyav", index=index, **told)  # type: ignore[arg-type]
+
+    def hidden(self, frame_index: int) -> str | None:
+        """Why nothing of a frame may be shown; None where `visible_mask` says what may.
+
+        A frame that the scan did not see, or that is damaged, is among them: nobody has looked for text or a room in it.
+        """
+        sample = self.samples.get(frame_index)
+        if sample is None:
+            return "unchecked"
+        return sample.drop_reason if sample.drop_reason in (*privacy_reasons(), "corrupt") else None
+
+
+@contextlib.contextmanager
+def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path) -> Iterator[Playback]:
+    """Scan a video of any kind: a file, a DICOM file of a video, or stills.
+
+    Args:
+        video: what to play, identified.
+        config: rates and thresholds; text is blacked out where they say so, and no doubtful box waits for an audit.
+        scratch: folder for what is needed meanwhile.
+
+    Raises:
+        UnreadableVideo: it gives no frame.
+        LeftForLater: the file system withholds it.
+        OSError: the scratch folder cannot be written.
+    """
+    config = replace(config, decoder="pyav", store_private=False)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as open_things:
+        local = open_things.enter_context(local_copy(video, config, scratch))
+        container = ""
+        problems: tuple[str, ...] = ()
+        if not local.images and is_dicom(Path(local.path)):
+            stream = open_things.enter_context(scratch_folder(scratch)) / "stream"
+            problem = extract_stream(Path(local.path), stream, None).problem
+            problems, container = ((problem,) if problem else ()), "dicom/"
+            local = replace(local, path=str(stream), version=None)
+        with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES, dir=str(scratch)) as file:
+            spool = cast(IO[bytes], file)
+            found = (
+                scan_stills([Path(image) for image in local.images], config, spool)
+                if local.images
+                else scan_video(local.path, config, spool)
+            )
+        if isinstance(found, UnreadableVideo):
+            raise found
+        decide(found.samples, config, in_time=found.in_time)
+        yield Playback(
+            video=local,
+            header=replace(found.header, container=f"{container}{found.header.container}"),
+            in_time=found.in_time,
+            samples={sample.frame_index: sample for sample in found.samples},
+            damaged_images=found.damaged_images,
+            problems=(*problems, *found.report.problems),
+            config=config,
+        )
+
+
+def visible_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray:
+    """[height, width] uint8 of a frame of `shape` = (height, width): 255 where it may be shown, 0 where ingest would store black.
+
+    That is outside the content area, in insets, and in the boxes over text; a box is one pixel of the stored frame wider here.
+    """
+    visible = np.zeros(shape, np.uint8)
+    if sample.stored_mask is None or sample.text_boxes is None:
+        return visible
+    stored = blacked_out(sample.stored_mask.copy(), sample.text_boxes)
+    area = sample.area
+    if (area.width, area.height) != sample.stored_size:
+        stored = np.asarray(cv2.erode(stored, _MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=255))
+    inside = visible[area.y : area.y + area.height, area.x : area.x + area.width]
+    inside[:] = cv2.resize(stored, (inside.shape[1], inside.shape[0]), interpolation=cv2.INTER_NEAREST)
+    return visible

@@ -1,0 +1,66 @@
+"""Pictures with what a head says of them drawn in: the outline of a mask, a line of text, and the mark that this is for research."""
+
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["MARK", "overlaid"]
+
+MARK = "research use only"
+"""burned into every picture"""
+
+_OUTLINE = (255, 214, 10)
+_UNLIKE = (255, 140, 60)
+_TEXT = (255, 255, 255)
+_SMALLEST_TEXT = 12
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def overlaid(rgb: Pixels, *, mask: npt.NDArray[np.bool_] | None = None, text: str = "", is_unlike: bool = False) -> Pixels:
+    """A copy of a picture [H, W, 3] uint8 with the mark, the outline of a mask [H, W] and a line of text.
+
+    Args:
+        rgb: the picture; what may not be seen is black already.
+        mask: of the foreground.
+        text: shown at the top left.
+        is_unlike: whether to say that the picture is unlike the training data.
+    """
+    picture = np.ascontiguousarray(rgb).copy()
+    height, width = picture.shape[:2]
+    if mask is not None and mask.any():
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, round(min(height, width) / 240)))
+    size = max(_SMALLEST_TEXT, round(height / 30))
+    margin = size // 2
+    lines = [(text, _TEXT)] if text else []
+    if is_unlike:
+        lines.append(("unlike the training data", _UNLIKE))
+    for number, (line, color) in enumerate(lines):
+        _place(picture, _written(line, size, color), margin, margin + number * round(1.5 * size))
+    mark = _written(MARK, size, _TEXT)
+    _place(picture, mark, margin, height - mark.shape[0] - margin)
+    return picture
+
+
+@functools.lru_cache(maxsize=256)
+def _written(text: str, size: int, color: tuple[int, int, int]) -> Pixels:
+    """[h, w, 3] text on black."""
+    font = ImageFont.load_default(size)
+    left, top, right, bottom = font.getbbox(text)
+    pad = size // 4
+    image = Image.new("RGB", (int(right - left) + 2 * pad, int(bottom - top) + 2 * pad))
+    ImageDraw.Draw(image).text((pad - left, pad - top), text, font=font, fill=color)
+    return np.asarray(image)
+
+
+def _place(picture: Pixels, text: Pixels, x: int, y: int) -> None:
+    """Put text into a picture, cut where it is too small for it."""
+    x, y = max(0, x), max(0, y)
+    part = text[: max(0, picture.shape[0] - y), : max(0, picture.shape[1] - x)]
+    picture[y : y + part.shape[0], x : x + part.shape[1]] = part

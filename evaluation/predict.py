@@ -1,0 +1,153 @@
+"""Predictions of a stored head: batches of RGB arrays in, classes or masks out, with their distance to the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.backbone import Backbone, features_of
+from evaluation.heads import MASK_HEADS, FittedClasses, FittedMasks, HeadError, MapsWanted, load_head
+from evaluation.images import array_image
+from evaluation.maps import maps_of, resized_backbone
+from evaluation.mask_scoring import predicted_masks
+from evaluation.replay import open_score, stored_backbone, stored_config
+from evaluation.training_distance import FEATURES, TrainingDistance, map_vectors, training_distance
+from warehouse.records import Score
+
+__all__ = ["FramePrediction", "Predictor", "open_predictor", "predict_frames", "regions_of"]
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramePrediction:
+    """What a head says of one picture."""
+
+    probabilities: tuple[float, ...] = ()
+    """of each class; empty where the head gives masks"""
+    mask: npt.NDArray[np.bool_] | None = None
+    """[H, W] at the picture's own size, true on the foreground; None where the head tells classes"""
+    distance: float | None = None
+    """cosine distance, 0 to 2, to the nearest training image; None where those are not known"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictor:
+    """A stored head with its backbone, ready to run."""
+
+    score: Score
+    kind: str
+    """classification, ordinal or segmentation"""
+    classes: tuple[str, ...]
+    backbone: Backbone
+    """at the size that the head was trained at"""
+    views: tuple[tuple[Backbone, bool], ...]
+    """sizes at which a mask head reads a picture, and whether mirrored; the first gives the vector of the distance"""
+    head: FittedClasses | FittedMasks
+    wanted: MapsWanted | None
+    distance: TrainingDistance | None
+    no_distance: str
+    """why there is no distance; empty where there is one"""
+
+    @property
+    def gives_masks(self) -> bool:
+        """Whether it gives masks, and not classes."""
+        return self.wanted is not None
+
+
+def open_predictor(score: Score, root: Path, *, cache_dir: Path, device: str = "auto") -> Predictor:
+    """Open the head of a score.
+
+    Args:
+        score: whose details name a head.
+        root: the lake.
+        cache_dir: where the evaluation kept its features, for the distance.
+        device: auto, cpu or cuda.
+
+    Raises:
+        HeadError: the head or its backbone is not there, damaged or another one.
+        BackboneError: the backbone is not usable.
+    """
+    stored = open_score(score, root)
+    config = replace(stored_config(stored.settings["settings"]), device=device)
+    model, backbone = stored_backbone(stored, config)
+    head = load_head(stored.head, device=backbone.device)
+    kind = stored.settings["kind"]
+    wanted = MASK_HEADS[stored.settings["head"]].maps if kind == "segmentation" else None
+    views: list[tuple[Backbone, bool]] = []
+    sized = backbone
+    if wanted is not None:
+        sized = resized_backbone(backbone, model, wanted.input_scale(config), seed=config.seed)
+        scales = wanted.test_scales(config)
+        for scale in scales:
+            at_scale = resized_backbone(sized, model, scale, seed=config.seed)
+            views += [(at_scale, False), (at_scale, True)] if len(scales) > 1 else [(at_scale, False)]
+    elif kind == "segmentation":
+        raise HeadError(f"the head {stored.settings['head']!r} reads no maps; give a score of a head that this version has")
+    distance, reason = training_distance(stored, sized, model, config, wanted=wanted, cache_dir=cache_dir)
+    return Predictor(
+        score=score,
+        kind=kind,
+        classes=tuple(stored.settings["classes"]),
+        backbone=sized,
+        views=tuple(views),
+        head=head,
+        wanted=wanted,
+        distance=distance,
+        no_distance=reason,
+    )
+
+
+def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
+    """Predict pictures [H, W, 3] uint8 RGB of any sizes; each is resized whole, as the evaluation resizes its images.
+
+    All of them pass the network at once, so give as many as suit the device (`predictor.backbone.batch_size`).
+    """
+    if not frames:
+        return []
+    return _masks(predictor, frames) if predictor.wanted is not None else _classes(predictor, frames)
+
+
+def regions_of(mask: npt.NDArray[np.bool_], *, min_share: float) -> int:
+    """How many connected regions (of eight neighbours) a mask [H, W] has, of at least `min_share` of all its pixels each."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return int((stats[1:, cv2.CC_STAT_AREA] >= max(1, min_share * mask.size)).sum())
+
+
+def _classes(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
+    features = features_of(predictor.backbone, _batch(predictor.backbone, frames))
+    probabilities = cast(FittedClasses, predictor.head).probabilities(features)
+    distances = _distances(predictor, features[FEATURES])
+    return [
+        FramePrediction(probabilities=tuple(map(float, row)), distance=distance)
+        for row, distance in zip(probabilities, distances, strict=True)
+    ]
+
+
+def _masks(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
+    assert predictor.wanted is not None
+    read = [
+        (maps_of(backbone, _batch(backbone, frames), predictor.wanted, is_mirrored=is_mirrored), is_mirrored)
+        for backbone, is_mirrored in predictor.views
+    ]
+    views = [([maps], is_mirrored) for maps, is_mirrored in read]
+    sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+    masks = predicted_masks(cast(FittedMasks, predictor.head), views, sizes, device=predictor.backbone.device)
+    distances = _distances(predictor, map_vectors(read[0][0]))
+    return [FramePrediction(mask=mask, distance=distance) for mask, distance in zip(masks, distances, strict=True)]
+
+
+def _batch(backbone: Backbone, frames: Sequence[Pixels]) -> Pixels:
+    return np.stack([array_image(frame, size=backbone.image_size, interpolation=backbone.interpolation) for frame in frames])
+
+
+def _distances(predictor: Predictor, vectors: npt.NDArray[np.float32]) -> list[float | None]:
+    if predictor.distance is None:
+        return [None] * len(vectors)
+    return [float(value) for value in predictor.distance.of(vectors)]

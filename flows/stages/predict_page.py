@@ -1,0 +1,84 @@
+"""A video's predictions as a row of the page: its curve, its episodes and the pictures of its findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curation.ingest import Playback
+from evaluation.episodes import Episode, find_episodes
+from evaluation.predict_config import PredictConfig
+from evaluation.report import ArchiveFrame, TimelineEpisode, TimelinePicture, TimelineRow
+from flows.stages.nearest_frames import nearest_frames
+from flows.stages.predict_video import Album, PredictedFrame, VideoPredictions
+from warehouse.lake import Lake
+from warehouse.records import VideoRef
+
+__all__ = ["timeline_row"]
+
+_MOST_PICTURES = 24
+_MOST_SEARCHED = 64
+"""episodes of one video of which the archive is asked, the strongest first"""
+
+
+def timeline_row(lake: Lake, video: VideoRef, playback: Playback, predicted: VideoPredictions, config: PredictConfig) -> TimelineRow:
+    """The row of one video, or of the images of one folder."""
+    frames, album = predicted.frames, predicted.album
+    episodes = find_episodes(
+        [frame.finding for frame in frames],
+        [frame.strength for frame in frames],
+        [frame.position for frame in frames],
+        gap_s=config.episode_gap_s if playback.in_time else 0.0,
+        min_frames=config.episode_frames if playback.in_time else 1,
+    )
+    nearest, missing = _nearest(lake, episodes, predicted, config)
+    return TimelineRow(
+        name=Path(video.path).name,
+        in_time=playback.in_time,
+        positions=tuple(frame.position for frame in frames),
+        values=tuple(frame.value for frame in frames),
+        hidden=tuple(frame.hidden is not None for frame in frames),
+        unlike=tuple(bool(frame.is_unlike) for frame in frames) if all(frame.is_unlike is not None for frame in frames) else (),
+        episodes=tuple(
+            TimelineEpisode(
+                start=frames[episode.first].position,
+                end=frames[episode.last].position,
+                label=episode.label,
+                peak=frames[episode.peak].strength,
+                peak_at=frames[episode.peak].position,
+                nearest=nearest.get(episode, ()),
+            )
+            for episode in episodes
+        ),
+        pictures=_pictures(album),
+        notes=playback.problems,
+        page_notes=(f"{missing[:1].upper()}{missing[1:]}.",) if missing else (),
+    )
+
+
+def _nearest(
+    lake: Lake, episodes: tuple[Episode, ...], predicted: VideoPredictions, config: PredictConfig
+) -> tuple[dict[Episode, tuple[ArchiveFrame, ...]], str]:
+    """The archive's frames that are nearest to the peak of each episode, and why there are none."""
+    if not config.nearest or not episodes:
+        return {}, ""
+    asked = sorted(episodes, key=lambda episode: -predicted.frames[episode.peak].strength)[:_MOST_SEARCHED]
+    peaks = [_of_peak(predicted.album, predicted.frames[episode.peak]) for episode in asked]
+    found, missing = nearest_frames(lake, [predicted.album.stored(entry) for entry in peaks], number=config.nearest)
+    return dict(zip(asked, found, strict=True)), missing
+
+
+def _of_peak(album: Album, peak: PredictedFrame) -> int:
+    """The entry of the album that is nearest to a peak among those of its class."""
+    entries = [entry for entry, (_, _, label, _, _) in enumerate(album.places) if label == peak.finding]
+    return min(entries, key=lambda entry: abs(album.places[entry][1] - peak.position))
+
+
+def _pictures(album: Album) -> tuple[TimelinePicture, ...]:
+    """Some of the findings, spread over the video."""
+    entries = range(0, len(album.places), max(1, -(-len(album.places) // _MOST_PICTURES)))
+    return tuple(
+        TimelinePicture(
+            jpeg=album.small(entry), position=album.places[entry][1], label=album.places[entry][2], value=album.places[entry][3]
+        )
+        for entry in entries
+    )

@@ -1,0 +1,261 @@
+"""One video predicted: its frames go through a head, and leave as rows, masks, an overlaid video and an album of findings."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from curation.filters import shrink
+from curation.ingest import Playback, visible_mask
+from curation.video import SampledFrame, h264_writer
+from evaluation.overlay import overlaid
+from evaluation.predict import FramePrediction, Predictor, predict_frames, regions_of
+from evaluation.predict_config import PredictConfig
+from warehouse.store import atomic_file
+
+__all__ = ["Album", "PredictedFrame", "VideoPredictions", "positive_classes", "predict_video"]
+
+_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 90]
+_THUMBNAIL_PX = 200
+_UNNAMED = "foreground"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedFrame:
+    """What is said of one frame."""
+
+    number: int
+    """of the video's frames in presentation order, or of the folder's images, from 0"""
+    position: float
+    """seconds since the first frame, or the image's number"""
+    hidden: str | None
+    """why it is not shown; it is no finding then"""
+    label: str
+    """most probable class; of a mask the foreground's name where it has a region, else nothing"""
+    finding: str | None
+    """the label, where it is a finding"""
+    strength: float
+    """probability of the label, or share of the foreground"""
+    value: float
+    """probability of all findings together, or share of the foreground"""
+    probabilities: tuple[float, ...]
+    num_regions: int | None
+    mask: str | None
+    """path of the mask below the output folder"""
+    distance: float | None
+    is_unlike: bool | None
+
+
+@dataclass(slots=True)
+class Album:
+    """Pictures of findings, the strongest of each second and class; on disk, however long the video is."""
+
+    file: IO[bytes]
+    places: list[tuple[int, float, str, float, tuple[int, int, int]]] = field(default_factory=list)
+    """number, position, class and strength of each, and where its two pictures lie"""
+    _best: dict[tuple[int, str], tuple[float, int, float, bytes, bytes]] = field(default_factory=dict)
+
+    def offer(self, frame: PredictedFrame, pictures: Callable[[], tuple[bytes, bytes]]) -> None:
+        """Keep a frame with a finding if there is no stronger one of its second; `pictures` gives the stored and the small picture."""
+        second = int(frame.position)
+        if self._best and second not in {each for each, _ in self._best}:
+            self.close()
+        label = frame.finding or ""
+        before = self._best.get((second, label))
+        if before is None or frame.strength > before[0]:
+            self._best[second, label] = (frame.strength, frame.number, frame.position, *pictures())
+
+    def close(self) -> None:
+        """Put what is open on disk."""
+        for (_, label), (strength, number, position, stored, small) in self._best.items():
+            place = (self.file.seek(0, 2), len(stored), len(small))
+            self.file.write(stored + small)
+            self.places.append((number, position, label, strength, place))
+        self._best = {}
+
+    def stored(self, entry: int) -> bytes:
+        """The picture as ingest would store it."""
+        offset, size, _ = self.places[entry][4]
+        self.file.seek(offset)
+        return self.file.read(size)
+
+    def small(self, entry: int) -> bytes:
+        """The small overlaid picture."""
+        offset, size, small = self.places[entry][4]
+        self.file.seek(offset + size)
+        return self.file.read(small)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoPredictions:
+    """All frames of one video."""
+
+    frames: tuple[PredictedFrame, ...]
+    album: Album
+    seconds_in_network: float
+
+
+def positive_classes(predictor: Predictor, config: PredictConfig) -> frozenset[str]:
+    """The classes that are findings.
+
+    Raises:
+        ValueError: the head has no such class.
+    """
+    known = predictor.classes
+    if unknown := set(config.positive) - set(known):
+        raise ValueError(f"positive is {sorted(unknown)}, and the head knows {', '.join(known) or 'masks only'}; give some of these")
+    return frozenset(config.positive or known[1:])
+
+
+def predict_video(
+    playback: Playback, predictor: Predictor, config: PredictConfig, *, out: Path, name: str, album: IO[bytes]
+) -> VideoPredictions:
+    """Predict every sampled frame; writes overlays/NAME.mp4 (of stills overlays/NAME/NUMBER.jpg) and masks/NAME/NUMBER.png below `out`.
+
+    Raises:
+        UnreadableVideo: it cannot be read again.
+        OSError: `out` cannot be written.
+    """
+    sheets = Album(album)
+    found: list[PredictedFrame] = []
+    seconds = 0.0
+    positive = positive_classes(predictor, config)
+    with _overlays(playback, out, name) as write:
+        for batch in _batches(playback.frames(), config.batch_size or predictor.backbone.batch_size):
+            start = time.perf_counter()
+            predicted = predict_frames(predictor, [frame.rgb for frame in batch])
+            seconds += time.perf_counter() - start
+            for frame, prediction in zip(batch, predicted, strict=True):
+                row = _row(frame, prediction, playback, predictor, config, positive, mask_name=f"masks/{name}/{frame.frame_index:06d}.png")
+                if row.mask and prediction.mask is not None:
+                    _write_mask(out / row.mask, prediction.mask)
+                masked = _masked(frame, playback, row)
+                drawn = overlaid(masked, mask=None if row.hidden else prediction.mask, text=_text(row), is_unlike=_is_warned(row))
+                write(drawn, frame)
+                found.append(row)
+                if row.finding is not None:
+                    sheets.offer(row, lambda frame=frame, masked=masked, drawn=drawn: (_as_stored(frame, masked, playback), _small(drawn)))  # type: ignore[misc]
+        sheets.close()
+    return VideoPredictions(frames=tuple(found), album=sheets, seconds_in_network=seconds)
+
+
+def _batches(frames: Iterator[SampledFrame], size: int) -> Iterator[list[SampledFrame]]:
+    batch: list[SampledFrame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _row(
+    frame: SampledFrame,
+    prediction: FramePrediction,
+    playback: Playback,
+    predictor: Predictor,
+    config: PredictConfig,
+    positive: frozenset[str],
+    *,
+    mask_name: str,
+) -> PredictedFrame:
+    hidden = playback.hidden(frame.frame_index)
+    mask, number = None, None
+    if prediction.mask is not None:
+        number = regions_of(prediction.mask, min_share=config.min_region_share)
+        strength = value = float(prediction.mask.mean())
+        label = (predictor.classes[-1] if predictor.classes else _UNNAMED) if number else ""
+        is_positive = number > 0
+        mask = None if hidden else mask_name
+    else:
+        best = int(np.argmax(prediction.probabilities))
+        label, strength = predictor.classes[best], prediction.probabilities[best]
+        value = sum(share for each, share in zip(predictor.classes, prediction.probabilities, strict=True) if each in positive)
+        is_positive = label in positive and strength >= config.min_probability
+    distance, known = prediction.distance, predictor.distance
+    return PredictedFrame(
+        number=frame.frame_index,
+        position=frame.pts_us / 1e6 if playback.in_time else float(frame.frame_index),
+        hidden=hidden,
+        label=label,
+        finding=label if is_positive and hidden is None else None,
+        strength=strength,
+        value=value,
+        probabilities=prediction.probabilities,
+        num_regions=number,
+        mask=mask,
+        distance=distance,
+        is_unlike=distance > known.threshold if distance is not None and known is not None else None,
+    )
+
+
+def _masked(frame: SampledFrame, playback: Playback, row: PredictedFrame) -> np.ndarray:
+    """The frame with everything black that may not be shown."""
+    if row.hidden is not None:
+        return np.zeros_like(frame.rgb)
+    visible = visible_mask(playback.samples[frame.frame_index], (frame.rgb.shape[0], frame.rgb.shape[1]))
+    return np.asarray(cv2.bitwise_and(frame.rgb, frame.rgb, mask=visible))
+
+
+def _text(row: PredictedFrame) -> str:
+    if row.hidden is not None:
+        return f"not shown: {row.hidden.replace('_', ' ')}"
+    if row.num_regions is None:
+        return f"{row.label} {row.strength:.2f}"
+    return f"{row.num_regions} region{'s' if row.num_regions > 1 else ''}, {row.strength:.1%} of the frame" if row.num_regions else ""
+
+
+def _is_warned(row: PredictedFrame) -> bool:
+    return bool(row.is_unlike) and row.hidden is None
+
+
+@contextlib.contextmanager
+def _overlays(playback: Playback, out: Path, name: str) -> Iterator[Callable[[np.ndarray, SampledFrame], None]]:
+    """Takes overlaid frames: of a video into one MP4, of stills into a JPEG each."""
+    folder = out / "overlays"
+    with contextlib.ExitStack() as files:
+        writers: list[Callable[[np.ndarray, int], None]] = []
+
+        def write(drawn: np.ndarray, frame: SampledFrame) -> None:
+            if not playback.in_time:
+                with atomic_file(folder / name / f"{frame.frame_index:06d}.jpg") as file:
+                    file.write(_jpeg(drawn))
+                return
+            if not writers:
+                writers.append(files.enter_context(h264_writer(folder / f"{name}.mp4", (drawn.shape[1], drawn.shape[0]))))
+            writers[0](drawn, frame.pts_us)
+
+        yield write
+
+
+def _write_mask(path: Path, mask: np.ndarray) -> None:
+    with atomic_file(path) as file:
+        Image.fromarray(mask).save(file, format="PNG")
+
+
+def _as_stored(frame: SampledFrame, masked: np.ndarray, playback: Playback) -> bytes:
+    """The content area as a JPEG, as ingest would store it."""
+    sample = playback.samples[frame.frame_index]
+    area = sample.area
+    return _jpeg(shrink(masked[area.y : area.y + area.height, area.x : area.x + area.width], *sample.stored_size))
+
+
+def _small(drawn: np.ndarray) -> bytes:
+    scale = min(1.0, _THUMBNAIL_PX / drawn.shape[1])
+    return _jpeg(np.asarray(cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)))
+
+
+def _jpeg(rgb: np.ndarray, options: Sequence[int] = _QUALITY) -> bytes:
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not encoded:
+        raise ValueError(f"OpenCV could not encode a {rgb.shape[1]}x{rgb.shape[0]} picture as JPEG")
+    return bytes(data)
