@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.backbone import Backbone, ModelRef
+from evaluation.clinical_rows import clinical_scores
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_features
 from evaluation.few_shot import few_shot_rows
@@ -56,6 +57,8 @@ def class_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str
         intervals = class_scores(
             labels, predicted[name], groups, names=task.protocol.metrics, num_bootstrap=config.num_bootstrap, seed=config.seed
         )
+        if config.clinical:
+            intervals |= clinical_scores(labels, predicted[name], groups, classes=task.classes, cut=task.cut)
         scored += [(name, metric, interval, {**fitted[name].details, **files}) for metric, interval in intervals.items()]
     if config.few_shot:
         patients = {part.split: group_indices(task.split(part.split)) for part in (train, val)}

@@ -26,6 +26,7 @@ __all__ = [
     "ranking_interval",
     "remission_scores",
     "sensitivity_specificity",
+    "share_interval",
     "surface_distance_95",
 ]
 
@@ -46,10 +47,13 @@ def sensitivity_specificity(labels: Ints, predictions: Ints, groups: Ints, *, nu
     Returns:
         Sensitivity and specificity of each class, with 95% intervals over the groups that have such items.
     """
-    return tuple((_share(predictions == c, labels == c, groups), _share(predictions != c, labels != c, groups)) for c in range(num_classes))
+    return tuple(
+        (share_interval(predictions == c, labels == c, groups), share_interval(predictions != c, labels != c, groups))
+        for c in range(num_classes)
+    )
 
 
-def _share(right: Bools, among: Bools, groups: Ints) -> Interval:
+def share_interval(right: Bools, among: Bools, groups: Ints) -> Interval:
     """The share that is right of the items that count."""
     if not among.any():
         return withheld(math.nan, "no such item")
@@ -137,8 +141,8 @@ def remission_scores(grades: Ints, probabilities: Floats, groups: Ints, *, first
     called = probability >= 0.5
     return {
         "auroc": ranking_interval(auroc, active, probability, groups),
-        "sensitivity": _share(called, active, groups),
-        "specificity": _share(~called, ~active, groups),
+        "sensitivity": share_interval(called, active, groups),
+        "specificity": share_interval(~called, ~active, groups),
     }
 
 

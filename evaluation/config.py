@@ -64,6 +64,9 @@ class EvaluateConfig:
     """of the image's side that boosted_linear reads"""
     boosted_test_scales: tuple[float, ...] = (1.0, 1.32, 1.73)
     """of that side, at which boosted_linear reads a test image and its mirror image, and averages"""
+    clinical: bool = False
+    """also give sensitivity, specificity, AUROC and AUPRC of each class, Brier score and calibration error; of masks precision, recall
+    and the 95% Hausdorff distance in pixels"""
     few_shot: bool = False
     """also train class heads on few training images, and give the curve of their scores"""
     few_shot_counts: tuple[int, ...] = (1, 2, 5, 10, 50)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.backbone import Backbone, ModelRef
+from evaluation.clinical_rows import CLINICAL_MASK_METRICS, distance_interval
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_maps
 from evaluation.heads import MASK_HEADS, FittedMasks, HeadSettings, Maps, MapsWanted, MaskLabelled, SelectionSplit, chosen_heads
@@ -42,7 +43,7 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
         # from here on nothing is chosen any more, and the test split is read
         items = task.split("test")
         views = _views(sized, model, task, wanted, data_id, config, places)
-        values, masks = image_scores(_predicted(fitted, views, items, sized), items)
+        values, masks = image_scores(_predicted(fitted, views, items, sized), items, clinical=config.clinical)
         table = mask_table(items, places, values=values, predicted=[mask_image(mask) for mask in masks])
         finest = max(train.maps, key=lambda level: level.shape[2])
         details = {
@@ -54,9 +55,16 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
         }
         groups = group_indices(items)
         scored += [
-            (name, metric, mean_scores(found, groups, num_bootstrap=config.num_bootstrap, seed=config.seed), details)
+            (
+                name,
+                metric,
+                distance_interval(found, groups)
+                if metric == "hd95"
+                else mean_scores(found, groups, num_bootstrap=config.num_bootstrap, seed=config.seed),
+                details,
+            )
             for metric, found in values.items()
-            if metric in task.protocol.metrics
+            if metric in task.protocol.metrics or metric in CLINICAL_MASK_METRICS
         ]
     return scored
 

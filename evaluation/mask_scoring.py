@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from evaluation.clinical_rows import CLINICAL_MASK_METRICS
 from evaluation.heads import FittedMasks, Maps
 from evaluation.images import mask_pixels
 from evaluation.metrics import dice, iou
@@ -48,14 +49,15 @@ def predicted_masks(
 
 
 def image_scores(
-    predicted: Iterable[npt.NDArray[np.bool_]], items: Sequence[Item]
+    predicted: Iterable[npt.NDArray[np.bool_]], items: Sequence[Item], *, clinical: bool = False
 ) -> tuple[dict[str, npt.NDArray[np.float64]], list[npt.NDArray[np.bool_]]]:
-    """Each metric of every image, [N], at its mask's native size; and the predicted masks."""
-    values = {name: np.empty(len(items)) for name in MASK_METRICS}
+    """Each metric of every image, [N], at its mask's native size, the clinical ones too if asked; and the predicted masks."""
+    metrics = {**MASK_METRICS, **(CLINICAL_MASK_METRICS if clinical else {})}
+    values = {name: np.empty(len(items)) for name in metrics}
     kept = []
     for number, (mask, item) in enumerate(zip(predicted, items, strict=True)):
         truth = mask_pixels(item)
-        for name, metric in MASK_METRICS.items():
+        for name, metric in metrics.items():
             values[name][number] = metric(mask, truth)
         kept.append(mask)
     return values, kept

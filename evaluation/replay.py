@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.class_rows import class_scores
+from evaluation.clinical_rows import CLINICAL_MASK_METRICS, clinical_scores
 from evaluation.config import EvaluateConfig
 from evaluation.features import extract_features
 from evaluation.heads import MASK_HEADS, FittedClasses, FittedMasks, HeadError, load_head, read_settings
@@ -22,8 +23,9 @@ from evaluation.labels import numbered
 from evaluation.maps import resized_backbone
 from evaluation.mask_rows import scoring_views
 from evaluation.mask_scoring import image_scores, predicted_masks
+from evaluation.metrics import CLASSIFICATION_METRICS
 from evaluation.stored_evaluation import item_of
-from evaluation.tasks import Item
+from evaluation.tasks import BinaryCut, Item
 from warehouse.records import Score
 from warehouse.store import file_sha256
 
@@ -108,6 +110,9 @@ def _class_value(stored: StoredScore, probabilities: np.ndarray[Any, np.dtype[np
     classes = stored.settings["classes"]
     labels = np.array([classes.index(label) for label in stored.predictions["label"].to_pylist()], np.int64)
     groups = numbered(stored.predictions["group"].to_pylist())
+    if stored.score.metric not in CLASSIFICATION_METRICS:
+        cut = BinaryCut(**{**told, "positive": tuple(told["positive"])}) if (told := stored.settings.get("cut")) else None
+        return clinical_scores(labels, probabilities, groups, classes=classes, cut=cut)[stored.score.metric].value
     names = (stored.score.metric,)
     return class_scores(labels, probabilities, groups, names=names, num_bootstrap=1, seed=stored.score.seed)[stored.score.metric].value
 
@@ -121,7 +126,7 @@ def _mask_value(
     shapes = (mask_pixels(item).shape for item in items)
     views = scoring_views(sized, model, items, wanted, config)
     masks = predicted_masks(head, views, ((height, width) for height, width in shapes), device=backbone.device)
-    values, _ = image_scores(masks, items)
+    values, _ = image_scores(masks, items, clinical=stored.score.metric in CLINICAL_MASK_METRICS)
     return float(values[stored.score.metric].mean())
 
 

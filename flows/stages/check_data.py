@@ -90,7 +90,7 @@ def _note(text: str, level: str = "warning") -> Note:
 
 def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig) -> DataPage:
     known = KNOWN_TASKS.get(found.name)
-    expected = getattr(known, "expected", None)
+    expected = known.expected.counts if known is not None and known.expected is not None else None
     images, duplicates, shared = {item.path for item in found.items}, duplicate_rows(found, facts), shared_group_rows(found)
     num_alone = sum(item.group == item.path for item in found.items)
     groups = "unknown" if num_alone == len(found.items) else f"{len({item.group for item in found.items}):,}"
