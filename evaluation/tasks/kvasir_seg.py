@@ -42,7 +42,8 @@ def _by_table(data: Path, items: list[Item], _: int) -> Reading:
     if "path" not in roles or "split" not in roles:
         raise TaskError(f"{table} has columns {', '.join(rows[0])}; expected one called file and one called split")
     listed = {Path(row[roles["path"]]).name: normalized_split(row[roles["split"]]) or "" for row in rows}
-    return _joined(items, listed, table, lambda path: path.name), ()
+    notes = ("at least one polyp is trained on and tested: train_0222 and test_0016, two seconds apart",)
+    return _joined(items, listed, table, lambda path: path.name), notes if {"train_0222.jpg", "test_0016.jpg"} <= set(listed) else ()
 
 
 def _medico(data: Path, items: list[Item], _: int) -> Reading:

@@ -189,6 +189,11 @@ def test_the_published_lists_of_cvc_clinicdb_leak_and_its_folds_do_not(real_data
     assert len({item.path for fold in folds for item in fold.split("test")}) == 612
 
 
+def test_the_pair_of_one_polyp_in_effisegnets_list_is_noted(real_data: Path) -> None:
+    task = resolve_task("kvasir_seg", real_data, protocol="effisegnet")
+    assert (sizes(task), task.notes[1].startswith("at least one polyp is trained on and tested")) == ((800, 100, 100), True)
+
+
 def test_one_polyp_set_is_tested_by_the_other(real_data: Path) -> None:
     assert sizes(resolve_task("kvasir_seg_to_cvc", real_data)) == (800, 200, 612)
     assert sizes(resolve_task("cvc_to_kvasir_seg", real_data)) == (495, 117, 1000)
