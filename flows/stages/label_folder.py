@@ -27,7 +27,7 @@ from warehouse.lake import Lake
 from warehouse.lineage import RunPlan
 from warehouse.store import read_json, write_json
 
-__all__ = ["LabelFolder", "is_folder_of", "write_evaluation_set", "write_label_folder"]
+__all__ = ["LabelFolder", "is_folder_of", "refuse_other_folder", "write_evaluation_set", "write_label_folder"]
 
 THUMBNAIL_PX = 220
 
@@ -52,6 +52,16 @@ def is_folder_of(folder: Path, plan: RunPlan) -> bool:
     """Whether a folder was written, whole, for this very choice."""
     record = folder / _RECORD
     return record.is_file() and read_json(record).get("run_id") == plan.run_id
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """Stop before any work if a folder could not be written.
+
+    Raises:
+        FileExistsError: it holds something already, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"--out {str(folder)!r} holds something else already; give a folder that is not there yet")
 
 
 def write_label_folder(lake: Lake, folder: Path, plan: RunPlan, contents: LabelFolder) -> None:
@@ -119,8 +129,7 @@ def _picture(lake: Lake, frame: StoredFrame) -> bytes:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder beside it to fill, which becomes it if all goes well."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"--out {str(folder)!r} holds something else already; give a folder that is not there yet")
+    refuse_other_folder(folder)
     part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:

@@ -20,7 +20,7 @@ from flows.config import RunConfig
 from flows.job import Job
 from flows.runners import say
 from flows.stages.holdout import read_held_out
-from flows.stages.label_folder import LabelFolder, is_folder_of, write_evaluation_set, write_label_folder
+from flows.stages.label_folder import LabelFolder, is_folder_of, refuse_other_folder, write_evaluation_set, write_label_folder
 from flows.stages.order import STAGES, run_stages
 from flows.stages.stage import Made, needed
 from warehouse import queries
@@ -80,9 +80,12 @@ def run_select_for_labels(job: Job, *, encoder_id: str, config: RunConfig, reque
     made = _clustered(job, config, encoder_id)
     plan = _plan(job.lake, config, made, request, labels)
     folder = out or job.lake.root / "labels" / plan.stage_key[:16]
-    if is_folder_of(folder, plan) and completed_run_id(job.lake, plan):
+    is_there = is_folder_of(folder, plan)
+    if is_there and completed_run_id(job.lake, plan):
         say(f"select-for-labels: the frames are chosen already, in {folder}")
         return folder
+    if not is_there:
+        refuse_other_folder(folder)
     with scratch_folder(job.lake.root / "staging" / plan.stage) as work, job.record(plan) as run:
         frames, selection, num_candidates = _choose(job.lake, made, config, request, labels, known, work)
         contents = LabelFolder(frames=frames, labels=labels, known=known, classes=request.classes, num_candidates=num_candidates)
