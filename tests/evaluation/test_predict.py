@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ def evaluated(folder: str, data: Path, lake: Path, heads: tuple[str, ...]) -> Sc
     task = resolve_task("auto", data)
     config = EvaluateConfig(heads=heads, num_bootstrap=10, segmentation_epochs=2, segmentation_learning_rates=(1e-2,), device="cpu")
     model = ModelRef(model_id="m", label="m", path=folder)
-    told = {"task": task, "identity": fingerprint(task), "config": config, "data": str(data)}
+    told: dict[str, Any] = {"task": task, "identity": fingerprint(task), "config": config, "data": str(data)}
     return evaluate_model(model, **told, cache_dir=str(lake / "cache"), root=str(lake))[0]
 
 

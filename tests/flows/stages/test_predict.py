@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -62,7 +63,7 @@ def make_scores(root: Path, lake: Lake) -> dict[str, Score]:
         )
         model = ModelRef(model_id="network", label="network", path=str(root / "network"))
         cache = str(lake.root / "staging" / "evaluate")
-        told = {"task": task, "identity": fingerprint(task), "config": config, "data": str(root / name)}
+        told: dict[str, Any] = {"task": task, "identity": fingerprint(task), "config": config, "data": str(root / name)}
         found = evaluate_model(model, **told, cache_dir=cache, root=str(lake.root))
         with record_run(lake, plan_run(stage="evaluate", version=1, config=name, inputs=[]), RunContext(runner="serial")) as run:
             run.rows("scores", found)
