@@ -50,7 +50,7 @@ def timeline_row(lake: Lake, video: VideoRef, playback: Playback, predicted: Vid
             for episode in episodes
         ),
         pictures=_pictures(album),
-        notes=playback.problems,
+        notes=playback.problems if playback.in_time else (),  # of stills the failures name each
         page_notes=(f"{missing[:1].upper()}{missing[1:]}.",) if missing else (),
     )
 

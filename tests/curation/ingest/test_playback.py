@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from pydicom.uid import MPEG4HP41
 
 from curation.filters import ContentArea
 from curation.ingest import IngestConfig, opened_for_playback, visible_mask
@@ -15,6 +16,7 @@ from curation.ingest.scan import Sample
 from curation.privacy import Box
 from curation.sources import find_videos, identify
 from curation.video import UnreadableVideo, h264_writer
+from tests.helpers.dicom_files import stream, write_dicom
 from tests.helpers.films import room, tissue, write_video
 from warehouse.records import VideoRef
 
@@ -86,3 +88,10 @@ def test_a_written_video_keeps_times_and_takes_odd_sides(tmp_path: Path) -> None
     assert [round(float(frame.time), 3) for frame in frames] == [0, 0.04, 1, 1.5]
     assert all((frame.width, frame.height) == (52, 34) for frame in frames)
     np.testing.assert_allclose(frames[0].to_ndarray(format="rgb24")[5:25, 5:45].mean((0, 1)), [200, 60, 40], atol=12)
+
+
+def test_a_dicom_video_is_unwrapped_and_played(tmp_path: Path) -> None:
+    dicom = write_dicom(tmp_path / "film.dcm", MPEG4HP41, [stream("libx264", "mp4", seconds=2)])
+    with opened_for_playback(identified(dicom), IngestConfig(text="off"), scratch=tmp_path / "scratch") as playback:
+        assert playback.header.container.startswith("dicom/")
+        assert [frame.pts_us for frame in playback.frames()] == [0, 1_000_000]
