@@ -76,7 +76,11 @@ def run_select_for_labels(job: Job, *, encoder_id: str, config: RunConfig, reque
     labels = read_given(request.given)
     known = _known(job.lake, labels)
     if not request.size:
-        return write_evaluation_set(job.lake, out or job.lake.root / "labels" / content_id(_settings_of(labels))[:16], labels, known)
+        folder = out or job.lake.root / "labels" / content_id([_settings_of(labels), sorted(known)])[:16]
+        if out is None and folder.is_dir():
+            say(f"select-for-labels: the evaluation set is there already, in {folder}")
+            return folder
+        return write_evaluation_set(job.lake, folder, labels, known)
     made = _clustered(job, config, encoder_id)
     plan = _plan(job.lake, config, made, request, labels)
     folder = out or job.lake.root / "labels" / plan.stage_key[:16]
