@@ -89,9 +89,7 @@ def evaluate_model(
         "image_size": str(backbone.image_size),
         "weights": model.weights,
         "protocol": "frozen; chosen on val, reported on test",
-        **({"split_protocol": task.split_protocol} if task.split_protocol else {}),
-        **({"fold": str(task.fold), "num_folds": str(task.num_folds)} if task.fold is not None else {}),
-        **({"splits": "; ".join(task.notes)} if task.notes else {}),
+        **_division(task),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
         **({"num_leaks": str(num_leaks)} if num_leaks else {}),
         **({"unreadable": str(len(task.unreadable))} if task.unreadable else {}),
@@ -110,14 +108,23 @@ def evaluate_model(
 
 def reference_scores(task: TaskData, *, identity: Fingerprint, config: EvaluateConfig, leak: LeakVerdict) -> tuple[Score, ...]:
     """The test scores of a guess that looks at no picture, as rows beside those of models."""
-    ref = ModelRef(model_id=content_id(["reference", identity.data_id]), label="no picture", path="")
+    ref = ModelRef(model_id=content_id(["reference", task.name]), label="no picture", path="")
     rows = reference_rows(task, group_indices(task.split("test")), num_bootstrap=config.num_bootstrap, seed=config.seed)
-    common = {**leak.details, "leak_pretraining": "clean", "protocol": "guessed from train", "code": current_provenance().code_version[:12]}
-    common |= {"splits": "; ".join(task.notes)} if task.notes else {}
+    code = current_provenance().code_version[:12]
+    common = {**_division(task), **leak.details, "leak_pretraining": "clean", "protocol": "guessed from train", "code": code}
     return tuple(
         _score(ref, task, identity.data_id, "constant", metric, interval, {**common, **details}, config.seed)
         for metric, (interval, details) in rows.items()
     )
+
+
+def _division(task: TaskData) -> dict[str, str]:
+    """How the images were divided."""
+    return {
+        **({"split_protocol": task.split_protocol} if task.split_protocol else {}),
+        **({"fold": str(task.fold), "num_folds": str(task.num_folds)} if task.fold is not None else {}),
+        **({"splits": "; ".join(task.notes)} if task.notes else {}),
+    }
 
 
 def _score(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from curation.embedding import EmbedConfig
 from evaluation.config import EvaluateConfig
+from evaluation.pooled_folds import pooled_values
 from evaluation.rotation import rotation_rows
 from evaluation.run import STAGE_VERSION
 from evaluation.tasks import TaskData, TaskError, resolve_task
@@ -52,7 +54,9 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
         run_evaluate(job, checkpoint=checkpoint, task=task, data=data, encoder=encoder, config=replace(config, fold=fold))
         for fold in range(num_folds)
     ]
-    rows = rotation_rows(scored, num_items=len(tested), num_groups=len(set(tested.values())))
+    told: dict[str, Any] = {"classes": folds[0].classes, "num_bootstrap": config.num_bootstrap, "seed": config.seed}
+    pooled = pooled_values(scored, job.lake.root, **told)
+    rows = rotation_rows(scored, num_items=len(tested), num_groups=len(set(tested.values())), pooled=pooled)
     settings = {setting: value for setting, value in asdict(config).items() if setting not in ("num_workers", "device")}
     inputs = [artifact_of(score) for scores in scored for score in scores]
     plan = plan_run(stage="evaluate", version=STAGE_VERSION, config={**settings, "task": name}, inputs=inputs, seed=config.seed)
@@ -70,7 +74,8 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
 
 
 def _resolved(task: str, data: Path, config: EvaluateConfig, fold: int | None) -> TaskData:
-    return resolve_task(task, data, kind=config.kind, val_share=config.val_share, protocol=config.protocol, fold=fold)
+    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
+    return resolve_task(task, data, fold=fold, **told)
 
 
 def _chose_checkpoint(job: Job, checkpoint: str, task: str) -> bool:

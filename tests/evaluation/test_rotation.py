@@ -34,7 +34,7 @@ def test_the_pooled_value_is_of_all_predictions_and_not_the_mean() -> None:
     assert found.mean == 0.75
     assert found.pooled is not None
     assert found.pooled.value == pytest.approx((3 / 3 + 2 / 3) / 2)
-    assert found.pooled.low < found.pooled.value < found.pooled.high
+    assert math.isnan(found.pooled.low), "three patients are too few for an interval"
 
 
 def test_a_patient_tested_in_two_folds_is_one_group() -> None:

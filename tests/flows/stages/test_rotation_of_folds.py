@@ -49,9 +49,11 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
         )
         with pytest.raises(ValueError, match="fold is 7; give 0 to 3, or all"):
             evaluate_folds(job, **what, config=EvaluateConfig(fold=7))
-    one_fold = 3 * 2 * 3  # models, heads, metrics
+    one_fold = (3 * 2 + 1) * 3  # models and heads, the guess without a picture, metrics
     assert [tuple(row.values()) for row in stored] == [(fold, one_fold, 2) for fold in "0123"] + [("all", one_fold, 8)]
     assert {row.score_id for row in again} == {row.score_id for row in rows}
+    of_models = [row for row in rows if row.head != "constant"]
+    assert {row.details["value_is"] for row in of_models} == {"of all predictions pooled"}
     assert {(row.num_items, row.num_groups, row.details["num_folds"]) for row in rows} == {(8, 4, "4")}
     assert len(list((tmp_path / "lake" / "staging" / "evaluate").glob("*.safetensors"))) == 3, "features are made once for all folds"
     assert "over 4 folds vit" in capsys.readouterr().err
