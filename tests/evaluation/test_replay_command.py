@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -27,7 +28,8 @@ def test_a_replay_says_whether_it_is_the_same_number(
         scores = evaluate_model(model, task=task, identity=fingerprint(task), config=config, **told)
         plan = plan_run(stage="evaluate", version=1, config={}, inputs=[], seed=0)
         with record_run(lake, plan, RunContext(runner="serial")) as run:
-            run.rows("scores", scores)
+            run.rows("scores", [*scores, replace(scores[0], score_id="few", details={"shots": "1 per class", "draw": "0"})])
+        assert len(lake.rows("SELECT * FROM leaderboard")) == len(scores), "few-shot curves are left out"
 
     def replay(*options: str) -> tuple[int, str]:
         code = main(["evaluate", "--lake", str(tmp_path / "lake"), "--replay", scores[0].score_id[:12], *options])
