@@ -78,7 +78,7 @@ def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config
         say(f"predict: the column distance stays empty: {predictor.no_distance}")
     videos, failures = _found(inputs)
     if not videos:
-        raise ValueError(f"nothing to predict: {'; '.join(f'{name}: {reason}' for name, reason in failures[:3])}; check the paths")
+        raise ValueError(f"nothing to predict: {'; '.join(f'{name}: {reason}' for name, reason in failures[:3])}")
     settings = {**{name: value for name, value in asdict(config).items() if name != "device"}, "videos": [each.video_id for each in videos]}
     plan = plan_run(stage="predict", version=PREDICT_VERSION, config=settings, inputs=[artifact_of(score)])
     out.mkdir(parents=True, exist_ok=True)
