@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from evaluation.labels import numbered
-from evaluation.metrics import CLASSIFICATION_METRICS, confusion_matrices
+from evaluation.metrics import (
+    CLASSIFICATION_METRICS,
+    Interval,
+    classification_difference,
+    classification_scores,
+    mean_difference,
+)
 
-__all__ = ["FEWEST_GROUPS", "CompareError", "PairedDifference", "paired_difference"]
+__all__ = ["SHARES", "CompareError", "PairedDifference", "paired_difference"]
 
-FEWEST_GROUPS = 5
-"""below it no interval is given"""
+SHARES = ("dice", "iou", "precision", "recall")
+"""columns of per-image values from 0 to 1 that predictions of masks may have"""
 
-Floats = npt.NDArray[np.float64]
+_NUM_BOOTSTRAP = 1000
+_SEED = 0
 
 
 class CompareError(ValueError):
@@ -31,27 +38,24 @@ class PairedDifference:
 
     first: float
     second: float
-    difference: float
+    difference: Interval
     """first minus second"""
-    low: float
-    """95% interval of the difference; not a number below `FEWEST_GROUPS` groups"""
-    high: float
     num_items: int
     num_groups: int
 
     @property
     def is_told_apart(self) -> bool:
         """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+        return self.difference.low > 0 or self.difference.high < 0
 
 
 def paired_difference(first: pa.Table, second: pa.Table, *, metric: str, classes: Sequence[str] = ()) -> PairedDifference:
-    """The difference of a metric, with the interval of the jackknife that leaves out one group (patient) at a time, and t's quantile.
+    """The difference of a metric, with its 95% interval over groups (patients), which stay whole.
 
     Args:
         first: stored predictions of a head (columns path, box, group, and label and prediction, or the metric itself).
         second: those of another one on the same test split.
-        metric: a name in `CLASSIFICATION_METRICS`, or a column of per-image values such as dice.
+        metric: a name in `CLASSIFICATION_METRICS`, or one of `SHARES`.
         classes: in class-index order; of classification.
 
     Raises:
@@ -59,61 +63,27 @@ def paired_difference(first: pa.Table, second: pa.Table, *, metric: str, classes
     """
     second = _aligned(first, second)
     groups = numbered(first["group"].to_pylist())
-    num_groups = int(groups.max()) + 1
+    told: dict[str, Any] = {"num_bootstrap": _NUM_BOOTSTRAP, "seed": _SEED}
     if metric in CLASSIFICATION_METRICS:
-        score = _of_classes(metric, classes, groups)
-    elif metric in first.column_names and metric in second.column_names:
-        score = _of_values(metric, groups, num_groups)
+        labels = _numbers(first, "label", classes)
+        predictions = [_numbers(table, "prediction", classes) for table in (first, second)]
+        told |= {"num_classes": len(classes)}
+        values = [classification_scores(labels, each, groups, names=(metric,), **told)[metric].value for each in predictions]
+        difference = classification_difference(labels, predictions[0], predictions[1], groups, name=metric, **told)
+    elif metric in SHARES and metric in first.column_names and metric in second.column_names:
+        columns = [table[metric].to_numpy().astype(np.float64) for table in (first, second)]
+        values = [float(column.mean()) for column in columns]
+        difference = mean_difference(columns[0], columns[1], groups, **told)
     else:
         raise CompareError(f"the stored predictions have no {metric}; compare another metric")
-    (whole_a, without_a), (whole_b, without_b) = score(first), score(second)
-    difference, without = whole_a - whole_b, without_a - without_b
-    half = math.nan
-    if num_groups >= FEWEST_GROUPS and bool(np.isfinite(without).all()):
-        from scipy.stats import t
-
-        variance = (num_groups - 1) / num_groups * float(((without - without.mean()) ** 2).sum())
-        half = float(t.ppf(0.975, num_groups - 1)) * math.sqrt(variance)
     return PairedDifference(
-        first=whole_a,
-        second=whole_b,
-        difference=difference,
-        low=difference - half,
-        high=difference + half,
-        num_items=first.num_rows,
-        num_groups=num_groups,
+        first=values[0], second=values[1], difference=difference, num_items=first.num_rows, num_groups=int(groups.max()) + 1
     )
 
 
-_Scored = tuple[float, Floats]
-"""value of all groups, and [G] values with each left out"""
-
-
-def _of_classes(metric: str, classes: Sequence[str], groups: npt.NDArray[np.int64]) -> Callable[[pa.Table], _Scored]:
+def _numbers(table: pa.Table, column: str, classes: Sequence[str]) -> npt.NDArray[np.int64]:
     index = {name: i for i, name in enumerate(classes)}
-
-    def score(table: pa.Table) -> _Scored:
-        labels, predictions = (
-            np.array([index[name] for name in table[column].to_pylist()], np.int64) for column in ("label", "prediction")
-        )
-        per_group = confusion_matrices(labels, predictions, groups, num_classes=len(classes))
-        whole = per_group.sum(0)
-        function = CLASSIFICATION_METRICS[metric]
-        return float(function(whole)), np.asarray(function(whole - per_group), np.float64)
-
-    return score
-
-
-def _of_values(metric: str, groups: npt.NDArray[np.int64], num_groups: int) -> Callable[[pa.Table], _Scored]:
-    sizes = np.bincount(groups, minlength=num_groups)
-
-    def score(table: pa.Table) -> _Scored:
-        values = table[metric].to_numpy().astype(np.float64)
-        sums = np.bincount(groups, values, num_groups)
-        with np.errstate(invalid="ignore"):
-            return float(values.mean()), (values.sum() - sums) / (len(values) - sizes)
-
-    return score
+    return np.array([index[name] for name in table[column].to_pylist()], np.int64)
 
 
 def _aligned(first: pa.Table, second: pa.Table) -> pa.Table:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["ClassRow", "Confusion", "GroupRow", "ReliabilityBin", "calibration_error", "confusion", "group_rows", "reliability"]
+__all__ = ["ClassRow", "Confusion", "GroupRow", "ReliabilityBin", "confusion", "group_rows", "reliability"]
 
 _NUM_BINS = 10
 
@@ -91,12 +91,6 @@ def reliability(table: pa.Table) -> tuple[ReliabilityBin, ...]:
         for inside in (number == i for i in range(_NUM_BINS))
         if inside.any()
     )
-
-
-def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Expected calibration error: mean distance of accuracy and confidence over images (Guo et al. 2017, equation 5)."""
-    total = sum(part.num_items for part in bins)
-    return sum(part.num_items * abs(part.accuracy - part.confidence) for part in bins) / total if total else float("nan")
 
 
 def group_rows(table: pa.Table) -> tuple[GroupRow, ...]:

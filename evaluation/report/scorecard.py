@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from evaluation.clinical import calibration_error
 from evaluation.heads import read_settings
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import data_uri
 from evaluation.report.prediction_pictures import mask_sheets, mistakes
-from evaluation.report.prediction_tables import Confusion, GroupRow, calibration_error, confusion, group_rows, reliability
+from evaluation.report.prediction_tables import Confusion, GroupRow, confusion, group_rows, reliability
 from evaluation.report.report import ContactSheet
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
 from warehouse.records import Score
@@ -126,10 +128,16 @@ def _detail(score: Score, root: Path) -> _Detail | None:
         head=score.head,
         confusion=None if is_masks else confusion(table, _classes(table)),
         reliability=None if is_masks else reliability_figure(bins),
-        calibration_error=calibration_error(bins),
+        calibration_error=math.nan if is_masks else _calibration_error(table),
         groups=tuple(_nameless(row) for row in groups[:_MOST_GROUPS]) if 1 < len(groups) < table.num_rows else (),
         sheets=mask_sheets(table, data) if is_masks else (mistakes(table, data),),
     )
+
+
+def _calibration_error(table: pa.Table) -> float:
+    classes = _classes(table)
+    labels = np.array([classes.index(label) for label in table["label"].to_pylist()], np.int64)
+    return calibration_error(labels, np.stack(table["probabilities"].to_pylist()).astype(np.float64))
 
 
 def _classes(table: pa.Table) -> list[str]:

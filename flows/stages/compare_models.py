@@ -75,8 +75,9 @@ def _difference(root: Path, first: Score, second: Score) -> PairedDifference | N
 
 
 def _row(task: str, data_id: str, head: str, metric: str, found: PairedDifference) -> str:
-    has_interval = math.isfinite(found.low)
-    interval = f"{found.low:+.3f} to {found.high:+.3f}" if has_interval else "none below 5 groups"
+    low, high = found.difference.low, found.difference.high
+    has_interval = math.isfinite(low)
+    interval = f"{low:+.3f} to {high:+.3f}" if has_interval else found.difference.method
     verdict = ("yes" if found.is_told_apart else "no") if has_interval else "unknown"
-    numbers = f"{found.first:.3f} | {found.second:.3f} | {found.difference:+.3f} | {interval} | {verdict}"
+    numbers = f"{found.first:.3f} | {found.second:.3f} | {found.difference.value:+.3f} | {interval} | {verdict}"
     return f"| {task} | {data_id[:12]} | {head} | {metric} | {numbers} | {found.num_items}, {found.num_groups} |"

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from evaluation.report.prediction_tables import GroupRow, ReliabilityBin, calibration_error, confusion, group_rows, reliability
+from evaluation.report.prediction_tables import GroupRow, confusion, group_rows, reliability
 
 CLASSES = ["a", "b", "c"]
 
@@ -34,8 +34,6 @@ def test_reliability_counts_tenths_and_certainty_belongs_to_the_last() -> None:
     table = pa.table({"label": ["a", "a", "b"], "prediction": ["a", "a", "a"], "probabilities": [[1.0, 0.0], [0.52, 0.48], [0.58, 0.42]]})
     bins = reliability(table)
     assert [(round(part.confidence, 2), part.accuracy, part.num_items) for part in bins] == [(0.55, 0.5, 2), (1.0, 1.0, 1)]
-    assert calibration_error(bins) == pytest.approx(2 / 3 * 0.05)
-    assert calibration_error([ReliabilityBin(0.9, 0.6, 10)]) == pytest.approx(0.3)
 
 
 def test_groups_are_listed_from_the_worst() -> None:
