@@ -43,7 +43,7 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
         # from here on nothing is chosen any more, and the test split is read
         items = task.split("test")
         views = _views(sized, model, task, wanted, data_id, config, places)
-        values, masks = image_scores(_predicted(fitted, views, items, sized), items, clinical=config.clinical)
+        values, masks = image_scores(_predicted(fitted, views, items, sized), items, clinical=True)
         table = mask_table(items, places, values=values, predicted=[mask_image(mask) for mask in masks])
         finest = max(train.maps, key=lambda level: level.shape[2])
         details = {
@@ -64,7 +64,7 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
                 details,
             )
             for metric, found in values.items()
-            if metric in task.protocol.metrics or metric in CLINICAL_MASK_METRICS
+            if metric in task.protocol.metrics or (config.clinical and metric in CLINICAL_MASK_METRICS)
         ]
     return scored
 

@@ -23,6 +23,7 @@ from evaluation.intervals import (
 
 __all__ = [
     "CLASSIFICATION_METRICS",
+    "LOWER_IS_BETTER",
     "Interval",
     "accuracy",
     "balanced_accuracy",
@@ -68,6 +69,9 @@ def quadratic_weighted_kappa(confusion: Floats) -> Floats:
     by_chance = np.einsum("...i,...j,ij->...", confusion.sum(-1), confusion.sum(-2), distance)
     return 1.0 - _ratio((confusion * distance).sum((-2, -1)) * total, by_chance)
 
+
+LOWER_IS_BETTER = ("hd95", "ece", "brier", "false_alarms_per_minute")
+"""metrics that are better the lower they are"""
 
 CLASSIFICATION_METRICS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": accuracy,

@@ -58,7 +58,13 @@ def open_score(score: Score, root: Path) -> StoredScore:
     """
     named = score.details.get("head_file"), score.details.get("predictions_file")
     if named[0] is None or named[1] is None:
-        kind = "is a draw of a few-shot curve" if "shots" in score.details else "was made before heads were kept"
+        kind = "was made before heads were kept"
+        for name, what in (
+            ("shots", "is of a few-shot curve"),
+            ("fold_values", "is of all folds together"),
+            ("reference", "is of no model"),
+        ):
+            kind = what if name in score.details else kind
         raise HeadError(f"score {score.score_id} {kind}, so it has no stored head; give a score whose details have head_file")
     head, predictions = root / named[0], root / named[1]
     if not predictions.is_file():

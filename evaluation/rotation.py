@@ -125,7 +125,7 @@ def rotation_rows(
         num_groups: their groups.
         pooled: by model id, head and metric.
     """
-    keyed = [{(score.model_id, score.head, score.metric): score for score in scores} for scores in folds]
+    keyed = [{(score.model_id, score.head, score.metric): score for score in scores if "shots" not in score.details} for scores in folds]
     data_id = content_id([scores[0].data_id for scores in folds if scores])
     rows = []
     for key, first in keyed[0].items():
@@ -133,7 +133,7 @@ def rotation_rows(
             continue
         together = rotate_scores([scores[key].value for scores in keyed], (pooled or {}).get(key))
         interval = together.pooled or Interval(together.mean, math.nan, math.nan)
-        details = _details(first, together)
+        details = _details([scores[key] for scores in keyed], together)
         identity = ["rotation", [scores[key].score_id for scores in keyed], details]
         rows.append(
             Score(
@@ -157,14 +157,19 @@ def rotation_rows(
     return tuple(rows)
 
 
-_OF_THE_SET = ("image_size", "weights", "protocol", "split_protocol", "warnings", "num_leaks")
+_OF_THE_SET = ("image_size", "weights", "protocol", "split_protocol", "patients", "reference", "settings", "code")
 """Details of a fold's score that are true of all folds."""
+_VERDICTS = ("leak", "leak_pretraining")
 
 
-def _details(first: Score, rotation: Rotation) -> dict[str, str]:
-    kept: dict[str, Any] = {name: first.details[name] for name in _OF_THE_SET if name in first.details}
+def _details(scores: Sequence[Score], rotation: Rotation) -> dict[str, str]:
+    first = scores[0].details
+    kept: dict[str, Any] = {name: first[name] for name in _OF_THE_SET if name in first}
+    warnings = dict.fromkeys(score.details["warnings"] for score in scores if "warnings" in score.details)
     return {
         **kept,
+        **{name: _worst([score.details[name] for score in scores]) for name in _VERDICTS if all(name in score.details for score in scores)},
+        **({"warnings": "; ".join(warnings)} if warnings else {}),
         "fold": ROTATION,
         "num_folds": str(len(rotation.values)),
         "fold_values": " ".join(f"{value:.4f}" for value in rotation.values),
@@ -172,6 +177,12 @@ def _details(first: Score, rotation: Rotation) -> dict[str, str]:
         "sd": f"{rotation.sd:.4f}",
         "value_is": "of all predictions pooled" if rotation.pooled else "the mean of the folds",
     }
+
+
+def _worst(verdicts: Sequence[str]) -> str:
+    """The verdict of all folds: an overlap in any of them is one of the whole, and unknown is not clean."""
+    overlaps = [int(verdict.split()[1]) for verdict in verdicts if verdict.startswith("overlap")]
+    return f"overlap {max(overlaps)}" if overlaps else "unknown" if "unknown" in verdicts else verdicts[0]
 
 
 def _numbered(groups: Sequence[str]) -> Ints:

@@ -17,7 +17,7 @@ from evaluation.leakage import LeakVerdict, find_leaks
 from evaluation.mask_rows import mask_rows
 from evaluation.metrics import Interval
 from evaluation.references import reference_rows
-from evaluation.stored_evaluation import places_of
+from evaluation.stored_evaluation import head_settings, places_of
 from evaluation.tasks import Fingerprint, TaskData, fingerprint
 from warehouse.provenance import current_provenance
 from warehouse.records import Score
@@ -69,7 +69,7 @@ def evaluate_model(
     leak = leak or find_leaks(task, identity.hashes or fingerprint(task).hashes, judge=None)
     # random weights have learned from nothing
     learned = "clean" if model.weights == "random" else pretraining.get(model.model_id, "unknown")
-    settings = {name: value for name, value in asdict(config).items() if name not in ("device", "num_workers", "batch_size")}
+    settings = {**head_settings(config), "num_bootstrap": config.num_bootstrap}
     division = [task.split_protocol, task.count_difference]
     own = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes]
     what = [*own, division, asdict(config), leak.details, learned]

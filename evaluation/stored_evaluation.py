@@ -22,12 +22,15 @@ from evaluation.metrics import Interval
 from evaluation.tasks import Fingerprint, Item, MaskEncoding, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
 
-__all__ = ["Places", "Rows", "class_table", "item_of", "mask_image", "mask_table", "places_of", "store"]
+__all__ = ["Places", "Rows", "class_table", "head_settings", "item_of", "mask_image", "mask_table", "places_of", "store"]
 
 Rows = list[tuple[str, str, Interval, dict[str, str]]]
 """Head, metric, value with its interval, and details of each score."""
 
 FOLDER = "evaluations"
+
+FORMAT = 1
+"""raise when heads or predictions of the same settings would be others"""
 
 _NOT_IDENTITY = (
     "num_workers",
@@ -60,6 +63,11 @@ class Places:
     """of the images alone, whose features all folds of a set share"""
 
 
+def head_settings(config: EvaluateConfig) -> dict[str, Any]:
+    """The settings by which two heads of one name, backbone and data may differ."""
+    return {name: value for name, value in asdict(config).items() if name not in _NOT_IDENTITY}
+
+
 def places_of(
     model: ModelRef, task: TaskData, identity: Fingerprint, config: EvaluateConfig, *, cache: Path, root: Path | None, data: Path | None
 ) -> Places:
@@ -74,8 +82,8 @@ def places_of(
         root: the lake; `cache` unless given.
         data: folder of the evaluation set; the deepest one that holds all its files unless given.
     """
-    settings = {name: value for name, value in asdict(config).items() if name not in _NOT_IDENTITY}
-    key = content_id([model.model_id, model.weights, task.name, task.kind, identity.data_id, asdict(task.protocol), settings])
+    settings = head_settings(config)
+    key = content_id([FORMAT, model.model_id, model.weights, task.name, task.kind, identity.data_id, asdict(task.protocol), settings])
     paths = [path for item in task.items for path in (item.path, item.mask) if path is not None]
     common = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
     base = common if data is None else data if data.is_dir() else data.parent  # of a CSV its folder

@@ -219,6 +219,7 @@ def _scores(facts: ModelFacts, public_names: Collection[str]) -> list[str]:
         rows = [
             (_spaced(score.head), _spaced(score.metric), _model_name(score, facts.checkpoint_id, public_names), _interval(score))
             for score in scores
+            if "/" not in score.metric or task in public_names  # such metrics name a class of the owner's
         ]
         first = scores[0]
         lines += [f"### {name}", "", f"Data `{data_id[:16]}`, {first.num_items:,} items of {first.num_groups:,} groups.", ""]
@@ -263,7 +264,7 @@ def _verdicts(scores: Sequence[Score], facts: ModelFacts) -> list[str]:
     )
     if verdict is not None:
         kinds = scores[0].details.get("leak_kinds")
-        said = f"**{verdict}**" + (f" ({kinds} test images)" if kinds else "")
+        said = f"**{verdict}**" + (f" (by kind: {kinds})" if kinds else "")
         own = f"{said}; patients {scores[0].details.get('patients', 'unknown')}"
     if facts.data is None:
         against = "not known: the training data is not in the lake that wrote this card"

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from warehouse.lake import Lake
 
-__all__ = ["held_out_lists", "num_in_datasets", "training_datasets"]
+__all__ = ["held_out_lists", "learned_elsewhere", "num_in_datasets", "training_datasets"]
 
 
 def training_datasets(lake: Lake, checkpoint_id: str) -> tuple[str, ...]:
@@ -22,6 +22,22 @@ def training_datasets(lake: Lake, checkpoint_id: str) -> tuple[str, ...]:
         [checkpoint_id],
     )
     return tuple(str(row["dataset_id"]) for row in rows)
+
+
+def learned_elsewhere(lake: Lake, checkpoint_id: str) -> bool:
+    """Whether a checkpoint started, itself or through others, from weights that this lake did not train."""
+    rows = lake.rows(
+        """WITH RECURSIVE runs_before AS (
+               SELECT run_id, 1 AS depth FROM checkpoints WHERE checkpoint_id = $1
+               UNION
+               SELECT c.run_id, b.depth + 1 FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
+               JOIN checkpoints c ON c.checkpoint_id = e.artifact_id WHERE b.depth < 20)
+           SELECT 1 FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
+           JOIN artifacts a ON a.artifact_id = e.artifact_id
+           WHERE a.kind = 'weights' OR (a.kind = 'checkpoint' AND a.artifact_id NOT IN (SELECT checkpoint_id FROM checkpoints)) LIMIT 1""",
+        [checkpoint_id],
+    )
+    return bool(rows)
 
 
 def num_in_datasets(lake: Lake, hashes: Collection[str], dataset_ids: Collection[str]) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "all_scores",
     "best_checkpoint",
     "candidates_state",
+    "chosen_on",
     "contents_of_several",
     "embedding_parts",
     "encoder_label",
@@ -266,6 +267,16 @@ def scores_of(lake: Lake, run_id: str) -> tuple[Score, ...]:
     """The scores that an evaluation run made."""
     rows = lake.rows("SELECT * EXCLUDE (run_id) FROM scores WHERE run_id = $1 ORDER BY score_id", [run_id])
     return tuple(Score(**{**row, "details": json.loads(row["details"])}) for row in rows)
+
+
+def chosen_on(lake: Lake, checkpoint_id: str, task: str) -> bool:
+    """Whether the run of a checkpoint was validated on a set of that name."""
+    rows = lake.rows(
+        """SELECT 1 FROM checkpoints c JOIN edges e ON e.run_id = c.run_id AND e.direction = 'input'
+           JOIN artifacts a ON a.artifact_id = e.artifact_id AND a.kind = 'task' AND a.uri = $2 WHERE c.checkpoint_id = $1 LIMIT 1""",
+        [checkpoint_id, task],
+    )
+    return bool(rows)
 
 
 def all_scores(lake: Lake, *, task: str | None = None) -> tuple[Score, ...]:

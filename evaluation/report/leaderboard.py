@@ -12,18 +12,17 @@ from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from warehouse.records import Score
 
-__all__ = ["BoardFormat", "render_leaderboard"]
+__all__ = ["BoardFormat", "division", "render_leaderboard"]
 
 BoardFormat = Literal["md", "csv", "html"]
 
-_COLUMNS = ("model", "head", "value", "95% interval", "leak", "pretraining", "protocol", "image size", "seed")
+_COLUMNS = ("model", "head", "value", "95% interval", "leak", "pretraining", "division", "image size", "seed", "settings")
 _HIGHER_FIRST = -1.0
 _LOWER_FIRST = 1.0
-_ERRORS = ("hd95", "ece", "brier", "false_alarms_per_minute")
-"""metrics that are better the lower they are"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,10 @@ def render_leaderboard(scores: Sequence[Score], *, format: BoardFormat) -> str:
     mean over them.
 
     Args:
-        scores: of any tasks and models.
+        scores: of any tasks and models; few-shot curves are left out.
         format: Markdown; CSV, one row a score with all columns; or one HTML page without a reference to any network.
     """
+    scores = [score for score in scores if "shots" not in score.details]
     if format == "csv":
         return _csv(scores)
     tables = _tables(scores)
@@ -70,7 +70,7 @@ def _tables(scores: Sequence[Score]) -> list[_Table]:
         grouped[score.task, score.data_id, score.metric].append(score)
     tables = []
     for (task, data_id, metric), found in sorted(grouped.items()):
-        order = _LOWER_FIRST if metric in _ERRORS else _HIGHER_FIRST
+        order = _LOWER_FIRST if metric in LOWER_IS_BETTER else _HIGHER_FIRST
         found.sort(
             key=lambda score: (not math.isfinite(score.value), order * score.value if math.isfinite(score.value) else 0.0, score.model)
         )
@@ -92,10 +92,18 @@ def _cells(score: Score) -> tuple[str, ...]:
         interval,
         details.get("leak", "unknown"),
         details.get("leak_pretraining", "unknown"),
-        details.get("protocol", ""),
+        division(score),
         details.get("image_size", ""),
         str(score.seed),
+        details.get("settings", ""),
     )
+
+
+def division(score: Score) -> str:
+    """How the images of a score were divided, in a few words; empty for the data's own splits."""
+    name = score.details.get("split_protocol", "").partition(":")[0]
+    fold = score.details.get("fold")
+    return ", ".join(part for part in (name, f"fold {fold}" if fold and fold != "all" else "all folds" if fold else "") if part)
 
 
 def _markdown(table: _Table) -> str:

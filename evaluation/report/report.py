@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.report.charts import cluster_figure, funnel_figure, normalized_entropy, training_figure
 from evaluation.report.encoding import data_uri
 from evaluation.report.growth import StageGrowth, growth_figures, growth_rows
@@ -203,7 +204,8 @@ def _tiles(data: ReportData) -> list[dict[str, str]]:
         ends = (data.funnel[0], data.funnel[-1]) if len(data.funnel) > 1 else (data.funnel[0],)
         tiles += [{"name": step.name, "value": _count(step.num_frames)} for step in ends]
     for score in _headlines(data):
-        name = f"{score.task}: {_HEADLINES[score.metric]}, {score.head.replace('_', ' ')} (chosen on validation)"
+        chosen = " (chosen on validation)" if math.isfinite(_on_validation(score)) else ""
+        name = f"{score.task}: {_HEADLINES[score.metric]}, {score.head.replace('_', ' ')}{chosen}"
         tiles.append({"name": name, "value": _score(score.value)})
     return tiles
 
@@ -219,8 +221,13 @@ def _headlines(data: ReportData) -> list[Score]:
 
 def _on_validation(score: Score) -> float:
     """The head's validation score; below all others where it is not known."""
-    value = float(score.details.get(f"val_{score.metric}", "nan"))
+    of_primary = next((text for name, text in score.details.items() if name.startswith("val_") and name != "val_images"), "nan")
+    value = float(score.details.get(f"val_{score.metric}", of_primary))
     return value if math.isfinite(value) else -math.inf
+
+
+def _best(values: list[float], metric: str) -> float:
+    return (min if metric in LOWER_IS_BETTER else max)(values, default=math.nan)
 
 
 def _score_tables(data: ReportData) -> list[dict[str, object]]:
@@ -228,6 +235,12 @@ def _score_tables(data: ReportData) -> list[dict[str, object]]:
     grouped: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
     for score in data.scores:
         grouped[score.task, score.data_id, score.head].append(score)
+    guesses = {
+        key[:2]: grouped.pop(key) for key in list(grouped) if key[2] == "constant" and len({k for k in grouped if k[:2] == key[:2]}) > 1
+    }
+    for key, scores in grouped.items():  # what looks at no picture stands in each table of its set
+        shown = {score.metric for score in scores}
+        scores += [guess for guess in guesses.get(key[:2], []) if guess.metric in shown]
     tables = []
     for (task, data_id, head), scores in grouped.items():
         metrics = list(dict.fromkeys(score.metric for score in scores))
@@ -235,9 +248,7 @@ def _score_tables(data: ReportData) -> list[dict[str, object]]:
         for score in scores:
             how = (score.details.get("image_size", ""), score.details.get("settings", ""), score.details.get("code", ""), str(score.seed))
             found[score.model_id, score.model, *how][score.metric] = score
-        best = {
-            metric: max((s.value for s in scores if s.metric == metric and math.isfinite(s.value)), default=math.nan) for metric in metrics
-        }
+        best = {metric: _best([s.value for s in scores if s.metric == metric and math.isfinite(s.value)], metric) for metric in metrics}
         rows = [
             {
                 "model": key[1],

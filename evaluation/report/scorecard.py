@@ -9,7 +9,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from evaluation.clinical import calibration_error
 from evaluation.heads import read_settings
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import data_uri
+from evaluation.report.leaderboard import division
 from evaluation.report.prediction_pictures import mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, GroupRow, confusion, group_rows, reliability
 from evaluation.report.report import ContactSheet
@@ -58,6 +59,10 @@ class _Set:
     metrics: tuple[str, ...]
     rows: tuple[tuple[str, str, str, tuple[Score | None, ...]], ...]
     """model, head, image size, and a score a metric"""
+    division: str
+    """and fold; empty for the data's own splits"""
+    verdict: str
+    """what the splits share"""
     notes: tuple[str, ...]
     leaks: tuple[str, ...]
     published: tuple[PublishedScore, ...]
@@ -90,13 +95,16 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
 
 
 def _set(scores: list[Score], root: Path) -> _Set:
+    scores = list({score.score_id: score for score in scores}.values())  # of a baseline that several models were scored beside
+    labels = _labels(scores)
     first = scores[0]
     whole = [score for score in scores if "shots" not in score.details]
     metrics = tuple(dict.fromkeys(score.metric for score in whole))
-    cells: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
+    cells: dict[tuple[str, str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in whole:
-        cells[score.model, score.head, score.details.get("image_size", "")][score.metric] = score
-    rows = [(*names, tuple(found.get(metric) for metric in metrics)) for names, found in cells.items()]
+        how = (score.details.get("settings", ""), str(score.seed))
+        cells[labels[score.model_id], score.head, score.details.get("image_size", ""), *how][score.metric] = score
+    rows = [(model, head, size, tuple(found.get(metric) for metric in metrics)) for (model, head, size, *_), found in cells.items()]
     rows.sort(key=lambda row: -max((score.value for score in row[3][:1] if score and math.isfinite(score.value)), default=-math.inf))
     details = {score.details["predictions_file"]: score for score in whole if "predictions_file" in score.details}
     return _Set(
@@ -106,12 +114,26 @@ def _set(scores: list[Score], root: Path) -> _Set:
         num_groups=first.num_groups,
         metrics=metrics,
         rows=tuple(rows),
+        division=division(first),
+        verdict=f"Splits: {first.details.get('leak', 'unknown')}. Patients: {first.details.get('patients', 'unknown')}.",
         notes=tuple(dict.fromkeys(score.details["splits"] for score in scores if "splits" in score.details)),
         leaks=tuple(dict.fromkeys(score.details["warnings"] for score in scores if "warnings" in score.details)),
         published=tuple(figure for figure in PUBLISHED if figure.task == first.task and figure.metric in metrics),
-        few_shot=_few_shot(scores),
-        details=tuple(found for score in details.values() if score.details.get("weights") != "random" and (found := _detail(score, root))),
+        few_shot=_few_shot(scores, labels),
+        details=tuple(
+            replace(found, model=labels[score.model_id])
+            for score in details.values()
+            if score.details.get("weights") != "random" and (found := _detail(score, root))
+        ),
     )
+
+
+def _labels(scores: Sequence[Score]) -> dict[str, str]:
+    """What each model is called on the page, by its id; two of one name have the start of their ids behind it."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for score in scores:
+        names[score.model].add(score.model_id)
+    return {one: name if len(ids) == 1 else f"{name} {one[:8]}" for name, ids in names.items() for one in ids}
 
 
 def _detail(score: Score, root: Path) -> _Detail | None:
@@ -150,17 +172,17 @@ def _nameless(row: GroupRow) -> GroupRow:
     return GroupRow(content_id([row.group])[:8], row.num_items, row.value)
 
 
-def _few_shot(scores: list[Score]) -> Markup | None:
+def _few_shot(scores: Sequence[Score], labels: dict[str, str]) -> Markup | None:
     sizes: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for score in scores:
         if score.details.get("draw", "mean") != "mean":
-            sizes[score.model, score.head, score.details["shots"]].append(int(score.details["train_images"]))
+            sizes[score.model_id, score.head, score.details["shots"]].append(int(score.details["train_images"]))
     curves: dict[str, list[tuple[int, float, float, float]]] = defaultdict(list)
     for score in scores:
-        drawn = sizes.get((score.model, score.head, score.details.get("shots", "")))
+        drawn = sizes.get((score.model_id, score.head, score.details.get("shots", "")))
         if drawn and score.details.get("draw") == "mean":
             point = round(sum(drawn) / len(drawn)), score.value, score.ci_low, score.ci_high
-            curves[f"{score.model}, {score.head}"].append(point)
+            curves[f"{labels[score.model_id]}, {score.head}"].append(point)
     return few_shot_figure(curves) if curves else None
 
 

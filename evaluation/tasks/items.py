@@ -207,7 +207,7 @@ def _leaks(
     shared = sorted(k for k, found in splits.items() if len(found) > 1)
     if not shared:
         return ()
-    return (f"{sentence} ({len(shared)} of {len(splits)} {things} of {name}, such as {_some(shared)})",)
+    return (f"{sentence} ({len(shared)} of {len(splits)} {things} of {name}; `endoforge check-data` lists them)",)
 
 
 def _some(values: list[str], limit: int = 3) -> str:

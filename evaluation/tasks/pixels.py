@@ -16,6 +16,8 @@ __all__ = ["eight_bit", "open_file", "orientation", "upright"]
 
 _ORIENTATION = 0x0112
 _DEPTHS = (8, 10, 12, 14, 16)
+_MOST_PIXELS = 178_956_970
+"""of one image, Pillow's own limit; Pillow's setting is the process's, and other parts of it look at sizes themselves"""
 
 
 @contextmanager
@@ -27,10 +29,11 @@ def open_file(path: str, what: str = "image", data: bytes | None = None) -> Iter
     """
     try:
         with Image.open(path if data is None else BytesIO(data)) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise Image.DecompressionBombError
             yield image
     except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise TaskError(f"{what} {path!r} has more than {limit:,} pixels; make it smaller or remove it") from error
+        raise TaskError(f"{what} {path!r} has more than {_MOST_PIXELS:,} pixels; make it smaller or remove it") from error
     except UnidentifiedImageError as error:
         raise TaskError(f"{what} {path!r} does not decode (no known image format); replace it or remove its row") from error
     except (OSError, SyntaxError) as error:  # Pillow raises either for a damaged file

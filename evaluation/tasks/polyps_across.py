@@ -19,16 +19,22 @@ __all__ = ["CVC_TO_KVASIR_SEG", "KVASIR_SEG_TO_CVC"]
 
 def _across(name: str, source: Task, target: Task) -> Callable[[Path], Reading]:
     def read(data: Path) -> Reading:
-        items = []
+        items: list[Item] = []
+        notes: tuple[str, ...] = (f"trained on {source.name} alone, tested on all of {target.name}",)
         for task, split in ((source, "train"), (target, "test")):
             try:
-                found, _ = task.read(_root(task, data))
+                found, more = task.read(_root(task, data))
             except TaskError as error:
                 raise TaskError(f"task {name}: {error}") from error
-            items += [replace(item, split=split, group=f"{task.name} {item.group}") for item in found]
-        return items, (f"trained on {source.name} alone, tested on all of {target.name}",)
+            items += [replace(item, split=split, group=_group(task, item)) for item in found]
+            notes = (*notes, *(f"{task.name}: {note}" for note in more))
+        return items, notes
 
     return read
+
+
+def _group(task: Task, item: Item) -> str:
+    return item.group if item.group == item.path else f"{task.name} {item.group}"  # a path says that no patient is named
 
 
 def _root(task: Task, data: Path) -> Path:
@@ -47,6 +53,7 @@ def _task(name: str, source: Task, target: Task, num_source: int, num_target: in
         data=f"{source.name} to train on, {target.name} to test on",
         read=_across(name, source, target),
         kind="segmentation",
+        has_made_folds=False,
         expected=Expected(counts={"images to train on": num_source, "images to test on": num_target}, tally=_by_split),
     )
 

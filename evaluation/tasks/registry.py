@@ -103,6 +103,8 @@ def resolve_task(
         fold = _fold_of(task, division, fold)
         items, more = division.divide(data, items, fold or 0)
         notes = (*notes, *more)
+    elif protocol == MADE and not task.has_made_folds:
+        raise TaskError(f"task {task.name}: its training and test images are its own; leave --protocol {MADE} out")
     elif protocol == MADE:
         items = without_splits(items)
     is_own = kind in (None, "auto") or kind == task.kind

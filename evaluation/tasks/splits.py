@@ -1,7 +1,7 @@
 """Give every item a split: what the data says, and grouped, stratified parts where it says nothing.
 
-Parts that are made here follow from the data alone. No setting moves an image from the validation split to the test split, so a checkpoint
-that was chosen on the first is never tested on it.
+Parts that are made here follow from the data alone. Within one fold no seed and no share moves an image from the validation split to the
+test split, so a checkpoint that was chosen on the first is not tested on it.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ class Task:
     """what the labels are; found from them unless given"""
     order: tuple[str, ...] = ()
     """ordinal classes from best to worst; not needed if their names end in numbers"""
+    has_made_folds: bool = True
+    """whether `--protocol made` may divide its images anew; not where the division is what the task is about"""
     protocol: Protocol | None = None
     """heads, metrics and primary metric; those of the kind unless given"""
     detect: Callable[[Path], bool] | None = None

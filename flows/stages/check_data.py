@@ -90,16 +90,16 @@ def _note(text: str, level: str = "warning") -> Note:
 
 def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig) -> DataPage:
     known = KNOWN_TASKS.get(found.name)
-    expected = known.expected.counts if known is not None and known.expected is not None else None
+    is_published = known is not None and known.expected is not None
     images, duplicates, shared = {item.path for item in found.items}, duplicate_rows(found, facts), shared_group_rows(found)
     num_alone = sum(item.group == item.path for item in found.items)
     groups = "unknown" if num_alone == len(found.items) else f"{len({item.group for item in found.items}):,}"
     tables = [
         PageTable(
             title="Counts",
-            hint="Published counts beside what is here; a number after `not` is the published one, where it differs." if expected else "",
-            columns=("class" if found.kind != "segmentation" else "", "train", "val", "test", "all", *(["published"] if expected else [])),
-            rows=class_rows(found, expected),
+            hint=f"Beside the publication: {found.count_difference or 'each published count is here'}." if is_published else "",
+            columns=("class" if found.kind != "segmentation" else "", "train", "val", "test", "all"),
+            rows=class_rows(found, None),
         ),
         PageTable(
             title="Patients, or other groups",

@@ -167,7 +167,12 @@ def check_task(task: str, data: Path | None, config: EvaluateConfig | None = Non
             "protocol": told.protocol,
             "fold": fold,
         }
-        resolve_task(task, data, **read).validate()
+        found = resolve_task(task, data, **read)
+        found.validate()
+        if told.heads is not None:
+            from evaluation.heads import chosen_heads
+
+            chosen_heads(told.heads, found.protocol.heads, found.kind)
 
 
 def check_validation(validation: Validation, names: Sequence[str]) -> None:

@@ -40,12 +40,13 @@ def run_compare(lake: Lake, first: str, second: str) -> str:
             continue
         difference = _difference(lake.root, pair[0], pair[1])
         if difference is not None:
-            rows.append(_row(task, data_id, head, metric, difference))
+            sizes = [score.details.get("image_size", "?") for score in (pair[0], pair[1])]
+            rows.append(_row(task, data_id, head, metric, difference, pixels=" / ".join(dict.fromkeys(sizes))))
     if not rows:
         raise CompareError(f"{first} and {second} have no scores of the same data, head and metric; evaluate both on one set")
     title = [f"first: {_label(scores, names[0])}; second: {_label(scores, names[1])}", ""]
-    head_line = "| task | data | head | metric | first | second | first - second | 95% interval | told apart | images, groups |"
-    return "\n".join([*title, head_line, "|" + "---|" * 10, *rows]) + "\n"
+    head_line = "| task | data | head | metric | first | second | first - second | 95% interval | told apart | images, groups | pixels |"
+    return "\n".join([*title, head_line, "|" + "---|" * 11, *rows]) + "\n"
 
 
 def _model(scores: list[Score], told: str) -> str:
@@ -74,10 +75,10 @@ def _difference(root: Path, first: Score, second: Score) -> PairedDifference | N
         return None
 
 
-def _row(task: str, data_id: str, head: str, metric: str, found: PairedDifference) -> str:
+def _row(task: str, data_id: str, head: str, metric: str, found: PairedDifference, *, pixels: str) -> str:
     low, high = found.difference.low, found.difference.high
     has_interval = math.isfinite(low)
     interval = f"{low:+.3f} to {high:+.3f}" if has_interval else found.difference.method
     verdict = ("yes" if found.is_told_apart else "no") if has_interval else "unknown"
     numbers = f"{found.first:.3f} | {found.second:.3f} | {found.difference.value:+.3f} | {interval} | {verdict}"
-    return f"| {task} | {data_id[:12]} | {head} | {metric} | {numbers} | {found.num_items}, {found.num_groups} |"
+    return f"| {task} | {data_id[:12]} | {head} | {metric} | {numbers} | {found.num_items}, {found.num_groups} | {pixels} |"

@@ -20,7 +20,7 @@ from flows.stages.pretrain import task_artifact
 from flows.stages.scored_models import encoder_model, scored_model
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
-from warehouse.queries import scores_of
+from warehouse.queries import chosen_on, scores_of
 from warehouse.records import Score
 from warehouse.store import content_id
 
@@ -56,6 +56,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         say(f"evaluate: {found.name} leaves out an unreadable image: {image}")
     model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     baseline = encoder_model(job.lake, encoder)
+    if (config.fold is not None or config.protocol != "clean") and chosen_on(job.lake, model.model_id, found.name):
+        say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
+    if found.kind == "segmentation" and model.network is not None:
+        raise ValueError(f"--model {checkpoint} gives one vector an image and no patch tokens, so {found.name}'s masks cannot be scored")
     settings = {
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
@@ -74,7 +78,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     leak = split_leaks(job.lake, found, identity, num_workers=config.num_workers)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
-        models = [model, random, *([baseline] if baseline.model_id != model.model_id else [])]
+        models = [model, *([random] if model.network is None else []), *([baseline] if baseline.model_id != model.model_id else [])]
         if found.kind == "segmentation" and baseline in models and baseline.network is not None:
             models.remove(baseline)
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")

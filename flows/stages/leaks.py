@@ -14,7 +14,7 @@ from evaluation.leakage import LEAKAGE_VERSION, Copy, LeakVerdict, find_leaks
 from evaluation.tasks import Fingerprint, TaskData
 from flows.runners import say
 from warehouse.lake import Lake
-from warehouse.overlap import held_out_lists, num_in_datasets, training_datasets
+from warehouse.overlap import held_out_lists, learned_elsewhere, num_in_datasets, training_datasets
 from warehouse.store import content_id, read_json, write_json
 
 __all__ = ["pretraining_overlap", "split_leaks"]
@@ -47,8 +47,8 @@ def pretraining_overlap(lake: Lake, checkpoint_id: str, task: TaskData, identity
         data: the task's folder.
 
     Returns:
-        `overlap n`: n test files are JPEGs of the training data, byte by byte; `clean`: there are none, and `curate --holdout` was given
-        this very folder, so that copies were left out too; `unknown`: else.
+        `overlap n`: n test files are JPEGs of the training data, byte by byte; `clean`: there are none, `curate --holdout` was given
+        this very folder, so that copies were left out too, and no weights of others were its start; `unknown`: else.
     """
     datasets = training_datasets(lake, checkpoint_id)
     if not datasets:
@@ -56,6 +56,8 @@ def pretraining_overlap(lake: Lake, checkpoint_id: str, task: TaskData, identity
     tested = {sha256 for item, sha256 in zip(task.items, identity.hashes, strict=True) if item.split == "test"}
     if same := num_in_datasets(lake, tested, datasets):
         return f"overlap {same}"
+    if learned_elsewhere(lake, checkpoint_id):
+        return "unknown"
     lists = [held_out_lists(lake, dataset_id) for dataset_id in datasets]
     if not all(lists):
         return "unknown"

@@ -15,6 +15,7 @@ from evaluation.tasks import TaskData, TaskError, resolve_task
 from flows.job import Job
 from flows.runners import say
 from flows.stages.evaluate import HEADLINES, run_evaluate
+from flows.stages.scored_models import scored_model
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import scores_of
@@ -47,9 +48,7 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
         raise TaskError(f"task {task} has one test split and no folds; leave --fold out, or give --protocol made")
     folds = [_resolved(task, data, config, fold) for fold in range(num_folds)]
     name, primary = folds[0].name, folds[0].protocol.primary
-    tested = {item.path: item.group for found in folds for item in found.split("test")}
-    if _chose_checkpoint(job, checkpoint, name):
-        say(f"evaluate: the checkpoint was chosen on a validation split of {name}, whose images other folds test: these flatter it")
+    tested = {(item.path, item.box): item.group for found in folds for item in found.split("test")}
     scored = [
         run_evaluate(job, checkpoint=checkpoint, task=task, data=data, encoder=encoder, config=replace(config, fold=fold))
         for fold in range(num_folds)
@@ -58,7 +57,8 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
     pooled = pooled_values(scored, job.lake.root, **told)
     rows = rotation_rows(scored, num_items=len(tested), num_groups=len(set(tested.values())), pooled=pooled)
     settings = {setting: value for setting, value in asdict(config).items() if setting not in ("num_workers", "device")}
-    inputs = [artifact_of(score) for scores in scored for score in scores]
+    _, model = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
+    inputs = [model, *(artifact_of(score) for scores in scored for score in scores)]
     plan = plan_run(stage="evaluate", version=STAGE_VERSION, config={**settings, "task": name}, inputs=inputs, seed=config.seed)
     if run_id := completed_run_id(job.lake, plan):
         rows = scores_of(job.lake, run_id)
@@ -76,14 +76,3 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
 def _resolved(task: str, data: Path, config: EvaluateConfig, fold: int | None) -> TaskData:
     told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
     return resolve_task(task, data, fold=fold, **told)
-
-
-def _chose_checkpoint(job: Job, checkpoint: str, task: str) -> bool:
-    """Whether the checkpoint's run was validated on a set of that name."""
-    return bool(
-        job.lake.rows(
-            """SELECT 1 FROM edges e JOIN artifacts a USING (artifact_id)
-               WHERE e.run_id = $1 AND e.direction = 'input' AND a.kind = 'task' AND a.uri = $2""",
-            [checkpoint, task],
-        )
-    )

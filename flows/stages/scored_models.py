@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder
+from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder, local_folder
 from evaluation.backbone import ModelRef, VectorNetwork
 from flows.runners import say
 from pretrain.init_source import find_init
@@ -62,7 +62,8 @@ def encoder_model(lake: Lake, encoder: EmbedConfig) -> ModelRef:
         return ModelRef(model_id=encoder_id, label=encoder.encoder, path="", network=partial(_network, encoder))
     folder = lake.root / "encoders" / content_id(encoder.encoder)[:16]
     encoder_id = export_encoder(encoder, folder)
-    return ModelRef(model_id=encoder_id, label=encoder.encoder, path=str(folder))
+    local = local_folder(encoder.encoder)
+    return ModelRef(model_id=encoder_id, label=local.name if local else encoder.encoder, path=str(folder))
 
 
 def _of_folder(folder: Path, *, label: str) -> tuple[ModelRef, Artifact]:

@@ -101,7 +101,8 @@ SUMMARY_VIEWS: dict[str, View] = {
         SELECT task, split, metric, head, model, value, ci_low, ci_high, num_items, num_groups, model_id, seed, data_id,
                coalesce(details ->> 'leak', 'unknown') AS leak, coalesce(details ->> 'patients', 'unknown') AS patients,
                coalesce(details ->> 'leak_pretraining', 'unknown') AS leak_pretraining, details ->> 'image_size' AS image_size,
-               details ->> 'protocol' AS protocol, details ->> 'settings' AS settings, details ->> 'interval' AS interval_method, score_id
+               details ->> 'protocol' AS protocol, details ->> 'split_protocol' AS division, details ->> 'fold' AS fold,
+               details ->> 'settings' AS settings, details ->> 'interval' AS interval_method, score_id
         FROM scores WHERE (details ->> 'shots') IS NULL ORDER BY task, metric, value DESC""",
     ),
     "run_counts": View(
