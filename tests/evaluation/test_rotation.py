@@ -92,5 +92,9 @@ def test_one_row_for_each_model_head_and_metric_that_all_folds_have() -> None:
     (pooled,) = rotation_rows(folds, num_items=20, num_groups=9, pooled={("m", "linear_segmentation", "dice"): Interval(0.62, 0.5, 0.7)})
     assert (pooled.value, pooled.ci_low, pooled.ci_high) == (0.62, 0.5, 0.7)
     assert pooled.details["value_is"] == "of all predictions pooled"
+    few = [replace(score(fold, 0.1), details={"shots": "50%", "draw": "mean"}) for fold in (0, 1)]
+    assert rotation_rows([[*folds[0], few[0]], [*folds[1], few[1]]], num_items=20, num_groups=9)[0] == row
+    leaks = [[replace(score(0, 0.5), details={"leak": "clean"})], [replace(score(1, 0.7), details={"leak": "overlap 3"})]]
+    assert rotation_rows(leaks, num_items=20, num_groups=9)[0].details["leak"] == "overlap 3"
     other = [[score(0, 0.5)], [replace(score(1, 0.7), score_id="another")]]
     assert rotation_rows(other, num_items=20, num_groups=9)[0].score_id != row.score_id

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.helpers.rows import sparse_row
 from warehouse.lake import open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
-from warehouse.overlap import held_out_lists, num_in_datasets, training_datasets
+from warehouse.overlap import held_out_lists, learned_elsewhere, num_in_datasets, training_datasets
 from warehouse.records import Artifact, Checkpoint
 
 
@@ -27,8 +27,11 @@ def test_a_checkpoint_has_learned_from_its_own_dataset_and_from_that_of_the_one_
             run.rows("frames", [sparse_row("frames", frame_id=f"f{n}", video_id="v", ingest_key="k", sha256=f"sha{n}") for n in range(4)])
             shards = [("one", "f0"), ("one", "f1"), ("two", "f2")]
             run.rows("shard_frames", [sparse_row("shard_frames", dataset_id=d, shard="a", frame_id=f) for d, f in shards])
+        weights, other = (Artifact(artifact_id=name, kind=kind, uri="w") for name, kind in (("w", "weights"), ("o", "checkpoint")))
         inputs = {
             "first": [Artifact(artifact_id="one", kind="dataset", uri="one")],
+            "from a file": [Artifact(artifact_id="one", kind="dataset", uri="one"), weights],
+            "from another lake": [Artifact(artifact_id="one", kind="dataset", uri="one"), other],
             "second": [Artifact(artifact_id="two", kind="dataset", uri="two"), Artifact(artifact_id="first", kind="checkpoint", uri="c")],
         }
         for name, given in inputs.items():
@@ -37,6 +40,7 @@ def test_a_checkpoint_has_learned_from_its_own_dataset_and_from_that_of_the_one_
                     checkpoint_id=name, run_id=run.run_id, step=1, path="p", validation_metric="m", validation_score=0.5, is_best=True
                 )
                 run.rows("checkpoints", [checkpoint])
+        assert [learned_elsewhere(lake, name) for name in inputs] == [False, True, True, False]
         assert training_datasets(lake, "first") == ("one",)
         assert training_datasets(lake, "second") == ("one", "two")
         assert training_datasets(lake, "from elsewhere") == ()

@@ -26,7 +26,14 @@ ONE = Score(
     num_items=100,
     num_groups=100,
     seed=0,
-    details={"image_size": "224", "protocol": "clean", "leak": "overlap 1", "leak_pretraining": "clean"},
+    details={
+        "image_size": "224",
+        "split_protocol": "effisegnet: its list",
+        "fold": "2",
+        "settings": "ab12",
+        "leak": "overlap 1",
+        "leak_pretraining": "clean",
+    },
 )
 BETTER = replace(ONE, score_id="b", model_id="m2", model="<b>|theirs", value=0.8345, ci_low=math.nan, ci_high=math.nan, details={})
 UNDEFINED = replace(ONE, score_id="c", model="none", value=math.nan)
@@ -38,14 +45,20 @@ def test_a_table_is_of_one_data_best_first_with_published_figures_apart() -> Non
     first, second = said.split("## kvasir_seg: dice")[1:]
     assert "100 test images of 100 groups; data dddddddddddd." in first
     assert first.split("\n\n")[2] == (
-        "| model | head | value | 95% interval | leak | pretraining | protocol | image size | seed |\n"
-        "|---|---|---|---|---|---|---|---|---|\n"
-        "| <b>\\|theirs | linear_segmentation | 0.835 | none | unknown | unknown |  |  | 0 |\n"
-        "| ours | linear_segmentation | 0.766 | 0.732 to 0.798 | overlap 1 | clean | clean | 224 | 0 |\n"
-        "| none | linear_segmentation | undefined | 0.732 to 0.798 | overlap 1 | clean | clean | 224 | 0 |"
+        "| model | head | value | 95% interval | leak | pretraining | division | image size | seed | settings |\n"
+        "|---|---|---|---|---|---|---|---|---|---|\n"
+        "| <b>\\|theirs | linear_segmentation | 0.835 | none | unknown | unknown |  |  | 0 |  |\n"
+        "| ours | linear_segmentation | 0.766 | 0.732 to 0.798 | overlap 1 | clean | effisegnet, fold 2 | 224 | 0 | ab12 |\n"
+        "| none | linear_segmentation | undefined | 0.732 to 0.798 | overlap 1 | clean | effisegnet, fold 2 | 224 | 0 | ab12 |"
     )
     assert "| U-Net | 0.866 | trained whole; random split of the authors | RazvanDu/DUCK-Net, README |" in first
     assert "7 test images" in second
+
+
+def test_few_shot_draws_are_no_scores_of_the_whole_training_split() -> None:
+    lucky = replace(ONE, score_id="s", value=0.99, details={**ONE.details, "shots": "1 per class", "draw": "0"})
+    for format in ("md", "csv", "html"):
+        assert "0.99" not in render_leaderboard([lucky, ONE], format=format)  # type: ignore[arg-type]
 
 
 def test_errors_are_sorted_the_other_way_and_other_sizes_are_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def test_the_page_shows_each_head_and_names_no_patient_and_no_network(scores: tu
     assert "patient" not in page.replace("The patients or sequences", "")
     assert 'src="http' not in page
     assert 'href="http' not in page
+
+
+def test_two_models_of_one_name_stay_two_rows(scores: tuple[Path, tuple[Score, ...]], tmp_path: Path) -> None:
+    root, found = scores
+    twin = [replace(score, score_id=f"twin {score.score_id}", model_id="other", value=0.123) for score in found]
+    render_scorecard([*found, *found, *twin], root=root, path=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('<td class="name">&lt;model&gt; m</td>') == page.count('<td class="name">&lt;model&gt; other</td>') == 2
+    assert "0.123" in page
 
 
 def test_predictions_that_are_gone_leave_the_numbers(scores: tuple[Path, tuple[Score, ...]], tmp_path: Path) -> None:
