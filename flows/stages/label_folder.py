@@ -32,6 +32,7 @@ __all__ = ["LabelFolder", "is_folder_of", "refuse_other_folder", "write_evaluati
 THUMBNAIL_PX = 220
 
 _RECORD = "selection.json"
+"""beside labels.csv; `ingest` knows by it that the pictures are frames which it has seen already"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,7 @@ def _write_labelled(lake: Lake, folder: Path, labels: GivenLabels, known: Mappin
         for frame_id in sorted(labels.labels.keys() & known.keys())
     ]
     write_labelled(folder, frames, lambda frame_id: _picture(lake, known[frame_id]))
+    write_json(folder / _RECORD, {"num_frames": len(frames)})
     return len(frames)
 
 
