@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from warehouse.lake import Lake
+from warehouse.lineage import run_outputs
+from warehouse.queries import candidates_state, run_json
+from warehouse.records import Artifact
 from warehouse.store import content_id
 
-__all__ = ["export_frames_of", "export_pool", "known_videos", "known_videos_state"]
+__all__ = ["LatestHoldout", "export_frames_of", "export_pool", "known_videos", "known_videos_state", "latest_holdout", "num_not_compared"]
 
 _KNOWN = """SELECT v.video_id, coalesce(p.uris, [v.uri]) AS uris, coalesce(i.patient_ids, []) AS patient_ids,
                    v.container = 'stills' AS is_stills
@@ -60,3 +65,55 @@ def export_frames_of(lake: Lake, encoder_id: str, video_ids: Sequence[str], path
         path,
         [encoder_id, list(video_ids)],
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatestHoldout:
+    """The last search of a lake for what is held out."""
+
+    artifact: Artifact
+    name: str
+    """of what was held out"""
+    encoder_id: str
+    candidates: str
+    """names the candidates that were compared"""
+    videos: str
+    """names what was known of the videos; see `known_videos_state`"""
+    started_at: datetime.datetime
+
+
+def latest_holdout(lake: Lake) -> LatestHoldout | None:
+    """The last complete search; None if nothing was ever held out."""
+    rows = lake.rows(
+        """SELECT r.run_id, r.started_at, any_value(a.uri) AS name
+           FROM runs r LEFT JOIN edges e ON e.run_id = r.run_id AND e.direction = 'input'
+           LEFT JOIN artifacts a ON a.artifact_id = e.artifact_id AND a.kind = 'holdout_list'
+           WHERE r.stage = 'holdout' AND r.status = 'complete'
+           GROUP BY r.run_id, r.started_at, r.ended_at ORDER BY r.ended_at DESC LIMIT 1"""
+    )
+    if not rows:
+        return None
+    config = run_json(lake, rows[0]["run_id"], "config")
+    (artifact,) = run_outputs(lake, rows[0]["run_id"])
+    return LatestHoldout(
+        artifact=artifact,
+        name=rows[0]["name"] or "a list",
+        started_at=rows[0]["started_at"],
+        **{name: config[name] for name in ("encoder_id", "candidates", "videos")},
+    )
+
+
+def num_not_compared(lake: Lake, latest: LatestHoldout, encoder_id: str) -> int:
+    """Candidates embedded by an encoder that may not have been there when what is held out was searched for."""
+    if candidates_state(lake, encoder_id) == latest.candidates and encoder_id == latest.encoder_id:
+        return 0
+    (row,) = lake.rows(
+        """SELECT count(*) AS num FROM candidates c WHERE c.pack_id IN (SELECT pack_id FROM embeddings WHERE encoder_id = $1)
+           AND (EXISTS (SELECT 1 FROM runs WHERE stage = 'requalify' AND status = 'complete' AND ended_at > $3)
+                OR c.pack_id NOT IN (
+                    SELECT e.pack_id FROM embeddings e JOIN edges o ON o.artifact_id = e.part_id AND o.direction = 'output'
+                    JOIN runs r ON r.run_id = o.run_id AND r.status = 'complete'
+                    WHERE e.encoder_id = $2 AND r.ended_at <= $3))""",
+        [encoder_id, latest.encoder_id, latest.started_at],
+    )
+    return int(row["num"])

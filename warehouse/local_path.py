@@ -1,4 +1,4 @@
-"""Folders on this machine: told apart from URIs, which `pathlib` would take for the names of folders, and lakes among them."""
+"""Folders on this machine: told apart from URIs, which `pathlib` would take for the names of folders, and lakes and outputs among them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["belongs_to_lake", "is_lake", "lake_of", "local_path"]
+__all__ = ["belongs_to_lake", "holds_made_pictures", "is_lake", "lake_of", "local_path"]
 
 _LOCKS = ("catalog.lock", "ingest.lock", "private.lock")
-_OWN = {"audits", "clusters", "embeddings", "encoders", "frames", "runs", "shards", "staging", "tables", *_LOCKS}
+_OWN = {
+    *("audits", "clusters", "embeddings", "encoders", "evaluations", "frames", "labels", "runs", "shards", "staging", "tables"),
+    *_LOCKS,
+}
 """Names that EndoForge gives to what it makes at the root of a lake."""
+_MADE = (("selection.json", "labels.csv"), ("predictions.csv", "overlays"))
+"""Names that stand together where select-for-labels or predict wrote pictures, inside a lake or not."""
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash where the URI had two
 
 
@@ -33,6 +38,11 @@ def local_path(path: Path | str, *, what: str) -> Path:
 def belongs_to_lake(name: str) -> bool:
     """Whether a file or folder of that name, at the root of a lake, is the lake's own."""
     return name in _OWN or name.startswith("catalog.sqlite")
+
+
+def holds_made_pictures(folder: str) -> bool:
+    """Whether a folder was written by select-for-labels or predict, so that its pictures are copies of other frames."""
+    return any(all(os.path.exists(os.path.join(folder, name)) for name in made) for made in _MADE)
 
 
 def is_lake(folder: str) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from curation.sources.left_for_later import irregular
 from curation.sources.remote import is_uri, list_store
-from warehouse.local_path import belongs_to_lake, is_lake, lake_of
+from warehouse.local_path import belongs_to_lake, holds_made_pictures, is_lake, lake_of
 from warehouse.records import VideoRef
 from warehouse.store import content_id, file_sha256
 
@@ -46,14 +46,15 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 def find_videos(inputs: Sequence[str], *, lakes: set[str] | None = None) -> tuple[VideoRef, ...]:
     """Expand files, folders (recursive, without hidden and sidecar files), globs and fsspec URIs of any of these, sorted by path.
 
-    What belongs to a lake, this one or another, is left out: frames of its packs, private ones too, would come back as videos.
+    What belongs to a lake, this one or another, is left out: frames of its packs, private ones too, would come back as videos. So are
+    the folders of select-for-labels and of predict, wherever they lie: their pictures would come back as stills of no known patient.
 
     Nothing is read yet: the ids are empty. All images found in one folder are one video, in natural order of their names. Links to folders
     are followed; a folder that is reached in several ways is taken once, by the way without a link if there is one.
 
     Args:
         inputs: what is named.
-        lakes: is given the root of each lake whose own files were left out.
+        lakes: is given the root of each lake whose own files were left out, and each folder of pictures that was.
 
     Raises:
         FileNotFoundError: an input matches nothing, or there is no file at all.
@@ -69,9 +70,13 @@ def find_videos(inputs: Sequence[str], *, lakes: set[str] | None = None) -> tupl
         found.update((video.path, video) for video in listed)
     if not found:
         names = ", ".join(repr(name) for name in inputs) or "no input"
-        outside = f" but what the lake {min(lakes)} is made of" if lakes else ""
+        outside = f" but what {_told(min(lakes))}" if lakes else ""
         raise FileNotFoundError(f"no video found in {names}{outside}; name a video file or a folder that holds some")
     return tuple(sorted(_with_stills(found.values()), key=lambda video: video.path))
+
+
+def _told(left_out: str) -> str:
+    return f"the lake {left_out} is made of" if is_lake(left_out) else f"select-for-labels or predict wrote to {left_out}"
 
 
 def local_path(name: str) -> str:
@@ -121,7 +126,7 @@ def seconds_since_change(video: VideoRef) -> float:
 def _local_files(name: str, taken: set[str], lakes: set[str]) -> Iterator[str]:
     """The files that a path or glob names. `taken` holds the real paths of the folders that were listed; new ones are added.
 
-    What belongs to a lake is not among them; its root is added to `lakes`.
+    What belongs to a lake is not among them, nor what lies in a folder of select-for-labels or predict; their roots are added to `lakes`.
     """
     path = os.path.expanduser(name)
     try:
@@ -148,8 +153,8 @@ def _walk(folders: Iterable[str], taken: set[str], lakes: set[str]) -> Iterator[
     waiting = deque(folders)
     while waiting:
         top = waiting.popleft()
-        if lake := lake_of(top):
-            lakes.add(lake)
+        if left_out := lake_of(top) or _made_around(top):
+            lakes.add(left_out)
             continue
         for parent, inside, names in os.walk(top, onerror=_refuse_to_go_on):
             real = os.path.realpath(parent)
@@ -157,6 +162,10 @@ def _walk(folders: Iterable[str], taken: set[str], lakes: set[str]) -> Iterator[
                 inside.clear()
                 continue
             taken.add(real)
+            if holds_made_pictures(real):
+                lakes.add(real)
+                inside.clear()
+                continue
             if is_lake(real):
                 lakes.add(real)
                 inside[:] = [name for name in inside if not belongs_to_lake(name)]
@@ -164,6 +173,11 @@ def _walk(folders: Iterable[str], taken: set[str], lakes: set[str]) -> Iterator[
             inside[:] = sorted(name for name in inside if not name.startswith("."))
             waiting.extend(path for name in inside if os.path.islink(path := os.path.join(parent, name)))
             yield from (os.path.join(parent, name) for name in names if _is_wanted(name))
+
+
+def _made_around(folder: str) -> str | None:
+    """The folder of select-for-labels or predict that this one lies in; None if there is none."""
+    return next((str(above) for above in Path(os.path.realpath(folder)).parents if holds_made_pictures(str(above))), None)
 
 
 def _refuse_to_go_on(error: OSError) -> None:

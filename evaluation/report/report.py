@@ -97,7 +97,7 @@ class Note:
     """Something a reader has to know before believing the numbers."""
 
     level: str
-    """ok, info, warning or leak"""
+    """ok, info, warning, leak, or problem, with which nothing can be scored"""
     text: str
 
 

@@ -30,6 +30,7 @@ from evaluation.tasks import (
     without_unreadable,
 )
 from flows.runners import say
+from warehouse.store import content_id
 
 __all__ = ["run_check_data"]
 
@@ -73,13 +74,28 @@ def _notes(
     problems, warnings = [], []
     try:
         without_unreadable(read, facts, max_unreadable=config.max_unreadable)
-        warnings += [_note(text) for text in found.validate()]
+        warnings += [_note(_nameless(text, found)) for text in found.validate()]
     except TaskError as error:
-        problems.append(Note(level="leak", text=str(error)))
+        problems.append(Note(level="problem", text=_nameless(str(error), read)))
     hashes = {path: one.sha256 for path, one in facts.items()}
     warnings += [_note(text) for text in fingerprint(found, hashes=hashes).leaks]
     notes = [_note(text, "warning" if text.startswith(_WARNINGS) else "info") for text in found.notes]
+    if len(found.classes) > MOST_CLASSES and found.kind != "segmentation":
+        notes.append(_note(f"pictures of the first {MOST_CLASSES} of {len(found.classes)} classes are shown", "info"))
     return tuple(problems), (*warnings, *notes)
+
+
+def _digest(group: str) -> str:
+    """A page is passed on more easily than a folder of data: patients stand on it by a digest, as on the page of scores."""
+    return content_id([group])[:8]
+
+
+def _nameless(text: str, task: TaskData) -> str:
+    """A sentence with digests in place of the groups that it quotes; files and classes of the same name stay."""
+    groups = {item.group for item in task.items} - {item.path for item in task.items} - set(task.classes)
+    for group in groups:
+        text = text.replace(repr(group), repr(_digest(group)))
+    return text
 
 
 def _note(text: str, level: str = "warning") -> Note:
@@ -91,7 +107,8 @@ def _note(text: str, level: str = "warning") -> Note:
 def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig) -> DataPage:
     known = KNOWN_TASKS.get(found.name)
     is_published = known is not None and known.expected is not None
-    images, duplicates, shared = {item.path for item in found.items}, duplicate_rows(found, facts), shared_group_rows(found)
+    images, duplicates = {item.path for item in found.items}, duplicate_rows(found, facts)
+    shared = tuple((_digest(group), *counts) for group, *counts in shared_group_rows(found))
     num_alone = sum(item.group == item.path for item in found.items)
     groups = "unknown" if num_alone == len(found.items) else f"{len({item.group for item in found.items}):,}"
     tables = [

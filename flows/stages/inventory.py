@@ -14,6 +14,7 @@ from flows.runners import Failure, raise_if_machine_failed, say, track
 from flows.stages.faults import left_by
 from flows.stages.presence import if_present, proven_presence
 from warehouse.files import known_files, remember_files
+from warehouse.local_path import is_lake
 from warehouse.records import Left, VideoInfo, VideoRef
 
 __all__ = ["Inventory", "take_inventory"]
@@ -59,7 +60,8 @@ def take_inventory(job: Job, inputs: Sequence[str], *, config: IngestConfig, pat
         manifests.append((manifest, {video.uri: info for video, info in listed}))
     found.update((video.uri, video) for video in (find_videos(others, lakes=lakes) if others or not found else ()))
     for lake in sorted(lakes):
-        say(f"left out what the lake {lake} is made of: its packs and pages are no videos")
+        what = f"the lake {lake} is made of" if is_lake(lake) else f"select-for-labels or predict wrote to {lake}"
+        say(f"left out what {what}: its packs, pictures and pages are no videos")
     videos, left = _identified(job, sorted(found.values(), key=lambda video: video.path), config)
     return Inventory(videos=videos, left=left, manifests=tuple(manifests))
 

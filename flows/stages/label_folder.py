@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,13 +26,18 @@ from flows.runners import say
 from warehouse.labelling import StoredFrame, candidate_frames
 from warehouse.lake import Lake
 from warehouse.lineage import RunPlan
-from warehouse.store import read_json, write_json
+from warehouse.store import flush_files, read_json, write_json
 
 __all__ = ["LabelFolder", "is_folder_of", "refuse_other_folder", "write_evaluation_set", "write_label_folder"]
 
 THUMBNAIL_PX = 220
 
 _RECORD = "selection.json"
+"""beside labels.csv; `ingest` knows by it that the pictures are frames which it has seen already"""
+
+
+_PART = re.compile(r"\.(.+)\.([1-9]\d*)\.part")
+_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +125,7 @@ def _write_labelled(lake: Lake, folder: Path, labels: GivenLabels, known: Mappin
         for frame_id in sorted(labels.labels.keys() & known.keys())
     ]
     write_labelled(folder, frames, lambda frame_id: _picture(lake, known[frame_id]))
+    write_json(folder / _RECORD, {"num_frames": len(frames)})
     return len(frames)
 
 
@@ -130,10 +137,35 @@ def _picture(lake: Lake, frame: StoredFrame) -> bytes:
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder beside it to fill, which becomes it if all goes well."""
     refuse_other_folder(folder)
-    part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
+    place = folder.absolute()
+    _remove_abandoned(place)
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
         yield part
+        flush_files([path for path in part.rglob("*") if path.is_file()])
         os.replace(part, folder)
+        flush_files([place])
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what killed processes left of this folder, or of others that are named by an id: pictures that nobody would miss or find."""
+    for part in folder.parent.glob(".*.part"):
+        found = _PART.fullmatch(part.name)
+        if found and (found[1] == folder.name or _ID.fullmatch(found[1])) and not _is_alive(int(found[2])):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of that number runs, other than this one."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is of another user
+        return True
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.embedding import vectors_in_order
-from curation.labelling import ChosenFrame, GivenLabels, read_given
+from curation.labelling import ChosenFrame, GivenLabels, check_classes, read_given
 from curation.selection import SELECT_VERSION, LabelChoice, SampleConfig, choose_for_labels, select_frames
 from curation.sources import scratch_folder
 from evaluation.uncertainty import label_uncertainty
@@ -24,6 +24,7 @@ from flows.stages.label_folder import LabelFolder, is_folder_of, refuse_other_fo
 from flows.stages.order import STAGES, run_stages
 from flows.stages.stage import Made, needed
 from warehouse import queries
+from warehouse.holdout import known_videos_state, latest_holdout, num_not_compared
 from warehouse.identified import write_with_id
 from warehouse.labelling import StoredFrame, candidate_frames, export_frames, unknown_frames
 from warehouse.lake import Lake, LakeError
@@ -33,7 +34,7 @@ from warehouse.store import content_id
 
 __all__ = ["LabelRequest", "run_select_for_labels"]
 
-VERSION = 1
+VERSION = 2
 """raise when the same settings would give another choice or other files"""
 
 MOST_COMPARED = 20_000
@@ -69,14 +70,17 @@ def run_select_for_labels(job: Job, *, encoder_id: str, config: RunConfig, reque
         The folder.
 
     Raises:
-        ValueError: a file of labels cannot be read, or no frame is left to choose.
+        ValueError: a file of labels cannot be read, a class has no usable name, or no frame is left to choose.
         LakeError: no frame is embedded, or the labels are of another lake.
         FileExistsError: the folder holds something else.
     """
+    request = replace(request, classes=check_classes(request.classes))
     labels = read_given(request.given)
+    _tell(labels)
     known = _known(job.lake, labels)
     if not request.size:
-        folder = out or job.lake.root / "labels" / content_id([_settings_of(labels), sorted(known)])[:16]
+        groups = sorted((frame_id, frame.group) for frame_id, frame in known.items())
+        folder = out or job.lake.root / "labels" / content_id([_settings_of(labels), groups])[:16]
         if out is None and folder.is_dir():
             say(f"select-for-labels: the evaluation set is there already, in {folder}")
             return folder
@@ -101,6 +105,15 @@ def run_select_for_labels(job: Job, *, encoder_id: str, config: RunConfig, reque
     return folder
 
 
+def _tell(labels: GivenLabels) -> None:
+    """Say what the files of labels hold, so that labels which were not understood are missed."""
+    if labels.labels or labels.unusable:
+        said = f"{len(labels.labels)} labelled, {len(labels.unusable)} not labellable, {labels.num_open} open"
+        say(f"select-for-labels: {said}; classes {', '.join(labels.classes) or 'none'}")
+    for written, read in labels.respelled.items():
+        say(f"select-for-labels: the label {written!r} is read as {read!r}")
+
+
 def _known(lake: Lake, labels: GivenLabels) -> dict[str, StoredFrame]:
     """The given frames that are kept by now."""
     ids = [*labels.labels, *labels.unusable]
@@ -115,10 +128,31 @@ def _known(lake: Lake, labels: GivenLabels) -> dict[str, StoredFrame]:
 
 
 def _clustered(job: Job, config: RunConfig, encoder_id: str) -> Made:
-    """The stages of `curate` up to the tree; what is recorded is not done again."""
+    """The stages of `curate` up to the tree; what is recorded is not done again. What the lake holds out stays held out."""
     held_out = read_held_out(config.holdout) if config.holdout.holdout else None
-    made = Made(encoder_id=encoder_id, parts=queries.embedding_parts(job.lake, encoder_id), held_out=held_out)
+    recorded = None if held_out else _recorded_holdout(job.lake, encoder_id)
+    made = Made(encoder_id=encoder_id, parts=queries.embedding_parts(job.lake, encoder_id), held_out=held_out, holdout=recorded)
     return run_stages([stage for stage in STAGES if stage.name in _TREE], job, config, made)
+
+
+def _recorded_holdout(lake: Lake, encoder_id: str) -> Artifact | None:
+    """The lake's latest hold-out, which holds where the command names none.
+
+    Raises:
+        LakeError: frames came since that were not compared with what is held out.
+    """
+    latest = latest_holdout(lake)
+    if latest is None:
+        return None
+    if num_new := num_not_compared(lake, latest, encoder_id):
+        raise LakeError(
+            f"{num_new} frames of {lake.root} may have come after its latest hold-out ({latest.name}) and were not compared with it; "
+            "give the same --holdout again"
+        )
+    say(f"select-for-labels: the lake's latest hold-out stays held out: {latest.name}, {latest.artifact.num_rows} frames")
+    if known_videos_state(lake) != latest.videos:
+        say("select-for-labels: names or patients of videos have changed since that hold-out; give the same --holdout again to follow them")
+    return latest.artifact
 
 
 def _plan(lake: Lake, config: RunConfig, made: Made, request: LabelRequest, labels: GivenLabels) -> RunPlan:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from curation.labelling.chosen import ChosenFrame, LabelledFrame, write_chosen, write_labelled
+from curation.labelling.class_names import check_classes
 from curation.labelling.cvat import write_cvat
 from curation.labelling.given import GivenLabels, read_given
 from curation.labelling.label_studio import write_label_studio
@@ -81,7 +82,8 @@ def test_cvat_gives_back_the_images_that_it_got(tmp_path: Path) -> None:
     assert [label.findtext("name") for label in root.findall("meta/task/labels/label")] == ["polyp", "a & b"]
     names = [image.get("name") for image in root.findall("image")]
     assert names == sorted(names, key=str)
-    assert read_given([tmp_path / "dataset.zip"]) == GivenLabels(labels={}, unusable=(), num_open=3)
+    with pytest.raises(ValueError, match="no label for any of its 3 frames"):
+        read_given([tmp_path / "dataset.zip"])
     ElementTree.SubElement(root.findall("image")[1], "tag", label="a & b", source="manual")
     (tmp_path / "annotations.xml").write_bytes(ElementTree.tostring(root))
     assert read_given([tmp_path / "annotations.xml"]).labels == {B: "a & b"}
@@ -91,7 +93,19 @@ def test_cvat_gives_back_the_images_that_it_got(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.csv", f"frame_id,label\n{A},polyp\n{A},normal\n", "already; give each frame one label"),
-        ("a.csv", f'frame_id,label\n{A},"{{""choices"": [""a"", ""b""]}}"\n', "several labels"),
+        ("a.csv", f'frame_id,label\n{A},"{{""choices"": [""a"", ""b""]}}"\n', "the labels 'a' and 'b'"),
+        ("a.csv", f"frame_id,label\n{A},\n", "no label for any of its 1 frames"),
+        ("a.csv", f"frame_id,label\n{A},=1+1\n", "runs as a formula; give it another first character than ="),
+        ("a.csv", f"frame_id,label\n{A},-polyp\n", "runs as a formula"),
+        ("a.csv", f'frame_id,label\n{A},"a\nb"\n', "has a control character"),
+        ("a.csv", f'frame_id,label\n{A},"{"x" * 200_000}"\n', "a.csv cannot be read .field larger"),
+        ("a.json", json.dumps([{"image": f"00001_{A}.jpg", "label": [{"rectanglelabels": ["a"]}]}]), "which is no choice"),
+        ("a.json", json.dumps([{"image": f"00001_{A}.jpg", "finding": "a"}]), "no label for any of its 1 frames"),
+        ("a.json", json.dumps([{"data": "x"}]), "task 1 has the data 'x', expected an object"),
+        ("a.json", json.dumps([{"data": {"frame_id": A}, "annotations": [{"result": 3}]}]), "task 1 has '3', expected a list"),
+        ("a.json", json.dumps([{"data": {"frame_id": A}, "annotations": [{"result": [{"value": {"x": 1}}]}]}]), "none of them is a choice"),
+        ("a.json", "[" * 200_000, "a.json cannot be read"),
+        ("a.xml", f'<annotations><image name="00001_{A}.jpg"><box label="a"/></image></annotations>', "has shapes .box. and no tag"),
         ("a.csv", "picture,label\nx,polyp\n", "it needs label, and frame_id, path or image"),
         ("a.csv", "path,label\nimages/other.jpg,polyp\n", "keep the names of its images"),
         ("a.json", "{}", "no list of tasks"),
@@ -113,6 +127,43 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, text: str, messa
         read_given([tmp_path / name])
     with pytest.raises(FileNotFoundError, match="is no file"):
         read_given([tmp_path / "absent.csv"])
+
+
+def test_labels_have_one_spelling_and_empty_rows_are_none(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"frame_id,label\n{A},Polyp\n{B},polyp\n,\n")
+    (tmp_path / "b.json").write_text(json.dumps([{"image": f"00003_{C}.jpg", "label": ["polyp"]}]))
+    (tmp_path / "c.json").write_text(
+        json.dumps([{"data": {"frame_id": A}, "annotations": [{"result": None}]}, {"image": f"00003_{C}.jpg"}])
+    )
+    given = read_given([tmp_path / "a.csv", tmp_path / "b.json"])
+    assert given == GivenLabels(labels=dict.fromkeys((A, B, C), "polyp"), unusable=(), num_open=0, respelled={"Polyp": "polyp"})
+    with pytest.raises(ValueError, match="no label for any of its 2 frames"):
+        read_given([tmp_path / "c.json"])
+
+
+def test_a_zip_that_is_locked_or_damaged_is_said(tmp_path: Path) -> None:
+    write_cvat(tmp_path, FRAMES, ["polyp"], name="round", read_picture=picture)
+    whole = (tmp_path / "dataset.zip").read_bytes()
+    place = whole.rindex(b"PK\x01\x02")
+    locked = bytearray(whole)
+    locked[place + 8] |= 1  # the flag of a member that needs a password
+    (tmp_path / "locked.zip").write_bytes(bytes(locked))
+    unpacked = bytearray(whole)
+    unpacked[place + 10] = 8  # says that it is deflated, which it is not
+    (tmp_path / "damaged.zip").write_bytes(bytes(unpacked))
+    large = bytearray(whole)
+    large[place + 24 : place + 28] = (1 << 30).to_bytes(4, "little")
+    (tmp_path / "large.zip").write_bytes(bytes(large))
+    for name, message in (("locked.zip", "password"), ("damaged.zip", "damaged.zip cannot be read"), ("large.zip", "1,073,741,824 bytes")):
+        with pytest.raises(ValueError, match=message):
+            read_given([tmp_path / name])
+
+
+def test_classes_are_names() -> None:
+    assert check_classes([" polyp ", "-1", "1.5", "a & b"]) == ("polyp", "-1", "1.5", "a & b")
+    for classes in (["@sum"], ["+1"], ["\uff1dx"], ["a\tb"], ["-"], [""], ["Polyp", "polyp"], ["-1+1"]):
+        with pytest.raises(ValueError, match="--classes"):
+            check_classes(classes)
 
 
 def test_labels_are_an_evaluation_set(tmp_path: Path) -> None:

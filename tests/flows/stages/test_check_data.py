@@ -15,6 +15,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.data_check import class_rows
 from evaluation.tasks import Item, TaskData
 from flows.stages import run_check_data
+from warehouse.store import content_id
 
 
 def classes(root: Path) -> Path:
@@ -55,7 +56,8 @@ def test_the_page_of_classes_has_counts_duplicates_and_leaks(tmp_path: Path, cap
     assert tables["Counts"] == [["a & <b>", "2", "2", "2", "6"], ["polyp", "2", "2", "2", "6"], ["all", "4", "4", "4", "12"]]
     assert tables["Patients, or other groups"][0] == ["train", "2", "2", "2", "2"]
     assert tables["Image sizes"] == [["30 x 20", "12"]]
-    assert tables["Groups in several splits"] == [["P1", "2", "2", "0"]]
+    assert tables["Groups in several splits"] == [[content_id(["P1"])[:8], "2", "2", "0"]]
+    assert "P1" not in re.sub(r"base64,[^\"]*", "", page)
     ((files, splits),) = tables["Files of equal bytes"]
     assert (len(files.split(", ")), splits) == (2, "train, test")
     assert [note["level"] for note in machine(page)["notes"]] == ["leak", "leak"]
@@ -63,7 +65,9 @@ def test_the_page_of_classes_has_counts_duplicates_and_leaks(tmp_path: Path, cap
     assert "a &amp; &lt;b&gt;" in page
     assert "<b>polyp" not in page
     assert not re.search(r'(src|href)="(?!data:)', page)
-    assert "check-data: leak: byte-identical images stand in several splits" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "check-data: leak: byte-identical images stand in several splits" in said
+    assert "P1" not in said
 
 
 def test_the_page_of_masks_has_twelve_outlines_and_the_encoding(tmp_path: Path) -> None:
@@ -79,8 +83,11 @@ def test_a_set_that_cannot_be_scored_has_a_page_and_is_no_success(tmp_path: Path
     for place in range(3):
         (tmp_path / "images" / f"{place}.png").write_bytes(b"no image")
     assert not run_check_data(tmp_path, task="auto", output=tmp_path / "page", config=EvaluateConfig())
-    assert "3 of 20 images cannot be used" in (tmp_path / "page" / "index.html").read_text()
-    assert "3 of 20 images cannot be used" in capsys.readouterr().err
+    page = (tmp_path / "page" / "index.html").read_text()
+    (level,) = [note["level"] for note in machine(page)["notes"] if "3 of 20 images cannot be used" in note["text"]]
+    assert level == "problem"
+    assert 'class="note problem"' in page
+    assert re.search("check-data: problem: .*3 of 20 images cannot be used", capsys.readouterr().err)
 
 
 def test_published_counts_stand_beside_those_found() -> None:

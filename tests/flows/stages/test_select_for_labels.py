@@ -1,14 +1,17 @@
 """Rounds of labelling on a lake of made-up frames: what is chosen, what is left as it is, and what never appears."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
 
+from curation.labelling import GivenLabels
 from flows.config import RunConfig
 from flows.job import Job
 from flows.runners import make_runner
 from flows.stages import LabelRequest, run_select_for_labels
+from flows.stages.label_folder import write_evaluation_set
 from tests.helpers.growth_lake import ENCODER_ID, make_lake
 from warehouse.lake import Lake, LakeError
 from warehouse.lineage import RunContext, plan_run, record_run
@@ -85,3 +88,13 @@ def test_rounds_of_labelling(tmp_path: Path) -> None:
         (tmp_path / "other.csv").write_text("frame_id,label\nof-another-lake,polyp\n")
         with pytest.raises(LakeError, match="never had, such as of-another-lake"):
             select(5, tmp_path / "other.csv")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    dead = 2**22 + 1  # above the largest number that Linux gives
+    kept = [f".set.{os.getppid()}.part", f".other.{dead}.part", ".set.x.part"]
+    for name in (f".set.{dead}.part", f".0123456789abcdef.{dead}.part", *kept):
+        (tmp_path / name / "images").mkdir(parents=True)
+    with make_lake(tmp_path / "lake", num_frames=1, dim=2) as lake:
+        write_evaluation_set(lake, tmp_path / "set", GivenLabels(labels={}, unusable=(), num_open=0), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "lake", "set"])
