@@ -58,7 +58,7 @@ def test_a_table_is_of_one_data_best_first_with_published_figures_apart() -> Non
 def test_few_shot_draws_are_no_scores_of_the_whole_training_split() -> None:
     lucky = replace(ONE, score_id="s", value=0.99, details={**ONE.details, "shots": "1 per class", "draw": "0"})
     for format in ("md", "csv", "html"):
-        assert "0.99" not in render_leaderboard([lucky, ONE], format=format)  # type: ignore[arg-type]
+        assert "0.99" not in render_leaderboard([lucky, ONE], format=format)
 
 
 def test_errors_are_sorted_the_other_way_and_other_sizes_are_said() -> None:
