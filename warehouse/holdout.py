@@ -99,7 +99,7 @@ def latest_holdout(lake: Lake) -> LatestHoldout | None:
         artifact=artifact,
         name=rows[0]["name"] or "a list",
         started_at=rows[0]["started_at"],
-        **{name: config[name] for name in ("encoder_id", "candidates", "videos")},
+        **{name: config.get(name, "") for name in ("encoder_id", "candidates", "videos")},
     )
 
 

@@ -17,6 +17,7 @@ ROOT = Path(cli.__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 PRINTED_BY = {
     "curation/ingest/config.py": ["ingest", "run"],
+    "curation/labelling/class_names.py": ["select-for-labels"],
     "curation/labelling/given.py": ["select-for-labels"],
     "curation/embedding/encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
     "curation/embedding/timm_encoder.py": ["embed", "evaluate", "remove-out-of-body", "run"],
@@ -39,6 +40,7 @@ PRINTED_BY = {
     "flows/cli/check_command.py": ["pretrain"],
     "flows/cli/commands.py": ["privacy-audit"],
     "flows/stages/label_folder.py": ["select-for-labels"],
+    "flows/stages/select_for_labels.py": ["select-for-labels"],
     "flows/stages/datasets.py": ["export"],
     "flows/stages/export_model.py": ["export-model"],
     "flows/cli/doctor.py": ["doctor"],
