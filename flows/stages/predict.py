@@ -163,7 +163,8 @@ def _table(file: IO[bytes], predictor: Predictor) -> Iterator[Any]:
 
 def _write_rows(table: Any, video: VideoRef, playback: Playback, predicted: VideoPredictions, predictor: Predictor) -> None:
     for frame in predicted.frames:
-        place = (video.path, frame.number, f"{frame.position:.6f}") if playback.in_time else (video.images[frame.number], 0, "")
+        image, page = playback.pages.get(frame.number, (0, 0))
+        place = (video.path, frame.number, f"{frame.position:.6f}") if playback.in_time else (video.images[image], page, "")
         table.writerow([*place, frame.hidden or "", frame.label, *_values(frame, predictor), *_likeness(frame)])
 
 
