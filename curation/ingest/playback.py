@@ -57,7 +57,7 @@ class Playback:
 
         Raises:
             UnreadableVideo: it cannot be read again.
-            LeftForLater: after the last frame, if the file is not what was scanned; what was hidden in it need not have been the right part.
+            LeftForLater: after the last frame, if the file is not what was scanned; then the wrong parts may have been hidden.
         """
         yield from self._moments() if self.in_time else self._stills()
         refuse_changed(self.source)

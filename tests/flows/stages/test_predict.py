@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,9 @@ def test_videos_pictures_and_broken_files_are_predicted(tmp_path: Path) -> None:
         run_predict(job, head=scores["masks"].score_id, inputs=[str(inputs / "stills")], out=tmp_path / "b", config=masked)
         assert len(lake.rows("SELECT run_id FROM runs WHERE stage = 'predict' AND status = 'complete'")) == 2
         with pytest.raises(ValueError, match="not empty"):
-            run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "a", config=config)
+            run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "a", config=replace(config, fps=2))
+        with pytest.raises(ValueError, match="name those with --positive"):
+            run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "c", config=PredictConfig())
         with pytest.raises(ValueError, match="knows green, tissue"):
             run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "c", config=PredictConfig(positive=("polyp",)))
 
@@ -126,6 +129,9 @@ def test_videos_pictures_and_broken_files_are_predicted(tmp_path: Path) -> None:
     assert page.count("esearch use only") >= 2
     assert page.count("<polyline") == 2
     assert "nearest frames of the archive are left out" in page.lower()
+    assert "tissue, from a probability of 0.5" in page
+    assert "not searched" in page
+    assert "nan" not in page.split("</header>")[0].lower()
 
     for row in table(tmp_path / "b"):
         mask = Image.open(tmp_path / "b" / row["mask"])
