@@ -52,8 +52,8 @@ def nearest_frames(lake: Lake, jpegs: Sequence[bytes], *, number: int, video_id:
     starts = []
     first = 0
     for part in parts:
-        frame_ids, known = read_part(lake.root / part.path, part.dim)
-        known = known.astype(np.float32)
+        frame_ids, stored = read_part(lake.root / part.path, part.dim)
+        known = stored.astype(np.float32)
         if hidden := held_out.get(part.pack_id):
             known[[frame_id in hidden for frame_id in frame_ids]] = 0.0  # like nothing; the rows that are shown leave them out anyway
         near = nearest_by_embedding(vectors, known, first_view=first, so_far=near)

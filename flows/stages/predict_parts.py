@@ -92,14 +92,10 @@ def _text_of(value: bytes) -> str:
 
 
 def _row(stored: dict[str, Any]) -> TimelineRow:
-    tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-    return TimelineRow(
-        **{
-            **tuples,
-            "episodes": tuple(_episode(each) for each in stored["episodes"]),
-            "pictures": tuple(TimelinePicture(**_with_jpeg(each)) for each in stored["pictures"]),
-        }
-    )
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    values["episodes"] = tuple(_episode(each) for each in stored["episodes"])
+    values["pictures"] = tuple(TimelinePicture(**_with_jpeg(each)) for each in stored["pictures"])
+    return TimelineRow(**values)
 
 
 def _episode(stored: dict[str, Any]) -> TimelineEpisode:
