@@ -36,14 +36,14 @@ def overlaid(rgb: Pixels, *, mask: npt.NDArray[np.bool_] | None = None, text: st
     if mask is not None and mask.any():
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, round(min(height, width) / 240)))
-    size = max(_SMALLEST_TEXT, round(height / 30))
+    size = max(_SMALLEST_TEXT, round(min(height, width) / 30))
     margin = size // 2
     lines = [(text, _TEXT)] if text else []
     if is_unlike:
         lines.append(("unlike the training data", _UNLIKE))
     for number, (line, color) in enumerate(lines):
         _place(picture, _written(line, size, color), margin, margin + number * round(1.5 * size))
-    mark = _written(MARK, size, _TEXT)
+    mark = _fitted(_written(MARK, size, _TEXT), max(1, width - 2 * margin), max(1, height - 2 * margin))
     _place(picture, mark, margin, height - mark.shape[0] - margin)
     return picture
 
@@ -57,6 +57,15 @@ def _written(text: str, size: int, color: tuple[int, int, int]) -> Pixels:
     image = Image.new("RGB", (int(right - left) + 2 * pad, int(bottom - top) + 2 * pad))
     ImageDraw.Draw(image).text((pad - left, pad - top), text, font=font, fill=color)
     return np.asarray(image)
+
+
+def _fitted(text: Pixels, width: int, height: int) -> Pixels:
+    """The text made smaller until it is no wider and no higher than that."""
+    scale = min(width / text.shape[1], height / text.shape[0])
+    if scale >= 1:
+        return text
+    size = (max(1, int(scale * text.shape[1])), max(1, int(scale * text.shape[0])))
+    return np.asarray(cv2.resize(text, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _place(picture: Pixels, text: Pixels, x: int, y: int) -> None:

@@ -16,7 +16,8 @@ class PredictConfig:
     all: bool = False
     """predict every frame of a video, whatever fps says"""
     positive: tuple[str, ...] = ()
-    """classes that are findings; all but the first of the head's classes unless given"""
+    """classes that are findings. Unless given all but the first of the head's classes, where these are ordered or the first is called
+    normal, negative, none, healthy, mucosa, 0 or background; else they must be given"""
     min_probability: float = 0.5
     """probability from which a class that is a finding makes a frame positive, if it is also the most probable class"""
     min_region_share: float = 0.001

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
@@ -15,8 +16,8 @@ import numpy as np
 from curation.ingest.config import IngestConfig
 from curation.ingest.decide import decide
 from curation.ingest.scan import Sample, scan_video
-from curation.ingest.source import is_dicom, local_copy
-from curation.ingest.stills import read_still, scan_stills
+from curation.ingest.source import is_dicom, local_copy, refuse_changed
+from curation.ingest.stills import pages_of, read_page, scan_stills
 from curation.privacy import blacked_out, privacy_reasons
 from curation.sources import scratch_folder
 from curation.video import SampledFrame, UnreadableVideo, VideoProbe, choose_sampling, extract_stream, index_packets, sample_frames
@@ -34,25 +35,45 @@ class Playback:
 
     video: VideoRef
     """on a local disk, unwrapped; only to be read while the playback is open"""
+    source: VideoRef
+    """as it was given"""
     header: VideoProbe
     in_time: bool
     """frames are moments of one video; not so with stills"""
     samples: Mapping[int, Sample]
     """what the scan found, by frame index; the frames that are played"""
-    damaged_images: Mapping[int, str]
-    """of stills: what is wrong with those that cannot be read, by position"""
+    damaged_images: MutableMapping[int, str]
+    """of stills: what is wrong with those that are damaged or cannot be read, by position; playing adds to it"""
     problems: tuple[str, ...]
     """what was wrong with the video, in sentences"""
     config: IngestConfig
+    pages: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """of stills: number of the image and of its page, by frame index"""
+    withheld: Mapping[int, str] = field(default_factory=dict)
+    """why a frame may not be shown though the scan would let it, by frame index"""
 
     def frames(self) -> Iterator[SampledFrame]:
-        """The frames [height, width, 3] uint8 RGB, in order, whole and as they are: nothing is hidden in them yet."""
-        if not self.in_time:
-            for number, image in enumerate(self.video.images):
-                if number in self.samples:
-                    with contextlib.suppress(ValueError):  # the scan says what is wrong with it
-                        yield SampledFrame(frame_index=number, pts_us=self.samples[number].pts_us, rgb=read_still(Path(image), self.config))
-            return
+        """The frames [height, width, 3] uint8 RGB, in order, whole and as they are: nothing is hidden in them yet.
+
+        Raises:
+            UnreadableVideo: it cannot be read again.
+            LeftForLater: after the last frame, if the file is not what was scanned; then the wrong parts may have been hidden.
+        """
+        yield from self._moments() if self.in_time else self._stills()
+        refuse_changed(self.source)
+
+    def _stills(self) -> Iterator[SampledFrame]:
+        images = [Path(image) for image in self.video.images]
+        for page in pages_of(images, self.config):
+            if page.position in self.samples:
+                try:
+                    rgb = read_page(images, page)
+                except ValueError as error:
+                    self.damaged_images.setdefault(page.image, str(error))
+                    continue
+                yield SampledFrame(frame_index=page.position, pts_us=self.samples[page.position].pts_us, rgb=rgb)
+
+    def _moments(self) -> Iterator[SampledFrame]:
         index = index_packets(self.video.path, max_packets=self.config.max_frames)
         sampling = choose_sampling(index, fps=self.config.fps, keyframes=self.config.keyframes, all_frames=self.config.all)
         told = {"fps": sampling.fps, "keyframes": sampling.keyframes, "thorough": bool(self.problems)}
@@ -61,12 +82,16 @@ class Playback:
     def hidden(self, frame_index: int) -> str | None:
         """Why nothing of a frame may be shown; None where `visible_mask` says what may.
 
-        A frame that the scan did not see, or that is damaged, is among them: nobody has looked for text or a room in it.
+        A frame that the scan did not see, that is damaged, or too dark to tell a room, is among them: nobody has looked for text or a room.
         """
         sample = self.samples.get(frame_index)
         if sample is None:
             return "unchecked"
-        return sample.drop_reason if sample.drop_reason in (*privacy_reasons(), "corrupt") else None
+        if sample.drop_reason in (*privacy_reasons(), "corrupt"):
+            return sample.drop_reason
+        if math.isnan(sample.out_of_body):
+            return "out_of_body_unchecked"
+        return self.withheld.get(frame_index)
 
 
 @contextlib.contextmanager
@@ -106,13 +131,19 @@ def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path)
         decide(found.samples, config, in_time=found.in_time)
         yield Playback(
             video=local,
+            source=video,
             header=replace(found.header, container=f"{container}{found.header.container}"),
             in_time=found.in_time,
             samples={sample.frame_index: sample for sample in found.samples},
-            damaged_images=found.damaged_images,
+            damaged_images=dict(found.damaged_images),
             problems=(*problems, *found.report.problems),
             config=config,
+            pages={} if found.in_time else _pages(local, config),
         )
+
+
+def _pages(video: VideoRef, config: IngestConfig) -> dict[int, tuple[int, int]]:
+    return {page.position: (page.image, page.page) for page in pages_of([Path(image) for image in video.images], config)}
 
 
 def visible_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from curation.sources import LeftForLater, current_version, fetch, identify, is_
 from curation.video import UnreadableVideo
 from warehouse.records import Left, VideoInfo, VideoRef
 
-__all__ = ["is_dicom", "local_copy", "scan_source"]
+__all__ = ["is_dicom", "local_copy", "refuse_changed", "scan_source"]
 
 _DICOM_PREAMBLE_BYTES = 128
 _DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -43,13 +43,23 @@ def scan_source(
             scan, info = _scan_local(local, config, spool, scratch, key)
     except UnreadableVideo as failure:
         scan, info = failure, None
-    if not is_uri(video.path) and video.version is not None and current_version(video) != video.version:
-        now = identify(replace(video, version=current_version(video)))
-        if isinstance(now, Left):
-            raise LeftForLater(now)
-        if now.video_id != video.video_id:
-            raise LeftForLater(Left(reason="changed", detail="changed while it was decoded"))
+    refuse_changed(video)
     return scan, info
+
+
+def refuse_changed(video: VideoRef) -> None:
+    """Stop if a local video is not what was identified any more.
+
+    Raises:
+        LeftForLater: it has changed, or cannot be read now.
+    """
+    if is_uri(video.path) or video.version is None or current_version(video) == video.version:
+        return
+    now = identify(replace(video, version=current_version(video)))
+    if isinstance(now, Left):
+        raise LeftForLater(now)
+    if now.video_id != video.video_id:
+        raise LeftForLater(Left(reason="changed", detail="changed while it was decoded"))
 
 
 def _scan_local(

@@ -21,7 +21,7 @@ from curation.ingest.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 from curation.sources import source_file
 from curation.video import MAX_MESSAGES, DecodeReport, SampledFrame, UnreadableVideo, VideoProbe, shrunk_size
 
-__all__ = ["read_still", "scan_stills"]
+__all__ = ["Page", "pages_of", "read_page", "read_still", "scan_stills"]
 
 Image.MAX_IMAGE_PIXELS = None  # the configured limit is checked before anything is decoded
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -35,7 +35,7 @@ _ANIMATION = "an animation, which is no still; convert it to a video"
 Size = tuple[int, int]
 
 
-class _Page(NamedTuple):
+class Page(NamedTuple):
     """One picture of one image."""
 
     position: int
@@ -88,9 +88,9 @@ def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) 
     return Scan(header, areas[commonest], samples, report, in_time=False, damaged_images=damage)
 
 
-def _pages_by_size(images: Sequence[Path], config: IngestConfig, damage: dict[int, str], formats: set[str]) -> dict[Size, list[_Page]]:
+def _pages_by_size(images: Sequence[Path], config: IngestConfig, damage: dict[int, str], formats: set[str]) -> dict[Size, list[Page]]:
     """From the headers alone."""
-    by_size: dict[Size, list[_Page]] = defaultdict(list)
+    by_size: dict[Size, list[Page]] = defaultdict(list)
     num_further = 0
     for number, path in enumerate(images):
         try:
@@ -102,14 +102,14 @@ def _pages_by_size(images: Sequence[Path], config: IngestConfig, damage: dict[in
                     image.seek(page)
                     _refuse(image, config)
                     position = len(images) + num_further if page else number
-                    by_size[_upright_size(image)].append(_Page(position, number, page))
+                    by_size[_upright_size(image)].append(Page(position, number, page))
                     num_further += page > 0
         except _DAMAGE as error:
             damage[number] = _reason(error)
     return by_size
 
 
-def _frames(images: Sequence[Path], pages: Sequence[_Page], report: DecodeReport, damage: dict[int, str]) -> Iterator[SampledFrame]:
+def _frames(images: Sequence[Path], pages: Sequence[Page], report: DecodeReport, damage: dict[int, str]) -> Iterator[SampledFrame]:
     for page in pages:
         try:
             rgb = _read(images, page)
@@ -123,7 +123,7 @@ def _frames(images: Sequence[Path], pages: Sequence[_Page], report: DecodeReport
         yield SampledFrame(frame_index=page.position, pts_us=page.position * _PTS_STEP_US, rgb=rgb, is_corrupt=fault is not None)
 
 
-def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> list[np.ndarray]:
+def _pictures(images: Sequence[Path], pages: Sequence[Page], size: Size) -> list[np.ndarray]:
     """Some of them, spread over the folder and scaled down."""
     small = shrunk_size(size, PICTURE_SIDE)
     pictures = []
@@ -137,6 +137,28 @@ def _pictures(images: Sequence[Path], pages: Sequence[_Page], size: Size) -> lis
     return pictures
 
 
+def pages_of(images: Sequence[Path], config: IngestConfig) -> tuple[Page, ...]:
+    """Every page of every image, in the order of their positions, which are the frame numbers of `scan_stills`; damaged images have none.
+
+    Raises:
+        LeftForLater: the file system withheld an image.
+    """
+    return tuple(sorted(page for pages in _pages_by_size(images, config, {}, set()).values() for page in pages))
+
+
+def read_page(images: Sequence[Path], page: Page) -> np.ndarray:
+    """A page as [height, width, 3] uint8, upright, read as `scan_stills` reads it.
+
+    Raises:
+        ValueError: it cannot be read.
+        LeftForLater: the file system withheld it.
+    """
+    try:
+        return _read(images, page)
+    except _DAMAGE as error:
+        raise ValueError(_reason(error)) from error
+
+
 def read_still(path: Path, config: IngestConfig) -> np.ndarray:
     """The first page of an image as [height, width, 3] uint8, upright, read as `scan_stills` reads it.
 
@@ -146,12 +168,12 @@ def read_still(path: Path, config: IngestConfig) -> np.ndarray:
     try:
         with source_file(str(path)) as file, Image.open(file) as image:
             _refuse(image, config)
-        return _read([path], _Page(0, 0, 0))
+        return _read([path], Page(0, 0, 0))
     except _DAMAGE as error:
         raise ValueError(_reason(error)) from error
 
 
-def _read(images: Sequence[Path], page: _Page) -> np.ndarray:
+def _read(images: Sequence[Path], page: Page) -> np.ndarray:
     """[height, width, 3] uint8, upright."""
     with source_file(str(images[page.image])) as file, Image.open(file) as image:
         image.seek(page.page)

@@ -54,6 +54,8 @@ class TimelineEpisode:
     peak_at: float
     nearest: tuple[ArchiveFrame, ...] = ()
     """the most similar first; empty where the archive has none"""
+    is_searched: bool = True
+    """whether the archive was asked"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from curation.privacy import AuditConfig, OutOfBodyConfig
 from evaluation.config import EvaluateConfig
 from evaluation.predict_config import PredictConfig
 from evaluation.validation_tasks import Validation, make_validation
-from flows.cli.execution import Execution, Flat, OfLake
+from flows.cli.execution import Alone, Execution, Flat, FlatAlone, OfLake
 from flows.config import RunConfig
 from pretrain.config import PretrainConfig
 
@@ -354,9 +354,9 @@ class Predict(OfLake):
     head: str
     """id of a score whose details have head_file, or a unique start of it of eight characters or more"""
     out: Path
-    """folder to fill; must be new or empty"""
+    """folder to fill: new, empty, or that of the same command, which then goes on where it was cut off"""
     config: Annotated[PredictConfig, arg(name="")] = field(default_factory=PredictConfig)
-    execution: Flat = field(default_factory=Execution)
+    execution: FlatAlone = field(default_factory=Alone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from flows.runners import RunnerName
 
-__all__ = ["Asking", "Execution", "Flat", "FlatAsking", "OfLake"]
+__all__ = ["Alone", "Asking", "Execution", "Flat", "FlatAlone", "FlatAsking", "OfLake"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,4 +46,15 @@ class Asking:
     """show the traceback of an error"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """How a command runs that does all its work in this process."""
+
+    runner: RunnerName = "serial"
+    """taken as by every command; all is done in this process"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+FlatAlone = Annotated[Alone, arg(name="")]
 FlatAsking = Annotated[Asking, arg(name="")]

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.execution import Alone
+
 if TYPE_CHECKING:
     from flows.job import Job
     from warehouse.lake import Lake
@@ -20,8 +22,10 @@ def job_of(command: Any, *, create: bool = False, read_only: bool = False) -> It
     from flows.runners import make_runner
     from warehouse.lake import open_lake
 
+    execution = command.execution
     with open_lake(command.lake, create=create, read_only=read_only) as lake:
-        yield Job(lake=lake, runner=make_runner(command.execution.runner, command.execution.workers))
+        runner = make_runner("serial", None) if isinstance(execution, Alone) else make_runner(execution.runner, execution.workers)
+        yield Job(lake=lake, runner=runner)
 
 
 def asked(command: Any) -> Lake:

@@ -21,13 +21,14 @@ _SPARE = 4
 _THUMBNAIL_PX = 144
 
 
-def nearest_frames(lake: Lake, jpegs: Sequence[bytes], *, number: int) -> tuple[list[tuple[ArchiveFrame, ...]], str]:
-    """The kept frames that are most similar to each picture.
+def nearest_frames(lake: Lake, jpegs: Sequence[bytes], *, number: int, video_id: str) -> tuple[list[tuple[ArchiveFrame, ...]], str]:
+    """The kept frames that are most similar to each picture, without those of its own video and those that the latest hold-out leaves out.
 
     Args:
         lake: whose embeddings are searched; the encoder is the one that embedded last.
         jpegs: pictures as ingest would store them.
         number: of frames for each.
+        video_id: of the video that the pictures are of.
 
     Returns:
         The frames of each picture, the nearest first, and why there are none; the reason is empty where there are.
@@ -46,20 +47,43 @@ def nearest_frames(lake: Lake, jpegs: Sequence[bytes], *, number: int) -> tuple[
         return [], ""
     vectors = embed_images(iter(jpegs), encoder, batch_size=batch_size_on(encoder.device, config)).astype(np.float32)
     near = nothing_near(len(jpegs), _SPARE * number)
+    own, held_out = _packs_of(lake, video_id), _held_out(lake)
+    parts = tuple(part for part in parts if part.pack_id not in own)
     starts = []
     first = 0
     for part in parts:
-        _, known = read_part(lake.root / part.path, part.dim)
-        near = nearest_by_embedding(vectors, known.astype(np.float32), first_view=first, so_far=near)
+        frame_ids, stored = read_part(lake.root / part.path, part.dim)
+        known = stored.astype(np.float32)
+        if hidden := held_out.get(part.pack_id):
+            known[[frame_id in hidden for frame_id in frame_ids]] = 0.0  # like nothing; the rows that are shown leave them out anyway
+        near = nearest_by_embedding(vectors, known, first_view=first, so_far=near)
         starts.append(first)
         first += len(known)
     ids = _ids(lake, parts, starts, sorted({int(view) for view in near.view.ravel() if view >= 0}))
-    rows = _rows(lake, list(ids.values()))
+    hidden_ids = set().union(*held_out.values())
+    rows = _rows(lake, [frame_id for frame_id in ids.values() if frame_id not in hidden_ids])
     found = []
     for views, values in zip(near.view.tolist(), near.value.tolist(), strict=True):
         kept = [(rows[ids[view]], value) for view, value in zip(views, values, strict=True) if view >= 0 and ids[view] in rows]
         found.append(tuple(_frame(lake, row, value) for row, value in kept[:number]))
     return found, ""
+
+
+def _packs_of(lake: Lake, video_id: str) -> set[str]:
+    return {str(row["pack_id"]) for row in lake.rows("SELECT pack_id FROM packs WHERE video_id = $1", [video_id])}
+
+
+def _held_out(lake: Lake) -> dict[str, set[str]]:
+    """The candidates that the latest hold-out leaves out, by pack."""
+    rows = lake.rows(
+        """SELECT c.pack_id, list(c.frame_id) AS frame_ids FROM candidates c
+           WHERE c.frame_id IN (SELECT frame_id FROM holdout WHERE holdout_id = (
+               SELECT o.artifact_id FROM edges o JOIN runs r ON r.run_id = o.run_id
+               JOIN artifacts a ON a.artifact_id = o.artifact_id AND a.kind = 'holdout'
+               WHERE r.stage = 'holdout' AND r.status = 'complete' AND o.direction = 'output' ORDER BY r.ended_at DESC, r.run_id LIMIT 1))
+           GROUP BY c.pack_id"""
+    )
+    return {str(row["pack_id"]): set(row["frame_ids"]) for row in rows}
 
 
 def _ids(lake: Lake, parts: Sequence[EmbeddingPart], starts: Sequence[int], views: Sequence[int]) -> dict[int, str]:

@@ -3,178 +3,208 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
+import math
 import re
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
-from curation.ingest import SCRATCH, IngestConfig, Playback, opened_for_playback
-from curation.sources import LeftForLater, find_videos, identify, is_uri
+import cv2
+
+from curation.ingest import SCRATCH, IngestConfig, opened_for_playback
+from curation.sources import LeftForLater
 from curation.video import UnreadableVideo
 from evaluation.predict import Predictor, open_predictor
 from evaluation.predict_config import PredictConfig
-from evaluation.report import Timeline, TimelineRow, render_timeline
+from evaluation.report import Timeline, render_timeline
 from flows.job import Job
 from flows.runners import say
 from flows.stages.checks import check_new_folder
+from flows.stages.predict_inputs import Failure, find_inputs
 from flows.stages.predict_page import timeline_row
-from flows.stages.predict_video import PredictedFrame, VideoPredictions, positive_classes, predict_video
+from flows.stages.predict_parts import PARTS, PredictedPart, claim_folder, discard_drawn, part_table, read_part, write_part
+from flows.stages.predict_privacy import is_video_removed, privacy_sentence, privacy_settings, scan_settings, withheld_frames
+from flows.stages.predict_table import join_tables, write_failures, write_rows
+from flows.stages.predict_video import positive_classes, predict_video
 from flows.stages.replay_score import find_score
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.records import Artifact, Left, VideoRef
-from warehouse.store import atomic_file, file_sha256
+from warehouse.removed import removed_hashes, removed_moments, removed_state
+from warehouse.store import MACHINE_ERRORS, file_sha256
 
 __all__ = ["PREDICT_VERSION", "run_predict"]
 
-PREDICT_VERSION = 1
+PREDICT_VERSION = 2
 """raise when the same head and videos would give other predictions"""
 
 TABLE, PAGE, FAILURES = "predictions.csv", "timeline.html", "failures.csv"
 
-Failure = tuple[str, str]
+_NO_INFLUENCE = ("device", "batch_size")
+_FAULTS = (ValueError, RuntimeError, ArithmeticError, LookupError, OSError, cv2.error)
+"""what one video's content can provoke; it must not take the predictions of the others with it"""
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What was done."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What all videos have in common."""
 
-    num_frames: int = 0
-    seconds: float = 0.0
-    seconds_in_network: float = 0.0
+    job: Job
+    predictor: Predictor
+    config: PredictConfig
+    scan: IngestConfig
+    hashes: Mapping[int, str]
+    """of pictures that audits removed"""
+    out: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What was done, by this command and those before it that were cut off."""
+
+    parts: tuple[tuple[str, PredictedPart], ...]
+    """by their names"""
+    failures: tuple[Failure, ...]
+    is_whole: bool
+    """every video gave frames"""
+
+    @property
+    def num_frames(self) -> int:
+        """Of all parts."""
+        return sum(part.num_frames for _, part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """Of all parts."""
+        return sum(part.seconds for _, part in self.parts)
+
+    @property
+    def seconds_in_network(self) -> float:
+        """Of all parts."""
+        return sum(part.seconds_in_network for _, part in self.parts)
 
 
 def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config: PredictConfig) -> Path:
     """Predict every sampled frame of videos, DICOM videos and pictures; what cannot be read is listed, and the rest goes on.
 
-    Writes predictions.csv, timeline.html, overlays/, of a head of masks masks/, and failures.csv where a file gave nothing.
+    Writes predictions.csv, timeline.html, overlays/, of a head of masks masks/, and failures.csv where a file gave nothing. Each finished
+    video lies in parts/ until all gave frames: the same command goes on there, and tries those that failed again.
 
     Args:
         job: the lake that holds the score.
         head: the score's id, or a unique start of it.
         inputs: files, folders or globs.
-        out: folder to fill.
+        out: folder to fill: a new or empty one, or that of the same command before.
         config: which frames, and what is a finding.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: there is no such score, no input could be read, or a class that is no class of the head is asked for.
+        ValueError: there is no such score, no input could be read, a class that is no class of the head is asked for, it is not known which
+            classes are findings, or the folder holds something else.
         HeadError: the score has no stored head, or its backbone is gone.
+        OSError: the disk is full, or the folder cannot be written.
     """
     check_new_folder(out, "--out")
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"--out {str(out)!r} is not empty; give a new folder, so that nothing of earlier predictions stays in it")
     score = find_score(job.lake, head)
+    videos, unusable = find_inputs(inputs)
+    if not videos:
+        if not out.is_dir() or not any(out.iterdir()):
+            write_failures(unusable, out / FAILURES)
+        raise ValueError(f"nothing to predict: {'; '.join(f'{name}: {reason}' for name, reason in unusable[:3])}")
     predictor = open_predictor(score, job.lake.root, cache_dir=job.lake.root / "staging" / "evaluate", device=config.device)
     positive_classes(predictor, config)
+    scan = scan_settings(job.lake, config)
+    plan = _plan(job, predictor, config, scan, videos)
+    claim_folder(out, plan)
+    if (out / PAGE).is_file() and not (out / PARTS).is_dir():
+        say(f"predict: these inputs are predicted already, in {out}")
+        return out / PAGE
     if predictor.no_distance:
         say(f"predict: the column distance stays empty: {predictor.no_distance}")
-    videos, failures = _found(inputs)
-    if not videos:
-        raise ValueError(f"nothing to predict: {'; '.join(f'{name}: {reason}' for name, reason in failures[:3])}")
-    settings = {**{name: value for name, value in asdict(config).items() if name != "device"}, "videos": [each.video_id for each in videos]}
-    plan = plan_run(stage="predict", version=PREDICT_VERSION, config=settings, inputs=[artifact_of(score)])
-    out.mkdir(parents=True, exist_ok=True)
-    tally = _Tally()
-    with _recorded(job, plan, out, tally):
-        rows = _predicted(job, predictor, videos, config, out, failures, tally)
-        if not rows:
-            raise ValueError(f"none of {len(videos)} inputs gave a frame, such as {failures[0][0]}: {failures[0][1]}; check the files")
-        _write_failures(failures, out)
-        render_timeline(_page(predictor, rows, failures, tally), out / PAGE)
-    _report(tally, len(rows), failures, out)
+    work = _Work(job=job, predictor=predictor, config=config, scan=scan, hashes=removed_hashes(job.lake), out=out)
+    with _recorded(job, plan, out) as metrics:
+        done = _predicted(work, videos, unusable)
+        write_failures(done.failures, out / FAILURES)
+        if not done.parts:
+            name, reason = done.failures[0]
+            raise ValueError(f"none of {len(videos)} inputs gave a frame, such as {name}: {reason}; {out / FAILURES} lists them all")
+        join_tables([part_table(out, name) for name, _ in done.parts], out / TABLE, predictor)
+        render_timeline(_page(work, done), out / PAGE)
+        metrics.update(num_frames=done.num_frames, seconds=done.seconds, seconds_in_network=done.seconds_in_network)
+    if done.is_whole:
+        shutil.rmtree(out / PARTS)
+    _report(work, done)
     return out / PAGE
 
 
-def _found(inputs: Sequence[str]) -> tuple[list[VideoRef], list[Failure]]:
-    """What the inputs name, each identified by its content; and what could not be."""
-    found: dict[str, VideoRef] = {}
-    failures: list[Failure] = []
-    pictures = [name for name in inputs if Path(name).is_file()]
-    others = [[name] for name in inputs if name not in pictures]
-    for names in [pictures, *others] if pictures else others:  # pictures of one folder that are named together are one row
-        try:
-            found |= {video.path: video for video in find_videos(names)}
-        except (OSError, ValueError) as error:
-            failures += [(name, str(error)) for name in names]
-    videos = []
-    for video in sorted(found.values(), key=lambda each: each.path):
-        if is_uri(video.path):
-            failures.append((video.path, "in a store; fetch it first, because predictions are made of local files"))
-            continue
-        identified = identify(video)
-        if isinstance(identified, Left):
-            failures.append((video.path, identified.detail))
-        else:
-            videos.append(identified)
-    return videos, failures
+def _plan(job: Job, predictor: Predictor, config: PredictConfig, scan: IngestConfig, videos: Sequence[VideoRef]) -> RunPlan:
+    settings = {
+        **{name: value for name, value in asdict(config).items() if name not in _NO_INFLUENCE},
+        "videos": [each.video_id for each in videos],
+        "privacy": privacy_settings(scan),
+        "removed": removed_state(job.lake),
+    }
+    return plan_run(stage="predict", version=PREDICT_VERSION, config=settings, inputs=[artifact_of(predictor.score)])
 
 
-def _predicted(
-    job: Job, predictor: Predictor, videos: Sequence[VideoRef], config: PredictConfig, out: Path, failures: list[Failure], tally: _Tally
-) -> list[TimelineRow]:
-    """Predict one video after another, and write their rows into the table."""
-    rows = []
-    ingest = IngestConfig(fps=config.fps, all=config.all)
-    scratch = job.lake.root / SCRATCH
-    with atomic_file(out / TABLE) as file, _table(file, predictor) as table:
-        for number, video in enumerate(videos):
-            name = f"{number + 1:03d}-{_plain_name(video)}"
-            start = time.perf_counter()
+def _predicted(work: _Work, videos: Sequence[VideoRef], unusable: Sequence[Failure]) -> _Done:
+    """One video after another; what is done already is not done again."""
+    parts: list[tuple[str, PredictedPart]] = []
+    failures = list(unusable)
+    for number, video in enumerate(videos):
+        name = f"{number + 1:03d}-{_plain_name(video)}"
+        part = read_part(work.out, name, video)
+        if part is None:
+            reason = ""
             try:
-                with opened_for_playback(video, ingest, scratch=scratch) as playback, tempfile.TemporaryFile(dir=scratch) as album:
-                    told = {"out": out, "name": name, "album": cast(IO[bytes], album)}
-                    predicted = predict_video(playback, predictor, config, **told)  # type: ignore[arg-type]
-                    tally.seconds += time.perf_counter() - start
-                    tally.num_frames += len(predicted.frames)
-                    tally.seconds_in_network += predicted.seconds_in_network
-                    failures += [(video.images[place], reason) for place, reason in sorted(playback.damaged_images.items())]
-                    _write_rows(table, video, playback, predicted, predictor)
-                    rows.append(timeline_row(job.lake, video, playback, predicted, config))
+                part = _part(work, video, name)
             except UnreadableVideo as failure:
-                failures.append((video.path, f"{failure.reason}: {failure}"))
-            except LeftForLater as reason:
-                failures.append((video.path, reason.left.detail))
-            else:
-                say(f"predict: {len(predicted.frames)} frames, {len(rows[-1].episodes)} episodes: {video.path}")
-    return rows
+                reason = f"{failure.reason}: {failure}"
+            except LeftForLater as later:
+                reason = later.left.detail
+            except _FAULTS as fault:
+                if isinstance(fault, OSError) and fault.errno in MACHINE_ERRORS:
+                    raise
+                reason = f"{type(fault).__name__}: {fault}"
+            if part is None:
+                discard_drawn(work.out, name)
+                failures.append((video.path, " ".join(reason.split())))
+                continue
+            say(f"predict: {part.num_frames} frames, {len(part.row.episodes)} episodes: {video.path}")
+        parts.append((name, part))
+        failures += part.failures
+    return _Done(parts=tuple(parts), failures=tuple(failures), is_whole=len(parts) == len(videos))
 
 
-@contextlib.contextmanager
-def _table(file: IO[bytes], predictor: Predictor) -> Iterator[Any]:
-    """A CSV writer whose header is written."""
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
-    table = csv.writer(text, lineterminator="\n")
-    what = ["foreground_share", "num_regions", "mask"] if predictor.gives_masks else [f"p_{each}" for each in predictor.classes]
-    table.writerow(["file", "frame", "pts_s", "not_shown", "prediction", *what, "distance", "unlike_training"])
-    try:
-        yield table
-    finally:
-        text.flush()
-        text.detach()
-
-
-def _write_rows(table: Any, video: VideoRef, playback: Playback, predicted: VideoPredictions, predictor: Predictor) -> None:
-    for frame in predicted.frames:
-        place = (video.path, frame.number, f"{frame.position:.6f}") if playback.in_time else (video.images[frame.number], 0, "")
-        table.writerow([*place, frame.hidden or "", frame.label, *_values(frame, predictor), *_likeness(frame)])
-
-
-def _values(frame: PredictedFrame, predictor: Predictor) -> list[object]:
-    if predictor.gives_masks:
-        return [f"{frame.value:.6f}", frame.num_regions, frame.mask or ""]
-    return [f"{share:.6f}" for share in frame.probabilities]
-
-
-def _likeness(frame: PredictedFrame) -> list[object]:
-    return ["", ""] if frame.distance is None else [f"{frame.distance:.6f}", int(bool(frame.is_unlike))]
+def _part(work: _Work, video: VideoRef, name: str) -> PredictedPart:
+    """Predict one video, and keep what comes of it."""
+    lake, out = work.job.lake, work.out
+    moments = removed_moments(lake, video.video_id)
+    if is_video_removed(moments):
+        raise LeftForLater(Left(reason="no_access", detail="an audit of the lake removed this video; nothing of it may be shown"))
+    scratch = lake.root / SCRATCH
+    start = time.perf_counter()
+    with opened_for_playback(video, work.scan, scratch=scratch) as opened, tempfile.TemporaryFile(dir=scratch) as album:
+        playback = replace(opened, withheld=withheld_frames(opened, moments, work.hashes))
+        predicted = predict_video(playback, work.predictor, work.config, out=out, name=name, album=cast(IO[bytes], album))
+        seconds = time.perf_counter() - start
+        write_rows(part_table(out, name), video, playback, predicted, work.predictor)
+        have_rows = {playback.pages[frame.number][0] for frame in predicted.frames} if not playback.in_time else set()
+        part = PredictedPart(
+            row=timeline_row(lake, video, playback, predicted, work.config),
+            failures=tuple((video.images[each], why) for each, why in sorted(playback.damaged_images.items()) if each not in have_rows),
+            num_frames=len(predicted.frames),
+            seconds=seconds,
+            seconds_in_network=predicted.seconds_in_network,
+        )
+    write_part(out, name, video, part)
+    return part
 
 
 def _plain_name(video: VideoRef) -> str:
@@ -182,62 +212,72 @@ def _plain_name(video: VideoRef) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(video.path).stem)[:60] or "video"
 
 
-def _write_failures(failures: Sequence[Failure], out: Path) -> None:
-    if not failures:
-        return
-    with atomic_file(out / FAILURES) as file:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *failures])
-        file.write(text.getvalue().encode("utf-8", errors="surrogateescape"))
-
-
-def _page(predictor: Predictor, rows: Sequence[TimelineRow], failures: Sequence[Failure], tally: _Tally) -> Timeline:
-    score = predictor.score
+def _page(work: _Work, done: _Done) -> Timeline:
+    predictor, score = work.predictor, work.predictor.score
+    rows = tuple(part.row for _, part in done.parts)
     notes = dict.fromkeys(note for row in rows for note in row.page_notes)
+    interval = f" ({score.ci_low:.3f} to {score.ci_high:.3f})" if math.isfinite(score.ci_low) and math.isfinite(score.ci_high) else ""
     facts = (
         ("task", score.task),
         ("head", score.head),
         ("model", score.model),
-        (f"{score.metric} on the test split", f"{score.value:.3f} ({score.ci_low:.3f} to {score.ci_high:.3f})"),
+        ("findings", _findings(work)),
+        (f"{score.metric} on the test split", f"{score.value:.3f}{interval}"),
         ("score", score.score_id),
         ("unlike the training data from", f"{predictor.distance.threshold:.4f}, cosine distance" if predictor.distance else "not known"),
-        ("speed", _speed(tally)),
+        ("settings of privacy", privacy_sentence(work.job.lake)),
+        ("speed", _speed(done)),
     )
     reasons = [f"The distance to the training data is not known: {predictor.no_distance}."] if predictor.no_distance else []
     return Timeline(
         title=f"Predictions: {score.task}",
         value_name="the share of the frame that is foreground" if predictor.gives_masks else "the probability of a finding",
         facts=facts,
-        rows=tuple(rows),
-        failures=tuple(failures),
+        rows=rows,
+        failures=done.failures,
         notes=(*reasons, *notes),
     )
 
 
-def _speed(tally: _Tally) -> str:
-    if not tally.num_frames or not tally.seconds:
+def _findings(work: _Work) -> str:
+    """Which they are, in words."""
+    predictor, config = work.predictor, work.config
+    if predictor.gives_masks:
+        return f"regions of at least {config.min_region_share:.2%} of the frame"
+    positive = positive_classes(predictor, config)
+    return f"{', '.join(each for each in predictor.classes if each in positive)}, from a probability of {config.min_probability:g}"
+
+
+def _speed(done: _Done) -> str:
+    if not done.num_frames or not done.seconds:
         return "not known"
-    alone = tally.num_frames / max(tally.seconds_in_network, 1e-9)
-    return f"{tally.num_frames / tally.seconds:.1f} frames a second; {alone:.1f} in network and head alone"
+    alone = done.num_frames / max(done.seconds_in_network, 1e-9)
+    return f"{done.num_frames / done.seconds:.1f} frames a second; {alone:.1f} in network and head alone"
 
 
 @contextlib.contextmanager
-def _recorded(job: Job, plan: RunPlan, out: Path, tally: _Tally) -> Iterator[None]:
-    """A run record with the table as its output; none where the same was predicted before."""
+def _recorded(job: Job, plan: RunPlan, out: Path) -> Iterator[dict[str, float]]:
+    """A run record with the table as its output and the metrics that are put in; none where the same was predicted before."""
+    metrics: dict[str, float] = {}
     if completed_run_id(job.lake, plan):
-        yield
+        yield metrics
         return
     with job.record(plan) as run:
-        yield
+        yield metrics
         table = out / TABLE
         digest = file_sha256(table)
         run.output(
             Artifact(artifact_id=digest, kind="report", uri=table.absolute().as_uri(), sha256=digest, num_bytes=table.stat().st_size)
         )
-        run.metrics.update(num_frames=tally.num_frames, seconds=tally.seconds, seconds_in_network=tally.seconds_in_network)
+        run.metrics.update(metrics)
 
 
-def _report(tally: _Tally, num_videos: int, failures: Sequence[Failure], out: Path) -> None:
-    say(f"predict: {tally.num_frames} frames of {num_videos} inputs, {_speed(tally)}; {out / PAGE} (research use only)")
-    if failures:
-        say(f"predict: {len(failures)} files gave nothing, such as {failures[0][0]}: {failures[0][1]}; {out / FAILURES} lists them")
+def _report(work: _Work, done: _Done) -> None:
+    out = work.out
+    say(f"predict: {done.num_frames} frames of {len(done.parts)} inputs, {_speed(done)}; {out / PAGE} (research use only)")
+    say(f"predict: findings: {_findings(work)}; settings of privacy: {privacy_sentence(work.job.lake)}")
+    if done.failures:
+        name, reason = done.failures[0]
+        say(f"predict: {len(done.failures)} files gave nothing, such as {name}: {reason}; {out / FAILURES} lists them")
+    if not done.is_whole:
+        say("predict: the same command tries the failed videos again, and keeps the others")

@@ -30,7 +30,7 @@ def timeline_row(lake: Lake, video: VideoRef, playback: Playback, predicted: Vid
         gap_s=config.episode_gap_s if playback.in_time else 0.0,
         min_frames=config.episode_frames if playback.in_time else 1,
     )
-    nearest, missing = _nearest(lake, episodes, predicted, config)
+    nearest, missing = _nearest(lake, video, episodes, predicted, config)
     return TimelineRow(
         name=Path(video.path).name,
         in_time=playback.in_time,
@@ -46,6 +46,7 @@ def timeline_row(lake: Lake, video: VideoRef, playback: Playback, predicted: Vid
                 peak=frames[episode.peak].strength,
                 peak_at=frames[episode.peak].position,
                 nearest=nearest.get(episode, ()),
+                is_searched=episode in nearest,
             )
             for episode in episodes
         ),
@@ -56,15 +57,22 @@ def timeline_row(lake: Lake, video: VideoRef, playback: Playback, predicted: Vid
 
 
 def _nearest(
-    lake: Lake, episodes: tuple[Episode, ...], predicted: VideoPredictions, config: PredictConfig
+    lake: Lake, video: VideoRef, episodes: tuple[Episode, ...], predicted: VideoPredictions, config: PredictConfig
 ) -> tuple[dict[Episode, tuple[ArchiveFrame, ...]], str]:
-    """The archive's frames that are nearest to the peak of each episode, and why there are none."""
+    """The archive's frames that are nearest to the peak of each episode that was searched, and what is to be said of the others."""
     if not config.nearest or not episodes:
         return {}, ""
     asked = sorted(episodes, key=lambda episode: -predicted.frames[episode.peak].strength)[:_MOST_SEARCHED]
     peaks = [_of_peak(predicted.album, predicted.frames[episode.peak]) for episode in asked]
-    found, missing = nearest_frames(lake, [predicted.album.stored(entry) for entry in peaks], number=config.nearest)
-    return dict(zip(asked, found, strict=True)), missing
+    jpegs = [predicted.album.stored(entry) for entry in peaks]
+    try:
+        found, missing = nearest_frames(lake, jpegs, number=config.nearest, video_id=video.video_id)
+    except (ValueError, RuntimeError, LookupError, OSError) as fault:  # the predictions stand without them
+        return {}, f"nearest frames of the archive are left out: {type(fault).__name__}: {' '.join(str(fault).split())}"
+    if missing:
+        return {}, missing
+    further = f"nearest frames are shown for the {_MOST_SEARCHED} strongest episodes of an input" if len(asked) < len(episodes) else ""
+    return dict(zip(asked, found, strict=True)), further
 
 
 def _of_peak(album: Album, peak: PredictedFrame) -> int:

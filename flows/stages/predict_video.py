@@ -26,6 +26,8 @@ __all__ = ["Album", "PredictedFrame", "VideoPredictions", "positive_classes", "p
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 90]
 _THUMBNAIL_PX = 200
 _UNNAMED = "foreground"
+_NO_FINDING = ("normal", "negative", "none", "healthy", "mucosa", "0", "background")
+"""names of a first class that is no finding"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +106,19 @@ class VideoPredictions:
 
 
 def positive_classes(predictor: Predictor, config: PredictConfig) -> frozenset[str]:
-    """The classes that are findings.
+    """The classes that are findings: those asked for, else all but the first, where that is known to be none.
 
     Raises:
-        ValueError: the head has no such class.
+        ValueError: the head has no such class, or nothing says which of its classes are findings.
     """
     known = predictor.classes
     if unknown := set(config.positive) - set(known):
         raise ValueError(f"positive is {sorted(unknown)}, and the head knows {', '.join(known) or 'masks only'}; give some of these")
+    is_clear = predictor.gives_masks or predictor.kind == "ordinal" or known[0].strip().casefold() in _NO_FINDING
+    if not config.positive and not is_clear:
+        raise ValueError(
+            f"the head's classes are {', '.join(known)}, and nothing says which of them are findings; name those with --positive"
+        )
     return frozenset(config.positive or known[1:])
 
 

@@ -113,3 +113,6 @@ def test_the_mark_is_in_every_picture_and_the_rest_is_left_alone() -> None:
     assert drawn[50, 100:200].min(axis=0).tolist() == [255, 214, 10]
     assert drawn[60:90, 110:190].max() == 0
     assert overlaid(np.zeros((8, 6, 3), np.uint8), text="small").shape == (8, 6, 3)
+    narrow = overlaid(np.zeros((900, 60, 3), np.uint8))
+    assert narrow.any()
+    assert not narrow[:, -6:].any(), "the mark ends before the margin"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.uid import MPEG4HP41
 
 from curation.filters import ContentArea
 from curation.ingest import IngestConfig, opened_for_playback, visible_mask
 from curation.ingest.scan import Sample
 from curation.privacy import Box
-from curation.sources import find_videos, identify
+from curation.sources import LeftForLater, find_videos, identify
 from curation.video import UnreadableVideo, h264_writer
 from tests.helpers.dicom_files import stream, write_dicom
 from tests.helpers.films import room, tissue, write_video
@@ -95,3 +97,48 @@ def test_a_dicom_video_is_unwrapped_and_played(tmp_path: Path) -> None:
     with opened_for_playback(identified(dicom), IngestConfig(text="off"), scratch=tmp_path / "scratch") as playback:
         assert playback.header.container.startswith("dicom/")
         assert [frame.pts_us for frame in playback.frames()] == [0, 1_000_000]
+
+
+def still(number: int) -> Image.Image:
+    return Image.fromarray(tissue(number).clip(0, 255).astype(np.uint8))
+
+
+def test_frames_too_dark_to_tell_a_room_are_hidden(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", [*(tissue(n) for n in range(6)), *(np.full_like(tissue(0), 4) for _ in range(14))])
+    config = IngestConfig(text="off", out_of_body_window_s=0)
+    with opened_for_playback(identified(film), config, scratch=tmp_path / "scratch") as playback:
+        assert playback.hidden(2) is None
+        assert {playback.hidden(number) for number in range(12, 20)} == {"out_of_body_unchecked"}
+
+
+def test_every_page_of_a_still_is_played(tmp_path: Path) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    still(0).save(folder / "a.tif", save_all=True, append_images=[still(1), still(2)])
+    still(3).save(folder / "b.png")
+    with opened_for_playback(identified(folder), IngestConfig(text="off"), scratch=tmp_path / "scratch") as playback:
+        frames = list(playback.frames())
+    assert [playback.pages[frame.frame_index] for frame in frames] == [(0, 0), (1, 0), (0, 1), (0, 2)]
+    np.testing.assert_array_equal(frames[2].rgb, np.asarray(still(1)))
+
+
+@pytest.mark.parametrize("change", ["gone", "replaced"])
+def test_what_changes_between_scan_and_playback_is_left(tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for number in range(2):
+        still(number).save(folder / f"{number}.png")
+    with opened_for_playback(identified(folder), IngestConfig(text="off"), scratch=tmp_path / "scratch") as playback:
+        if change == "gone":
+            (folder / "1.png").unlink()
+        else:
+            still(2).save(folder / "1.png")
+        with pytest.raises(LeftForLater):
+            list(playback.frames())
+
+
+def test_a_frame_that_is_withheld_is_hidden(tmp_path: Path) -> None:
+    still(0).save(tmp_path / "a.png")
+    with opened_for_playback(identified(tmp_path / "a.png"), IngestConfig(text="off"), scratch=tmp_path / "s") as playback:
+        assert playback.hidden(0) is None
+        assert replace(playback, withheld={0: "identified_in_audit"}).hidden(0) == "identified_in_audit"

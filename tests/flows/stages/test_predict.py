@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,21 @@ def test_videos_pictures_and_broken_files_are_predicted(tmp_path: Path) -> None:
         job = Job(lake=lake, runner=make_runner("serial", None))
         names = [str(inputs), str(tmp_path / "missing.mp4")]
         run_predict(job, head=scores["classes"].score_id[:12], inputs=names, out=tmp_path / "a", config=config)
+        drawn = tmp_path / "a" / "overlays" / "002-film.mp4"
+        written = (drawn.stat().st_mtime_ns, (tmp_path / "a" / "predictions.csv").read_bytes())
+        run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "a", config=replace(config, batch_size=2))
+        assert (drawn.stat().st_mtime_ns, (tmp_path / "a" / "predictions.csv").read_bytes()) == written, "only what failed is tried again"
         masked = PredictConfig(device="cpu")
         run_predict(job, head=scores["masks"].score_id, inputs=[str(inputs / "stills")], out=tmp_path / "b", config=masked)
+        assert not (tmp_path / "b" / "parts").exists()
+        with pytest.raises(ValueError, match="none of 1 inputs gave a frame"):
+            run_predict(job, head=scores["masks"].score_id, inputs=[str(inputs / "broken.mp4")], out=tmp_path / "d", config=masked)
+        assert "broken.mp4" in (tmp_path / "d" / "failures.csv").read_text()
         assert len(lake.rows("SELECT run_id FROM runs WHERE stage = 'predict' AND status = 'complete'")) == 2
         with pytest.raises(ValueError, match="not empty"):
-            run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "a", config=config)
+            run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "a", config=replace(config, fps=2))
+        with pytest.raises(ValueError, match="name those with --positive"):
+            run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "c", config=PredictConfig())
         with pytest.raises(ValueError, match="knows green, tissue"):
             run_predict(job, head=scores["classes"].score_id, inputs=names, out=tmp_path / "c", config=PredictConfig(positive=("polyp",)))
 
@@ -126,6 +137,9 @@ def test_videos_pictures_and_broken_files_are_predicted(tmp_path: Path) -> None:
     assert page.count("esearch use only") >= 2
     assert page.count("<polyline") == 2
     assert "nearest frames of the archive are left out" in page.lower()
+    assert "tissue, from a probability of 0.5" in page
+    assert "not searched" in page
+    assert "nan" not in page.split("</header>")[0].lower()
 
     for row in table(tmp_path / "b"):
         mask = Image.open(tmp_path / "b" / row["mask"])
