@@ -130,7 +130,7 @@ def test_the_few_shot_curve_has_draws_and_their_mean(vit_folder: str, colours: P
     assert (one.details["train_images"], one.details["train_patients"], one.details["val_images"]) == ("3", "1", "3")
     assert mean.value == pytest.approx(np.mean([s.value for s in curve[:3]]))
     assert mean.ci_low <= mean.value <= mean.ci_high <= 1
-    with pytest.raises(HeadError, match="is a draw of a few-shot curve, so it has no stored head"):
+    with pytest.raises(HeadError, match="is of a few-shot curve, so it has no stored head"):
         open_score(one, tmp_path)
 
 

@@ -42,6 +42,7 @@ PRINTED_BY = {
     "flows/stages/label_folder.py": ["select-for-labels"],
     "flows/stages/select_for_labels.py": ["select-for-labels"],
     "flows/stages/datasets.py": ["export"],
+    "flows/stages/evaluate.py": ["evaluate"],
     "flows/stages/export_model.py": ["export-model"],
     "flows/cli/doctor.py": ["doctor"],
     "flows/stages/flagged.py": ["privacy-audit"],
