@@ -16,7 +16,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.features import found_features, found_maps
 from evaluation.heads import Maps, MapsWanted
 from evaluation.replay import StoredScore
-from evaluation.tasks import TaskData, TaskError, readable_task, resolve_task
+from evaluation.tasks import TaskData, TaskError, configured_task, readable_task
 from warehouse.store import atomic_file
 
 __all__ = ["FEATURES", "TrainingDistance", "map_vectors", "nearest_distances", "training_distance", "training_task"]
@@ -108,10 +108,9 @@ def training_distance(
 
 def training_task(stored: StoredScore, config: EvaluateConfig) -> tuple[TaskData, str] | None:
     """The evaluation set of a score as it is on disk, and the id of its images; None where it is gone or another."""
-    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
     for name in (stored.settings["task"], "auto"):
         try:
-            read = resolve_task(name, stored.data, fold=None if config.fold == "all" else config.fold, **told)
+            read = configured_task(name, stored.data, config, fold=None if config.fold == "all" else config.fold)
             task, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
             if identity.data_id == stored.settings["data_id"]:
                 return task, identity.images_id

@@ -8,15 +8,19 @@ from warehouse.lake import Lake
 
 __all__ = ["held_out_lists", "learned_elsewhere", "num_in_datasets", "training_datasets"]
 
+_RUNS_BEFORE = """
+    WITH RECURSIVE runs_before AS (
+        SELECT run_id, 1 AS depth FROM checkpoints WHERE checkpoint_id = $1
+        UNION
+        SELECT c.run_id, b.depth + 1 FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
+        JOIN checkpoints c ON c.checkpoint_id = e.artifact_id WHERE b.depth < 20)"""
+"""The run of a checkpoint, and those of the checkpoints that it started from."""
+
 
 def training_datasets(lake: Lake, checkpoint_id: str) -> tuple[str, ...]:
     """Ids of the datasets that a checkpoint learned from, itself or as the one that it started from; none if the lake does not know."""
     rows = lake.rows(
-        """WITH RECURSIVE runs_before AS (
-               SELECT run_id, 1 AS depth FROM checkpoints WHERE checkpoint_id = $1
-               UNION
-               SELECT c.run_id, b.depth + 1 FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
-               JOIN checkpoints c ON c.checkpoint_id = e.artifact_id WHERE b.depth < 20)
+        f"""{_RUNS_BEFORE}
            SELECT DISTINCT d.dataset_id FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
            JOIN datasets d ON d.dataset_id = e.artifact_id ORDER BY d.dataset_id""",
         [checkpoint_id],
@@ -27,11 +31,7 @@ def training_datasets(lake: Lake, checkpoint_id: str) -> tuple[str, ...]:
 def learned_elsewhere(lake: Lake, checkpoint_id: str) -> bool:
     """Whether a checkpoint started, itself or through others, from weights that this lake did not train."""
     rows = lake.rows(
-        """WITH RECURSIVE runs_before AS (
-               SELECT run_id, 1 AS depth FROM checkpoints WHERE checkpoint_id = $1
-               UNION
-               SELECT c.run_id, b.depth + 1 FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
-               JOIN checkpoints c ON c.checkpoint_id = e.artifact_id WHERE b.depth < 20)
+        f"""{_RUNS_BEFORE}
            SELECT 1 FROM runs_before b JOIN edges e ON e.run_id = b.run_id AND e.direction = 'input'
            JOIN artifacts a ON a.artifact_id = e.artifact_id
            WHERE a.kind = 'weights' OR (a.kind = 'checkpoint' AND a.artifact_id NOT IN (SELECT checkpoint_id FROM checkpoints)) LIMIT 1""",

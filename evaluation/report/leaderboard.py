@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.published_scores import PUBLISHED, PublishedScore
+from evaluation.report.encoding import template_environment
 from warehouse.records import Score
 
 __all__ = ["BoardFormat", "division", "render_leaderboard"]
@@ -54,13 +53,7 @@ def render_leaderboard(scores: Sequence[Score], *, format: BoardFormat) -> str:
     tables = _tables(scores)
     if format == "md":
         return "\n".join(_markdown(table) for table in tables) or "no scores\n"
-    environment = Environment(
-        loader=PackageLoader("evaluation.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     return environment.get_template("leaderboard.html.j2").render(tables=tables, columns=_COLUMNS)
 
 

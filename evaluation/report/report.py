@@ -10,13 +10,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.report.charts import cluster_figure, funnel_figure, normalized_entropy, training_figure
-from evaluation.report.encoding import data_uri
+from evaluation.report.encoding import data_uri, template_environment
 from evaluation.report.growth import StageGrowth, growth_figures, growth_rows
 from evaluation.report.loss_charts import LossCurve, losses_figure
 from warehouse.records import Score
@@ -185,13 +185,7 @@ def render_report(data: ReportData, path: Path) -> None:
 
 def page_environment() -> Environment:
     """Templates of this room's pages, which escape every string, with the filters that they use."""
-    environment = Environment(
-        loader=PackageLoader("evaluation.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters.update(count=_count, score=_score, seconds=_seconds, data_uri=data_uri, percent=_percent, shown=_shown)
     environment.filters.update(size=_size, long=_long)
     return environment

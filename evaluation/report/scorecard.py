@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from evaluation.clinical import calibration_error
 from evaluation.heads import read_settings
 from evaluation.published_scores import PUBLISHED, PublishedScore
-from evaluation.report.encoding import data_uri
+from evaluation.report.encoding import data_uri, template_environment
 from evaluation.report.leaderboard import division
 from evaluation.report.prediction_pictures import mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, GroupRow, confusion, group_rows, reliability
@@ -81,13 +80,7 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
     grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
     for score in scores:
         grouped[score.task, score.data_id].append(score)
-    environment = Environment(
-        loader=PackageLoader("evaluation.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters.update(data_uri=data_uri, number=_number, interval=_interval, words=lambda name: name.replace("_", " "))
     page = environment.get_template("scorecard.html.j2").render(sets=[_set(found, root) for found in grouped.values()])
     with atomic_file(path) as file:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from evaluation.report.encoding import data_uri, template_environment
 from warehouse.store import atomic_file
 
 __all__ = ["ArchiveFrame", "Timeline", "TimelineEpisode", "TimelinePicture", "TimelineRow", "render_timeline"]
@@ -102,14 +100,8 @@ class Timeline:
 
 def render_timeline(data: Timeline, path: Path) -> None:
     """Write the page to `path`, atomically. Strings may hold anything; they are escaped."""
-    environment = Environment(
-        loader=PackageLoader("evaluation.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(data_uri=_data_uri, percent=_percent, two=_two)
+    environment = template_environment()
+    environment.filters.update(data_uri=data_uri, percent=_percent, two=_two)
     charts = [_chart(row) for row in data.rows]
     page = environment.get_template("timeline.html.j2").render(
         data=data, rows=list(zip(data.rows, charts, strict=True)), width=_WIDTH, height=_HEIGHT
@@ -164,10 +156,6 @@ def _thinned(row: TimelineRow) -> list[tuple[float, float]]:
     size = max(1, math.ceil(len(values) / _MOST_POINTS))
     chosen = [max(range(n, min(n + size, len(values))), key=values.__getitem__) for n in range(0, len(values), size)]
     return [(row.positions[n], values[n]) for n in chosen]
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
 def _percent(value: float) -> str:

@@ -31,6 +31,7 @@ from .registry import (
     KNOWN_TASKS as KNOWN_TASKS,
     TASKS as TASKS,
     check_task_name as check_task_name,
+    configured_task as configured_task,
     folds_of as folds_of,
     resolve_task as resolve_task,
     task_sentence as task_sentence,

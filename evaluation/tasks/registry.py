@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from evaluation.config import TaskKind
+from evaluation.config import EvaluateConfig, TaskKind
 from evaluation.tasks.cvc_clinicdb import CVC_CLINICDB
 from evaluation.tasks.expected import difference
 from evaluation.tasks.folder import read_task, task_data, without_splits
@@ -32,7 +32,7 @@ from evaluation.tasks.split_protocol import CLEAN, MADE, SplitProtocol, choose_s
 from evaluation.tasks.task import Reading, Task
 from warehouse.plug_ins import Group, load_all, load_named, names, unusable
 
-__all__ = ["KNOWN_TASKS", "TASKS", "check_task_name", "folds_of", "resolve_task", "task_sentence"]
+__all__ = ["KNOWN_TASKS", "TASKS", "check_task_name", "configured_task", "folds_of", "resolve_task", "task_sentence"]
 
 Result = TypeVar("Result")
 
@@ -127,6 +127,11 @@ def resolve_task(
         count_difference=differs.sentence if differs else "",
         is_other_set=differs is not None and differs.is_other_set,
     )
+
+
+def configured_task(name: str, data: Path, config: EvaluateConfig, *, fold: int | None) -> TaskData:
+    """`resolve_task` with the settings of an evaluation; the fold apart, for `config` may ask for all of them."""
+    return resolve_task(name, data, kind=config.kind, order=config.grades, val_share=config.val_share, protocol=config.protocol, fold=fold)
 
 
 def folds_of(name: str, data: Path, *, protocol: str = CLEAN) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from evaluation.config import EvaluateConfig
 from evaluation.data_check import (
@@ -24,9 +23,9 @@ from evaluation.tasks import (
     FileFacts,
     TaskData,
     TaskError,
+    configured_task,
     fingerprint,
     look_at_files,
-    resolve_task,
     without_unreadable,
 )
 from flows.runners import say
@@ -53,8 +52,7 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
         TaskError: no such task, or its data is not readable as one; the sentence says why.
     """
     fold = 0 if config.fold == "all" else config.fold
-    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
-    read = resolve_task(task, data, fold=fold, **told)
+    read = configured_task(task, data, config, fold=fold)
     facts = look_at_files(read, num_workers=config.num_workers)
     found = without_unreadable(read, facts, max_unreadable=1.0)
     problems, notes = _notes(read, found, facts, config)

@@ -9,7 +9,7 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curation.config import CurateConfig
 from curation.embedding import OFFLINE_ENCODER, EmbedConfig, check_timm_name, installed_encoders, local_folder
@@ -154,20 +154,13 @@ def check_task(task: str, data: Path | None, config: EvaluateConfig | None = Non
     Raises:
         ValueError: the task, its division or its fold is not known, or its data is missing or unusable.
     """
-    from evaluation.tasks import check_task_name, resolve_task
+    from evaluation.tasks import check_task_name, configured_task
 
     check_task_name(task)
     if data is not None:
         told = config or EvaluateConfig()
         fold = 0 if told.fold == "all" else told.fold
-        read: dict[str, Any] = {
-            "kind": told.kind,
-            "order": told.grades,
-            "val_share": told.val_share,
-            "protocol": told.protocol,
-            "fold": fold,
-        }
-        found = resolve_task(task, data, **read)
+        found = configured_task(task, data, told, fold=fold)
         found.validate()
         if told.heads is not None:
             from evaluation.heads import chosen_heads

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from curation.embedding import EmbedConfig
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import chosen_heads
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
-from evaluation.tasks import readable_task, resolve_task
+from evaluation.tasks import configured_task, readable_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
@@ -48,8 +47,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     """
     if config.fold == "all":
         raise ValueError("fold is all; give one fold here, or call evaluate_folds")
-    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
-    read = resolve_task(task, data, fold=config.fold, **told)
+    read = configured_task(task, data, config, fold=config.fold)
     chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
     found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
     for image in found.unreadable:

@@ -20,6 +20,7 @@ from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.tasks import KNOWN_TASKS, TASKS
 from flows.job import Job
 from flows.runners import say
+from flows.stages.scored_models import backbone_folder
 from pretrain.closest_recipe import closest_recipe
 from pretrain.onnx_file import write_onnx
 from pretrain.reference_layout import reference_arguments, write_reference
@@ -30,7 +31,7 @@ from warehouse.model_card import CardModel, check_licence, model_card
 from warehouse.model_facts import ModelFacts, find_checkpoint, model_facts
 from warehouse.plug_ins import names
 from warehouse.records import Artifact
-from warehouse.store import file_sha256, read_json, write_json
+from warehouse.store import file_sha256, write_json
 
 __all__ = ["EXPORT_MODEL_VERSION", "ModelFormat", "run_export_model"]
 
@@ -120,15 +121,14 @@ def run_export_model(
 
 def _source(lake: Lake, checkpoint: str) -> _Source:
     given = Path(checkpoint).expanduser()
-    best = [given / read_json(given / "best.json")["path"]] if (given / "best.json").is_file() else []
-    for folder in (given, given / "backbone", *best):
-        if (folder / "model.safetensors").is_file():
-            digest = file_sha256(folder / "model.safetensors")
-            uri = folder.absolute().as_uri()
-            if folder.absolute().is_relative_to(lake.root.absolute()):
-                uri = folder.absolute().relative_to(lake.root.absolute()).as_posix()
-            artifact = Artifact(artifact_id=digest, kind="checkpoint", uri=uri, sha256=digest)
-            return _Source(checkpoint_id=digest, backbone=folder, artifact=artifact)
+    folder = backbone_folder(given)
+    if folder is not None:
+        digest = file_sha256(folder / "model.safetensors")
+        uri = folder.absolute().as_uri()
+        if folder.absolute().is_relative_to(lake.root.absolute()):
+            uri = folder.absolute().relative_to(lake.root.absolute()).as_posix()
+        artifact = Artifact(artifact_id=digest, kind="checkpoint", uri=uri, sha256=digest)
+        return _Source(checkpoint_id=digest, backbone=folder, artifact=artifact)
     found = find_checkpoint(lake, checkpoint)
     return _Source(checkpoint_id=found.checkpoint_id, backbone=lake.root / found.path, artifact=artifact_of(found))
 

@@ -11,7 +11,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.pooled_folds import pooled_values
 from evaluation.rotation import rotation_rows
 from evaluation.run import STAGE_VERSION
-from evaluation.tasks import TaskData, TaskError, resolve_task
+from evaluation.tasks import TaskData, TaskError, configured_task
 from flows.job import Job
 from flows.runners import say
 from flows.stages.evaluate import HEADLINES, run_evaluate
@@ -74,5 +74,4 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
 
 
 def _resolved(task: str, data: Path, config: EvaluateConfig, fold: int | None) -> TaskData:
-    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
-    return resolve_task(task, data, fold=fold, **told)
+    return configured_task(task, data, config, fold=fold)
