@@ -116,7 +116,8 @@ def _parts(items: list[Item], split: str, num_parts: int) -> list[list[int]]:
         raise TaskError(
             f"a {split} split cannot be made from {num_groups} training groups; label images of at least 3 patients, or name the splits"
         )
-    num_parts = min(num_groups, num_parts)
+    commonest = int(np.unique(labels, return_counts=True)[1].max())
+    num_parts = min(num_groups, num_parts, max(2, commonest))  # no class fills more parts than it has images
     one_each = num_groups == len(train)
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds, for what most sets name themselves
 
@@ -125,7 +126,7 @@ def _parts(items: list[Item], split: str, num_parts: int) -> list[list[int]]:
         warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds; validate() names it where that matters
         try:
             divided = [part for _, part in folds.split(np.zeros(len(train)), labels, None if one_each else groups)]
-        except ValueError as error:  # every class is rarer than the number of folds
+        except ValueError as error:  # no class has two images
             raise TaskError(f"a {split} split cannot be made: {error}; label more images per class, or name the splits") from error
     return [[train[i] for i in part] for part in divided if len(part)]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from evaluation.tasks import Item, TaskError, folds_of, read_task, resolve_task
 from evaluation.tasks.splits import complete_splits
@@ -47,6 +47,8 @@ def test_five_folds_test_every_group_once(tmp_path: Path) -> None:
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 12), min_size=12, max_size=40), st.integers(0, 2))
+@example([0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 6], 0)
+@example([0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5], 0)
 def test_a_group_is_never_divided(groups: list[int], fold: int) -> None:
     if len(set(groups)) < 6:
         return
