@@ -23,6 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from warehouse.local_path import local_path
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
+from warehouse.snapshots import moment_of
 from warehouse.statements import add_column, create_macro, create_table, create_view, quote
 from warehouse.views import MACROS, VIEWS
 
@@ -138,12 +139,23 @@ class Lake:
         self._connection.execute("; ".join(statements))
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing, one writer at a time; raises what the body or the commit raised after rolling back."""
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from writing meanwhile, outside a transaction: for what DuckLake commits by itself."""
+        with self._writing:
+            yield
+
+    @contextlib.contextmanager
+    def transaction(self, message: str = "") -> Iterator[None]:
+        """All or nothing, one writer at a time; raises what the body or the commit raised after rolling back.
+
+        `message` says in the snapshot who made it.
+        """
         with self._writing:
             self._connection.execute("BEGIN")
             try:
                 yield
+                if message:
+                    self._connection.execute("CALL ducklake_set_commit_message('lake', 'endoforge', $1)", [message])
                 self._connection.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
@@ -171,7 +183,9 @@ def commit_retries() -> Retrying:
     )
 
 
-def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False, catalog: str | None = None) -> Lake:
+def open_lake(
+    root: Path | str, *, create: bool = False, read_only: bool = False, catalog: str | None = None, at: str | None = None
+) -> Lake:
     """Attach the lake in the folder `root`.
 
     Args:
@@ -179,9 +193,10 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
         create: make the folder, the catalog and the tables where they are missing.
         read_only: refuse every write.
         catalog: a DuckLake catalog other than the folder's own SQLite file, such as `postgres:dbname=lake host=...`.
+        at: read it as it was then: a version, a tag, or a time (see `warehouse.snapshots.moment_of`).
 
     Raises:
-        ValueError: `root` is a URI.
+        ValueError: `root` is a URI, or `at` names no state.
         LakeError: there is no lake there, or an EndoForge with another schema wrote it.
     """
     root = local_path(root, what="the lake").absolute()
@@ -214,8 +229,10 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     for name in ("ducklake", backend):
         connection.execute(f"LOAD {quote(str(extension_path(name)))}")
     options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
-    if read_only:
+    if read_only or at is not None:
         options.append("READ_ONLY")
+    if at is not None:
+        options.append(moment_of(root, at).option)
     if backend == "sqlite_scanner":
         # SQLite's rollback journal, not its WAL: that would need a writable folder even to read, and cannot lie on a network drive
         options.append("META_BUSY_TIMEOUT 30000")
@@ -225,12 +242,19 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
     writing = contextlib.nullcontext() if catalog or read_only else FileLock(root / "catalog.lock")
     # attaching creates the catalog, and its file is there before its tables are
     with contextlib.nullcontext() if sqlite_catalog.is_file() and not create else writing:
-        connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
+        try:
+            connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
+        except duckdb.Error as error:
+            if at is None:
+                raise
+            raise LakeError(
+                f"the lake in {root} has no state {at!r} any more ({error}); `endoforge snapshots` lists what it has"
+            ) from error
     connection.execute("USE lake")
     lake = Lake(root, connection, writing)
     for attempt in commit_retries():
         with attempt:
-            _make_tables(lake, read_only=read_only)
+            _make_tables(lake, read_only=read_only or at is not None)
     return lake
 
 

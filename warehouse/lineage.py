@@ -200,7 +200,7 @@ def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRe
             if recorder.is_void:
                 return
             for attempt in commit_retries():
-                with attempt, lake.transaction():
+                with attempt, lake.transaction(recorder.run_id):
                     recorder.is_superfluous = completed_run_id(lake, recorder.plan) is not None
                     if not recorder.is_superfluous:
                         recorder.commit_to(lake)
@@ -209,7 +209,7 @@ def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRe
             if recorder.is_superfluous:
                 _log.warning("%s was committed before, by another process or an earlier run; this one's rows are left out", recorder.run_id)
         except BaseException as error:
-            with contextlib.suppress(Exception), lake.transaction():  # the work's own error is the one to show
+            with contextlib.suppress(Exception), lake.transaction(f"{recorder.run_id} (failed)"):  # the work's own error is the one to show
                 lake.append("runs", _run_row(context, recorder, started, peak, "failed", f"{type(error).__name__}: {error}"))
             raise
 

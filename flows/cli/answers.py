@@ -77,7 +77,7 @@ def _leaderboard(command: questions.Leaderboard) -> None:
 def _sql(command: questions.Sql) -> None:
     from warehouse.answers import answer
 
-    with asked(command) as lake:
+    with asked(command, at=command.at) as lake:
         sys.stdout.write(answer(lake, command.statement, format=command.format))
 
 

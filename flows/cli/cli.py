@@ -22,6 +22,7 @@ from flows.cli.check_command import check_command
 from flows.cli.local_paths import refuse_uris
 from flows.cli.remedies import INSTALL_REMEDY
 from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
+from flows.cli.upkeep import UPKEEP
 from pretrain.recipes import recipe
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _overview() -> str:
     )
 
 
-COMMANDS = {**ACTIONS, **ANSWERS}
+COMMANDS = {**ACTIONS, **ANSWERS, **UPKEEP}
 
 SUPERVISED = ("demo", "run")
 """Commands that start servers and clusters of other makers, which do not end by themselves when they are interrupted."""

@@ -28,8 +28,8 @@ def job_of(command: Any, *, create: bool = False, read_only: bool = False) -> It
         yield Job(lake=lake, runner=runner)
 
 
-def asked(command: Any) -> Lake:
-    """The lake that a question is about; its answer needs no runner."""
+def asked(command: Any, *, at: str | None = None) -> Lake:
+    """The lake that a question is about, as it was at some time if one is named; its answer needs no runner."""
     from warehouse.lake import open_lake
 
-    return open_lake(command.lake, read_only=True)
+    return open_lake(command.lake, read_only=True, at=at)

@@ -133,6 +133,8 @@ class Sql(OfLake):
 
     statement: Positional[str]
     """such as "FROM funnel" """
+    at: str | None = None
+    """the lake as it was then: a version or a tag of `endoforge snapshots`, or a time such as 2026-11-28T12:30"""
     format: Literal["table", "csv", "json"] = "table"
     """of the answer"""
     execution: FlatAsking = field(default_factory=Asking)

@@ -59,3 +59,4 @@ from .select import plan_select as plan_select, run_select as run_select
 from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labels as run_select_for_labels
 from .shard import plan_shard as plan_shard, run_shard as run_shard
 from .stage import Made as Made, Stage as Stage
+from .upkeep import run_backup as run_backup, run_maintain as run_maintain, run_restore as run_restore

@@ -16,6 +16,9 @@ from flows.cli import cli
 ROOT = Path(cli.__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 PRINTED_BY = {
+    "flows/cli/upkeep.py": ["snapshots"],
+    "flows/stages/upkeep.py": ["maintain"],
+    "warehouse/snapshots.py": ["snapshots"],
     "curation/ingest/config.py": ["ingest", "run"],
     "curation/labelling/class_names.py": ["select-for-labels"],
     "curation/labelling/given.py": ["select-for-labels"],

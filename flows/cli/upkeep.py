@@ -1,0 +1,114 @@
+"""The commands that keep a lake in order, as dataclasses, and what each does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from flows.cli.execution import Alone, Asking, FlatAlone, FlatAsking, OfLake
+
+__all__ = ["UPKEEP", "Backup", "Maintain", "Restore", "Snapshots"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintain(OfLake):
+    """Make a lake small and quick: expire old snapshots, merge small files, delete what nothing reads any more."""
+
+    keep_days: float = 90.0
+    """how far back the lake can still be read as it was (`endoforge sql --at`); snapshots with a tag stay whatever their age"""
+    grace_hours: float = 24.0
+    """how long a file stays that is replaced; longer than your longest query"""
+    dry_run: bool = False
+    """change nothing and say what would be done"""
+    execution: FlatAlone = field(default_factory=Alone)
+
+    def __post_init__(self) -> None:
+        if self.keep_days < 0 or self.grace_hours < 0:
+            raise ValueError(f"keep_days {self.keep_days:g} and grace_hours {self.grace_hours:g} are times; give 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup(OfLake):
+    """Copy a lake to a folder elsewhere; typed again, only what is new, and what the lake has lost goes from the copy too."""
+
+    to: Positional[Path]
+    """folder of the copy: missing, empty, or the lake's earlier backup"""
+    execution: FlatAlone = field(default_factory=Alone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore(OfLake):
+    """Make a lake of a backup, in a new folder, and read all its tables once."""
+
+    backup: Positional[Path]
+    """folder that `endoforge backup` wrote"""
+    execution: FlatAlone = field(default_factory=Alone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshots(OfLake):
+    """List the states that a lake can still be read in, or give one a name that keeps it."""
+
+    tag: str | None = None
+    """name for a snapshot, which `endoforge maintain` then keeps"""
+    version: int | None = None
+    """snapshot to name; the latest unless given"""
+    untag: str | None = None
+    """name to take away"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+    def __post_init__(self) -> None:
+        if self.version is not None and self.tag is None:
+            raise ValueError(f"version {self.version} is given without a tag; give the name that it is to have as --tag")
+
+
+def _maintain(command: Maintain) -> None:
+    from flows.stages import run_maintain
+    from warehouse.lake import open_lake
+
+    with open_lake(command.lake) as lake:
+        run_maintain(lake, keep_days=command.keep_days, grace_hours=command.grace_hours, dry_run=command.dry_run)
+
+
+def _backup(command: Backup) -> None:
+    from flows.stages import run_backup
+
+    run_backup(command.lake, command.to)
+    print(command.to)
+
+
+def _restore(command: Restore) -> None:
+    from flows.stages import run_restore
+
+    run_restore(command.backup, command.lake)
+    print(command.lake)
+
+
+def _snapshots(command: Snapshots) -> None:
+    from warehouse.lake import open_lake
+    from warehouse.snapshots import list_snapshots, remove_tag, tag_snapshot
+
+    with open_lake(command.lake, read_only=command.tag is None and command.untag is None) as lake:
+        if command.untag is not None:
+            remove_tag(lake, command.untag)
+        if command.tag is not None:
+            print(f"{command.tag} names snapshot {tag_snapshot(lake, command.tag, command.version)}")
+        if command.tag is None and command.untag is None:
+            for snapshot in list_snapshots(lake):
+                tags = f" [{', '.join(snapshot.tags)}]" if snapshot.tags else ""
+                sys.stdout.write(
+                    f"{snapshot.version:>6}  {snapshot.made_at:%Y-%m-%d %H:%M:%S}{tags}  {snapshot.message}  {snapshot.changes}\n"
+                )
+
+
+UPKEEP: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+    "snapshots": (Snapshots, _snapshots),
+    "maintain": (Maintain, _maintain),
+    "backup": (Backup, _backup),
+    "restore": (Restore, _restore),
+}

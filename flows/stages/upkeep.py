@@ -1,0 +1,87 @@
+"""Keep a lake in order: make it small, copy it elsewhere and back, name and list its snapshots."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flows.job import one_at_a_time
+from flows.runners import say
+from warehouse.backup import Copied, copy_lake
+from warehouse.lake import Lake
+from warehouse.maintenance import Maintained, maintain
+
+__all__ = ["run_backup", "run_maintain", "run_restore"]
+
+_SAY_EVERY_S = 15.0
+
+
+def run_maintain(lake: Lake, *, keep_days: float, grace_hours: float, dry_run: bool = False) -> Maintained:
+    """Make a lake small and say what came of it; a copy that is under way is waited for.
+
+    Raises:
+        LakeError: a file that was to be deleted is in use.
+    """
+    with one_at_a_time(lake.root / "maintenance.lock", busy="another process copies or maintains this lake"):
+        done = maintain(lake, keep=datetime.timedelta(days=keep_days), grace=datetime.timedelta(hours=grace_hours), dry_run=dry_run)
+    if dry_run:
+        say(
+            f"maintain: {done.num_expired} snapshots would expire, {done.num_kept} stay; {_sizes(done.files_before, done.bytes_before)} now"
+        )
+        return done
+    say(f"maintain: {done.num_expired} snapshots expired, {done.num_kept} kept; {done.num_merged} files merged, {done.num_deleted} deleted")
+    say(f"maintain: {_sizes(done.files_before, done.bytes_before)} before, {_sizes(done.files_after, done.bytes_after)} now")
+    if done.num_waiting:
+        say(f"maintain: {done.num_waiting} files that nothing reads any more stay for {grace_hours:g} hours (--grace-hours)")
+    return done
+
+
+def run_backup(lake: Path, to: Path) -> Copied:
+    """Bring a copy of a lake up to date and open it.
+
+    Raises:
+        LakeError: there is no lake, or the folder cannot be its backup.
+    """
+    copied = copy_lake(lake, to, seen=_counter("backup"))
+    say(f"backup: {_what(copied)}; {copied.num_gone} removed there because the lake has them no more")
+    say(f"backup: {to} was opened and read: {copied.num_rows} rows in {copied.num_tables} tables")
+    return copied
+
+
+def run_restore(backup: Path, lake: Path) -> Copied:
+    """Make a lake of a backup, in a new folder, and open it.
+
+    Raises:
+        LakeError: there is no backup, or the folder is not empty.
+    """
+    copied = copy_lake(backup, lake, is_restore=True, seen=_counter("restore"))
+    say(f"restore: {_what(copied)}")
+    say(f"restore: {lake} was opened and read: {copied.num_rows} rows in {copied.num_tables} tables")
+    return copied
+
+
+def _what(copied: Copied) -> str:
+    return f"{copied.num_files} files, {_gigabytes(copied.num_bytes)}; {copied.num_new} copied now, {_gigabytes(copied.new_bytes)}"
+
+
+def _sizes(num_files: int, num_bytes: int) -> str:
+    return f"{num_files} files of tables, {_gigabytes(num_bytes)},"
+
+
+def _gigabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def _counter(what: str) -> Callable[[Path], None]:
+    last, num_seen = time.monotonic(), 0
+
+    def seen(path: Path) -> None:
+        nonlocal last, num_seen
+        num_seen += 1
+        if time.monotonic() - last > _SAY_EVERY_S:
+            last = time.monotonic()
+            say(f"{what}: {num_seen} files looked at, now {path.parent}")
+
+    return seen

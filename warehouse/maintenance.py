@@ -1,0 +1,129 @@
+"""Keep a lake small and quick: expire old snapshots, merge small files, delete what nothing refers to any more.
+
+DuckLake does each of it. Published faults of such clean-ups deleted files that were in use (duckdb/ducklake#813, #815), so each file that
+is to go is first compared with those that a kept snapshot reads.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.lake import Lake, LakeError
+from warehouse.snapshots import list_snapshots
+from warehouse.statements import quote
+
+__all__ = ["Maintained", "live_files", "maintain"]
+
+_CATALOG = "__ducklake_metadata_lake"
+"""what DuckLake calls the database of the catalog of a lake attached as `lake`"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintained:
+    """What was done, or would be."""
+
+    num_expired: int
+    num_kept: int
+    """snapshots that are left"""
+    num_merged: int
+    """files that became fewer"""
+    num_deleted: int
+    """files deleted: old ones that no kept snapshot reads, and those of killed writers"""
+    num_waiting: int
+    """files that nothing reads any more, left for `grace` because a reader may still be at them"""
+    files_before: int
+    files_after: int
+    """Parquet files of the tables on disk"""
+    bytes_before: int
+    bytes_after: int
+
+
+def maintain(lake: Lake, *, keep: datetime.timedelta, grace: datetime.timedelta, dry_run: bool = False) -> Maintained:
+    """Expire snapshots older than `keep` but for tagged ones and the latest, merge files, and delete what was replaced `grace` ago.
+
+    Other processes may read and write meanwhile: each step is a commit of its own, and writers wait for it.
+
+    Args:
+        lake: the lake, open for writing.
+        keep: how far back the lake can be read as it was.
+        grace: how long a file stays that is replaced; longer than the longest query.
+        dry_run: change nothing; the files after are then those before.
+
+    Raises:
+        LakeError: a file that is to be deleted is in use. Nothing has been deleted then.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    files_before, bytes_before = _on_disk(lake.root / "tables")
+    snapshots = list_snapshots(lake)
+    old = [snapshot.version for snapshot in snapshots[:-1] if not snapshot.tags and snapshot.made_at < now - keep]
+    num_merged = num_deleted = 0
+    if not dry_run:
+        if old:
+            with lake.alone():
+                lake.query(f"CALL ducklake_expire_snapshots('lake', versions => {old})")
+        with lake.alone():  # rows that were taken back leave their files first, so that merging finds few of them
+            lake.query("CALL ducklake_rewrite_data_files('lake')")
+        with lake.alone():
+            merged = lake.rows("CALL ducklake_merge_adjacent_files('lake')")
+            num_merged = sum(row["files_processed"] - row["files_created"] for row in merged)
+        num_deleted = _delete(lake, older_than=now - grace)
+    files_after, bytes_after = _on_disk(lake.root / "tables")
+    return Maintained(
+        num_expired=len(old),
+        num_kept=len(snapshots) - len(old),
+        num_merged=num_merged,
+        num_deleted=num_deleted,
+        num_waiting=0 if dry_run else len(lake.rows("CALL ducklake_cleanup_old_files('lake', cleanup_all => true, dry_run => true)")),
+        files_before=files_before,
+        files_after=files_after,
+        bytes_before=bytes_before,
+        bytes_after=bytes_after,
+    )
+
+
+def live_files(lake: Lake) -> set[Path]:
+    """Every data and delete file that a kept snapshot reads, as the catalog's own tables name them (specification of DuckLake 1.0)."""
+    found: set[Path] = set()
+    for kind in ("data", "delete"):
+        rows = lake.rows(
+            f"""SELECT f.path, f.path_is_relative, t.path AS table_path, t.path_is_relative AS table_is_relative,
+                       s.path AS schema_path, s.path_is_relative AS schema_is_relative
+                FROM {_CATALOG}.ducklake_{kind}_file f
+                JOIN {_CATALOG}.ducklake_table t ON t.table_id = f.table_id AND t.begin_snapshot =
+                     (SELECT max(o.begin_snapshot) FROM {_CATALOG}.ducklake_table o WHERE o.table_id = f.table_id)
+                JOIN {_CATALOG}.ducklake_schema s ON s.schema_id = t.schema_id"""
+        )
+        for row in rows:
+            path = Path(row["path"])
+            if row["path_is_relative"]:
+                path = Path(row["table_path"]) / path
+                if row["table_is_relative"]:
+                    path = Path(row["schema_path"]) / path
+                    if row["schema_is_relative"]:
+                        path = lake.root / "tables" / path
+            found.add(path)
+    return found
+
+
+def _delete(lake: Lake, *, older_than: datetime.datetime) -> int:
+    """Delete replaced files, and those of killed writers that no snapshot names; returns how many."""
+    time = quote(older_than.isoformat(sep=" "))
+    num_deleted = 0
+    for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
+        with lake.alone():
+            going = {Path(row["path"]) for row in lake.rows(f"CALL {function}('lake', older_than => {time}::TIMESTAMPTZ, dry_run => true)")}
+            used = going & live_files(lake) if going else set()
+            if used:
+                raise LakeError(
+                    f"{function} would delete {len(used)} files that are in use, such as {min(used)}; nothing was deleted, report it"
+                )
+            if going:
+                num_deleted += len(lake.rows(f"CALL {function}('lake', older_than => {time}::TIMESTAMPTZ)"))
+    return num_deleted
+
+
+def _on_disk(folder: Path) -> tuple[int, int]:
+    sizes = [path.stat().st_size for path in folder.rglob("*.parquet")]
+    return len(sizes), sum(sizes)
