@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,13 +43,16 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        print(f"endoforge: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean `endoforge {near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
+        print(f"endoforge: there is no command {name!r}; {hint}", file=sys.stderr)
         return 2
     if inner := is_supervised():
         begin_supervised()
     debug = "--debug" in rest
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")  # its tracebacks are for --debug
     command, run = COMMANDS[name]
+    rest = [*rest, *_usual_lake(name, command, rest)]
     try:
         parsed = tyro.cli(
             command,
@@ -75,6 +79,14 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"endoforge: {_sentence(error)}", file=sys.stderr)
         return 1
+
+
+def _usual_lake(name: str, command: type, arguments: list[str]) -> list[str]:
+    """The option that names the lake of ENDOFORGE_LAKE, for a command that takes a lake and was told none; a restore makes a new one."""
+    lake = os.environ.get("ENDOFORGE_LAKE", "")
+    told = any(argument == "--lake" or argument.startswith("--lake=") for argument in arguments)
+    takes = name != "restore" and any(setting.name == "lake" for setting in fields(command))
+    return ["--lake", lake] if lake and takes and not told else []
 
 
 def _sentence(error: Exception) -> str:
@@ -144,7 +156,9 @@ class _ToldEvaluate:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<18} {(command.__doc__ or '').splitlines()[0]}" for name, (command, _) in COMMANDS.items()]
+    lines = []
+    for title, names in GROUPS.items():
+        lines += [title, *(f"  {name:<18} {(COMMANDS[name][0].__doc__ or '').splitlines()[0]}" for name in names), ""]
     return "\n".join(
         [
             "usage: endoforge COMMAND [OPTIONS]",
@@ -152,13 +166,23 @@ def _overview() -> str:
             "Raw GI endoscopy video in; a curated image set, a DINOv2 foundation model and its scorecard out.",
             "",
             *lines,
-            "",
-            "`endoforge COMMAND --help` lists a command's options with their defaults.",
+            "`endoforge COMMAND --help` lists a command's options with their defaults. ENDOFORGE_LAKE is the lake of commands that are told none.",
         ]
     )
 
 
 COMMANDS = {**ACTIONS, **ANSWERS, **UPKEEP}
+
+GROUPS = {
+    "All at once": ("demo", "run"),
+    "From videos to a dataset": ("ingest", "requalify", "embed", "dedup", "curate", "select-for-labels"),
+    "Privacy": ("privacy-audit", "remove-out-of-body"),
+    "Models": ("pretrain", "evaluate", "predict", "export-model"),
+    "Look": ("report", "leaderboard", "compare", "sql", "lineage", "check-data", "doctor"),
+    "Datasets": ("datasets", "diff", "verify", "export"),
+    "The lake": ("snapshots", "maintain", "backup", "restore"),
+}
+"""Commands as they are listed; each is in one group."""
 
 SUPERVISED = ("demo", "run")
 """Commands that start servers and clusters of other makers, which do not end by themselves when they are interrupted."""
