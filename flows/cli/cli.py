@@ -166,7 +166,8 @@ def _overview() -> str:
             "Raw GI endoscopy video in; a curated image set, a DINOv2 foundation model and its scorecard out.",
             "",
             *lines,
-            "`endoforge COMMAND --help` lists a command's options with their defaults. ENDOFORGE_LAKE is the lake of commands that are told none.",
+            "`endoforge COMMAND --help` lists a command's options with their defaults.",
+            "ENDOFORGE_LAKE is the lake of commands that are told none.",
         ]
     )
 
