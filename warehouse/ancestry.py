@@ -88,6 +88,8 @@ def _walk(lake: Lake, artifact_id: str, near: str, far: str, trail: _Trail) -> L
     row = lake.rows("SELECT kind, uri, num_rows FROM artifacts WHERE artifact_id = $1 LIMIT 1", [artifact_id])[0]
     rows = f", {row['num_rows']} rows" if row["num_rows"] is not None else ""
     label = f"{row['kind']} {artifact_id[:16]} ({row['uri']}{rows})"
+    if row["kind"] == "dataset" and not lake.rows("SELECT 1 FROM shards WHERE dataset_id = $1 LIMIT 1", [artifact_id]):
+        label += ", withdrawn: what it held was forgotten"
     if row["kind"] == "frame_pack" and near == "output":  # its run made many packs: the packs table knows the one video
         return LineageNode(label=label, children=_video_of_pack(lake, artifact_id))
     if row["kind"] == "embedding_part" and near == "output":

@@ -13,7 +13,8 @@ __all__ = ["DATASETS", "dataset_row", "diff_datasets", "shard_settings"]
 DATASETS = """
     SELECT d.name, d.dataset_id[:16] AS id, d.num_images AS images, d.num_shards AS shards, s.num_bytes AS bytes,
            strftime(r.ended_at, '%Y-%m-%d %H:%M') AS created, d.selection_id[:16] AS selection, d.seed,
-           a.status || if(a.is_of_candidates, ' (candidates)', '') AS audit, a.reviewer, a.num_removed AS removed_frames
+           if(s.num_bytes IS NULL, 'withdrawn', a.status || if(a.is_of_candidates, ' (candidates)', '')) AS audit,
+           a.reviewer, a.num_removed AS removed_frames
     FROM datasets d JOIN runs r ON r.run_id = d.run_id AND r.status = 'complete'
     JOIN dataset_audits a ON a.dataset = d.name
     LEFT JOIN (SELECT dataset_id, path[:-(2 + length(shard))] AS folder, sum(num_bytes)::BIGINT AS num_bytes FROM shards GROUP BY ALL) s

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from warehouse.forgotten import read_records
 from warehouse.lake import Lake, LakeError
 from warehouse.records import Dataset, Shard
 from warehouse.statements import quote
@@ -42,7 +43,14 @@ def dataset_named(lake: Lake, name: str) -> Dataset:
            WHERE dataset_id = $1 AND starts_with(path, $2 || '/') ORDER BY shard""",
         [rows[0]["dataset_id"], rows[0]["path"]],
     )
+    if not shards:
+        raise LakeError(f"dataset {name!r} was withdrawn, because what it held was forgotten; {_successor(lake, rows[0]['dataset_id'])}")
     return Dataset(**rows[0], shards=tuple(Shard(**row) for row in shards))
+
+
+def _successor(lake: Lake, dataset_id: str) -> str:
+    name = next((record.datasets[dataset_id] for record in read_records(lake.root) if record.datasets.get(dataset_id)), "")
+    return f"{name!r} stands in for it" if name else "run `endoforge curate` for another"
 
 
 def export_shard_rows(lake: Lake, dataset: Dataset, folder: Path) -> dict[str, Path]:

@@ -6,7 +6,10 @@ is to go is first compared with those that a kept snapshot reads.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from warehouse.lake import Lake, LakeError
 from warehouse.snapshots import list_snapshots
 from warehouse.statements import quote
 
-__all__ = ["Maintained", "live_files", "maintain"]
+__all__ = ["Maintained", "compact_catalog", "live_files", "maintain"]
 
 _CATALOG = "__ducklake_metadata_lake"
 """what DuckLake calls the database of the catalog of a lake attached as `lake`"""
@@ -40,7 +43,9 @@ class Maintained:
     bytes_after: int
 
 
-def maintain(lake: Lake, *, keep: datetime.timedelta, grace: datetime.timedelta, dry_run: bool = False) -> Maintained:
+def maintain(
+    lake: Lake, *, keep: datetime.timedelta, grace: datetime.timedelta, min_deleted: float = 0.95, dry_run: bool = False
+) -> Maintained:
     """Expire snapshots older than `keep` but for tagged ones and the latest, merge files, and delete what was replaced `grace` ago.
 
     Other processes may read and write meanwhile: each step is a commit of its own, and writers wait for it.
@@ -49,6 +54,7 @@ def maintain(lake: Lake, *, keep: datetime.timedelta, grace: datetime.timedelta,
         lake: the lake, open for writing.
         keep: how far back the lake can be read as it was.
         grace: how long a file stays that is replaced; longer than the longest query.
+        min_deleted: share of a file's rows that were taken back, from which on it is written again without them.
         dry_run: change nothing; the files after are then those before.
 
     Raises:
@@ -64,7 +70,7 @@ def maintain(lake: Lake, *, keep: datetime.timedelta, grace: datetime.timedelta,
             with lake.alone():
                 lake.query(f"CALL ducklake_expire_snapshots('lake', versions => {old})")
         with lake.alone():  # rows that were taken back leave their files first, so that merging finds few of them
-            lake.query("CALL ducklake_rewrite_data_files('lake')")
+            lake.query(f"CALL ducklake_rewrite_data_files('lake', delete_threshold => {min_deleted})")
         with lake.alone():
             merged = lake.rows("CALL ducklake_merge_adjacent_files('lake')")
             num_merged = sum(row["files_processed"] - row["files_created"] for row in merged)
@@ -105,6 +111,25 @@ def live_files(lake: Lake) -> set[Path]:
                         path = lake.root / "tables" / path
             found.add(path)
     return found
+
+
+def compact_catalog(lake: Lake, needles: Sequence[str]) -> None:
+    """Take texts out of the smallest and largest values that the catalog keeps of columns, and out of SQLite's free pages.
+
+    Without such a value DuckLake reads a file that it might have skipped; it changes no answer.
+    """
+    for table in ("table_column_stats", "file_column_stats"):
+        for needle in needles:
+            with lake.alone():
+                lake.query(
+                    f"""UPDATE {_CATALOG}.ducklake_{table} SET min_value = NULL, max_value = NULL
+                        WHERE contains(min_value, $1) OR contains(max_value, $1)""",
+                    [needle],
+                )
+    catalog = lake.root / "catalog.sqlite"
+    if catalog.is_file():
+        with lake.alone(), contextlib.closing(sqlite3.connect(catalog, timeout=30.0)) as connection:
+            connection.execute("VACUUM")
 
 
 def _delete(lake: Lake, *, older_than: datetime.datetime) -> int:

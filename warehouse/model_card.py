@@ -144,6 +144,9 @@ def _data(data: ModelData) -> list[str]:
     found = f"{data.num_videos:,} videos, {data.duration_s / 3600:.1f} hours of footage" if data.num_videos else "videos that are not known"
     patients = f", {data.num_patients:,} known patients" if data.num_patients else ""
     lines = [f"Dataset `{data.name}`, content id `{data.dataset_id}`: {data.num_images:,} images from {found}{patients}.", ""]
+    if data.withdrawn_on:
+        said = "It held frames that were removed at the request of those they show; the model was trained before that."
+        lines += [f"**Part of this dataset was withdrawn on {data.withdrawn_on}.** {said}", ""]
     if data.funnel:
         lines += markdown_table(("step", "frames"), [(step, f"{number:,}") for step, number in data.funnel])
     return [*lines, " ".join(_audit_sentences(data)), ""]

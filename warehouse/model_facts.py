@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from warehouse.dataset_audit import DatasetAudit, dataset_audit
+from warehouse.forgotten import read_records
 from warehouse.lake import Lake, LakeError
 from warehouse.records import Checkpoint, Score
 from warehouse.schema import TABLES
@@ -45,6 +46,8 @@ class ModelData:
     held_out: HeldOut | None
     """None if the frames were compared with nothing"""
     audit: DatasetAudit
+    withdrawn_on: str = ""
+    """date on which part of it was forgotten; empty if nothing was"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +194,7 @@ def _data(lake: Lake, run_id: str) -> ModelData | None:
         funnel=tuple((row["step"], row["num_frames"]) for row in funnel),
         held_out=_held_out(lake, dataset_id),
         audit=dataset_audit(lake, dataset_id),
+        withdrawn_on=next((one.recorded_at[:10] for one in read_records(lake.root) if dataset_id in one.datasets), ""),
     )
 
 

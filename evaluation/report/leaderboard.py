@@ -79,7 +79,7 @@ def _cells(score: Score) -> tuple[str, ...]:
     details = score.details
     interval = f"{score.ci_low:.3f} to {score.ci_high:.3f}" if math.isfinite(score.ci_low) and math.isfinite(score.ci_high) else "none"
     return (
-        score.model,
+        score.model + (f" ({withdrawn})" if (withdrawn := details.get("training_data")) else ""),
         score.head,
         f"{score.value:.3f}" if math.isfinite(score.value) else "undefined",
         interval,

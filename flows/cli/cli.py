@@ -177,7 +177,7 @@ COMMANDS = {**ACTIONS, **ANSWERS, **UPKEEP}
 GROUPS = {
     "All at once": ("demo", "run"),
     "From videos to a dataset": ("ingest", "requalify", "embed", "dedup", "curate", "select-for-labels"),
-    "Privacy": ("privacy-audit", "remove-out-of-body"),
+    "Privacy": ("privacy-audit", "remove-out-of-body", "forget"),
     "Models": ("pretrain", "evaluate", "predict", "export-model"),
     "Look": ("report", "leaderboard", "compare", "sql", "lineage", "check-data", "doctor"),
     "Datasets": ("datasets", "diff", "verify", "export"),

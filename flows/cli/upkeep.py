@@ -10,9 +10,10 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from flows.cli.execution import Alone, Asking, FlatAlone, FlatAsking, OfLake
+from flows.cli.execution import Alone, Asking, Execution, Flat, FlatAlone, FlatAsking, OfLake
+from flows.cli.job import job_of
 
-__all__ = ["UPKEEP", "Backup", "Maintain", "Restore", "Snapshots"]
+__all__ = ["UPKEEP", "Backup", "Forget", "Maintain", "Restore", "Snapshots"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,29 @@ class Restore(OfLake):
     backup: Positional[Path]
     """folder that `endoforge backup` wrote"""
     execution: FlatAlone = field(default_factory=Alone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget(OfLake):
+    """Remove everything of a patient or of videos from a lake, and keep them out; first with --dry-run, which counts and names it."""
+
+    patient: tuple[str, ...] = ()
+    """patients, as manifests name them (with the key of pseudonyms set) or by pseudonym"""
+    video: tuple[str, ...] = ()
+    """videos, by id, by a unique start of it, by URI or by path"""
+    requested_by: str = ""
+    """who asked for it, for the record; name the request, not the patient"""
+    dry_run: bool = False
+    """remove nothing and say what there is"""
+    resume: bool = False
+    """go on with what was interrupted"""
+    execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if not self.patient and not self.video and not self.resume:
+            raise ValueError("nothing is named; give --patient or --video, or --resume to go on with what was interrupted")
+        if not self.dry_run and not self.resume and not self.requested_by.strip():
+            raise ValueError("requested_by is empty; say who asked for it, such as the number of the request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +113,18 @@ def _restore(command: Restore) -> None:
     print(command.lake)
 
 
+def _forget(command: Forget) -> int:
+    from flows.stages import find_subject, run_forget, say_traces
+    from warehouse.traces import find_traces
+
+    with job_of(command, read_only=command.dry_run) as job:
+        subject = None if command.resume else find_subject(job, videos=command.video, patients=command.patient)
+        if command.dry_run and subject is not None:
+            say_traces(find_traces(job.lake, subject))
+            return 0
+        return 1 if run_forget(job, subject, requested_by=command.requested_by.strip()).left else 0
+
+
 def _snapshots(command: Snapshots) -> None:
     from warehouse.lake import open_lake
     from warehouse.snapshots import list_snapshots, remove_tag, tag_snapshot
@@ -111,4 +147,5 @@ UPKEEP: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "maintain": (Maintain, _maintain),
     "backup": (Backup, _backup),
     "restore": (Restore, _restore),
+    "forget": (Forget, _forget),
 }

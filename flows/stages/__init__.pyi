@@ -30,6 +30,7 @@ from .dedup_preview import run_dedup_preview as run_dedup_preview
 from .embed import run_embed as run_embed
 from .evaluate import run_evaluate as run_evaluate
 from .export_model import ModelFormat as ModelFormat, run_export_model as run_export_model
+from .forget import find_subject as find_subject, run_forget as run_forget, say_traces as say_traces
 from .holdout import plan_holdout as plan_holdout, read_held_out as read_held_out, run_holdout as run_holdout
 from .ingest import run_ingest as run_ingest
 from .order import (

@@ -96,6 +96,8 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
         why_nothing=None if left or any(item.video for item in done) else _why_nothing(job, before, inventory, config),
     )
     _say_summary(summary)
+    if inventory.num_forgotten:
+        say(f"ingest: {inventory.num_forgotten} more files are of videos or patients that were forgotten, and are left out")
     say_what_is_left(left)
     say_flagged(job.lake)
     if rejects:

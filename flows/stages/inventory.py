@@ -14,6 +14,7 @@ from flows.runners import Failure, raise_if_machine_failed, say, track
 from flows.stages.faults import left_by
 from flows.stages.presence import if_present, proven_presence
 from warehouse.files import known_files, remember_files
+from warehouse.forgotten import forgotten_hash, forgotten_hashes
 from warehouse.local_path import is_lake
 from warehouse.records import Left, VideoInfo, VideoRef
 
@@ -34,6 +35,8 @@ class Inventory:
     """why some are left for the next run, by URI"""
     manifests: tuple[tuple[Manifest, Mapping[str, VideoInfo]], ...]
     """each with what it says, by URI"""
+    num_forgotten: int = 0
+    """videos that are left out because they, or their patients, were forgotten"""
 
     @property
     def num_files(self) -> int:
@@ -53,20 +56,43 @@ def take_inventory(job: Job, inputs: Sequence[str], *, config: IngestConfig, pat
     others = [name for name in inputs if name not in tables]
     found: dict[str, VideoRef] = {}
     lakes: set[str] = set()
+    forgotten = Forgotten(job.lake.root)
     manifests = []
     for manifest in [read_manifest(Path(name), patient_key) for name in tables]:
-        listed = listed_videos(manifest, lakes=lakes)
+        listed = [
+            (video, info) for video, info in listed_videos(manifest, lakes=lakes) if not forgotten.leaves_out(info.patient_id, video.uri)
+        ]
         found.update((video.uri, video) for video, _ in listed)
         manifests.append((manifest, {video.uri: info for video, info in listed}))
     found.update((video.uri, video) for video in (find_videos(others, lakes=lakes) if others or not found else ()))
+    found = {uri: video for uri, video in found.items() if uri not in forgotten.uris}
     for lake in sorted(lakes):
         what = f"the lake {lake} is made of" if is_lake(lake) else f"select-for-labels or predict wrote to {lake}"
         say(f"left out what {what}: its packs, pictures and pages are no videos")
-    videos, left = _identified(job, sorted(found.values(), key=lambda video: video.path), config)
-    return Inventory(videos=videos, left=left, manifests=tuple(manifests))
+    videos, left = _identified(job, sorted(found.values(), key=lambda video: video.path), config, forgotten)
+    told = tuple((manifest, {uri: info for uri, info in infos.items() if uri not in forgotten.uris}) for manifest, infos in manifests)
+    return Inventory(videos=videos, left=left, manifests=told, num_forgotten=len(forgotten.uris))
 
 
-def _identified(job: Job, found: Sequence[VideoRef], config: IngestConfig) -> tuple[tuple[VideoRef, ...], dict[str, Left]]:
+class Forgotten:
+    """Which of the videos found a lake has forgotten, by content or by patient."""
+
+    def __init__(self, root: Path) -> None:
+        self.uris: set[str] = set()
+        self._root = root
+        self._hashes = forgotten_hashes(root)
+
+    def leaves_out(self, identifier: str | None, uri: str) -> bool:
+        """Whether this video id or pseudonym was forgotten; remembers the place if so."""
+        if not self._hashes or not identifier or forgotten_hash(self._root, identifier) not in self._hashes:
+            return False
+        self.uris.add(uri)
+        return True
+
+
+def _identified(
+    job: Job, found: Sequence[VideoRef], config: IngestConfig, forgotten: Forgotten
+) -> tuple[tuple[VideoRef, ...], dict[str, Left]]:
     """The videos with their ids, in the same order, and why others are left."""
     known = {} if config.rehash else known_files(job.lake)
     identified: dict[str, VideoRef] = {}
@@ -78,15 +104,15 @@ def _identified(job: Job, found: Sequence[VideoRef], config: IngestConfig) -> tu
         else:
             identified[video.uri] = replace(video, video_id=video_id)
     left: dict[str, Left] = {}
-    for video, result in _read(job, unknown, config):
+    for video, result in _read(job, unknown, config, forgotten):
         if isinstance(result, Left):
             left[video.uri] = result
-        else:
+        elif not forgotten.leaves_out(result.video_id, video.uri):
             identified[video.uri] = result
-    return tuple(identified[video.uri] for video in found if video.uri not in left), left
+    return tuple(identified[video.uri] for video in found if video.uri not in left and video.uri not in forgotten.uris), left
 
 
-def _read(job: Job, videos: Sequence[VideoRef], config: IngestConfig) -> list[tuple[VideoRef, VideoRef | Left]]:
+def _read(job: Job, videos: Sequence[VideoRef], config: IngestConfig, forgotten: Forgotten) -> list[tuple[VideoRef, VideoRef | Left]]:
     """Read videos whose content is not known; those that could not even be looked at are asked for here, at the price of a look."""
     seen = [video for video in videos if video.version is not None or is_uri(video.path)]
     results: list[tuple[VideoRef, VideoRef | Left]] = [
@@ -102,7 +128,7 @@ def _read(job: Job, videos: Sequence[VideoRef], config: IngestConfig) -> list[tu
                 raise_if_machine_failed(result)
                 result = left_by(result) or Left(reason="io_error", detail=result.detail)  # reading alone says nothing of a video
             results.append((video, result))
-            if isinstance(result, VideoRef):
+            if isinstance(result, VideoRef) and not forgotten.leaves_out(result.video_id, video.uri):
                 new.append(result)
             if len(new) >= FILES_PER_COMMIT and time.monotonic() - noted > _COMMIT_EVERY_S:
                 remember_files(job.lake, new)
