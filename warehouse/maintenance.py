@@ -118,18 +118,14 @@ def compact_catalog(lake: Lake, needles: Sequence[str]) -> None:
 
     Without such a value DuckLake reads a file that it might have skipped; it changes no answer.
     """
-    for table in ("table_column_stats", "file_column_stats"):
-        for needle in needles:
-            with lake.alone():
-                lake.query(
-                    f"""UPDATE {_CATALOG}.ducklake_{table} SET min_value = NULL, max_value = NULL
-                        WHERE contains(min_value, $1) OR contains(max_value, $1)""",
-                    [needle],
-                )
     catalog = lake.root / "catalog.sqlite"
-    if catalog.is_file():
-        with lake.alone(), contextlib.closing(sqlite3.connect(catalog, timeout=30.0)) as connection:
-            connection.execute("VACUUM")
+    with lake.alone(), contextlib.closing(sqlite3.connect(catalog, timeout=30.0)) as connection:
+        for table in ("ducklake_table_column_stats", "ducklake_file_column_stats"):
+            for needle in needles:
+                statement = f"UPDATE {table} SET min_value = NULL, max_value = NULL WHERE instr(min_value, ?) OR instr(max_value, ?)"
+                connection.execute(statement, [needle, needle])
+        connection.commit()
+        connection.execute("VACUUM")
 
 
 def _delete(lake: Lake, *, older_than: datetime.datetime) -> int:

@@ -22,12 +22,12 @@ from warehouse.lineage import completed_run_id, plan_run, run_outputs
 from warehouse.maintenance import compact_catalog, maintain
 from warehouse.records import Artifact
 from warehouse.snapshots import read_tags, remove_tag
-from warehouse.store import content_id, read_json, write_json, write_parquet
+from warehouse.store import atomic_file, canonical_json, content_id, read_json, write_parquet
 from warehouse.traces import Subject, Traces, delete_rows, find_traces, searched, subject_of, videos_of_patient, videos_of_uri
 
 __all__ = ["find_subject", "run_forget", "say_traces"]
 
-_PENDING = "pending-forget.json"
+_PENDING = "pending"
 _NOTHING = datetime.timedelta(0)
 
 
@@ -95,7 +95,7 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
             identifiers = (*subject.video_ids, *subject.patient_ids)
             record = request(root, identifiers, requested_by=requested_by, num_videos=len(subject.video_ids))
             write_record(root, record)  # from now on they are not taken in again
-            write_json(pending, {"subject": subject, "recorded_at": record.recorded_at})
+            _keep(pending, {"subject": subject, "recorded_at": record.recorded_at})
         traces = find_traces(job.lake, subject)
         record = _merged(record, traces, _successors(job, subject, traces))
         write_record(root, record)
@@ -206,8 +206,13 @@ def _remembered(pending: Path, traces: Traces) -> list[Path]:
     """The files found now and before an interruption."""
     stored = read_json(pending)
     files = sorted({*stored.get("files", ()), *map(str, traces.files)})
-    write_json(pending, {**stored, "files": files})
+    _keep(pending, {**stored, "files": files})
     return [Path(name) for name in files]
+
+
+def _keep(pending: Path, value: object) -> None:
+    with atomic_file(pending, is_private=True) as file:
+        file.write(canonical_json(value).encode())
 
 
 def _folders(job: Job, record: Forgetting) -> list[Path]:

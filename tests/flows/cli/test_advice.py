@@ -16,7 +16,7 @@ from flows.cli import cli
 ROOT = Path(cli.__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 PRINTED_BY = {
-    "flows/cli/upkeep.py": ["snapshots"],
+    "flows/cli/upkeep.py": ["forget", "snapshots"],
     "flows/stages/upkeep.py": ["maintain"],
     "warehouse/snapshots.py": ["snapshots"],
     "curation/ingest/config.py": ["ingest", "run"],
@@ -82,6 +82,8 @@ ONLY_BY = {
     ("flows/cli/check_command.py", "--replay"): ["evaluate"],
     ("curation/embedding/encoder.py", "--device"): ["embed", "run"],
     ("flows/cli/commands.py", "--data"): ["evaluate"],
+    ("flows/cli/upkeep.py", "--tag"): ["snapshots"],
+    **{("flows/cli/upkeep.py", flag): ["forget"] for flag in ("--patient", "--video", "--resume")},
 }
 """Commands that print a file's message about a flag, if fewer: others leave the device to `auto`, or print other messages of the file."""
 

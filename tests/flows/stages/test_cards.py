@@ -1,17 +1,24 @@
-"""The documents of a dataset from several sites and devices that a person has audited: valid, complete, and free of names."""
+"""A dataset of several sites, devices and patients that a person has audited: its documents, and a patient who is to be forgotten."""
 
+import base64
 import csv
+import hashlib
 import json
 import re
+import shutil
+import tarfile
 from pathlib import Path
 
 import mlcroissant
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from mlcroissant._src.core.constants import EXTRACT_PATH
 
 from flows.cli.cli import main
 from tests.flows.conftest import make_archive
+from warehouse.forgotten import is_authentic
 from warehouse.lake import open_lake
 
 pytestmark = pytest.mark.slow
@@ -83,3 +90,79 @@ def test_croissant_is_valid_and_its_records_are_those_of_the_tars(lake: Path, tm
     pictures = {row["images_by_frame/frame_id"].decode(): row["images_by_frame/image"] for row in dataset.records("images_by_frame")}
     assert sorted(pictures) == sorted(expected)
     assert all(min(picture.size) > 0 for picture in pictures.values())
+
+
+def test_nothing_of_a_forgotten_patient_is_left_and_it_does_not_come_in_again(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENDOFORGE_PATIENT_KEY", "a secret of at least sixteen bytes")
+    manifest = lake.parent / "archive" / "manifest.csv"
+    lake = Path(shutil.copytree(lake, tmp_path / "lake"))
+    with open_lake(lake, read_only=True) as opened:
+        (video,) = opened.rows(
+            "SELECT video_id, uri, path FROM videos JOIN packs USING (video_id) WHERE uri LIKE '%b.mp4' AND path NOT LIKE '%spare%'"
+        )
+        own = {
+            row["sha256"]
+            for row in opened.rows("SELECT sha256 FROM frames WHERE video_id = $1 AND sha256 IS NOT NULL", [video["video_id"]])
+        }
+        (audit,) = opened.rows("SELECT DISTINCT sheet FROM audits")
+        others = opened.rows("SELECT count(*) AS n FROM current_frames WHERE keep AND video_id <> $1", [video["video_id"]])
+    assert own & jpegs_below(lake), "the search finds what is there"
+    assert main(["backup", str(tmp_path / "backup"), "--lake", str(lake)]) == 0
+    capsys.readouterr()
+    asked = ("forget", "--lake", str(lake), "--patient", "DOE 1")
+    assert main([*asked, "--dry-run"]) == 0
+    assert "dataset set holds frames of them" in capsys.readouterr().err
+    assert main([*asked, "--requested-by", "letter 17"]) == 0
+    said = capsys.readouterr().err
+    assert "dataset set-r2 stands in for one that was withdrawn" in said
+    assert "every file of the lake was searched for their ids and places, and none has them" in said
+    assert main(["backup", str(tmp_path / "backup"), "--lake", str(lake)]) == 0
+    for root in (lake, tmp_path / "backup"):
+        assert not own & jpegs_below(root)
+        assert not (root / audit["sheet"]).exists()
+        assert not list(root.rglob(f"*{video['video_id'][:16]}*"))
+        for path in root.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert video["video_id"][:16].encode() not in content, path
+                assert b"b.mp4" not in content, path
+    assert main(["verify", "--lake", str(lake), "--runner", "serial", "set-r2"]) == 0
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("SELECT count(*) AS n FROM current_frames WHERE keep") == others
+    assert main(["verify", "--lake", str(lake), "--runner", "serial", "set"]) == 1
+    assert "dataset 'set' was withdrawn, because what it held was forgotten; 'set-r2' stands in for it" in capsys.readouterr().err
+    run(lake, "ingest", str(manifest), "--fps", "4", "--text", "off", "--settle-s", "0")
+    run(lake, "ingest", str(manifest.parent / "b.mp4"), "--fps", "4", "--text", "off", "--settle-s", "0")
+    assert "1 more files are of videos or patients that were forgotten, and are left out" in capsys.readouterr().err
+    with open_lake(lake, read_only=True) as opened:
+        assert (
+            opened.rows("SELECT 1 FROM videos WHERE video_id = $1 UNION SELECT 1 FROM files WHERE video_id = $1", [video["video_id"]]) == []
+        )
+    (record,) = (lake / "forgotten").glob("*.json")
+    assert is_authentic(lake, record)
+    record.write_text(record.read_text().replace("letter 17", "letter 18"))
+    assert not is_authentic(lake, record)
+
+
+def jpegs_below(root: Path) -> set[str]:
+    """SHA-256 of every JPEG in a file of a folder: in its bytes, in base64 on a page, or in a cell of a table."""
+    found = set()
+    for path in root.rglob("*"):
+        if not path.is_file():
+            continue
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            cells = [
+                cell for name in table.column_names if pa.types.is_binary(table[name].type) for cell in table[name].to_pylist() if cell
+            ]
+        elif path.suffix == ".html":
+            cells = [base64.b64decode(text) for text in re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", path.read_text())]
+        elif path.suffix == ".tar":
+            with tarfile.open(path) as tar:
+                cells = [tar.extractfile(member).read() for member in tar if member.name.endswith(".jpg")]  # type: ignore[union-attr]
+        else:
+            cells = [path.read_bytes()]
+        found |= {hashlib.sha256(cell).hexdigest() for cell in cells}
+    return found
