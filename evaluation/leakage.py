@@ -134,7 +134,7 @@ def find_leaks(task: TaskData, hashes: Sequence[str], *, judge: Judge | None, nu
         num_exact=len(of_test["exact"]),
         num_near=len(of_test["near"]),
         num_group=len(of_test["group"]),
-        patients=patients_of(task.items),
+        patients=patients_of(task.items) if task.are_patients else "unknown",
         searched=judge is not None,
         copies=tuple(sorted(found, key=lambda copy: (copy.second, copy.kind, copy.first))),
     )

@@ -80,6 +80,8 @@ class TaskData:
     """number of the fold from 0; None if there is one division only"""
     num_folds: int = 1
     """folds of the division"""
+    are_patients: bool = True
+    """whether groups are patients, or videos or sequences of one; not so if they are centres"""
     cut: BinaryCut | None = None
     """yes-or-no question that the grades answer as well"""
     count_difference: str = ""

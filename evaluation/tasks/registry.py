@@ -124,6 +124,7 @@ def resolve_task(
     return replace(
         found,
         cut=task.cut,
+        are_patients=task.are_patients,
         count_difference=differs.sentence if differs else "",
         is_other_set=differs is not None and differs.is_other_set,
     )
