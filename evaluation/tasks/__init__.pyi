@@ -3,6 +3,7 @@ from .contents import (
     FileFacts as FileFacts,
     box_fault as box_fault,
     look_at_files as look_at_files,
+    most_unreadable as most_unreadable,
     readable_task as readable_task,
     without_unreadable as without_unreadable,
 )

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from evaluation.tasks import Fingerprint, TaskData, fingerprint, resolve_task
+from evaluation.tasks import Fingerprint, TaskData, readable_task
 from evaluation.validate import CHOSEN_BY_VIEWS, checkpoint_scores
-from evaluation.validation_tasks import Validation, check_choice
+from evaluation.validation_tasks import Validation, check_choice, read_labelled
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
 from pretrain.checkpoint import whole_checkpoints
@@ -64,9 +64,12 @@ def run_pretrain(
     """
     found = dataset_named(job.lake, dataset)
     inputs = [artifact_of(found)]
-    tasks = [resolve_task(one.task, one.data) for one in validation.tasks]
-    check_choice(validation, [task.name for task in tasks])
-    labelled = [task_artifact(task, fingerprint(task)) for task in tasks]
+    tasks = [readable_task(read_labelled(one), max_unreadable=one.max_unreadable) for one in validation.tasks]
+    check_choice(validation, [task.name for task, _ in tasks])
+    for task, _ in tasks:
+        for image in task.unreadable:
+            say(f"pretrain: validation on {task.name} leaves out an unreadable image: {image}")
+    labelled = [task_artifact(task, identity) for task, identity in tasks]
     inputs += labelled
     if start is not None:
         uri = start.backbone.relative_to(job.lake.root).as_posix()
