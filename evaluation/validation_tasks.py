@@ -33,6 +33,8 @@ class ValidationTask:
     """how its images are divided, as `evaluate --protocol` says it"""
     max_unreadable: float = 0.01
     """share of its images that may be left out because they cannot be read; one always may, unless this is 0"""
+    splits: Path | None = None
+    """folder of a lake's stored splits, which are read where the data names none; see evaluation/tasks/stored_splits.py"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,10 @@ def read_labelled(one: ValidationTask) -> TaskData:
     Raises:
         TaskError: it is missing or unusable, or has masks, which give no k-NN score.
     """
-    from evaluation.tasks import TaskError, resolve_task
+    from evaluation.tasks import SplitStore, TaskError, resolve_task
 
-    found = resolve_task(one.task, one.data, order=one.order, protocol=one.protocol)
+    stored = SplitStore(folder=one.splits, data=one.data.absolute()) if one.splits else None
+    found = resolve_task(one.task, one.data, order=one.order, protocol=one.protocol, stored=stored)
     if found.kind == "segmentation":
         raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
     found.validate()

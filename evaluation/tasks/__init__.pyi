@@ -38,4 +38,5 @@ from .registry import (
     task_sentence as task_sentence,
 )
 from .split_protocol import SplitProtocol as SplitProtocol
+from .stored_splits import SplitStore as SplitStore, StoredSplit as StoredSplit
 from .task import NO_PATIENTS as NO_PATIENTS, Reading as Reading, Task as Task

@@ -131,7 +131,7 @@ def test_grades_in_words_have_an_order_and_an_unreadable_image_is_left_out_and_c
     assert scores["worded/val/unreadable"] == 1.0
     assert math.isfinite(before)
     assert math.isfinite(after)
-    with pytest.raises(TaskError, match="1 of .* validation images .* more than --validation-max-unreadable 0 allows"):
+    with pytest.raises(TaskError, match=r"1 of .* validation images .* more than --validation-max-unreadable 0 allows"):
         checkpoint_scores(vit_folder, views=views, tasks=(replace(one, max_unreadable=0.0),))
 
 
