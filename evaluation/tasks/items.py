@@ -56,6 +56,10 @@ class Item:
     """learned from all masks of the set; None is 0 and 255"""
     box: tuple[int, int, int, int] | None = None
     """x, y, width, height of the crop in pixels of the upright image"""
+    device: str = ""
+    """endoscope or processor, as the data names it; empty if it does not"""
+    site: str = ""
+    """hospital or centre, as the data names it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

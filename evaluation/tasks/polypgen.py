@@ -29,7 +29,7 @@ def _read(data: Path) -> Reading:
         images = next((path for path in sorted(data.rglob(f"images_{centre}")) if path.is_dir()), None)
         if images is not None:
             pairs = mask_pairs("polypgen", images, images.with_name(f"masks_{centre}"), _stem_of_mask)
-            items += [replace(item, group=centre) for item in pairs]
+            items += [replace(item, group=centre, site=centre) for item in pairs]
     if not items:
         raise TaskError(f"task polypgen: no folder data_C1/images_C1 under {data}; give the folder of the download")
     return items, ("single frames of six centres, without the sequences", "patients unknown: groups are centres, which hold several")
