@@ -82,7 +82,9 @@ def few_shot_rows(
             return head, _value(test_labels, head.probabilities(test), settings)
 
         labels = {part.split: part.labels for part in (train, val)}
-        rows += _curve(name, train, val, labels, settings.num_classes, "per class", fitted, patients=patients, settings=settings)
+        rows += _curve(
+            name, train, val, labels, settings.num_classes, ("per class", "per class"), fitted, patients=patients, settings=settings
+        )
     return rows
 
 
@@ -118,7 +120,7 @@ def few_shot_mask_rows(
         return head, score(head)
 
     labels = {part.split: np.zeros(len(part), np.int64) for part in (train, val)}
-    return _curve(name, train, val, labels, 1, "images", fitted, patients=patients, settings=settings)
+    return _curve(name, train, val, labels, 1, ("image", "images"), fitted, patients=patients, settings=settings)
 
 
 def _curve(
@@ -127,7 +129,7 @@ def _curve(
     val: Part,
     labels: Mapping[SelectionSplit, Ints],
     num_classes: int,
-    unit: str,
+    units: tuple[str, str],
     fitted: Callable[[Part, Part], tuple[FittedClasses | FittedMasks, float]],
     *,
     patients: Mapping[SelectionSplit, Ints],
@@ -141,13 +143,13 @@ def _curve(
         val: all validation images.
         labels: of both.
         num_classes: how many these are of.
-        unit: of a point's number, in its name.
+        units: of a point's number in its name, for one and for more.
         fitted: (few, few_val) to the head and its value on the test split.
         patients: of train and val.
         settings: those of the whole evaluation.
     """
     rows = []
-    for shots, counts in _points(labels["train"], num_classes, unit, settings):
+    for shots, counts in _points(labels["train"], num_classes, units, settings):
         values: list[float] = []
         drawn: list[FewShotRow] = []
         for draw in range(settings.config.few_shot_draws):
@@ -197,13 +199,13 @@ def interval_of_draws(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, min(1.0, mean + half))
 
 
-def _points(labels: Ints, num_classes: int, unit: str, settings: HeadSettings) -> Iterator[tuple[str, list[int]]]:
+def _points(labels: Ints, num_classes: int, units: tuple[str, str], settings: HeadSettings) -> Iterator[tuple[str, list[int]]]:
     """What each point is called, and how many images of each class it draws; a point that takes all images is none."""
     config = settings.config
     sizes = np.bincount(labels, minlength=num_classes)
     for number in config.few_shot_counts:
         if number < sizes.max():
-            yield f"{number} {unit}", [number] * len(sizes)
+            yield f"{number} {units[number > 1]}", [number] * len(sizes)
     for share in config.few_shot_shares:
         yield f"{share:.0%}", [max(1, round(share * size)) for size in sizes]
 
