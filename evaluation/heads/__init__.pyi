@@ -18,6 +18,7 @@ from .head import (
 from .knn import choose_k as choose_k, knn_predict as knn_predict
 from .linear import LinearProbe as LinearProbe, fit_linear_probe as fit_linear_probe
 from .linear_grid import fit_linear_grid as fit_linear_grid
+from .low_rank import check_peft as check_peft
 from .mask_training import BATCH as BATCH, joined as joined
 from .ordinal import fit_ordinal as fit_ordinal
 from .registry import (

@@ -10,7 +10,7 @@ from curation.embedding import EmbedConfig
 from evaluation.against_reference import Rival, constant_rivals, rivals_of, shown_difference, with_differences
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.heads import changes_backbone, chosen_heads
+from evaluation.heads import changes_backbone, check_peft, chosen_heads
 from evaluation.random_draws import mean_of_draws
 from evaluation.references import picture_blind
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
@@ -62,6 +62,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
     if found.kind == "segmentation" and model.network is not None:
         raise ValueError(f"--model {checkpoint} gives one vector an image and no patch tokens, so {found.name}'s masks cannot be scored")
+    check_peft(heads)
     tuned = [name for name in heads if changes_backbone(name)]
     if tuned and model.network is not None:
         raise ValueError(f"--model {checkpoint} is a network of a package, whose weights cannot be trained here; leave out {tuned[0]}")

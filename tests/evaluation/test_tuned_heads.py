@@ -143,8 +143,12 @@ def test_tuned_heads_have_short_names_for_masks() -> None:
 
 def test_without_peft_lora_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(HeadError, match=r"LoRA needs the package peft, which is not installed \(.*\); install endoforge\[lora\], or give"):
+    said = r"LoRA needs the package peft, which is not installed; run pip install peft, or give --heads finetune"
+    with pytest.raises(HeadError, match=said):
         add_adapters(nn.Linear(2, 2), rank=1, seed=0)
+    with pytest.raises(HeadError, match=said):
+        check_peft(("knn", "lora_fpn"))
+    check_peft(("knn", "finetune"))
 
 
 def test_adapters_of_peft_are_stored_alone_and_replayed(
