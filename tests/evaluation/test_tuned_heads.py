@@ -16,7 +16,7 @@ from torch import nn
 from evaluation.backbone import BackboneError, ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.heads import BackboneChange, HeadError, changed, chosen_heads, read_settings
-from evaluation.heads.low_rank import adapted_layers, adapters, add_adapters
+from evaluation.heads.low_rank import adapted_layers, adapters, add_adapters, check_peft
 from evaluation.predict import open_predictor, predict_frames
 from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.run import evaluate_model
