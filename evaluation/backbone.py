@@ -19,7 +19,16 @@ from safetensors.torch import load_file
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item
 
-__all__ = ["Backbone", "BackboneError", "ModelRef", "VectorNetwork", "features_of", "load_backbone", "token_batches"]
+__all__ = [
+    "Backbone",
+    "BackboneError",
+    "ModelRef",
+    "VectorNetwork",
+    "features_of",
+    "load_backbone",
+    "token_batches",
+    "vectors_and_tokens",
+]
 
 NUM_BLOCKS = 4
 """blocks (stages of a CNN) that the wide feature sets concatenate, as in DINOv2"""
@@ -55,6 +64,8 @@ class ModelRef:
     """folder with config.json and model.safetensors, as timm writes them"""
     weights: Literal["trained", "random"] = "trained"
     """random: the same architecture as it is initialised, for a baseline row"""
+    draw: int = 0
+    """of random weights: which of several, of the seed `seed + draw`"""
     network: Callable[[str], VectorNetwork] | None = None
     """gives, on a device (auto, cpu or cuda), a network that timm cannot build, in place of `path`; it keeps its own image size"""
 
@@ -112,7 +123,7 @@ def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | No
     if pretrained_cfg.get("fixed_input_size"):  # position embeddings were saved for the size the model ran at
         arguments.setdefault("img_size", own_size)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + model.draw)
         try:
             module: Any = timm.create_model(config["architecture"], pretrained=False, **arguments)
         except (RuntimeError, TypeError) as error:
@@ -151,7 +162,8 @@ def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> dict[str, 
     if not backbone.has_tokens:
         with torch.inference_mode():
             return {"last": backbone.module(backbone.prepared(pixels)).float().cpu().numpy()}
-    vectors, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=NUM_BLOCKS)
+    with torch.inference_mode():
+        vectors, tokens = vectors_and_tokens(backbone.module, backbone.prepared(pixels), num_blocks=NUM_BLOCKS)
     sets = {"last": vectors[-1], "last4": torch.cat(vectors, 1)}
     if getattr(backbone.module, "num_prefix_tokens", 0):  # without a CLS token the vectors are mean tokens already
         mean_patch = tokens.mean((2, 3))
@@ -171,14 +183,19 @@ def token_batches(
         raise BackboneError("the network gives one vector an image and no patch tokens, so masks cannot be scored; use a timm model")
     load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
     for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
-        _, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=2)
+        with torch.inference_mode():
+            _, tokens = vectors_and_tokens(backbone.module, backbone.prepared(pixels), num_blocks=2)
         yield tokens.clamp(-65504, 65504).half().cpu().numpy()
 
 
-@torch.inference_mode()
-def _vectors_and_tokens(backbone: Backbone, images: torch.Tensor, *, num_blocks: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Vectors [B, D_i] of the last blocks, last one last, and the patch-token map [B, D, h, w]: for a CNN its last two stages."""
-    module = backbone.module
+def vectors_and_tokens(module: Any, images: torch.Tensor, *, num_blocks: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Vectors [B, D_i] of the last blocks, last one last, and the patch-token map [B, D, h, w]: for a CNN its last two stages.
+
+    Args:
+        module: a network of timm's.
+        images: [B, 3, H, W], normalised.
+        num_blocks: how many of the last blocks or stages give a vector.
+    """
     if _is_transformer(module):
         depth = min(num_blocks, len(module.blocks))
         outputs = module.forward_intermediates(images, indices=depth, return_prefix_tokens=True, norm=True, intermediates_only=True)

@@ -10,13 +10,38 @@ __all__ = ["EvaluateConfig", "TaskKind"]
 TaskKind = Literal["classification", "ordinal", "segmentation"]
 
 
+_AT_LEAST_ONE = (
+    "num_workers",
+    "max_iterations",
+    "segmentation_epochs",
+    "num_bootstrap",
+    "grid_steps",
+    "decoder_epochs",
+    "tune_epochs",
+    "tune_batch_size",
+    "lora_rank",
+    "random_draws",
+)
+_GRIDS = (
+    "k",
+    "regularization",
+    "segmentation_learning_rates",
+    "decoder_learning_rates",
+    "finetune_learning_rates",
+    "lora_learning_rates",
+    "boosted_test_scales",
+    "few_shot_counts",
+    "few_shot_shares",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
-    """Frozen-feature evaluation: everything is chosen on the validation split and reported on the test split."""
+    """Evaluation of a backbone, frozen as a rule: everything is chosen on the validation split and reported on the test split."""
 
     heads: tuple[str, ...] | None = None
-    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; those of
-    the task's protocol unless given"""
+    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; finetune
+    and lora, which change the backbone; those of the task's protocol unless given"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
     order: str = ""
@@ -64,13 +89,25 @@ class EvaluateConfig:
     """of the image's side that boosted_linear reads"""
     boosted_test_scales: tuple[float, ...] = (1.0, 1.32, 1.73)
     """of that side, at which boosted_linear reads a test image and its mirror image, and averages"""
+    tune_epochs: int = 5
+    """passes over the training images of finetune and lora"""
+    tune_batch_size: int = 8
+    """images per step of finetune and lora"""
+    finetune_learning_rates: tuple[float, ...] = (3e-5, 3e-4)
+    """AdamW learning rates of the backbone tried by finetune"""
+    lora_learning_rates: tuple[float, ...] = (3e-4, 3e-3)
+    """AdamW learning rates of the adapters tried by lora"""
+    lora_rank: int = 8
+    """of the adapters of lora"""
+    random_draws: int = 5
+    """draws of random weights, whose mean and range are the reference row; heads that change the backbone have the first alone"""
     clinical: bool = False
     """also give sensitivity, specificity, AUROC and AUPRC of each class, Brier score and calibration error; of masks precision, recall
     and the 95% Hausdorff distance in pixels"""
     few_shot: bool = False
-    """also train class heads on few training images, and give the curve of their scores"""
+    """also train class heads, linear and fpn on few training images, and give the curve of their scores"""
     few_shot_counts: tuple[int, ...] = (1, 2, 5, 10, 50)
-    """training images of each class in the few-shot curve"""
+    """training images of each class in the few-shot curve; of masks training images"""
     few_shot_shares: tuple[float, ...] = (0.01, 0.1, 0.5)
     """shares of the training images in the few-shot curve"""
     few_shot_draws: int = 5
@@ -86,13 +123,12 @@ class EvaluateConfig:
         """Raises ValueError that says which setting is out of range and what it may be."""
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1, or left out")
-        for name in ("num_workers", "max_iterations", "segmentation_epochs", "num_bootstrap", "grid_steps", "decoder_epochs"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.image_size is not None and self.image_size < 16:
             raise ValueError(f"image_size is {self.image_size} pixels; give at least 16, or leave it out for the model's own size")
-        grids = ("k", "regularization", "segmentation_learning_rates", "decoder_learning_rates", "boosted_test_scales")
-        for name in (*grids, "few_shot_counts", "few_shot_shares"):
+        for name in _GRIDS:
             values = getattr(self, name)
             if not values or min(values) <= 0:
                 raise ValueError(f"{name} is {values}; give one or more numbers above 0")

@@ -149,5 +149,5 @@ def found_maps(backbone: Backbone, model: ModelRef, wanted: MapsWanted, *, data_
 
 
 def _key(what: str, backbone: Backbone, model: ModelRef, data_id: str, seed: int) -> str:
-    weights = f"random {seed}" if model.weights == "random" else "trained"
+    weights = f"random {seed + model.draw}" if model.weights == "random" else "trained"
     return content_id([what, FEATURES_VERSION, model.model_id, weights, data_id, backbone.transform])

@@ -16,7 +16,7 @@ from evaluation.heads import MapsWanted, joined
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item
 
-__all__ = ["map_batches", "maps_of", "num_maps", "resized_backbone"]
+__all__ = ["levels_of", "map_batches", "maps_of", "num_maps", "resized_backbone"]
 
 Maps = tuple[npt.NDArray[np.float16], ...]
 
@@ -68,7 +68,8 @@ def map_batches(
 
 def maps_of(backbone: Backbone, pixels: npt.NDArray[np.uint8], wanted: MapsWanted, *, is_mirrored: bool = False) -> Maps:
     """Maps [B, D, h, w] float16 of images [B, H, W, 3] uint8 RGB at the backbone's size, or of their mirror images."""
-    levels = _levels(backbone.module, backbone.prepared(pixels[:, :, ::-1] if is_mirrored else pixels), wanted)
+    with torch.inference_mode():
+        levels = levels_of(backbone.module, backbone.prepared(pixels[:, :, ::-1] if is_mirrored else pixels), wanted)
     return tuple(level.clamp(-65504, 65504).half().cpu().numpy() for level in levels)
 
 
@@ -83,9 +84,8 @@ def num_maps(backbone: Backbone, wanted: MapsWanted) -> int:
     return 1 if wanted.layout in ("tokens", "joined") else len(_indices(backbone.module, wanted))
 
 
-@torch.inference_mode()
-def _levels(module: Any, images: torch.Tensor, wanted: MapsWanted) -> list[torch.Tensor]:
-    """Maps of one batch, the last block or stage last."""
+def levels_of(module: Any, images: torch.Tensor, wanted: MapsWanted) -> list[torch.Tensor]:
+    """Maps [B, D, h, w] of normalised images [B, 3, H, W], the last block or stage last."""
     indices = _indices(module, wanted)
     if _is_cnn(module):
         maps = list(module.forward_intermediates(images, indices=indices)[1])

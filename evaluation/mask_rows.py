@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,21 @@ from evaluation.backbone import Backbone, ModelRef
 from evaluation.clinical_rows import CLINICAL_MASK_METRICS, distance_interval
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_maps
-from evaluation.heads import MASK_HEADS, FittedMasks, HeadSettings, Maps, MapsWanted, MaskLabelled, SelectionSplit, chosen_heads
+from evaluation.few_shot import FEW_SHOT_MASK_HEADS, few_shot_mask_rows
+from evaluation.heads import (
+    MASK_HEADS,
+    TUNED_MASK_HEADS,
+    FittedMasks,
+    HeadSettings,
+    Maps,
+    MapsWanted,
+    MaskLabelled,
+    Pictures,
+    SelectionSplit,
+    changes_backbone,
+    chosen_heads,
+    maps_wanted,
+)
 from evaluation.images import mask_pixels
 from evaluation.labels import group_indices
 from evaluation.maps import map_batches, resized_backbone
@@ -20,6 +35,8 @@ from evaluation.mask_scoring import View, image_scores, predicted_masks, target_
 from evaluation.metrics import mean_scores
 from evaluation.stored_evaluation import Places, Rows, mask_image, mask_table, store
 from evaluation.tasks import Item, TaskData
+from evaluation.training_vectors import keep_training_vectors, map_vectors
+from evaluation.tuned_backbone import adapted_backbone, cached_pixels, is_tuned_on, trunk_of
 
 __all__ = ["mask_rows", "scoring_views"]
 
@@ -29,22 +46,28 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
 
     Raises:
         HeadError: a head does not exist, or does not serve masks.
-        BackboneError: the network gives no patch tokens.
+        BackboneError: the network gives no patch tokens, or a head changes the backbone and it cannot be trained.
     """
     scored: Rows = []
     settings = HeadSettings(config=config, num_classes=len(task.classes), metric=task.protocol.primary, device=backbone.device)
     told: dict[str, Any] = {"model": model, "task": task, "data_id": data_id, "config": config}
     for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
-        head = MASK_HEADS[name]
-        wanted = head.maps or MapsWanted(layout="tokens")
+        if changes_backbone(name) and not is_tuned_on(model):
+            continue
+        wanted = maps_wanted(name) or MapsWanted(layout="tokens")
         sized = resized_backbone(backbone, model, wanted.input_scale(config), seed=config.seed)
         train, val = (_labelled(sized, model, task, split, wanted, data_id, config, places) for split in ("train", "val"))
-        fitted = head.fit(train, val, settings)
+        fitted: FittedMasks
+        if changes_backbone(name):
+            fitted, sized = _tuned(name, sized, task, train, val, wanted, settings, data_id, places)
+            views = scoring_views(sized, model, task.split("test"), wanted, config)
+        else:
+            fitted = MASK_HEADS[name].fit(train, val, settings)
+            views = _views(sized, model, task, wanted, data_id, config, places)
         # from here on nothing is chosen any more, and the test split is read
         items = task.split("test")
-        views = _views(sized, model, task, wanted, data_id, config, places)
         values, masks = image_scores(_predicted(fitted, views, items, sized), items, clinical=True)
-        table = mask_table(items, places, values=values, predicted=[mask_image(mask) for mask in masks])
+        table = mask_table(items, places.data, values=values, predicted=[mask_image(mask) for mask in masks])
         finest = max(train.maps, key=lambda level: level.shape[2])
         details = {
             **fitted.details,
@@ -66,7 +89,70 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
             for metric, found in values.items()
             if metric in task.protocol.metrics or (config.clinical and metric in CLINICAL_MASK_METRICS)
         ]
+        if config.few_shot and model.draw == 0 and name in FEW_SHOT_MASK_HEADS:
+            scored += _curve(name, sized, model, task, train, val, wanted, settings, data_id, places)
     return scored
+
+
+def _curve(
+    name: str,
+    backbone: Backbone,
+    model: ModelRef,
+    task: TaskData,
+    train: MaskLabelled,
+    val: MaskLabelled,
+    wanted: MapsWanted,
+    settings: HeadSettings,
+    data_id: str,
+    places: Places,
+) -> Rows:
+    """The few-shot curve of a head, by the task's primary metric."""
+    items, primary = task.split("test"), task.protocol.primary
+
+    def score(fitted: FittedMasks) -> float:
+        views = _views(backbone, model, task, wanted, data_id, settings.config, places)
+        return float(image_scores(_predicted(fitted, views, items, backbone), items)[0][primary].mean())
+
+    patients = {part.split: group_indices(task.split(part.split)) for part in (train, val)}
+    curve = few_shot_mask_rows(name, train, val, score, patients=patients, settings=settings)
+    return [(row.head, primary, row.interval, row.details) for row in curve]
+
+
+def _tuned(
+    name: str,
+    backbone: Backbone,
+    task: TaskData,
+    train: MaskLabelled,
+    val: MaskLabelled,
+    wanted: MapsWanted,
+    settings: HeadSettings,
+    data_id: str,
+    places: Places,
+) -> tuple[FittedMasks, Backbone]:
+    """A head that changes the backbone, and the backbone as it changed it."""
+    config = settings.config
+    shown = [
+        Pictures(
+            part,
+            cached_pixels(
+                backbone,
+                task.split(part.split),
+                data_id=f"{data_id} {part.split}",
+                cache_dir=places.cache,
+                num_workers=config.num_workers,
+            ),
+        )
+        for part in (train, val)
+    ]
+    head = TUNED_MASK_HEADS[name].fit(shown[0], shown[1], replace(settings, trunk=trunk_of(backbone, wanted)))
+    adapted = adapted_backbone(backbone, head)
+    told: dict[str, Any] = {"batch_size": config.batch_size, "num_workers": config.num_workers}
+    vectors = [
+        np.concatenate([map_vectors(maps) for maps in map_batches(adapted, task.split(split), wanted, **told)])
+        for split in ("train", "val")
+    ]
+    keep_training_vectors(places.root / places.folder / f"{name}.training.safetensors", vectors[0], vectors[1])
+    return head, adapted
 
 
 def scoring_views(backbone: Backbone, model: ModelRef, items: Sequence[Item], wanted: MapsWanted, config: EvaluateConfig) -> list[View]:

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.backbone import Backbone, features_of
-from evaluation.heads import MASK_HEADS, FittedClasses, FittedMasks, HeadError, MapsWanted, load_head
+from evaluation.heads import FittedClasses, FittedMasks, HeadError, MapsWanted, load_head, maps_wanted
 from evaluation.images import array_image
 from evaluation.maps import maps_of, resized_backbone
 from evaluation.mask_scoring import predicted_masks
 from evaluation.replay import open_score, stored_backbone, stored_config
-from evaluation.training_distance import FEATURES, TrainingDistance, map_vectors, training_distance
+from evaluation.training_distance import training_distance
+from evaluation.training_vectors import FEATURES, TrainingDistance, map_vectors
+from evaluation.tuned_backbone import adapted_backbone
 from warehouse.records import Score
 
 __all__ = ["FramePrediction", "Predictor", "open_predictor", "predict_frames", "regions_of"]
@@ -78,8 +80,9 @@ def open_predictor(score: Score, root: Path, *, cache_dir: Path, device: str = "
     config = replace(stored_config(stored.settings["settings"]), device=device)
     model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
+    backbone = adapted_backbone(backbone, head)
     kind = stored.settings["kind"]
-    wanted = MASK_HEADS[stored.settings["head"]].maps if kind == "segmentation" else None
+    wanted = maps_wanted(stored.settings["head"]) if kind == "segmentation" else None
     views: list[tuple[Backbone, bool]] = []
     sized = backbone
     if wanted is not None:

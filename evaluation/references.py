@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from evaluation.images import mask_pixels
+from evaluation.labels import class_indices, group_indices
 from evaluation.metrics import Interval, classification_scores, dice, iou, mean_scores
+from evaluation.stored_evaluation import base_folder, class_table, mask_table
 from evaluation.tasks import Item, TaskData
 
-__all__ = ["constant_mask", "reference_rows"]
+__all__ = ["Guess", "constant_mask", "picture_blind", "reference_rows"]
 
 _SIDE = 128
 _THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
@@ -21,45 +26,66 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 
-def reference_rows(
-    task: TaskData, groups: npt.NDArray[np.int64], *, num_bootstrap: int, seed: int
-) -> dict[str, tuple[Interval, dict[str, str]]]:
-    """The test scores of the picture-blind guess by metric, with what was chosen.
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the picture-blind guess says of the test split."""
+
+    predictions: pa.Table
+    """a row a test item, as evaluations store theirs"""
+    details: dict[str, str]
+    """what was guessed, and what was chosen for it"""
+
+
+def picture_blind(task: TaskData, data: Path | None = None) -> Guess:
+    """Guess the commonest class of the training split, or the mean of its masks.
 
     Args:
         task: its training split gives the guess, its validation split a mask's threshold.
-        groups: [N] of the test items, numbered from 0 without gaps.
-        num_bootstrap: draws of an interval that is bootstrapped.
-        seed: of them.
+        data: what paths of items are relative to; the deepest folder that holds all files unless given.
     """
-    test = task.split("test")
+    test, base = task.split("test"), base_folder(task, data)
     if task.kind == "segmentation":
         share, threshold, val = constant_mask(task.split("train"), task.split("val"))
+        pairs = [(np.asarray(_at(share, mask.shape) > threshold), mask) for mask in map(mask_pixels, test)]
+        values = {name: np.array([measure(*pair) for pair in pairs]) for name, measure in (("dice", dice), ("iou", iou))}
         details = {
             "reference": "one mask for all images: the training masks' mean",
             "threshold": f"{threshold:g}",
             "val_dice": f"{val:.4f}",
         }
-        pairs = [(np.asarray(_at(share, mask.shape) > threshold), mask) for mask in map(mask_pixels, test)]
-        found = {}
-        for name, measure in (("dice", dice), ("iou", iou)):
-            if name in task.protocol.metrics:
-                values = np.array([measure(*pair) for pair in pairs])
-                found[name] = mean_scores(values, groups, num_bootstrap=num_bootstrap, seed=seed), details
-        return found
+        return Guess(mask_table(test, base, values=values, predicted=[b""] * len(test)), details)
     commonest = min(Counter(str(item.label) for item in task.split("train")).items(), key=lambda one: (-one[1], one[0]))[0]
-    place = {name: number for number, name in enumerate(task.classes)}
-    labels = np.array([place[str(item.label)] for item in test], np.int64)
-    scores = classification_scores(
-        labels,
-        np.full(len(labels), place[commonest], np.int64),
+    certain = np.zeros((len(test), len(task.classes)), np.float32)
+    certain[:, task.classes.index(commonest)] = 1
+    return Guess(class_table(test, base, classes=task.classes, probabilities=certain), {"reference": f"always {commonest}"})
+
+
+def reference_rows(task: TaskData, guess: Guess, *, num_bootstrap: int, seed: int) -> dict[str, Interval]:
+    """The test scores of the picture-blind guess by metric.
+
+    Args:
+        task: the evaluation set.
+        guess: of `picture_blind`.
+        num_bootstrap: draws of an interval that is bootstrapped.
+        seed: of them.
+    """
+    test = task.split("test")
+    groups = group_indices(test)
+    if task.kind == "segmentation":
+        return {
+            name: mean_scores(guess.predictions[name].to_numpy(), groups, num_bootstrap=num_bootstrap, seed=seed)
+            for name in ("dice", "iou")
+            if name in task.protocol.metrics
+        }
+    return classification_scores(
+        class_indices(test, task.classes),
+        np.array([task.classes.index(name) for name in guess.predictions["prediction"].to_pylist()], np.int64),
         groups,
         num_classes=len(task.classes),
         names=task.protocol.metrics,
         num_bootstrap=num_bootstrap,
         seed=seed,
     )
-    return {name: (interval, {"reference": f"always {commonest}"}) for name, interval in scores.items()}
 
 
 def constant_mask(train: tuple[Item, ...], val: tuple[Item, ...]) -> tuple[Floats, float, float]:

@@ -17,7 +17,7 @@ from evaluation.class_rows import class_scores
 from evaluation.clinical_rows import CLINICAL_MASK_METRICS, clinical_scores
 from evaluation.config import EvaluateConfig
 from evaluation.features import extract_features
-from evaluation.heads import MASK_HEADS, FittedClasses, FittedMasks, HeadError, load_head, read_settings
+from evaluation.heads import FittedClasses, FittedMasks, HeadError, load_head, maps_wanted, read_settings
 from evaluation.images import mask_pixels
 from evaluation.labels import numbered
 from evaluation.maps import resized_backbone
@@ -26,6 +26,7 @@ from evaluation.mask_scoring import image_scores, predicted_masks
 from evaluation.metrics import CLASSIFICATION_METRICS
 from evaluation.stored_evaluation import item_of
 from evaluation.tasks import BinaryCut, Item
+from evaluation.tuned_backbone import adapted_backbone
 from warehouse.records import Score
 from warehouse.store import file_sha256
 
@@ -63,6 +64,7 @@ def open_score(score: Score, root: Path) -> StoredScore:
             ("shots", "is of a few-shot curve"),
             ("fold_values", "is of all folds together"),
             ("reference", "is of no model"),
+            ("draws", "is the mean of several draws of random weights"),
         ):
             kind = what if name in score.details else kind
         raise HeadError(f"score {score.score_id} {kind}, so it has no stored head; give a score whose details have head_file")
@@ -106,6 +108,7 @@ def from_head(stored: StoredScore, data: Path, *, device: str = "auto", num_work
     config = replace(stored_config(stored.settings["settings"]), device=device, num_workers=num_workers)
     model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
+    backbone = adapted_backbone(backbone, head)
     if stored.settings["kind"] == "segmentation":
         return _mask_value(stored, cast(FittedMasks, head), items, model, backbone, config)
     features = extract_features(backbone, items, batch_size=config.batch_size, num_workers=config.num_workers)
@@ -126,7 +129,7 @@ def _class_value(stored: StoredScore, probabilities: np.ndarray[Any, np.dtype[np
 def _mask_value(
     stored: StoredScore, head: FittedMasks, items: Sequence[Item], model: ModelRef, backbone: Backbone, config: EvaluateConfig
 ) -> float:
-    wanted = MASK_HEADS[stored.settings["head"]].maps
+    wanted = maps_wanted(stored.settings["head"])
     assert wanted is not None, "a mask head reads maps"
     sized = resized_backbone(backbone, model, wanted.input_scale(config), seed=config.seed)
     shapes = (mask_pixels(item).shape for item in items)
@@ -151,7 +154,7 @@ def stored_backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelR
         raise HeadError(f"the backbone {str(folder)!r} is gone; put it back, or evaluate another one")
     if told["sha256"] and file_sha256(weights) != told["sha256"]:
         raise HeadError(f"the weights of {str(folder)!r} are others than those that were scored; put the old ones back")
-    model = ModelRef(model_id=told["model_id"], label=told["label"], path=str(folder), weights=told["weights"])
+    model = ModelRef(model_id=told["model_id"], label=told["label"], path=str(folder), weights=told["weights"], draw=told.get("draw", 0))
     return model, load_backbone(model, device=config.device, image_size=told["image_size"], seed=stored.settings["seed"])
 
 

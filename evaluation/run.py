@@ -1,4 +1,4 @@
-"""Score one frozen backbone on one task: chosen on the validation split, reported on the test split."""
+"""Score one backbone on one task: chosen on the validation split, reported on the test split."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from evaluation.backbone import ModelRef, load_backbone
 from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
 from evaluation.intervals import FEWEST_GROUPS
-from evaluation.labels import group_indices
 from evaluation.leakage import LeakVerdict, find_leaks
 from evaluation.mask_rows import mask_rows
 from evaluation.metrics import Interval
-from evaluation.references import reference_rows
+from evaluation.references import Guess, picture_blind, reference_rows
 from evaluation.stored_evaluation import head_settings, places_of
 from evaluation.tasks import Fingerprint, TaskData, fingerprint
 from warehouse.provenance import current_provenance
@@ -25,7 +24,7 @@ from warehouse.store import content_id, read_json, write_json
 
 __all__ = ["STAGE_VERSION", "evaluate_model", "reference_scores"]
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 
 
 def evaluate_model(
@@ -71,7 +70,7 @@ def evaluate_model(
     learned = "clean" if model.weights == "random" else pretraining.get(model.model_id, "unknown")
     settings = {**head_settings(config), "num_bootstrap": config.num_bootstrap}
     division = [task.split_protocol, task.count_difference]
-    own = [model.model_id, model.label, model.weights, task.name, identity.data_id, task.notes]
+    own = [model.model_id, model.label, model.weights, model.draw, task.name, identity.data_id, task.notes]
     what = [*own, division, asdict(config), leak.details, learned]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
@@ -88,6 +87,7 @@ def evaluate_model(
     common = {
         "image_size": str(backbone.image_size),
         "weights": model.weights,
+        "backbone": "frozen",
         "protocol": "frozen; chosen on val, reported on test",
         **_division(task),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),
@@ -106,15 +106,18 @@ def evaluate_model(
     return scores
 
 
-def reference_scores(task: TaskData, *, identity: Fingerprint, config: EvaluateConfig, leak: LeakVerdict) -> tuple[Score, ...]:
-    """The test scores of a guess that looks at no picture, as rows beside those of models."""
+def reference_scores(
+    task: TaskData, *, identity: Fingerprint, config: EvaluateConfig, leak: LeakVerdict, guess: Guess | None = None
+) -> tuple[Score, ...]:
+    """The test scores of a guess that looks at no picture, as rows beside those of models; `guess` is made unless given."""
     ref = ModelRef(model_id=content_id(["reference", task.name]), label="no picture", path="")
-    rows = reference_rows(task, group_indices(task.split("test")), num_bootstrap=config.num_bootstrap, seed=config.seed)
+    guess = guess or picture_blind(task)
+    rows = reference_rows(task, guess, num_bootstrap=config.num_bootstrap, seed=config.seed)
     code = current_provenance().code_version[:12]
     common = {**_division(task), **leak.details, "leak_pretraining": "clean", "protocol": "guessed from train", "code": code}
     return tuple(
-        _score(ref, task, identity.data_id, "constant", metric, interval, {**common, **details}, config.seed)
-        for metric, (interval, details) in rows.items()
+        _score(ref, task, identity.data_id, "constant", metric, interval, {**common, **guess.details}, config.seed)
+        for metric, interval in rows.items()
     )
 
 

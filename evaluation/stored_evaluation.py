@@ -22,7 +22,19 @@ from evaluation.metrics import Interval
 from evaluation.tasks import Fingerprint, Item, MaskEncoding, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
 
-__all__ = ["SUBGROUPS", "Places", "Rows", "class_table", "head_settings", "item_of", "mask_image", "mask_table", "places_of", "store"]
+__all__ = [
+    "SUBGROUPS",
+    "Places",
+    "Rows",
+    "base_folder",
+    "class_table",
+    "head_settings",
+    "item_of",
+    "mask_image",
+    "mask_table",
+    "places_of",
+    "store",
+]
 
 Rows = list[tuple[str, str, Interval, dict[str, str]]]
 """Head, metric, value with its interval, and details of each score."""
@@ -46,6 +58,7 @@ _NOT_IDENTITY = (
     "few_shot_counts",
     "few_shot_shares",
     "few_shot_draws",
+    "random_draws",
 )
 """settings that change no head"""
 
@@ -87,10 +100,15 @@ def places_of(
     """
     settings = head_settings(config)
     key = content_id([FORMAT, model.model_id, model.weights, task.name, task.kind, identity.data_id, asdict(task.protocol), settings])
+    return Places(cache, root or cache, f"{FOLDER}/{key[:32]}", base_folder(task, data), identity.images_id)
+
+
+def base_folder(task: TaskData, data: Path | None) -> Path:
+    """What paths of a task's items are relative to: the folder of `data`, or the deepest one that holds all its files."""
+    if data is not None:
+        return data if data.is_dir() else data.parent  # of a CSV its folder
     paths = [path for item in task.items for path in (item.path, item.mask) if path is not None]
-    common = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
-    base = common if data is None else data if data.is_dir() else data.parent  # of a CSV its folder
-    return Places(cache, root or cache, f"{FOLDER}/{key[:32]}", base, identity.images_id)
+    return Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
 
 
 def store(
@@ -124,6 +142,7 @@ def store(
             "label": model.label,
             "path": _below(Path(model.path), places.root) if model.path else "",
             "weights": model.weights,
+            "draw": model.draw,
             "sha256": file_sha256(weights) if model.path and weights.is_file() else "",
             "image_size": image_size,
         },
@@ -135,20 +154,18 @@ def store(
     return {"head_file": tensors, "predictions_file": predictions}
 
 
-def class_table(items: Sequence[Item], places: Places, *, classes: Sequence[str], probabilities: npt.NDArray[np.float32]) -> pa.Table:
+def class_table(items: Sequence[Item], data: Path, *, classes: Sequence[str], probabilities: npt.NDArray[np.float32]) -> pa.Table:
     """One row a test item: where it is, its group, its class, the class that was predicted, and the probability of each."""
-    columns = _item_columns(items, places)
+    columns = _item_columns(items, data)
     columns["label"] = pa.array([str(item.label) for item in items])
     columns["prediction"] = pa.array([classes[index] for index in probabilities.argmax(1)], pa.string())
     columns["probabilities"] = pa.array(list(probabilities), pa.list_(pa.float32(), len(classes)))
     return pa.table(columns)
 
 
-def mask_table(
-    items: Sequence[Item], places: Places, *, values: Mapping[str, npt.NDArray[np.float64]], predicted: Sequence[bytes]
-) -> pa.Table:
+def mask_table(items: Sequence[Item], data: Path, *, values: Mapping[str, npt.NDArray[np.float64]], predicted: Sequence[bytes]) -> pa.Table:
     """One row a test item: where it is, its group, its value of each metric, and the predicted mask as a PNG of one bit."""
-    columns = _item_columns(items, places)
+    columns = _item_columns(items, data)
     columns |= {name: pa.array(found) for name, found in values.items()}
     columns["predicted_mask"] = pa.array(list(predicted), pa.binary())
     return pa.table(columns)
@@ -174,14 +191,14 @@ def item_of(row: Mapping[str, Any], data: Path) -> Item:
     )
 
 
-def _item_columns(items: Sequence[Item], places: Places) -> dict[str, pa.Array]:
+def _item_columns(items: Sequence[Item], data: Path) -> dict[str, pa.Array]:
     return {
-        "path": pa.array([os.path.relpath(item.path, places.data) for item in items]),
-        "mask": pa.array([os.path.relpath(item.mask, places.data) if item.mask is not None else None for item in items], pa.string()),
+        "path": pa.array([os.path.relpath(item.path, data) for item in items]),
+        "mask": pa.array([os.path.relpath(item.mask, data) if item.mask is not None else None for item in items], pa.string()),
         "mask_encoding": pa.array([canonical_json(asdict(code)) if (code := item.mask_encoding) else None for item in items], pa.string()),
         "box": pa.array([list(item.box) if item.box is not None else None for item in items], pa.list_(pa.int32())),
         # a group that is a path would tie the table to a place on disk
-        "group": pa.array([os.path.relpath(item.group, places.data) if os.path.isabs(item.group) else item.group for item in items]),
+        "group": pa.array([os.path.relpath(item.group, data) if os.path.isabs(item.group) else item.group for item in items]),
         **{name: pa.array([getattr(item, name) for item in items]) for name in SUBGROUPS if any(getattr(item, name) for item in items)},
     }
 

@@ -24,7 +24,9 @@ __all__ = [
     "Maps",
     "MapsWanted",
     "MaskLabelled",
+    "Pictures",
     "SelectionSplit",
+    "Trunk",
     "VectorSets",
 ]
 
@@ -84,6 +86,41 @@ class MaskLabelled:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def subset(self, index: Ints) -> MaskLabelled:
+        """The images at `index`, in that order, in memory."""
+        return MaskLabelled(self.split, tuple(np.asarray(level[index]) for level in self.maps), self.targets[index])
+
+
+Frozen = TypeVar("Frozen", Labelled, MaskLabelled)
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures(Generic[Frozen]):
+    """The pictures of the training or the validation split, for heads that change the backbone."""
+
+    frozen: Frozen
+    """labels, and the features or maps of the unchanged backbone, from which training starts"""
+    pixels: npt.NDArray[np.uint8]
+    """[N, S, S, 3] RGB at the backbone's size; a memory map as a rule"""
+
+    def __post_init__(self) -> None:
+        """Refuses as many pictures as there are no labels of."""
+        _check(self.frozen.split, [len(self.pixels)], len(self.frozen))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """A backbone that a head may change a copy of."""
+
+    module: Any
+    prepared: Callable[[npt.NDArray[np.uint8]], torch.Tensor]
+    """pixels [B, S, S, 3] to what the module takes"""
+    read: Callable[[Any, torch.Tensor], list[torch.Tensor]]
+    """(module, prepared pixels): a vector [B, D], or the maps [B, D, h, w] that a mask head reads, with gradients"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadSettings:
@@ -94,6 +131,8 @@ class HeadSettings:
     metric: str
     """by which everything is chosen on the validation split"""
     device: torch.device
+    trunk: Trunk | None = None
+    """of heads that change the backbone"""
 
 
 class FittedClasses(Protocol):

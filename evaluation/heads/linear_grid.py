@@ -18,7 +18,7 @@ from evaluation.heads.choice import validation_score
 from evaluation.heads.head import HeadSettings, Ints, Labelled, VectorSets
 from evaluation.heads.linear import LinearProbe, Scaler, fit_scaler
 
-__all__ = ["LEARNING_RATES", "fit_grid", "fit_linear_grid", "train_grid"]
+__all__ = ["LEARNING_RATES", "class_weights", "fit_grid", "fit_linear_grid", "train_grid"]
 
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 """of a batch of 256; multiplied by batch / 256"""
@@ -135,7 +135,7 @@ def train_grid(
     momenta = {name: (torch.zeros_like(weights[name]), torch.zeros_like(biases[name])) for name in inputs}
     rates = (torch.tensor(learning_rates, device=device) * batch / 256).repeat_interleave(num_classes)
     one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels).to(device), num_classes).float()
-    emphasis = torch.from_numpy(_class_weights(labels, num_classes) if balanced else np.ones(num_images, np.float32)).to(device)
+    emphasis = torch.from_numpy(class_weights(labels, num_classes) if balanced else np.ones(num_images, np.float32)).to(device)
     order = _Order(num_images, batch, seed)
     for step in range(steps):
         index = order.next().to(device)
@@ -178,7 +178,7 @@ def _initial(name: str, num_classes: int, dim: int, num_rates: int, seed: int) -
     return (torch.randn(num_classes, dim, generator=generator) * _INITIAL_STD).repeat(num_rates, 1)
 
 
-def _class_weights(labels: Ints, num_classes: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def class_weights(labels: Ints, num_classes: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """[N] weights of mean 1 by which every class that occurs counts alike."""
     counts = np.bincount(labels, minlength=num_classes)
     present = np.count_nonzero(counts)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from evaluation.heads.head import Floats, Maps
 
-__all__ = ["BATCH", "channel_statistics", "joined", "mask_loss", "mean_dice", "read_maps", "upsampled"]
+__all__ = ["BATCH", "channel_statistics", "dice_sum", "joined", "mask_loss", "mean_dice", "read_maps", "upsampled"]
 
 BATCH = 16
 """images per step"""
@@ -89,12 +89,17 @@ def mean_dice(
     total = torch.zeros(num_heads, device=device)
     for start in range(0, len(targets), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        predicted = upsampled(logits(read_maps(maps, rows, device)), targets.shape[-1]) > 0
-        truth = (torch.from_numpy(targets[rows]).to(device) > 0.5)[:, None]
-        sizes = predicted.sum((2, 3)) + truth.sum((2, 3))
-        overlap = (predicted & truth).sum((2, 3))
-        total += torch.where(sizes > 0, 2 * overlap / sizes.clamp(min=1), 1.0).sum(0)
+        total += dice_sum(logits(read_maps(maps, rows, device)), torch.from_numpy(targets[rows]).to(device))
     return total / len(targets)
+
+
+def dice_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Dice of logits [B, heads, h, w] beside targets [B, s, s], summed over images, [heads]; 1 for an image where both are empty."""
+    predicted = upsampled(logits, targets.shape[-1]) > 0
+    truth = (targets > 0.5)[:, None]
+    sizes = predicted.sum((2, 3)) + truth.sum((2, 3))
+    overlap = (predicted & truth).sum((2, 3))
+    return torch.where(sizes > 0, 2 * overlap / sizes.clamp(min=1), 1.0).sum(0)
 
 
 def upsampled(logits: torch.Tensor, size: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from evaluation.heads.head import FittedClasses, FittedMasks, HeadError
-from evaluation.heads.registry import CLASS_HEADS, MASK_HEADS
+from evaluation.heads.registry import CLASS_HEADS, MASK_HEADS, TUNED_CLASS_HEADS, TUNED_MASK_HEADS
 from warehouse.store import atomic_file, read_json, write_json
 
 __all__ = ["load_head", "read_settings", "save_head"]
@@ -57,7 +57,7 @@ def load_head(path: Path, *, device: torch.device) -> FittedClasses | FittedMask
         HeadError: it is not there or damaged, or this version has no such head.
     """
     settings = read_settings(path)
-    known: Mapping[str, Any] = {**CLASS_HEADS, **MASK_HEADS}
+    known: Mapping[str, Any] = {**CLASS_HEADS, **MASK_HEADS, **TUNED_CLASS_HEADS, **TUNED_MASK_HEADS}
     if settings["head"] not in known:
         raise HeadError(f"the head {str(path)!r} is of the kind {settings['head']!r}; give one of {', '.join(known)}")
     try:

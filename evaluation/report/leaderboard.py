@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from evaluation.against_reference import shown_difference
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import template_environment
@@ -19,7 +20,20 @@ __all__ = ["BoardFormat", "division", "render_leaderboard"]
 
 BoardFormat = Literal["md", "csv", "html"]
 
-_COLUMNS = ("model", "head", "value", "95% interval", "leak", "pretraining", "division", "image size", "seed", "settings")
+_COLUMNS = (
+    "model",
+    "head",
+    "backbone",
+    "value",
+    "95% interval",
+    "over the best reference",
+    "leak",
+    "pretraining",
+    "division",
+    "image size",
+    "seed",
+    "settings",
+)
 _HIGHER_FIRST = -1.0
 _LOWER_FIRST = 1.0
 
@@ -77,12 +91,16 @@ def _tables(scores: Sequence[Score]) -> list[_Table]:
 
 def _cells(score: Score) -> tuple[str, ...]:
     details = score.details
-    interval = f"{score.ci_low:.3f} to {score.ci_high:.3f}" if math.isfinite(score.ci_low) and math.isfinite(score.ci_high) else "none"
+    interval = f"draws {details['range']}" if "range" in details else "none"
+    if math.isfinite(score.ci_low) and math.isfinite(score.ci_high):
+        interval = f"{score.ci_low:.3f} to {score.ci_high:.3f}"
     return (
         score.model + (f" ({withdrawn})" if (withdrawn := details.get("training_data")) else ""),
         score.head,
+        "" if "reference" in details else details.get("backbone", "frozen"),
         f"{score.value:.3f}" if math.isfinite(score.value) else "undefined",
         interval,
+        shown_difference(score),
         details.get("leak", "unknown"),
         details.get("leak_pretraining", "unknown"),
         division(score),

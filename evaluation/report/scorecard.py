@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
+from evaluation.against_reference import shown_difference
 from evaluation.clinical import calibration_error
 from evaluation.heads import read_settings
 from evaluation.intervals import Interval
@@ -62,7 +63,7 @@ class _Set:
     num_groups: int
     metrics: tuple[str, ...]
     rows: tuple[tuple[str, str, str, tuple[Score | None, ...]], ...]
-    """model, head, image size, and a score a metric"""
+    """model, head (and how it changed the backbone), image size, and a score a metric"""
     division: str
     """and fold; empty for the data's own splits"""
     verdict: str
@@ -87,7 +88,12 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
         grouped[score.task, score.data_id].append(score)
     environment = template_environment()
     environment.filters.update(
-        data_uri=data_uri, number=_number, interval=_interval, folds=_folds, words=lambda name: name.replace("_", " ")
+        data_uri=data_uri,
+        number=_number,
+        interval=_interval,
+        folds=_folds,
+        difference=shown_difference,
+        words=lambda name: name.replace("_", " "),
     )
     page = environment.get_template("scorecard.html.j2").render(sets=[_set(found, root) for found in grouped.values()])
     with atomic_file(path) as file:
@@ -103,7 +109,7 @@ def _set(scores: list[Score], root: Path) -> _Set:
     cells: dict[tuple[str, str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in whole:
         how = (score.details.get("settings", ""), str(score.seed))
-        cells[labels[score.model_id], score.head, score.details.get("image_size", ""), *how][score.metric] = score
+        cells[labels[score.model_id], _head(score), score.details.get("image_size", ""), *how][score.metric] = score
     rows = [(model, head, size, tuple(found.get(metric) for metric in metrics)) for (model, head, size, *_), found in cells.items()]
     rows.sort(key=lambda row: -max((score.value for score in row[3][:1] if score and math.isfinite(score.value)), default=-math.inf))
     details = {files: score for score in whole if (files := _prediction_files(score))}
@@ -199,6 +205,11 @@ def _few_shot(scores: Sequence[Score], labels: dict[str, str]) -> Markup | None:
     return few_shot_figure(curves) if curves else None
 
 
+def _head(score: Score) -> str:
+    backbone = score.details.get("backbone", "frozen")
+    return score.head if backbone == "frozen" else f"{score.head}, backbone {backbone}"
+
+
 def _number(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "none"
 
@@ -215,4 +226,6 @@ def _folds(score: Score) -> str:
 
 def _interval(score: Score | Interval) -> str:
     low, high = (score.ci_low, score.ci_high) if isinstance(score, Score) else (score.low, score.high)
-    return f"{low:.3f} to {high:.3f}" if math.isfinite(low) and math.isfinite(high) else "no interval"
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{low:.3f} to {high:.3f}"
+    return f"draws {score.details['range']}" if isinstance(score, Score) and "range" in score.details else "no interval"

@@ -163,9 +163,9 @@ def check_task(task: str, data: Path | None, config: EvaluateConfig | None = Non
         found = configured_task(task, data, told, fold=fold)
         found.validate()
         if told.heads is not None:
-            from evaluation.heads import chosen_heads
+            from evaluation.heads import check_peft, chosen_heads
 
-            chosen_heads(told.heads, found.protocol.heads, found.kind)
+            check_peft(chosen_heads(told.heads, found.protocol.heads, found.kind))
 
 
 def check_validation(validation: Validation, names: Sequence[str]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from curation.embedding import EmbedConfig
+from evaluation.against_reference import Rival, constant_rivals, rivals_of, shown_difference, with_differences
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.heads import chosen_heads
+from evaluation.heads import changes_backbone, check_peft, chosen_heads
+from evaluation.random_draws import mean_of_draws
+from evaluation.references import picture_blind
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
 from evaluation.tasks import SplitStore, configured_task, readable_task
 from flows.job import Job
@@ -49,7 +53,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         raise ValueError("fold is all; give one fold here, or call evaluate_folds")
     stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute())
     read = configured_task(task, data, config, fold=config.fold, stored=stored)
-    chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
+    heads = chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
     found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
     for image in found.unreadable:
         say(f"evaluate: {found.name} leaves out an unreadable image: {image}")
@@ -59,6 +63,10 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
     if found.kind == "segmentation" and model.network is not None:
         raise ValueError(f"--model {checkpoint} gives one vector an image and no patch tokens, so {found.name}'s masks cannot be scored")
+    check_peft(heads)
+    tuned = [name for name in heads if changes_backbone(name)]
+    if tuned and model.network is not None:
+        raise ValueError(f"--model {checkpoint} is a network of a package, whose weights cannot be trained here; leave out {tuned[0]}")
     settings = {
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
@@ -71,13 +79,11 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     if run_id := completed_run_id(job.lake, plan):
         say(f"evaluate: {found.name} is scored already")
         return scores_of(job.lake, run_id)
-    random = ModelRef(
-        model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
-    )
+    draws = _random_draws(model, config)
     leak = split_leaks(job.lake, found, identity, baseline, config)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
-        models = [model, *([random] if model.network is None else []), *([baseline] if baseline.model_id != model.model_id else [])]
+        models = [model, *draws, *([baseline] if baseline.model_id != model.model_id else [])]
         if found.kind == "segmentation" and baseline in models and baseline.network is not None:
             models.remove(baseline)
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
@@ -97,9 +103,19 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
             leak=leak,
             pretraining=learned,
         )
-        by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
-        scores = [score for rows in by_model for score in rows]
-        scores += reference_scores(found, identity=identity, config=config, leak=leak)
+        rows = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
+        by_model = {each[0].model_id: each for each in rows if each}
+        guess = picture_blind(found, data)
+        constant = reference_scores(found, identity=identity, config=config, leak=leak, guess=guess)
+        drawn = [by_model.get(each.model_id, ()) for each in draws]
+        beside = by_model.get(baseline.model_id, ()) if baseline in models else ()
+        rivals = [
+            *constant_rivals(constant, guess.predictions),
+            *(rival for each, found_rows in zip(draws, drawn, strict=True) for rival in _rivals(job, each, found_rows)),
+            *_rivals(job, baseline, beside),
+        ]
+        own = with_differences(by_model.get(model.model_id, ()), rivals, job.lake.root, classes=found.classes)
+        scores = [*own, *mean_of_draws(drawn), *beside, *constant]
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores), *split_artifacts(stored, job.lake.root))
     for score in scores:
@@ -112,9 +128,25 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     return tuple(scores)
 
 
+def _random_draws(model: ModelRef, config: EvaluateConfig) -> list[ModelRef]:
+    """The model's architecture with random weights, as often as asked for; none for a network that timm cannot build."""
+    if model.network is not None:
+        return []
+    identity = [model.model_id, "random", config.seed]
+    ids = [content_id([*identity, draw] if draw else identity) for draw in range(config.random_draws)]
+    return [ModelRef(model_id=each, label="random weights", path=model.path, weights="random", draw=draw) for draw, each in enumerate(ids)]
+
+
+def _rivals(job: Job, model: ModelRef, scores: Sequence[Score]) -> list[Rival]:
+    label = f"{model.label}, draw {model.draw + 1}" if model.weights == "random" else model.label
+    return rivals_of(scores, job.lake.root, label=label)
+
+
 def _line(score: Score) -> str:
     shots = f", {score.details['shots']}," if "shots" in score.details else ""
-    return f"{score.task} {score.head}{shots} {score.metric} {_shown(score)} {score.model}, {_verdict(score)}"
+    how = "" if (changed := score.details.get("backbone", "frozen")) == "frozen" else f", backbone {changed}"
+    difference = f", {told}" if (told := shown_difference(score)) else ""
+    return f"{score.task} {score.head}{shots} {score.metric} {_shown(score)} {score.model}{how}{difference}, {_verdict(score)}"
 
 
 def _shown(score: Score) -> str:

@@ -28,7 +28,7 @@ from evaluation.backbone import ModelRef, load_backbone
 from evaluation.heads import CLASS_HEADS
 from evaluation.predict import Predictor
 from evaluation.predict_config import PredictConfig
-from evaluation.training_distance import TrainingDistance
+from evaluation.training_vectors import TrainingDistance
 from flows.stages.predict_video import predict_video
 from warehouse.records import Score, VideoRef
 

@@ -18,7 +18,7 @@ from evaluation.overlay import overlaid
 from evaluation.predict import open_predictor, predict_frames, regions_of
 from evaluation.run import evaluate_model
 from evaluation.tasks import fingerprint, resolve_task
-from evaluation.training_distance import nearest_distances
+from evaluation.training_vectors import nearest_distances
 from warehouse.records import Score
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -132,6 +133,21 @@ def test_the_few_shot_curve_has_draws_and_their_mean(vit_folder: str, colours: P
     assert mean.ci_low <= mean.value <= mean.ci_high <= 1
     with pytest.raises(HeadError, match="is of a few-shot curve, so it has no stored head"):
         open_score(one, tmp_path)
+
+
+def test_masks_have_a_few_shot_curve_of_images(vit_folder: str, squares: Path, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"few_shot": True, "few_shot_counts": (1, 5, 18), "few_shot_shares": (0.5,), "few_shot_draws": 2}
+    config = replace(QUICK, heads=("linear", "boosted_linear"), image_size=56, boosted_test_scales=(1.0,), **told)
+    scores = evaluate(vit_folder, read_task(squares), config, tmp_path)
+    curve = [score for score in scores if "shots" in score.details]
+    assert [(s.details["shots"], s.details["draw"]) for s in curve] == [
+        (shots, draw) for shots in ("1 image", "5 images", "50%") for draw in ("0", "1", "mean")
+    ]
+    assert {(s.head, s.metric) for s in curve} == {("linear_segmentation", "dice")}
+    one, other, mean = curve[3:6]
+    assert (one.details["train_images"], one.details["train_patients"], one.details["val_images"]) == ("5", "5", "5")
+    assert mean.value == pytest.approx((one.value + other.value) / 2)
+    assert mean.ci_low <= mean.value <= mean.ci_high
 
 
 def test_a_draw_takes_few_patients_and_parts_of_larger_draws() -> None:

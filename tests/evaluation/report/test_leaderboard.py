@@ -45,11 +45,12 @@ def test_a_table_is_of_one_data_best_first_with_published_figures_apart() -> Non
     first, second = said.split("## kvasir_seg: dice")[1:]
     assert "100 test images of 100 groups; data dddddddddddd." in first
     assert first.split("\n\n")[2] == (
-        "| model | head | value | 95% interval | leak | pretraining | division | image size | seed | settings |\n"
-        "|---|---|---|---|---|---|---|---|---|---|\n"
-        "| <b>\\|theirs | linear_segmentation | 0.835 | none | unknown | unknown |  |  | 0 |  |\n"
-        "| ours | linear_segmentation | 0.766 | 0.732 to 0.798 | overlap 1 | clean | effisegnet, fold 2 | 224 | 0 | ab12 |\n"
-        "| none | linear_segmentation | undefined | 0.732 to 0.798 | overlap 1 | clean | effisegnet, fold 2 | 224 | 0 | ab12 |"
+        "| model | head | backbone | value | 95% interval | over the best reference "
+        "| leak | pretraining | division | image size | seed | settings |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+        "| <b>\\|theirs | linear_segmentation | frozen | 0.835 | none |  | unknown | unknown |  |  | 0 |  |\n"
+        "| ours | linear_segmentation | frozen | 0.766 | 0.732 to 0.798 |  | overlap 1 | clean | effisegnet, fold 2 | 224 | 0 | ab12 |\n"
+        "| none | linear_segmentation | frozen | undefined | 0.732 to 0.798 |  | overlap 1 | clean | effisegnet, fold 2 | 224 | 0 | ab12 |"
     )
     assert "| U-Net | 0.866 | trained whole; random split of the authors | RazvanDu/DUCK-Net, README |" in first
     assert "7 test images" in second

@@ -39,7 +39,7 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, pretrained_cfg_overlay={"input_size": (3, 32, 32)}, **options)
     save_for_hf(model, str(tmp_path / "vit"), model_args=options, safe_serialization=True)
     what: dict[str, Any] = {"checkpoint": str(tmp_path / "vit"), "task": "auto", "data": ward(tmp_path / "ward"), "encoder": EmbedConfig()}
-    config = EvaluateConfig(fold="all", image_size=32, num_bootstrap=20, num_workers=1, k=(1,), regularization=(1.0,))
+    config = EvaluateConfig(fold="all", image_size=32, num_bootstrap=20, num_workers=1, k=(1,), regularization=(1.0,), random_draws=2)
     with open_lake(tmp_path / "lake", create=True) as lake:
         job = Job(lake=lake, runner=make_runner("serial"))
         rows = evaluate_folds(job, **what, config=config)
@@ -47,15 +47,25 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
         stored = lake.rows(
             "SELECT details ->> 'fold' AS fold, count(*) AS n, min(num_items) AS items FROM scores GROUP BY ALL ORDER BY ALL"
         )
+        drawn = lake.rows("SELECT details ->> 'draws' AS draws FROM scores WHERE model = 'random weights' AND details ->> 'fold' <> 'all'")
+        paired = lake.rows("SELECT details ->> 'difference_to' AS beside FROM scores WHERE (details ->> 'difference') IS NOT NULL")
         with pytest.raises(ValueError, match="fold is 7; give 0 to 3, or all"):
             evaluate_folds(job, **what, config=EvaluateConfig(fold=7))
     one_fold = (3 * 2 + 1) * 3  # models and heads, the guess without a picture, metrics
     assert [tuple(row.values()) for row in stored] == [(fold, one_fold, 2) for fold in "0123"] + [("all", one_fold, 8)]
     assert {row.score_id for row in again} == {row.score_id for row in rows}
-    of_models = [row for row in rows if row.head != "constant"]
-    assert {row.details["value_is"] for row in of_models} == {"of all predictions pooled"}
+    value_is = {row.model: row.details["value_is"] for row in rows}
+    assert value_is == {
+        "vit": "of all predictions pooled",
+        "efficientnet-lite0": "of all predictions pooled",
+        "random weights": "the mean of the folds",
+        "no picture": "the mean of the folds",
+    }
+    assert {row["draws"] for row in drawn} == {"2"}
+    assert {row["beside"] for row in paired} <= {"efficientnet-lite0", "random weights, draw 1", "random weights, draw 2", "no picture"}
+    assert len(paired) == 4 * 6
     assert {(row.num_items, row.num_groups, row.details["num_folds"]) for row in rows} == {(8, 4, "4")}
-    assert len(list((tmp_path / "lake" / "staging" / "evaluate").glob("*.safetensors"))) == 3, "features are made once for all folds"
+    assert len(list((tmp_path / "lake" / "staging" / "evaluate").glob("*.safetensors"))) == 4, "features are made once for all folds"
     assert "over 4 folds vit" in capsys.readouterr().err
 
 

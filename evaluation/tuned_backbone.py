@@ -1,0 +1,77 @@
+"""Between heads that change a backbone and the backbone itself: what they train on, and the backbone as they changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evaluation.backbone import Backbone, BackboneError, ModelRef, vectors_and_tokens
+from evaluation.heads import FittedClasses, FittedMasks, MapsWanted, Trunk, TunedClasses, TunedMasks, changed
+from evaluation.images import item_image, stream
+from evaluation.maps import levels_of
+from evaluation.tasks import Item
+from warehouse.store import atomic_file, content_id
+
+__all__ = ["adapted_backbone", "cached_pixels", "is_tuned_on", "trunk_of"]
+
+_BATCH = 32
+
+
+def is_tuned_on(model: ModelRef) -> bool:
+    """Whether heads that change the backbone are trained for a model: not for the further draws of random weights, which they cost most."""
+    return model.draw == 0
+
+
+def trunk_of(backbone: Backbone, wanted: MapsWanted | None = None) -> Trunk:
+    """The backbone as heads train it: its vector, or the maps of a head of masks.
+
+    Raises:
+        BackboneError: it is a network whose weights are not at hand.
+    """
+    if not backbone.has_tokens:
+        raise BackboneError("the network comes from a package and cannot be trained here; use a timm model, or heads of a frozen backbone")
+
+    def vector(module: Any, images: torch.Tensor) -> list[torch.Tensor]:
+        return vectors_and_tokens(module, images, num_blocks=1)[0][-1:]
+
+    def maps(module: Any, images: torch.Tensor) -> list[torch.Tensor]:
+        assert wanted is not None
+        return levels_of(module, images, wanted)
+
+    return Trunk(module=backbone.module, prepared=backbone.prepared, read=vector if wanted is None else maps)
+
+
+def adapted_backbone(backbone: Backbone, head: FittedClasses | FittedMasks) -> Backbone:
+    """The backbone as a head changed it; as it is where the head changes none."""
+    if not isinstance(head, TunedClasses | TunedMasks):
+        return backbone
+    return replace(backbone, module=changed(backbone.module, head.change))
+
+
+def cached_pixels(backbone: Backbone, items: Sequence[Item], *, data_id: str, cache_dir: Path, num_workers: int) -> npt.NDArray[np.uint8]:
+    """Pictures of items at the backbone's size, [N, S, S, 3] RGB, as a read-only memory map of a .npy file in the cache.
+
+    Args:
+        backbone: whose size and interpolation count; its weights do not.
+        items: to decode.
+        data_id: of the items, in their order.
+        cache_dir: for the file.
+        num_workers: threads that decode.
+    """
+    size = backbone.image_size
+    path = cache_dir / f"{content_id(['pixels', data_id, size, backbone.interpolation])}.npy"
+    if not path.is_file():
+        load = partial(item_image, size=size, interpolation=backbone.interpolation)
+        with atomic_file(path) as file:
+            np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": (len(items), size, size, 3)})
+            for pixels in stream(load, items, batch_size=_BATCH, num_workers=num_workers):
+                file.write(np.ascontiguousarray(pixels).data)
+    found: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
