@@ -72,6 +72,7 @@ def run_shard(job: Job, config: RunConfig, made: Made) -> Dataset:
             )
             num_shards, num_more = len(dataset.shards), dataset.num_images - members.num_rows
             row = {name: getattr(dataset, name) for name in ("dataset_id", "name", "selection_id", "path", "num_images")}
+            row |= {"kind": "clips" if made.clips else "images"}
             run.rows("datasets", [{**row, **made_from, "num_shards": num_shards, "seed": config.seed}])
             run.rows("shards", [_shard_row(dataset.dataset_id, shard) for shard in dataset.shards])
             run.parts("shard_frames", [job.lake.root / dataset.path / "samples.parquet"], dataset_id=dataset.dataset_id)
