@@ -35,8 +35,8 @@ def lineage(lake: Lake, identifier: str, *, max_children: int = MAX_CHILDREN) ->
 
     Args:
         lake: where to look.
-        identifier: an artifact, run, score, frame, clip, shard or dataset id, a unique prefix of one (8 characters or more), or the name of a
-            dataset or shard.
+        identifier: an artifact, run, score, frame, clip, shard or dataset id, a unique prefix of one (8 characters or more), or the name
+            of a dataset or shard.
         max_children: things of one kind shown under a run; the rest is counted.
 
     Returns:

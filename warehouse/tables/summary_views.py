@@ -30,7 +30,7 @@ SUMMARY_VIEWS: dict[str, View] = {
         FROM current_frames GROUP BY ALL ORDER BY num_frames DESC""",
     ),
     "dataset_funnel": View(
-        "How many frames, or clips, each step left of each dataset: held out (frames), candidates, unique by three measures, selected, in shards",
+        "How many frames (or clips) each step left of each dataset: held out, candidates, unique by three measures, selected, in shards",
         """
         WITH chosen AS (SELECT dataset_id, name, dedup_id, selection_id FROM datasets),
         -- a deduplication's content says nothing of what was held out before it; its runs' inputs do
