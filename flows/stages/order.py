@@ -232,7 +232,6 @@ STAGES = (
         takes=("clips",),
         needs=("embed", "holdout"),
         run=_clips,
-        cost=costs.embed,
         frames="num_frames_decoded",
         is_wanted=lambda config: config.clips.clips,
     ),

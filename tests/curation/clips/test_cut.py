@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from curation.clips import ClipConfig, ClipVideo, CutVideo, Moment, cut_video
+from curation.filters import shrink
 from curation.ingest import IngestConfig
 from curation.packs import read_frame
 from curation.sources import identify
@@ -19,7 +20,7 @@ from tests.helpers.clips import moving_picture
 from tests.helpers.films import room
 from warehouse.records import VideoRef
 
-INGEST = IngestConfig(text="off")
+INGEST = IngestConfig(text="off", min_blur=0)  # drawn tissue is smooth
 CONFIG = ClipConfig(clip_seconds=2, clip_fps=10, clip_side=64, clip_min_frames=8)
 
 
@@ -72,17 +73,12 @@ def test_a_film_of_variable_rate_becomes_clips_of_a_constant_one(tmp_path: Path)
     assert done.row is not None
     assert (done.row["num_clips"], done.row["num_kept"]) == (2, 1)
     content = read_frame(tmp_path / "lake" / done.row["path"], first["byte_offset"], first["byte_size"])
-    shown = decode_clip(content, [0, 15])
+    (shown,) = decode_clip(content, [15])
     # after one second the film runs at twice the rate: the clip shows every second frame there
-    assert np.abs(shown[1].astype(int) - np.asarray(_scaled(tissue(20)))).mean() < 6
+    away = [np.abs(shown[:20].astype(int) - shrink(tissue(number), 86, 64)[:20]).mean() for number in range(27)]
+    assert int(np.argmin(away)) == 20
     assert cut(path, 3) == done  # as it was, without decoding
     assert first["clip_id"].startswith(done.row["video_id"][:16])
-
-
-def _scaled(picture: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return np.asarray(cv2.resize(picture, (86, 64), interpolation=cv2.INTER_AREA))
 
 
 def test_a_clip_ends_where_the_room_begins_and_boxes_of_samples_stay_black(tmp_path: Path) -> None:
@@ -113,7 +109,7 @@ def test_a_change_of_size_divides_a_clip_and_a_still_picture_ends_it(tmp_path: P
     assert sizes[:2] == [(86, 64), (106, 64)]
     still = film(tmp_path / "still.mp4", [tissue(min(number, 12)) for number in range(40)], range(0, 4000, 100))
     found = rows(still, cut(still, 4))
-    assert (found[0]["num_frames"], found[0]["end_us"]) == (13, 1_200_000) or json.loads(found[0]["frames_by_reason"]).get("frozen", 0) > 0
+    assert (found[0]["keep"], found[0]["num_frames"]) == (True, 20)  # still for less than a second of it
     assert (found[1]["keep"], found[1]["drop_reason"]) == (False, "frozen")
 
 

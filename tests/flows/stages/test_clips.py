@@ -36,7 +36,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = ["--lake", str(root), "--runner", "serial"]
     (folder / "held-out").mkdir()
     (folder / "held-out" / "list.csv").write_text(f"path\n{films / 'held.mp4'}\n")
-    assert main(["ingest", str(films), "--text", "off", "--settle-s", "0", "--max-hash-distance", "0", *at]) == 0
+    assert main(["ingest", str(films), "--text", "off", "--settle-s", "0", "--max-hash-distance", "0", "--min-blur", "0", *at]) == 0
     assert main(["embed", "--image-size", "64", *at]) == 0
     holdout = ["--holdout", str(folder / "held-out" / "list.csv")]
     assert main(["curate", "--name", "set", "--size", "3", "--nested", "2", *OPTIONS, *holdout, "--dedup-threshold", "0.9999", *at]) == 0
