@@ -32,6 +32,8 @@ class ClipConfig:
     """clips cut from a video at most, spread evenly over it; all unless given"""
     clip_crf: int = 18
     """rate factor of x264, 0-51: lower is better and larger"""
+    clip_timeout_s: float = 36_000.0
+    """seconds after which the cutting of a video is given up as a reject; has no influence on clips otherwise"""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "clip_min_frames", "clip_max_per_video")
@@ -50,6 +52,8 @@ class ClipConfig:
             raise ValueError(f"clip_max_poor_share is {self.clip_max_poor_share}; give a share of 0 to 1")
         if not 0 < self.clip_max_gap_s <= 10:
             raise ValueError(f"clip_max_gap_s is {self.clip_max_gap_s}; give a time above 0 and up to 10 seconds")
+        if self.clip_timeout_s <= 0:
+            raise ValueError(f"clip_timeout_s is {self.clip_timeout_s}; give a time above 0, 36000 is ten hours")
         if not 0 <= self.clip_crf <= 51:
             raise ValueError(f"clip_crf is {self.clip_crf}; give 0 to 51, 18 is hard to tell from the source")
 
@@ -60,4 +64,4 @@ class ClipConfig:
 
     def cutting(self) -> dict[str, Any]:
         """The settings that say what a cutting gives."""
-        return {name: value for name, value in asdict(self).items() if name != "clips"}
+        return {name: value for name, value in asdict(self).items() if name not in ("clips", "clip_timeout_s")}

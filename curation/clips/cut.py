@@ -25,7 +25,7 @@ from curation.filters import FilterFailed
 from curation.ingest import SCRATCH, IngestConfig, Survey, opened_stream, refuse_changed, refuse_large, survey_part, survey_video
 from curation.packs import PackEntry, write_pack
 from curation.privacy import Box, blacked_out
-from curation.sources import LeftForLater
+from curation.sources import LeftForLater, identify, is_uri
 from curation.video import (
     DecodeReport,
     SampledFrame,
@@ -113,7 +113,7 @@ def cut_video(item: ClipVideo, *, lake_root: str, config: ClipConfig, removed: M
         return found
     evidence.parent.mkdir(parents=True, exist_ok=True)
     try:
-        refuse_changed(item.video)
+        _insist_on_content(item.video)
         with opened_stream(item.video, item.ingest, scratch=root / SCRATCH) as (local, _, problems):
             made = _cut(item, local.path, problems, root, config, removed)
         refuse_changed(item.video)
@@ -127,6 +127,21 @@ def cut_video(item: ClipVideo, *, lake_root: str, config: ClipConfig, removed: M
         made = CutVideo(reason="undecodable", detail=f"{type(failure).__name__}: {failure}"[:2000])
     write_json(evidence, made, durable=False)
     return made
+
+
+def _insist_on_content(video: VideoRef) -> None:
+    """Stop if the file is not what was ingested; where nobody noted its size and time, it is read for that.
+
+    Raises:
+        LeftForLater: it is not, or cannot be read now.
+    """
+    if video.version is None and not is_uri(video.path):
+        found = identify(video)
+        if isinstance(found, Left):
+            raise LeftForLater(found)
+        if found.video_id != video.video_id:
+            raise LeftForLater(Left(reason="changed", detail="is not the file that was ingested; ingest it"))
+    refuse_changed(video)
 
 
 def _restored(evidence: Path, root: Path) -> CutVideo | None:
@@ -196,7 +211,7 @@ def _pieces(path: str, windows: Sequence[Window], ingest: IngestConfig, config: 
     frames = sample_frames(path, fps=0.0, decoder="pyav", report=report, index=index, thorough=True)
     surveys: dict[tuple[int, int], Survey] = {}
     sampling = choose_sampling(index, fps=1.0, keyframes=False, all_frames=False)
-    for (window, size), part in itertools.groupby(_within(frames, windows), key=lambda each: (each[0], each[1].rgb.shape[1::-1])):
+    for (window, size), part in itertools.groupby(_within(frames, windows, report), key=lambda each: (each[0], each[1].rgb.shape[1::-1])):
         refuse_large(size, ingest)
         if size not in surveys:
             surveys[size] = _survey(path, size, ingest, index, sampling, is_first=size == (header.width, header.height) or not surveys)
@@ -211,10 +226,11 @@ def _survey(path: str, size: tuple[int, int], ingest: IngestConfig, index: Any, 
     return survey_video(path, size, ingest) if is_first else survey_part(path, size, ingest, index, sampling)
 
 
-def _within(frames: Iterable[SampledFrame], windows: Sequence[Window]) -> Iterator[tuple[Window, SampledFrame]]:
-    """Each frame that lies in a window, with it; nothing is decoded after the last."""
+def _within(frames: Iterable[SampledFrame], windows: Sequence[Window], report: DecodeReport) -> Iterator[tuple[Window, SampledFrame]]:
+    """Each frame that lies in a window, with it; nothing is decoded after the last, and then only their number is reported."""
     number = 0
     for frame in frames:
+        report.num_frames_decoded += 1  # set anew by the reader, if it comes to the end
         while number < len(windows) and frame.pts_us >= windows[number].end_us:
             number += 1
         if number == len(windows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import replace
 
@@ -14,10 +15,14 @@ from curation.ingest import IngestConfig, Sample, Survey, decide, measure_frame
 from curation.privacy import TextTracker
 from curation.video import SampledFrame
 
-__all__ = ["STILL_US", "Piece", "clip_size"]
+__all__ = ["STILL_US", "TEXT_US", "Piece", "clip_size"]
 
 STILL_US = 1_000_000
 """time over which motion is measured: as long as between two samples of an ingest, whose threshold says what stands still"""
+
+TEXT_US = 500_000
+"""time between two looks for text at most. Boxes hold for the whole clip, so only text that comes and goes between two looks is missed; a
+look at every frame would take 150 ms each, for in film what stands still is no sign of an overlay"""
 
 
 def clip_size(stored: tuple[int, int], side: int) -> tuple[int, int]:
@@ -46,6 +51,9 @@ class Piece:
         # nobody audits the doubtful boxes of a clip, so they stay, and no clip waits for that
         self._ingest = replace(ingest, store_private=False)
         self._grays: deque[tuple[int, np.ndarray]] = deque()
+        self._looks: list[int] = []
+        """positions of the frames that were looked at for text"""
+        self._last: np.ndarray | None = None
         self._tracker: TextTracker | None = None
         if survey.searches is not None:
             self._tracker = TextTracker(
@@ -63,20 +71,38 @@ class Piece:
         self._grays.append((frame.pts_us, gray))
         stored = shrink(crop, *geometry.stored_size)
         stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))
-        if self._tracker is not None:
-            self._tracker.add(stored, frame.pts_us)
         self.samples.append(sample)
+        self._last = stored
+        if not self._looks or frame.pts_us - self.samples[self._looks[-1]].pts_us >= TEXT_US:
+            self._look()
         self.pictures.append(shrink(stored, *self.size))
 
     def close(self) -> None:
         """Give every frame its boxes over text and its drop reason; neighbours that look alike are no reason, for that is film."""
-        if self._tracker is not None:
-            for sample, mask in zip(self.samples, self._tracker.masks(), strict=True):
-                sample.is_text_unchecked = mask is None
-                sample.text_boxes, sample.unconfirmed_boxes = mask if mask else (None, ())
+        if self._looks[-1] < len(self.samples) - 1:
+            self._look()
+        self._hide_text()
         decide(self.samples, self._ingest)
         still = [sample.pts_us for sample in self.samples if sample.drop_reason == "frozen"]
         for sample in self.samples:
             sample.drop_reason = None if sample.drop_reason in ("near_duplicate", "frozen") else sample.drop_reason
             if sample.drop_reason is None and any(sample.pts_us <= end <= sample.pts_us + STILL_US for end in still):
                 sample.drop_reason = "frozen"
+
+    def _look(self) -> None:
+        """Look for text in the frame that came last."""
+        self._looks.append(len(self.samples) - 1)
+        if self._tracker is not None and self._last is not None:
+            self._tracker.add(self._last, self.samples[-1].pts_us)
+
+    def _hide_text(self) -> None:
+        """Give every frame the boxes of the looks before and after it."""
+        if self._tracker is None:
+            return
+        masks = self._tracker.masks()
+        for number, sample in enumerate(self.samples):
+            after = bisect_left(self._looks, number)
+            near = masks[max(0, after - 1) : after + 1] if self._looks[after] != number else masks[after : after + 1]
+            sample.is_text_unchecked = any(mask is None for mask in near)
+            known = [mask for mask in near if mask is not None]
+            sample.text_boxes = None if sample.is_text_unchecked else tuple(dict.fromkeys(box for mask in known for box in mask.boxes))

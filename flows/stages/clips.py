@@ -129,7 +129,7 @@ def _batches(job: Job, todo: Sequence[_Todo], config: ClipConfig, presence: Pres
         samples = lake_side.samples_of(job.lake, [one.known.video.video_id for one in batch])
         items = [_item(one, samples[one.known.video.video_id]) for one in batch]
         limits: dict[str, Any] = {
-            "timeout_s": max(one.ingest.timeout_s for one in batch),
+            "timeout_s": config.clip_timeout_s,
             "max_memory_mb": max(one.ingest.max_memory_mb for one in batch),
         }
         shared: dict[str, Any] = {"lake_root": str(job.lake.root), "config": config, "removed": removed}
