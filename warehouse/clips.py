@@ -160,7 +160,8 @@ def export_clip_frames(
         told,
     )
     (row,) = lake.rows(
-        f"WITH {chosen} SELECT count(*) AS num, count(*) FILTER (video_id IN (FROM held)) AS num_held FROM chosen WHERE $3 IS NOT NULL",
+        f"""WITH {chosen} SELECT count(*) AS num, count(h.video_id) AS num_held
+            FROM chosen c LEFT JOIN held h ON h.video_id = c.video_id WHERE $3 IS NOT NULL""",
         told,
     )
     return num_clips, row["num_held"], row["num"] - row["num_held"] - num_clips

@@ -1,10 +1,10 @@
 """Clip cutting beside what nothing can do without: bare PyAV decoding of the same seconds and bare x264 encoding of the same pictures.
 
-    python tests/benchmarks/bench_clips.py VIDEO [seconds] [--no-text]
+    python tests/benchmarks/bench_clips.py VIDEO [seconds] [repeats] [--no-text]
 
 The video's first seconds are cut into clips in this process, on one thread: decoded, every frame looked at, encoded, packed. The limit is
 PyAV's decoding of these frames to RGB, with scaling to the clips' size, and x264 by the clips' settings; both on one thread too. Medians of
-three, taken in turn. Prints source seconds a second of each, and the share of the limit that cutting reaches.
+three repeats, taken in turn; CPU time, so that neighbours on the machine matter little. Prints source seconds a second of each, and the share of the limit that cutting reaches.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from curation.sources import identify
 from curation.video import encode_clip
 from warehouse.records import VideoRef
 
-REPEATS = 3
 CONFIG = ClipConfig()
 
 
@@ -75,7 +74,7 @@ def encode(pictures: list[np.ndarray], seconds: int) -> None:
 def main() -> None:
     path = Path(sys.argv[1])
     numbers = [int(word) for word in sys.argv[2:] if word.isdecimal()]
-    seconds = numbers[0] if numbers else 10
+    seconds, repeats = [*numbers, *(10, 3)[len(numbers) :]][:2]
     ingest = IngestConfig(text="off" if "--no-text" in sys.argv else "blackout")
     cv2.setNumThreads(1)
     video = identify(VideoRef(video_id="", path=str(path.absolute()), num_bytes=path.stat().st_size))
@@ -85,7 +84,7 @@ def main() -> None:
     times = np.array(
         [
             (timed(lambda: cut(video, seconds, ingest)), timed(lambda: decoded(path, seconds)), timed(lambda: encode(pictures, seconds)))
-            for _ in range(REPEATS)
+            for _ in range(repeats)
         ]
     )
     cutting, decoding, encoding = (median(column) for column in times.T)

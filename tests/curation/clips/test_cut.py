@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from curation.clips import ClipConfig, ClipVideo, CutVideo, Moment, cut_video
 from curation.filters import shrink
@@ -135,3 +136,26 @@ def test_windows_of_which_the_file_has_nothing_are_refused_and_counted(tmp_path:
     path = film(tmp_path / "short.mp4", [tissue(number) for number in range(20)], range(0, 2000, 100))
     found = rows(path, cut(path, 5))
     assert [(row["drop_reason"], row["num_source_frames"]) for row in found[1:]] == [("no_frame", 0), ("no_frame", 0)]
+
+
+@pytest.mark.real_data
+def test_real_videos_of_several_containers_become_clips(real_data: Path, tmp_path: Path) -> None:
+    found = {}
+    for name in (
+        "colonoscopy/cvc_seq01.mp4",
+        "colonoscopy/cvc_seq09.mpg",
+        "colonoscopy/cvc_seq23.webm",
+        "damaged/bad_truncated_no_moov.mp4",
+    ):
+        path = tmp_path / name.rpartition("/")[2]
+        path.symlink_to(real_data / "videos" / name)
+        done = cut(path, 1 if name.endswith(".mpg") else 5, config=ClipConfig(clip_side=128))
+        found[path.name] = (
+            [(row["num_source_frames"], row["num_frames"], row["drop_reason"]) for row in rows(path, done)] if done.part else done.reason
+        )
+    assert found == {
+        "cvc_seq01.mp4": [(25, 150, None)],
+        "cvc_seq09.mpg": [(22, 26, None)],
+        "cvc_seq23.webm": [(12, 72, None)],
+        "bad_truncated_no_moov.mp4": "not_a_video",
+    }

@@ -35,7 +35,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = folder / "lake"
     at = ["--lake", str(root), "--runner", "serial"]
     (folder / "held-out").mkdir()
-    (folder / "held-out" / "list.csv").write_text(f"path\n{films / 'held.mp4'}\n")
+    (folder / "held-out" / "list.csv").write_text("video\nheld.mp4\n")
     assert main(["ingest", str(films), "--text", "off", "--settle-s", "0", "--max-hash-distance", "0", "--min-blur", "0", *at]) == 0
     assert main(["embed", "--image-size", "64", *at]) == 0
     holdout = ["--holdout", str(folder / "held-out" / "list.csv")]
