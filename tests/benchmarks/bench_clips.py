@@ -4,7 +4,8 @@
 
 The video's first seconds are cut into clips in this process, on one thread: decoded, every frame looked at, encoded, packed. The limit is
 PyAV's decoding of these frames to RGB, with scaling to the clips' size, and x264 by the clips' settings; both on one thread too. Medians of
-three repeats, taken in turn; CPU time, so that neighbours on the machine matter little. Prints source seconds a second of each, and the share of the limit that cutting reaches.
+three repeats, taken in turn; CPU time, so that neighbours on the machine matter little. Prints source seconds a CPU second of each, and the
+share of the limit that cutting reaches.
 """
 
 from __future__ import annotations
