@@ -11,7 +11,7 @@ import numpy as np
 
 from curation.clips.windows import Window
 from curation.filters import shrink
-from curation.ingest import IngestConfig, Sample, Survey, decide, measure_frame
+from curation.ingest import IngestConfig, Sample, Survey, decide_film, measure_frame
 from curation.privacy import TextTracker
 from curation.video import SampledFrame
 
@@ -82,7 +82,7 @@ class Piece:
         if self._looks[-1] < len(self.samples) - 1:
             self._look()
         self._hide_text()
-        decide(self.samples, self._ingest)
+        decide_film(self.samples, self._ingest)
         still = [sample.pts_us for sample in self.samples if sample.drop_reason == "frozen"]
         for sample in self.samples:
             sample.drop_reason = None if sample.drop_reason in ("near_duplicate", "frozen") else sample.drop_reason

@@ -1,5 +1,5 @@
 from .config import IngestConfig as IngestConfig, RequalifyConfig as RequalifyConfig, percentiles as percentiles
-from .decide import decide as decide, spare_reasons as spare_reasons
+from .decide import decide_film as decide_film, spare_reasons as spare_reasons
 from .device_config import DeviceConfig as DeviceConfig, requalify_config as requalify_config
 from .ingest import (
     INGEST_VERSION as INGEST_VERSION,

@@ -32,6 +32,7 @@ __all__ = [
     "FrameScores",
     "decide",
     "drop_reasons",
+    "decide_film",
     "failed_tests",
     "frozen_samples",
     "is_spare",
@@ -165,6 +166,10 @@ def decide(samples: list[Sample], config: IngestConfig, *, in_time: bool = True)
     quarantine_unconfirmed(samples, config)
     for sample, reason in zip(samples, drop_reasons(scores_of(samples, config), config), strict=True):
         sample.drop_reason = reason
+
+
+decide_film = decide
+"""the same under a name that no module has, for other rooms"""
 
 
 def _settled(sample: Sample, config: IngestConfig) -> str | None:

@@ -90,7 +90,7 @@ def decode_clip(content: bytes, positions: Sequence[int]) -> list[np.ndarray]:
     """
     wanted = set(positions)
     try:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             frames = (frame for frame in container.decode(container.streams.video[0]))
             found = {number: frame.to_ndarray(format="rgb24") for number, frame in enumerate(frames) if number in wanted}
     except (av.FFmpegError, IndexError) as failure:

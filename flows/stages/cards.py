@@ -56,7 +56,7 @@ def make_clip_cards(
 ) -> dict[str, str]:
     """README.md of a dataset of clips whose samples.parquet is written."""
     samples = lake.root / dataset.path / "samples.parquet"
-    told = {"dedup_id": made_from["dedup_id"], "settings": {"clips": clip_settings, "shard": settings}}
+    told: dict[str, Any] = {"dedup_id": made_from["dedup_id"], "settings": {"clips": clip_settings, "shard": settings}}
     return {"README.md": clip_card(lake, dataset, samples, clip_key=clip_key, **told)}
 
 

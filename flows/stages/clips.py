@@ -114,7 +114,7 @@ def _todo(job: Job, config: ClipConfig) -> tuple[list[_Todo], int]:
 def _ingest_config(recorded: dict[str, Any], strictest: float) -> IngestConfig:
     """The settings of a recorded ingest; a stricter threshold of the latest requalification counts."""
     names = {setting.name for setting in fields(IngestConfig)} - {"thresholds"}
-    told = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items() if name in names}
+    told: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items() if name in names}
     installed = IngestConfig().thresholds
     thresholds = {name: value for name, value in recorded.get("thresholds", {}).items() if name in installed}
     config = IngestConfig(**told, thresholds=thresholds)

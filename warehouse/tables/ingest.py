@@ -164,7 +164,7 @@ INGEST_TABLES: dict[str, Table] = {
         },
     ),
     "rejects": Table(
-        "Files that gave no frame, or no clip (ingest_key is a cut_key then), and why; what a later ingest with the same key decides replaces it",
+        "Files that gave no frame, or no clip (by its cut_key), and why; what a later ingest with the same key decides replaces the row",
         {
             "uri": text("where the file was found, file:// or a store's URI"),
             "video_id": text("SHA-256 of its content, as videos.video_id; null if it has none that could be read"),

@@ -65,7 +65,7 @@ def test_the_dataset_holds_clips_of_videos_that_are_not_held_out(lake: Path) -> 
             said = json.loads(sample["json"])
             found.add(said["clip_id"])
             assert (said["fps"], said["width"], said["height"], said["group"]) == (10, 86, 64, said["video_id"])
-            with av.open(io.BytesIO(sample["mp4"])) as container:
+            with av.open(io.BytesIO(sample["mp4"]), "r") as container:
                 assert sum(1 for _ in container.decode(video=0)) == said["num_frames"]
     assert names["set-2"] < names["set"]
     assert (lake / "previews" / "clips-set.jpg").read_bytes().startswith(b"\xff\xd8")
