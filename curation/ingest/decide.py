@@ -31,8 +31,8 @@ from curation.privacy import out_of_body_scores, smooth_scores
 __all__ = [
     "FrameScores",
     "decide",
-    "drop_reasons",
     "decide_film",
+    "drop_reasons",
     "failed_tests",
     "frozen_samples",
     "is_spare",
