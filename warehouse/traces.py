@@ -26,6 +26,7 @@ class Subject:
     uris: tuple[str, ...]
     pack_ids: tuple[str, ...]
     part_ids: tuple[str, ...]
+    clip_ids: tuple[str, ...]
     patient_ids: tuple[str, ...]
     """pseudonyms, where a whole patient is meant"""
 
@@ -37,7 +38,7 @@ class Subject:
     @property
     def needles(self) -> tuple[str, ...]:
         """Texts that give them away."""
-        return (*self.prefixes, *self.uris, *self.pack_ids, *self.part_ids, *self.patient_ids)
+        return (*self.prefixes, *self.uris, *self.pack_ids, *self.part_ids, *self.clip_ids, *self.patient_ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class Traces:
     files: tuple[Path, ...]
     """packs, vectors, pages with pictures, pictures chosen for labels, work in progress"""
     datasets: tuple[tuple[str, str], ...]
-    """(id, name) of datasets whose shards hold their frames"""
+    """(id, name) of datasets whose shards hold their frames or clips"""
     models: tuple[str, ...]
     """pretraining runs on those datasets"""
     num_scores: int
@@ -93,7 +94,10 @@ def subject_of(lake: Lake, video_ids: Sequence[str], patient_ids: Sequence[str] 
     def column(sql: str) -> tuple[str, ...]:
         return tuple(sorted({str(value) for value in lake.query(sql, [ids]).column(0).to_pylist() if value}))
 
-    packs = column("SELECT DISTINCT pack_id FROM packs WHERE list_contains($1, video_id)")
+    packs = column(
+        """SELECT DISTINCT pack_id FROM (SELECT video_id, pack_id FROM packs UNION ALL SELECT video_id, pack_id FROM clip_videos)
+           WHERE list_contains($1, video_id)"""
+    )
     parts = lake.rows("SELECT DISTINCT part_id FROM embeddings WHERE list_contains($1, pack_id)", [list(packs)])
     return Subject(
         video_ids=tuple(ids),
@@ -104,6 +108,7 @@ def subject_of(lake: Lake, video_ids: Sequence[str], patient_ids: Sequence[str] 
         ),
         pack_ids=packs,
         part_ids=tuple(sorted(str(row["part_id"]) for row in parts)),
+        clip_ids=column("SELECT DISTINCT clip_id FROM clips WHERE list_contains($1, video_id)"),
         patient_ids=tuple(patient_ids),
     )
 
@@ -118,8 +123,10 @@ def find_traces(lake: Lake, subject: Subject) -> Traces:
             if count:
                 rows[table] = count
     datasets = lake.rows(
-        f"""SELECT DISTINCT d.dataset_id, d.name FROM shard_frames s JOIN datasets d USING (dataset_id)
-            WHERE {_starts("s.frame_id", subject.prefixes)} ORDER BY d.name"""
+        f"""SELECT DISTINCT d.dataset_id, d.name FROM datasets d WHERE d.dataset_id IN (
+                SELECT dataset_id FROM shard_frames WHERE {_starts("frame_id", subject.prefixes)}
+                UNION ALL SELECT dataset_id FROM shard_clips WHERE list_contains($1, clip_id)) ORDER BY d.name""",
+        [list(subject.clip_ids)],
     )
     ids = [row["dataset_id"] for row in datasets]
     models = lake.rows(
@@ -150,7 +157,7 @@ def delete_rows(lake: Lake, subject: Subject, *, withdrawn: Sequence[str], messa
                 for column in columns:
                     if column.endswith("frame_id") and column != "frame_id":
                         lake.query(f'UPDATE "{table}" SET "{column}" = NULL WHERE {_starts(column, subject.prefixes)}')
-            for table in ("shards", "shard_frames"):
+            for table in ("shards", "shard_frames", "shard_clips"):
                 lake.query(f"DELETE FROM {table} WHERE list_contains($1, dataset_id)", [list(withdrawn)])
             for needle in (*subject.uris, *subject.prefixes):
                 lake.query("UPDATE runs SET error = 'removed: it named what was forgotten' WHERE contains(error, $1)", [needle])
@@ -190,6 +197,8 @@ def _about(columns: Sequence[str], subject: Subject) -> str:
         "pack_id": subject.pack_ids,
         "part_id": subject.part_ids,
         "uri": subject.uris,
+        "clip_id": subject.clip_ids,
+        "frame_id": subject.clip_ids,  # where clips are compared, clustered and selected as frames are
         "artifact_id": (*subject.video_ids, *subject.pack_ids, *subject.part_ids),
     }
     for name, values in wanted.items():
@@ -209,6 +218,12 @@ def _files(lake: Lake, subject: Subject) -> set[Path]:
     for row in parts:
         path = lake.root / row["path"]
         found.update((path, path.with_suffix(".json")))
+    cuts = lake.rows(
+        "SELECT DISTINCT path FROM clip_videos WHERE path IS NOT NULL AND list_contains($1, video_id)", [list(subject.video_ids)]
+    )
+    found.update(lake.root / row["path"] for row in cuts)
+    if cuts:  # means of the frames' vectors, of all clips together; the next `curate --clips` makes them again
+        found.update((lake.root / "clip_vectors").rglob("*"))
     sheets = {
         lake.root / row["sheet"] for table in ("audits", "private_audits") for row in lake.rows(f"SELECT DISTINCT sheet FROM {table}")
     }

@@ -62,8 +62,10 @@ class HashingWriter(io.RawIOBase):
         return self._file.write(data)
 
 
-def write_pack(path: Path, frames: Iterable[tuple[str, bytes]], *, is_private: bool = False) -> WrittenPack:
+def write_pack(path: Path, frames: Iterable[tuple[str, bytes]], *, is_private: bool = False, suffix: str = "jpg") -> WrittenPack:
     """Write (frame id, JPEG) pairs, in the order given, as `{frame_id}.jpg` members; atomically, `is_private` with mode 0600.
+
+    A pack of clips has (clip id, MP4) pairs and another `suffix`.
 
     Raises:
         ValueError: a frame id has a dot or a slash (WebDataset splits names there) or is longer than a ustar name.
@@ -75,7 +77,7 @@ def write_pack(path: Path, frames: Iterable[tuple[str, bytes]], *, is_private: b
             for frame_id, jpeg in frames:
                 if "." in frame_id or "/" in frame_id or not 0 < len(frame_id) <= 90:
                     raise ValueError(f"frame id {frame_id!r} must have 1 to 90 characters and neither dots nor slashes; change the id")
-                member = tarfile.TarInfo(f"{frame_id}.jpg")
+                member = tarfile.TarInfo(f"{frame_id}.{suffix}")
                 member.size = len(jpeg)
                 byte_offset = writer.num_bytes + tarfile.BLOCKSIZE
                 tar.addfile(member, io.BytesIO(jpeg))

@@ -7,6 +7,7 @@ from .export import (
     export_shard as export_shard,
     write_metadata as write_metadata,
 )
+from .members import CLIP_SCHEMA as CLIP_SCHEMA, CLIPS as CLIPS, IMAGES as IMAGES, KINDS as KINDS, MemberKind as MemberKind
 from .plan import SHARD_VERSION as SHARD_VERSION, Reencode as Reencode, plan_shards as plan_shards
 from .shard_check import ShardCheck as ShardCheck, verify_shard as verify_shard
 from .verify_folder import folder_problems as folder_problems

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.shards.members import IMAGES, KINDS
 from curation.shards.plan import SHARD_VERSION, ShardPlan, check_name_is_free
 from curation.shards.write import sidecar_name
 from warehouse.records import Dataset, Shard
@@ -19,16 +20,7 @@ from warehouse.store import atomic_file, canonical_json, file_sha256, flush_file
 
 __all__ = ["SAMPLES_SCHEMA", "SUMS", "finish_dataset", "read_sums"]
 
-SAMPLES_SCHEMA = pa.schema(
-    {
-        "position": pa.int64(),  # in the order of the shards and of the members within
-        "shard": pa.string(),
-        "frame_id": pa.string(),
-        "video_id": pa.string(),
-        "byte_offset": pa.int64(),  # of the JPEG's first byte in its tar
-        "byte_size": pa.int64(),
-    }
-)
+SAMPLES_SCHEMA = IMAGES.samples_schema
 
 SUMS = "SHA256SUMS"
 
@@ -56,7 +48,8 @@ def finish_dataset(
     Raises:
         ValueError: shards and plans do not match, or the name was taken by other content in the meantime.
     """
-    name, plan_id = plans[0].dataset, plans[0].plan_id
+    name, plan_id, kind = plans[0].dataset, plans[0].plan_id, KINDS[plans[0].kind]
+    columns = kind.samples_schema
     root = Path(lake_root)
     folder = root / "shards" / name
     if [plan.shard for plan in plans] != [shard.name for shard in shards]:
@@ -77,17 +70,20 @@ def finish_dataset(
         return dataset
     _remove_stale(folder, name, {shard.name for shard in shards})
     flush_files([folder / sidecar_name(shard.name) for shard in shards])
-    with atomic_file(folder / "samples.parquet") as file, pq.ParquetWriter(file, SAMPLES_SCHEMA, compression="zstd") as writer:
+    with atomic_file(folder / "samples.parquet") as file, pq.ParquetWriter(file, columns, compression="zstd") as writer:
         for shard in shards:
-            rows = pq.read_table(folder / sidecar_name(shard.name), columns=[c for c in SAMPLES_SCHEMA.names if c != "shard"])
+            rows = pq.read_table(folder / sidecar_name(shard.name), columns=[c for c in columns.names if c != "shard"])
             rows = rows.append_column("shard", pa.repeat(shard.name, rows.num_rows))
-            writer.write_table(rows.select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA))
+            writer.write_table(rows.select(columns.names).cast(columns))
     write_json(folder / "index.json", _shard_index(name, shards))
     texts = cards(dataset)
     for file_name, text in texts.items():
         with atomic_file(folder / file_name) as file:
             file.write(text.encode())
-    described = canonical_json({**asdict(dataset), "plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION}).encode()
+    of_kind = {} if kind is IMAGES else {"kind": kind.name}  # what was written before there were others has no such key
+    described = canonical_json(
+        {**asdict(dataset), "plan_id": plan_id, "num_shards": len(shards), "version": SHARD_VERSION, **of_kind}
+    ).encode()
     sums = {shard.name: shard.sha256 for shard in shards} | {"dataset.json": hashlib.sha256(described).hexdigest()}
     others = ("samples.parquet", "index.json", *(sidecar_name(shard.name) for shard in shards), *texts)
     sums |= {file_name: file_sha256(folder / file_name) for file_name in others}

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curation.shards.dataset_name import check_dataset_name
+from curation.shards.members import IMAGES, MEMBER_SCHEMA, MemberKind
 from warehouse.store import content_id, is_whole_parquet, read_json, write_parquet
 
 __all__ = ["MEMBER_SCHEMA", "SHARD_VERSION", "Reencode", "Remainder", "ShardPlan", "check_name_is_free", "plan_shards"]
@@ -24,30 +25,6 @@ __all__ = ["MEMBER_SCHEMA", "SHARD_VERSION", "Reencode", "Remainder", "ShardPlan
 SHARD_VERSION = 1
 
 Remainder = Literal["spread", "top", "drop"]
-
-_CONTENT = {
-    "frame_id": pa.string(),
-    "video_id": pa.string(),
-    "pack_path": pa.string(),  # relative to the lake's root
-    "byte_offset": pa.int64(),
-    "byte_size": pa.int64(),
-    "pts_us": pa.int64(),
-    "crop_x": pa.int32(),
-    "crop_y": pa.int32(),
-    "crop_width": pa.int32(),
-    "crop_height": pa.int32(),
-    "width": pa.int32(),
-    "height": pa.int32(),
-    "cluster_path": pa.list_(pa.int32()),  # finest level first
-}
-_SCORES = {
-    **dict.fromkeys(("blur", "luma", "dark_share", "bright_share", "specular_share", "bubble_share", "stool_share"), pa.float32()),
-    **dict.fromkeys(("motion", "out_of_body", "text_share"), pa.float32()),
-    "phash": pa.string(),
-}
-
-MEMBER_SCHEMA = pa.schema({**_CONTENT, **_SCORES})
-"""The frames of a dataset as `plan_shards` takes them; the scores go into the sidecars only and may be null."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +51,8 @@ class ShardPlan:
     first_position: int
     """of its first image in the dataset"""
     reencode: Reencode | None = None
+    kind: str = "images"
+    """what it holds, a name of `curation.shards.members.KINDS`"""
 
 
 def plan_shards(
@@ -86,6 +65,7 @@ def plan_shards(
     lake_root: str,
     remainder: Remainder = "spread",
     reencode: Reencode | None = None,
+    kind: MemberKind = IMAGES,
 ) -> tuple[ShardPlan, ...]:
     """Deal frames into shards of equal size, in an order shuffled over all of them, and stage each shard's rows.
 
@@ -93,7 +73,7 @@ def plan_shards(
     million frames.
 
     Args:
-        members: the frames, with the columns of `MEMBER_SCHEMA`.
+        members: the frames, with the columns of `MEMBER_SCHEMA`; or those of another kind, with its columns.
         name: the dataset's name, a part of every file name.
         images_per_shard: most images in a tar.
         min_shards: fewest tars (as many as there are images, where that is fewer), so that every reader gets one.
@@ -102,21 +82,22 @@ def plan_shards(
         remainder: where the tars do not come out even, some hold one image more than others (spread), those that are one short get a
             frame of another tar once more (top), or those that have one more leave it out (drop).
         reencode: how images become smaller; their bytes are copied where not given.
+        kind: images of frames, or clips.
 
     Raises:
         ValueError: there are no frames, one comes twice or cannot be a file name, the name is not one, or is taken by other content.
     """
     check_dataset_name(name)
-    table = members.select(MEMBER_SCHEMA.names).cast(MEMBER_SCHEMA).combine_chunks().sort_by("frame_id")
+    table = members.select(kind.schema.names).cast(kind.schema).combine_chunks().sort_by(kind.id_column)
     if table.num_rows == 0:
-        raise ValueError(f"dataset {name!r} would hold no frame; choose at least one")
-    _check_frame_ids(table["frame_id"])
+        raise ValueError(f"dataset {name!r} would hold no {kind.item}; choose at least one")
+    _check_ids(table[kind.id_column], kind.item)
     root = Path(lake_root)
     num_shards = max(min(min_shards, table.num_rows), -(-table.num_rows // images_per_shard))
     order = np.random.default_rng(seed).permutation(table.num_rows)
     parts = [table.take(pa.array(rows)) for rows in _deal(order, num_shards, remainder)]
     anew = {"max_side": reencode.max_side, "quality": reencode.quality} if reencode else {}
-    digests = [_rows_sha256(part.select(list(_CONTENT)), anew) for part in parts]
+    digests = [_rows_sha256(part.select(list(kind.content)), anew) for part in parts]
     plan_id = content_id({"version": SHARD_VERSION, "name": name, "shards": digests})
     check_name_is_free(root, name, plan_id)
     plans = []
@@ -135,6 +116,7 @@ def plan_shards(
                 num_images=part.num_rows,
                 first_position=position,
                 reencode=reencode,
+                kind=kind.name,
             )
         )
         position += part.num_rows
@@ -152,13 +134,15 @@ def _deal(order: NDArray[np.int64], num_shards: int, remainder: Remainder) -> li
     return [hand if len(hand) == most else np.append(hand, hands[index - 1][0]) for index, hand in enumerate(hands)]
 
 
-def _check_frame_ids(frame_ids: pa.ChunkedArray) -> None:
-    num_unique = pc.count_distinct(frame_ids).as_py()
-    if num_unique != len(frame_ids):
-        raise ValueError(f"{len(frame_ids) - num_unique} frames come twice in the members; give each frame once")
-    bad = frame_ids.filter(pc.invert(pc.match_substring_regex(frame_ids, r"^[A-Za-z0-9_-]{1,95}$")))
+def _check_ids(ids: pa.ChunkedArray, item: str) -> None:
+    num_unique = pc.count_distinct(ids).as_py()
+    if num_unique != len(ids):
+        raise ValueError(f"{len(ids) - num_unique} {item}s come twice in the members; give each {item} once")
+    bad = ids.filter(pc.invert(pc.match_substring_regex(ids, r"^[A-Za-z0-9_-]{1,95}$")))
     if len(bad):
-        raise ValueError(f"frame id {bad[0].as_py()!r} cannot name a tar member; ids are up to 95 letters, digits, hyphens and underscores")
+        raise ValueError(
+            f"{item} id {bad[0].as_py()!r} cannot name a tar member; ids are up to 95 letters, digits, hyphens and underscores"
+        )
 
 
 def check_name_is_free(root: Path, name: str, plan_id: str) -> None:

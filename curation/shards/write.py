@@ -18,21 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.packs import HashingWriter, read_frame
-from curation.shards.plan import MEMBER_SCHEMA, Reencode, ShardPlan
+from curation.shards.members import IMAGES, KINDS, MemberKind
+from curation.shards.plan import Reencode, ShardPlan
 from warehouse.records import Shard
-from warehouse.store import atomic_file, canonical_json, file_sha256, read_json, write_json, write_parquet
+from warehouse.store import atomic_file, file_sha256, read_json, write_json, write_parquet
 
-__all__ = ["SIDECAR_SCHEMA", "member_json", "sidecar_name", "write_shard"]
+__all__ = ["SIDECAR_SCHEMA", "sidecar_name", "write_shard"]
 
-SIDECAR_SCHEMA = pa.schema(
-    [
-        pa.field("position", pa.int64()),  # in the order of the shards and of the members within
-        *(field for field in MEMBER_SCHEMA if field.name != "pack_path"),
-    ]
-)
+SIDECAR_SCHEMA = IMAGES.sidecar_schema
 """What a sidecar says of a shard's frames; byte_offset and byte_size are those of the JPEG in the tar."""
-
-_JPEG_START = b"\xff\xd8"
 
 
 def sidecar_name(shard: str) -> str:
@@ -40,25 +34,17 @@ def sidecar_name(shard: str) -> str:
     return f"{shard.removesuffix('.tar')}.parquet"
 
 
-def member_json(row: dict[str, Any]) -> bytes:
-    """The content of a frame's `.json`: its ids, time, crop, size and clusters, and what was made smaller."""
-    said = {name: row[name] for name in ("frame_id", "video_id", "pts_us", "width", "height", "cluster_path")}
-    said["crop"] = [row[f"crop_{side}"] for side in ("x", "y", "width", "height")]
-    said |= {name: row[name] for name in ("jpeg_quality", "original_size") if name in row}
-    return canonical_json(said).encode()
-
-
 def write_shard(plan: ShardPlan, *, lake_root: str) -> Shard:
-    """Write one tar: for each frame `{frame_id}.jpg`, copied from its pack, and `{frame_id}.json`.
+    """Write one tar: for each frame `{frame_id}.jpg`, copied from its pack, and `{frame_id}.json`; for each clip `{clip_id}.mp4`.
 
     The same plan gives the same bytes. Writes shards/<dataset>/<shard>, its sidecar and, last, evidence of both in the staging folder;
     where all are there and whole, nothing is written.
 
     Raises:
-        ValueError: a pack does not hold a JPEG where the plan says, or one that is to be made smaller cannot be decoded.
+        ValueError: a pack does not hold a JPEG or MP4 where the plan says, or one that is to be made smaller cannot be decoded.
         FileNotFoundError: a pack is missing.
     """
-    root = Path(lake_root)
+    root, kind = Path(lake_root), KINDS[plan.kind]
     path = f"shards/{plan.dataset}/{plan.shard}"
     sidecar = root / f"shards/{plan.dataset}/{sidecar_name(plan.shard)}"
     evidence = (root / plan.members_path).with_suffix(".json")
@@ -70,13 +56,13 @@ def write_shard(plan: ShardPlan, *, lake_root: str) -> Shard:
             os.posix_fallocate(file.fileno(), 0, sum(row["byte_size"] for row in rows))
         writer = HashingWriter(file)
         for position, row in enumerate(rows, start=plan.first_position):
-            jpeg = _jpeg(root, row)
+            content, name = _content(root, row, kind), row[kind.id_column]
             if plan.reencode and max(row["width"], row["height"]) > plan.reencode.max_side:
-                jpeg = _make_smaller(row, jpeg, plan.reencode)
-            row |= {"position": position, "byte_offset": writer.num_bytes + tarfile.BLOCKSIZE, "byte_size": len(jpeg)}
-            writer.write(_member(f"{row['frame_id']}.jpg", jpeg) + _member(f"{row['frame_id']}.json", member_json(row)))
+                content = _make_smaller(row, content, plan.reencode)
+            row |= {"position": position, "byte_offset": writer.num_bytes + tarfile.BLOCKSIZE, "byte_size": len(content)}
+            writer.write(_member(f"{name}.{kind.suffix}", content) + _member(f"{name}.json", kind.text(row)))
         writer.write(_end(writer.num_bytes))
-    write_parquet(sidecar, pa.Table.from_pylist(rows, schema=SIDECAR_SCHEMA), durable=False)
+    write_parquet(sidecar, pa.Table.from_pylist(rows, schema=kind.sidecar_schema), durable=False)
     sha256 = writer.digest.hexdigest()
     shard = Shard(name=plan.shard, path=path, sha256=sha256, num_bytes=writer.num_bytes, num_images=plan.num_images)
     write_json(evidence, {"shard": asdict(shard), "sidecar_sha256": file_sha256(sidecar)}, durable=False)
@@ -96,15 +82,15 @@ def _written_before(evidence: Path, tar: Path, sidecar: Path) -> Shard | None:
     return shard if is_whole else None
 
 
-def _jpeg(root: Path, row: dict[str, Any]) -> bytes:
+def _content(root: Path, row: dict[str, Any], kind: MemberKind) -> bytes:
     place = row["pack_path"], row["byte_offset"], row["byte_size"]
-    jpeg = read_frame(root / place[0], *place[1:])
-    if not jpeg.startswith(_JPEG_START):
+    content = read_frame(root / place[0], *place[1:])
+    if not kind.is_content(content):
         raise ValueError(
-            f"frame pack {place[0]!r} holds no JPEG of {place[2]} bytes at byte {place[1]} "
-            f"for frame {row['frame_id']}; the pack was changed after ingest, so ingest its video again"
+            f"{kind.pack} {place[0]!r} holds no {kind.media} of {place[2]} bytes at byte {place[1]} "
+            f"for {kind.item} {row[kind.id_column]}; {kind.remedy}"
         )
-    return jpeg
+    return content
 
 
 def _make_smaller(row: dict[str, Any], jpeg: bytes, reencode: Reencode) -> bytes:

@@ -61,7 +61,9 @@ def say_traces(traces: Traces) -> None:
         say(f"forget: {count} rows of {table}")
     say(f"forget: {len(traces.files)} files, {sum(path.stat().st_size for path in traces.files) / 1e6:.1f} MB")
     for _, name in traces.datasets:
-        say(f"forget: dataset {name} holds frames of them: it is written again without them, under a new name, and withdrawn")
+        say(
+            f"forget: dataset {name} holds pictures of them: it is withdrawn, and one of frames is written again without them under a new name"
+        )
     for run_id in traces.models:
         say(f"forget: model {run_id} has learned from them: it stays, and is marked in lineage, on its card and in its scores")
     if traces.num_scores:
@@ -132,6 +134,10 @@ def _successors(job: Job, subject: Subject, traces: Traces) -> dict[str, str]:
     made = {}
     for dataset_id, name in traces.datasets:
         (row,) = job.lake.rows("SELECT * FROM datasets WHERE dataset_id = $1 AND name = $2", [dataset_id, name])
+        if row["kind"] == "clips":
+            say(f"forget: dataset {name} of clips has no successor; `endoforge curate --clips` makes another")
+            made[dataset_id] = ""
+            continue
         selection = _reduced_selection(job, subject, str(row["selection_id"]))
         if selection is None:
             say(f"forget: nothing of dataset {name} is left without them; it has no successor")

@@ -113,7 +113,7 @@ def test_nothing_of_a_forgotten_patient_is_left_and_it_does_not_come_in_again(
     capsys.readouterr()
     asked = ("forget", "--lake", str(lake), "--patient", "DOE 1")
     assert main([*asked, "--dry-run"]) == 0
-    assert "dataset set holds frames of them" in capsys.readouterr().err
+    assert "dataset set holds pictures of them" in capsys.readouterr().err
     assert main([*asked, "--requested-by", "letter 17"]) == 0
     said = capsys.readouterr().err
     assert "dataset set-r2 stands in for one that was withdrawn" in said
