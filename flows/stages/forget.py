@@ -61,9 +61,7 @@ def say_traces(traces: Traces) -> None:
         say(f"forget: {count} rows of {table}")
     say(f"forget: {len(traces.files)} files, {sum(path.stat().st_size for path in traces.files) / 1e6:.1f} MB")
     for _, name in traces.datasets:
-        say(
-            f"forget: dataset {name} holds pictures of them: it is withdrawn, and one of frames is written again without them under a new name"
-        )
+        say(f"forget: dataset {name} holds pictures of them: it is withdrawn; of frames, it is written again without them")
     for run_id in traces.models:
         say(f"forget: model {run_id} has learned from them: it stays, and is marked in lineage, on its card and in its scores")
     if traces.num_scores:
