@@ -32,6 +32,9 @@ from warehouse.store import atomic_file, content_id
 __all__ = ["render_scorecard"]
 
 _MOST_GROUPS = 8
+_IN_PIXELS = ("hd95",)
+_METRICS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95, px", "auroc": "AUROC", "auprc": "AUPRC", "macro_f1": "macro F1"}
+"""what a column is called where it is not the metric's own name"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
     for score in scores:
         grouped[score.task, score.data_id].append(score)
     environment = template_environment()
-    environment.filters.update(data_uri=data_uri, number=_number, interval=_interval, words=lambda name: name.replace("_", " "))
+    environment.filters.update(data_uri=data_uri, number=_number, value=_value, interval=_interval, metric=_metric, words=_words)
     page = environment.get_template("scorecard.html.j2").render(sets=[_set(found, root) for found in grouped.values()])
     with atomic_file(path) as file:
         file.write(page.encode("utf-8", errors="replace"))
@@ -183,5 +186,20 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "none"
 
 
+def _value(score: Score) -> str:
+    return f"{score.value:.1f}" if score.metric in _IN_PIXELS and math.isfinite(score.value) else _number(score.value)
+
+
 def _interval(score: Score) -> str:
-    return f"{score.ci_low:.3f} to {score.ci_high:.3f}" if math.isfinite(score.ci_low) and math.isfinite(score.ci_high) else "no interval"
+    if not (math.isfinite(score.ci_low) and math.isfinite(score.ci_high)):
+        return "no interval"
+    digits = 1 if score.metric in _IN_PIXELS else 3
+    return f"{score.ci_low:.{digits}f} to {score.ci_high:.{digits}f}"
+
+
+def _metric(name: str) -> str:
+    return _METRICS.get(name, _words(name))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

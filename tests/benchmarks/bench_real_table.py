@@ -45,8 +45,8 @@ PARTS: dict[str, tuple[str, EvaluateConfig, tuple[str, ...]]] = {
     "kvasir-352": ("kvasir_seg", SIDE_352, ("unet",)),
     "kvasir-boosted": ("kvasir_seg", replace(SIDE_224, boosted_input_scale=1.0), ("boosted_linear",)),
     "cvc-boosted": ("cvc_clinicdb", replace(SIDE_224, boosted_input_scale=1.0), ("boosted_linear",)),
-    "kvasir-dpt": ("kvasir_seg", replace(SMALL, decoder_epochs=4), ("dpt",)),
-    "cvc-dpt": ("cvc_clinicdb", replace(SMALL, decoder_epochs=4), ("dpt",)),
+    "kvasir-dpt": ("kvasir_seg", replace(SMALL, decoder_epochs=3), ("dpt",)),
+    "cvc-dpt": ("cvc_clinicdb", replace(SMALL, decoder_epochs=3), ("dpt",)),
 }
 """task, settings and heads"""
 
