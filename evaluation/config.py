@@ -30,6 +30,7 @@ _GRIDS = (
     "finetune_learning_rates",
     "lora_learning_rates",
     "boosted_test_scales",
+    "decoder_test_scales",
     "few_shot_counts",
     "few_shot_shares",
 )
@@ -40,8 +41,8 @@ class EvaluateConfig:
     """Evaluation of a backbone, frozen as a rule: everything is chosen on the validation split and reported on the test split."""
 
     heads: tuple[str, ...] | None = None
-    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; finetune
-    and lora, which change the backbone; those of the task's protocol unless given"""
+    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn, unet and dpt for masks;
+    finetune and lora, which change the backbone; those of the task's protocol unless given"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
     order: str = ""
@@ -78,13 +79,17 @@ class EvaluateConfig:
     grid_steps: int = 2000
     """SGD steps of linear_grid, of 128 images each"""
     decoder_epochs: int = 10
-    """passes over the training images of fpn and dpt"""
+    """passes over the training images of fpn, unet and dpt"""
     decoder_learning_rates: tuple[float, ...] = (3e-3,)
-    """AdamW learning rates tried by fpn and dpt"""
+    """AdamW learning rates tried by fpn, unet and dpt"""
     fpn_width: int = 64
     """channels of fpn"""
+    unet_width: int = 64
+    """channels of unet"""
     dpt_width: int = 64
     """channels of dpt; 256 as published, which is for GPUs"""
+    decoder_test_scales: tuple[float, ...] = (1.0,)
+    """of the image's side, at which fpn, unet and dpt read a test image; several: its mirror image too, and all averaged"""
     boosted_input_scale: float = 2.0
     """of the image's side that boosted_linear reads"""
     boosted_test_scales: tuple[float, ...] = (1.0, 1.32, 1.73)
@@ -140,7 +145,7 @@ class EvaluateConfig:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0 (DINOv2 uses 0.07)")
         if self.heads == ():
             raise ValueError("heads is empty; name one or more, or leave it out for those of the task's protocol")
-        for name in ("fpn_width", "dpt_width"):
+        for name in ("fpn_width", "unet_width", "dpt_width"):
             if getattr(self, name) < 8 or getattr(self, name) % 8:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a multiple of 8")
         if self.boosted_input_scale <= 0:

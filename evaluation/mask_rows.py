@@ -178,8 +178,8 @@ def scoring_views(backbone: Backbone, model: ModelRef, items: Sequence[Item], wa
 def _views(
     backbone: Backbone, model: ModelRef, task: TaskData, wanted: MapsWanted, data_id: str, config: EvaluateConfig, places: Places
 ) -> list[View]:
-    """As `scoring_views`; the maps of one scale are cached."""
-    if len(wanted.test_scales(config)) > 1:
+    """As `scoring_views`; the maps at the training images' own scale are cached."""
+    if wanted.test_scales(config) != (1.0,):
         return scoring_views(backbone, model, task.split("test"), wanted, config)
     return [([_maps(backbone, model, task, "test", wanted, data_id, config, places)], False)]
 

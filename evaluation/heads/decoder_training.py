@@ -13,10 +13,11 @@ from torch import nn
 from evaluation.heads.decoders import DptDecoder, FpnDecoder
 from evaluation.heads.head import HeadSettings, MaskLabelled
 from evaluation.heads.mask_training import BATCH, channel_statistics, mask_loss, mean_dice, read_maps, upsampled
+from evaluation.heads.unet_decoder import UnetDecoder
 
-__all__ = ["FittedDecoder", "fit_dpt", "fit_fpn", "load_decoder", "num_parameters"]
+__all__ = ["FittedDecoder", "fit_dpt", "fit_fpn", "fit_unet", "load_decoder", "num_parameters"]
 
-Kind = Literal["fpn", "dpt"]
+Kind = Literal["fpn", "unet", "dpt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,11 @@ def fit_fpn(train: MaskLabelled, val: MaskLabelled, settings: HeadSettings) -> F
     return _fitted("fpn", train, val, settings, width=settings.config.fpn_width)
 
 
+def fit_unet(train: MaskLabelled, val: MaskLabelled, settings: HeadSettings) -> FittedDecoder:
+    """Train the decoder half of a U-Net."""
+    return _fitted("unet", train, val, settings, width=settings.config.unet_width)
+
+
 def fit_dpt(train: MaskLabelled, val: MaskLabelled, settings: HeadSettings) -> FittedDecoder:
     """Train DPT."""
     return _fitted("dpt", train, val, settings, width=settings.config.dpt_width)
@@ -101,7 +107,9 @@ def _fitted(kind: Kind, train: MaskLabelled, val: MaskLabelled, settings: HeadSe
                 best = rate, epoch, score
                 kept = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
-        _train(module, logits, train, rate=rate, epochs=config.decoder_epochs, seed=config.seed, device=device, after_epoch=after_epoch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)  # of dropout
+            _train(module, logits, train, rate=rate, epochs=config.decoder_epochs, seed=config.seed, device=device, after_epoch=after_epoch)
     assert best is not None, "there is a learning rate and an epoch"
     final = _built(kind, channels, width, is_pyramid=is_pyramid)
     final.load_state_dict(kept)
@@ -158,4 +166,6 @@ def _initial(kind: Kind, channels: tuple[int, ...], width: int, *, is_pyramid: b
 
 
 def _built(kind: Kind, channels: tuple[int, ...], width: int, *, is_pyramid: bool) -> nn.Module:
-    return FpnDecoder(channels, width) if kind == "fpn" else DptDecoder(channels, width, is_pyramid=is_pyramid)
+    if kind == "dpt":
+        return DptDecoder(channels, width, is_pyramid=is_pyramid)
+    return UnetDecoder(channels, width) if kind == "unet" else FpnDecoder(channels, width)

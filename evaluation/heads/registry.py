@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from evaluation.config import TaskKind
-from evaluation.heads.decoder_training import fit_dpt, fit_fpn, load_decoder
+from evaluation.heads.decoder_training import fit_dpt, fit_fpn, fit_unet, load_decoder
 from evaluation.heads.head import FittedClasses, FittedMasks, Head, HeadError, Labelled, MapsWanted, MaskLabelled, Pictures
 from evaluation.heads.knn import fit_knn, load_knn
 from evaluation.heads.linear import fit_linear, load_linear
@@ -50,8 +50,27 @@ _MASK_HEADS: tuple[MaskHead, ...] = (
             test_scales=lambda config: config.boosted_test_scales,
         ),
     ),
-    Head(name="fpn", kinds=_MASKS, fit=fit_fpn, load=load_decoder, maps=_PYRAMID),
-    Head(name="dpt", kinds=_MASKS, fit=fit_dpt, load=load_decoder, maps=MapsWanted(layout="spaced", num_levels=4, is_dense=True)),
+    Head(
+        name="fpn",
+        kinds=_MASKS,
+        fit=fit_fpn,
+        load=load_decoder,
+        maps=MapsWanted(layout="last", num_levels=3, test_scales=lambda config: config.decoder_test_scales),
+    ),
+    Head(
+        name="unet",
+        kinds=_MASKS,
+        fit=fit_unet,
+        load=load_decoder,
+        maps=MapsWanted(layout="last", num_levels=3, test_scales=lambda config: config.decoder_test_scales),
+    ),
+    Head(
+        name="dpt",
+        kinds=_MASKS,
+        fit=fit_dpt,
+        load=load_decoder,
+        maps=MapsWanted(layout="spaced", num_levels=4, is_dense=True, test_scales=lambda config: config.decoder_test_scales),
+    ),
 )
 
 _TUNED_CLASS_HEADS: tuple[TunedClassHead, ...] = (

@@ -36,6 +36,9 @@ from warehouse.store import atomic_file, content_id
 __all__ = ["render_scorecard"]
 
 _MOST_GROUPS = 8
+_IN_PIXELS = ("hd95",)
+_METRICS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95, px", "auroc": "AUROC", "auprc": "AUPRC"}
+"""what a column is called where it is not the metric's own name"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +93,12 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
     environment.filters.update(
         data_uri=data_uri,
         number=_number,
+        value=_value,
         interval=_interval,
         folds=_folds,
         difference=shown_difference,
-        words=lambda name: name.replace("_", " "),
+        metric=_metric,
+        words=_words,
     )
     page = environment.get_template("scorecard.html.j2").render(sets=[_set(found, root) for found in grouped.values()])
     with atomic_file(path) as file:
@@ -224,8 +229,21 @@ def _folds(score: Score) -> str:
     )
 
 
+def _value(score: Score) -> str:
+    return f"{score.value:.1f}" if score.metric in _IN_PIXELS and math.isfinite(score.value) else _number(score.value)
+
+
 def _interval(score: Score | Interval) -> str:
     low, high = (score.ci_low, score.ci_high) if isinstance(score, Score) else (score.low, score.high)
     if math.isfinite(low) and math.isfinite(high):
-        return f"{low:.3f} to {high:.3f}"
+        digits = 1 if isinstance(score, Score) and score.metric in _IN_PIXELS else 3
+        return f"{low:.{digits}f} to {high:.{digits}f}"
     return f"draws {score.details['range']}" if isinstance(score, Score) and "range" in score.details else "no interval"
+
+
+def _metric(name: str) -> str:
+    return _METRICS.get(name, _words(name))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -68,8 +68,9 @@ def test_every_class_score_is_computed_again_from_what_is_stored(vit_folder: str
 
 
 def test_every_mask_score_is_computed_again_from_what_is_stored(cnn_folder: str, squares: Path, tmp_path: Path) -> None:
-    heads = ("linear", "boosted_linear", "fpn", "dpt")
-    scores = evaluate(cnn_folder, read_task(squares), replace(QUICK, heads=heads, boosted_test_scales=(1.0, 1.5)), tmp_path)
+    heads = ("linear", "boosted_linear", "fpn", "unet", "dpt")
+    config = replace(QUICK, heads=heads, boosted_test_scales=(1.0, 1.5), decoder_test_scales=(1.5,))
+    scores = evaluate(cnn_folder, read_task(squares), config, tmp_path)
     assert list(dict.fromkeys(score.head for score in scores)) == ["linear_segmentation", *heads[1:]]
     for score in scores:
         stored = open_score(score, tmp_path)

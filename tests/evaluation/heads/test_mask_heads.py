@@ -13,6 +13,7 @@ import torch
 from evaluation.config import EvaluateConfig
 from evaluation.heads import MASK_HEADS, DptDecoder, FpnDecoder, HeadError, HeadSettings, MaskLabelled, chosen_heads, joined
 from evaluation.heads.stored import load_head, save_head
+from evaluation.heads.unet_decoder import UnetDecoder
 
 CPU = torch.device("cpu")
 
@@ -38,6 +39,7 @@ def discs(num: int, seed: int, channels: tuple[int, ...], grids: tuple[int, ...]
         ("linear_segmentation", (5,), (14,)),
         ("boosted_linear", (3, 4, 5, 6), (28, 14, 14, 7)),
         ("fpn", (4, 5, 6), (14, 7, 4)),
+        ("unet", (4, 5, 6), (14, 7, 4)),
         ("dpt", (4, 4, 4, 4), (7, 7, 7, 7)),
     ],
 )
@@ -74,6 +76,9 @@ def test_decoders_have_the_stated_shapes_and_sizes() -> None:
     assert size(fpn) == 67_521
     grids = ((40, 28), (112, 14), (320, 7))
     assert fpn([torch.zeros(2, dim, grid, grid) for dim, grid in grids]).shape == (2, 1, 28, 28)
+    unet = UnetDecoder((40, 112, 320))
+    assert size(unet) == 327_041
+    assert unet([torch.zeros(2, dim, grid, grid) for dim, grid in grids]).shape == (2, 1, 28, 28)
     vit = [torch.zeros(1, 384, 16, 16)] * 4
     narrow = DptDecoder((384,) * 4)
     assert narrow(vit).shape == (1, 1, 256, 256)
@@ -97,8 +102,8 @@ def test_heads_are_chosen_by_name_for_labels_that_they_serve() -> None:
     assert chosen_heads(("linear", "fpn", "fpn"), (), "segmentation") == ("linear_segmentation", "fpn")
     with pytest.raises(HeadError, match=r"head 'ordinal' does not serve classification labels; give knn, linear, linear_grid$"):
         chosen_heads(("ordinal",), (), "classification")
-    with pytest.raises(HeadError, match="head 'unet' is no head; give linear_segmentation, boosted_linear, fpn, dpt"):
-        chosen_heads(("unet",), (), "segmentation")
+    with pytest.raises(HeadError, match="head 'svm' is no head; give linear_segmentation, boosted_linear, fpn, unet, dpt"):
+        chosen_heads(("svm",), (), "segmentation")
 
 
 def test_a_stored_head_that_is_not_whole_is_refused(tmp_path: Path) -> None:
