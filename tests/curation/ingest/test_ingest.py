@@ -311,7 +311,7 @@ def test_a_damaged_video_is_partial_and_its_damaged_frames_are_dropped(tmp_path:
     assert start is not None
     content[start : start + size] = bytes(size)
     path.write_bytes(bytes(content))
-    result = ingest(path, tmp_path / "lake", IngestConfig(fps=4))
+    result = ingest(path, tmp_path / "lake", IngestConfig(fps=4, text="off"))
     assert result.video is not None
     assert (result.video.status, result.video.decoder) == ("partial", "PyAV")
     assert result.video.warning
@@ -336,7 +336,8 @@ def test_random_damage_ends_in_a_record_and_never_in_an_exception(film: Path, tm
         content[first:second] = rng.bytes((second - first) // 2)
     path = tmp_path / "a.mp4"
     path.write_bytes(bytes(content))
-    result = ingest(path, tmp_path / "lake", IngestConfig(fps=2))
+    # the first of each kind with the search for text, which takes most of the time
+    result = ingest(path, tmp_path / "lake", IngestConfig(fps=2) if seed < 3 else IngestConfig(fps=2, text="off"))
     assert (result.video is None) != (result.reject is None)
     if result.reject is not None:
         assert result.reject.reason in ("not_a_video", "undecodable", "no_video_stream", "too_large")
@@ -404,10 +405,10 @@ def test_a_video_whose_staged_files_a_power_cut_emptied_is_ingested_again(lost: 
 def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> None:
     pictures = [tissue(seed) for seed in range(10)]
     short = write_video(tmp_path / "short.mp4", pictures * 10, fps=10)
-    long = write_video(tmp_path / "long.mp4", pictures * 200, fps=10)
+    long = write_video(tmp_path / "long.mp4", pictures * 100, fps=10)
     config = IngestConfig(fps=5, text="off", decoder="pyav")  # decord queues the more frames, the busier the machine is
     ingest(short, tmp_path / "lake", config)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ingest(long, tmp_path / "lake", config)
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown_mb < 75  # the 1,000 samples alone would be 147 MB
+    assert grown_mb < 40  # the 500 samples alone would be 73 MB
