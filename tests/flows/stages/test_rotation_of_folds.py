@@ -47,7 +47,8 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
         stored = lake.rows(
             "SELECT details ->> 'fold' AS fold, count(*) AS n, min(num_items) AS items FROM scores GROUP BY ALL ORDER BY ALL"
         )
-        drawn = lake.rows("SELECT details ->> 'draws' AS draws FROM scores WHERE model = 'random weights' AND details ->> 'fold' <> 'all'")
+        of_folds = "model = 'random weights' AND (details ->> 'fold') <> 'all'"
+        drawn = lake.rows(f"SELECT details ->> 'draws' AS draws FROM scores WHERE {of_folds}")
         paired = lake.rows("SELECT details ->> 'difference_to' AS beside FROM scores WHERE (details ->> 'difference') IS NOT NULL")
         with pytest.raises(ValueError, match="fold is 7; give 0 to 3, or all"):
             evaluate_folds(job, **what, config=EvaluateConfig(fold=7))
