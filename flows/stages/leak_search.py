@@ -94,11 +94,9 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
     num_near = 0
     for number, views in enumerate(contents):
         rows = slice(number * _NUM_VIEWS, (number + 1) * _NUM_VIEWS)
-        proposed = zip(near.view[rows].ravel().tolist(), near.value[rows].ravel().tolist(), strict=True)
-        wanted = {view: turn // NUM_PROPOSED for turn, (view, cosine) in enumerate(proposed) if view >= 0 and cosine >= MIN_COSINE}
-        num_near += any(
-            picture_correlation(views[turn], _frame(lake, found[view])) >= COPY_OF_OTHER_PATIENT for view, turn in wanted.items()
-        )
+        proposed = enumerate(zip(near.view[rows].ravel().tolist(), near.value[rows].ravel().tolist(), strict=True))
+        pairs = [(views[turn // NUM_PROPOSED], view) for turn, (view, cosine) in proposed if view >= 0 and cosine >= MIN_COSINE]
+        num_near += any(picture_correlation(seen, _frame(lake, found[view])) >= COPY_OF_OTHER_PATIENT for seen, view in pairs)
     return num_near
 
 
