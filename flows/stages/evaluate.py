@@ -80,7 +80,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         say(f"evaluate: {found.name} is scored already")
         return scores_of(job.lake, run_id)
     draws = _random_draws(model, config)
-    leak = split_leaks(job.lake, found, identity, baseline, config)
+    leak = split_leaks(job.lake, found, identity, config)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
         models = [model, *draws, *([baseline] if baseline.model_id != model.model_id else [])]
