@@ -35,8 +35,8 @@ def lineage(lake: Lake, identifier: str, *, max_children: int = MAX_CHILDREN) ->
 
     Args:
         lake: where to look.
-        identifier: an artifact, run, score, frame, shard or dataset id, a unique prefix of one (8 characters or more), or the name of a
-            dataset or shard.
+        identifier: an artifact, run, score, frame, clip, shard or dataset id, a unique prefix of one (8 characters or more), or the name
+            of a dataset or shard.
         max_children: things of one kind shown under a run; the rest is counted.
 
     Returns:
@@ -48,6 +48,8 @@ def lineage(lake: Lake, identifier: str, *, max_children: int = MAX_CHILDREN) ->
     kind, found = resolve_id(lake, identifier)
     if kind == "frame":
         return _frame_lineage(lake, found, max_children)
+    if kind == "clip":
+        return _clip_lineage(lake, found, max_children)
     if kind == "shard":
         return _shard_lineage(lake, found, max_children)
     if kind == "run":
@@ -69,6 +71,7 @@ def resolve_id(lake: Lake, identifier: str) -> tuple[str, str]:
            UNION SELECT 'run', run_id FROM runs WHERE starts_with(run_id, $1) AND status = 'complete'
            UNION SELECT 'shard', sha256 FROM shards WHERE starts_with(sha256, $1) OR shard IN ($1, $1 || '.tar')
            UNION SELECT 'frame', frame_id FROM frames WHERE $2 AND starts_with(frame_id, $1)
+           UNION SELECT 'clip', clip_id FROM clips WHERE $2 AND starts_with(clip_id, $1)
            LIMIT 10""",
         [identifier, re.match("[0-9a-f]{16}-", identifier) is not None],  # before the dash it is the video that is meant
     )
@@ -161,28 +164,61 @@ def _parts_of_pack(lake: Lake, pack_id: str, trail: _Trail) -> tuple[LineageNode
 
 def _datasets_with(lake: Lake, video_id: str) -> tuple[LineageNode, ...]:
     rows = lake.rows(
-        """SELECT d.name, d.dataset_id, count(DISTINCT s.frame_id) AS num FROM shard_frames s JOIN datasets d USING (dataset_id)
-           WHERE s.frame_id IN (SELECT frame_id FROM frames WHERE video_id = $1) GROUP BY ALL ORDER BY d.name""",
+        """SELECT d.name, d.dataset_id, count(DISTINCT s.frame_id) AS num, 'frames' AS what
+           FROM shard_frames s JOIN datasets d USING (dataset_id)
+           WHERE s.frame_id IN (SELECT frame_id FROM frames WHERE video_id = $1) GROUP BY ALL
+           UNION ALL
+           SELECT d.name, d.dataset_id, count(DISTINCT s.clip_id), 'clips' FROM shard_clips s JOIN datasets d USING (dataset_id)
+           WHERE s.clip_id IN (SELECT clip_id FROM clips WHERE video_id = $1) GROUP BY ALL ORDER BY ALL""",
         [video_id],
     )
-    return tuple(LineageNode(label=f"{row['num']} of its frames are in dataset {row['name']} ({row['dataset_id'][:16]})") for row in rows)
+    return tuple(
+        LineageNode(label=f"{row['num']} of its {row['what']} are in dataset {row['name']} ({row['dataset_id'][:16]})") for row in rows
+    )
 
 
 def _shard_lineage(lake: Lake, sha256: str, max_children: int) -> tuple[LineageNode, LineageNode]:
     row = lake.rows("SELECT * FROM shards WHERE sha256 = $1 LIMIT 1", [sha256])[0]
-    label = f"shard {row['shard']} ({row['num_images']} images, sha256 {sha256[:16]})"
     videos = lake.rows(
-        """SELECT v.video_id, v.uri, count(DISTINCT s.frame_id) AS num
+        """SELECT v.video_id, v.uri, count(DISTINCT s.frame_id) AS num, 'frames' AS what
            FROM shard_frames s JOIN frames f USING (frame_id) JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
+           WHERE s.dataset_id = $1 AND s.shard = $2 GROUP BY ALL
+           UNION ALL
+           SELECT v.video_id, v.uri, count(DISTINCT s.clip_id) AS num, 'clips'
+           FROM shard_clips s JOIN clips c USING (clip_id) JOIN latest_videos v ON v.video_id = c.video_id
            WHERE s.dataset_id = $1 AND s.shard = $2 GROUP BY ALL ORDER BY num DESC, v.uri""",
         [row["dataset_id"], row["shard"]],
     )
-    labels = [f"{video['num']} frames of video {video['video_id'][:16]} ({video['uri']})" for video in videos[:max_children]]
+    what = "clips" if any(video["what"] == "clips" for video in videos) else "images"
+    label = f"shard {row['shard']} ({row['num_images']} {what}, sha256 {sha256[:16]})"
+    labels = [f"{video['num']} {video['what']} of video {video['video_id'][:16]} ({video['uri']})" for video in videos[:max_children]]
     if len(videos) > max_children:
         labels.append(f"... and {len(videos) - max_children} more of kind video")
     origins = tuple(LineageNode(label=origin) for origin in labels)
     dataset = _walk(lake, str(row["dataset_id"]), "input", "output", _Trail(max_children))
     return LineageNode(label=label, children=origins), LineageNode(label=label, children=(dataset,))
+
+
+def _clip_lineage(lake: Lake, clip_id: str, max_children: int) -> tuple[LineageNode, LineageNode]:
+    """From a clip to its frames and video, and to its shards and datasets."""
+    row = lake.rows("SELECT * FROM clips WHERE clip_id = $1 LIMIT 1", [clip_id])[0]
+    fate = "kept" if row["keep"] else f"refused: {row['drop_reason']}"
+    label = f"clip {clip_id} ({row['start_us'] / 1e6:.3f} to {row['end_us'] / 1e6:.3f} s, {row['num_frames']} frames, {fate})"
+    videos = lake.rows(
+        """SELECT DISTINCT v.video_id, v.uri, c.run_id FROM clip_videos c JOIN latest_videos v USING (video_id)
+           WHERE c.video_id = $1 AND c.cut_key = $2""",
+        [row["video_id"], row["cut_key"]],
+    )
+    frames = lake.rows("SELECT frame_id FROM clip_frames WHERE clip_id = $1 ORDER BY frame_id", [clip_id])
+    named = [LineageNode(label=f"frame {frame['frame_id']}") for frame in frames[:max_children]]
+    if len(frames) > max_children:
+        named.append(LineageNode(label=f"... and {len(frames) - max_children} more of kind frame"))
+    origins = [LineageNode(label=f"video {one['video_id'][:16]} ({one['uri']}), cut by run {one['run_id']}") for one in videos]
+    uses = []
+    for use in lake.rows("SELECT DISTINCT dataset_id, shard FROM shard_clips WHERE clip_id = $1 ORDER BY ALL", [clip_id]):
+        dataset = _walk(lake, str(use["dataset_id"]), "input", "output", _Trail(max_children))
+        uses.append(LineageNode(label=f"shard {use['shard']}", children=(dataset,)))
+    return LineageNode(label=label, children=(*origins, *named)), LineageNode(label=label, children=tuple(uses))
 
 
 def _fate(row: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ def dataset_audit(lake: Lake, dataset_id: str, *, samples: Path | None = None) -
         dataset_id: its content id.
         samples: its samples.parquet, for a dataset that is not committed yet.
     """
-    used = "read_parquet($frames)" if samples else "shard_frames WHERE dataset_id = $frames"
+    used = "read_parquet($frames)" if samples else "dataset_frames WHERE dataset_id = $frames"
     frames = str(samples) if samples else dataset_id
     found = lake.rows(
         f"""SELECT {AUDIT_COLUMNS} FROM audit_status WHERE dataset_id IS NULL OR dataset_id = $1

@@ -22,6 +22,7 @@ from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.local_path import local_path
+from warehouse.migrations import OLDEST_VERSION, migration
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
 from warehouse.statements import add_column, create_macro, create_table, create_view, quote
 from warehouse.views import MACROS, VIEWS
@@ -174,6 +175,8 @@ def commit_retries() -> Retrying:
 def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False, catalog: str | None = None) -> Lake:
     """Attach the lake in the folder `root`.
 
+    A lake of an earlier release is brought up to date first, `read_only` or not: tables and columns are added, none is changed.
+
     Args:
         root: the lake's folder.
         create: make the folder, the catalog and the tables where they are missing.
@@ -228,20 +231,42 @@ def open_lake(root: Path | str, *, create: bool = False, read_only: bool = False
         connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
     connection.execute("USE lake")
     lake = Lake(root, connection, writing)
+    if read_only and OLDEST_VERSION <= _version(lake) < SCHEMA_VERSION:
+        lake.close()
+        _bring_up_to_date(root, catalog)
+        return open_lake(root, read_only=True, catalog=catalog)
     for attempt in commit_retries():
         with attempt:
             _make_tables(lake, read_only=read_only)
     return lake
 
 
+def _bring_up_to_date(root: Path, catalog: str | None) -> None:
+    """Migrate a lake that was to be opened for reading alone."""
+    try:
+        open_lake(root, catalog=catalog).close()
+    except (duckdb.Error, OSError) as error:
+        raise LakeError(
+            f"the lake in {root} is of an earlier release and cannot be brought up to date here: {error}; "
+            "run any `endoforge` command on it once where it can be written to"
+        ) from error
+
+
 def _make_tables(lake: Lake, *, read_only: bool) -> None:
-    """Create the tables of a new lake, or refuse one of another schema."""
+    """Create the tables of a new lake, bring one of an earlier release up to date, or refuse one of another schema."""
     version = _version(lake)
     if version == SCHEMA_VERSION:
         return
     found = f"the lake in {lake.root} has schema version {version}"
     if version > SCHEMA_VERSION:
         raise LakeError(f"{found}, this EndoForge knows up to {SCHEMA_VERSION}; upgrade EndoForge to open it")
+    if OLDEST_VERSION <= version and not read_only:
+        with lake.transaction():
+            for earlier in range(_version(lake), SCHEMA_VERSION):  # none, if another process was quicker
+                lake._run(migration(earlier))
+                lake._run(_view_statements())
+                lake.query("UPDATE lake_schema SET version = $1", [earlier + 1])
+        return
     if version or read_only:
         raise LakeError(f"{found}, expected {SCHEMA_VERSION}; lakes made before 0.1.0 are not converted, so ingest the videos again")
     with lake.transaction():

@@ -43,7 +43,7 @@ def learned_elsewhere(lake: Lake, checkpoint_id: str) -> bool:
 def num_in_datasets(lake: Lake, hashes: Collection[str], dataset_ids: Collection[str]) -> int:
     """How many of some files, by SHA-256, are byte by byte the JPEG of a frame of these datasets."""
     (row,) = lake.rows(
-        """SELECT count(DISTINCT f.sha256) AS num FROM (SELECT DISTINCT frame_id FROM shard_frames
+        """SELECT count(DISTINCT f.sha256) AS num FROM (SELECT DISTINCT frame_id FROM dataset_frames
                WHERE dataset_id IN (SELECT unnest($1::VARCHAR[]))) s
            JOIN frames f USING (frame_id) WHERE f.sha256 IN (SELECT unnest($2::VARCHAR[]))""",
         [sorted(dataset_ids), sorted(set(hashes))],

@@ -17,6 +17,7 @@ __all__ = [
     "best_checkpoint",
     "candidates_state",
     "chosen_on",
+    "clustered_statement",
     "contents_of_several",
     "embedding_parts",
     "encoder_label",
@@ -189,6 +190,11 @@ def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int
     by now are left out. Videos of one study are of one patient, whoever that is. A content that is said to be of several patients has the
     further ones in the columns patient_id_2, patient_id_3 and so on, as many as any content needs; so with sites.
     """
+    return lake.copy_to_parquet(clustered_statement(lake, tree_id, "candidates"), path, [tree_id, dedup_id])
+
+
+def clustered_statement(lake: Lake, tree_id: str, candidates: str) -> str:
+    """The question that `export_clustered` asks of a relation with frame_id, video_id and pack_id; parameters: tree and deduplication."""
     (row,) = lake.rows("SELECT coalesce(max(level), 1)::INT AS num_levels FROM clusters WHERE tree_id = $1", [tree_id])
     levels = range(1, row["num_levels"] + 1)
     patients = "if(len(coalesce(i.patient_ids, [])) > 0, i.patient_ids, i.study_ids)"
@@ -200,18 +206,14 @@ def export_clustered(lake: Lake, tree_id: str, dedup_id: str, path: Path) -> int
     )
     # a number for each level and not list(): DuckDB can write those to disk where memory ends, and lists and strings it is gathering not
     gathered = ", ".join(f"any_value(cluster_id) FILTER (level = {level}) AS level_{level}" for level in levels)
-    return lake.copy_to_parquet(
-        f"""WITH placed AS (
+    return f"""WITH placed AS (
                SELECT frame_id, {gathered}, any_value(distance) FILTER (level = 1) AS distance
                FROM clusters WHERE tree_id = $1 GROUP BY frame_id)
            SELECT k.frame_id, c.video_id, c.pack_id, [{", ".join(f"k.level_{level}" for level in levels)}] AS cluster_path, k.distance,
                   {patients}[1] AS patient_id, i.sites[1] AS site, i.device, i.procedure{several}
            FROM placed k JOIN dedup d ON d.frame_id = k.frame_id AND d.dedup_id = $2 AND NOT d.is_duplicate
-           JOIN candidates c ON c.frame_id = k.frame_id
-           LEFT JOIN video_info i ON i.video_id = c.video_id ORDER BY k.frame_id""",
-        path,
-        [tree_id, dedup_id],
-    )
+           JOIN {candidates} c ON c.frame_id = k.frame_id
+           LEFT JOIN video_info i ON i.video_id = c.video_id ORDER BY k.frame_id"""
 
 
 def metadata_state(lake: Lake) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from warehouse.tables.clips import CLIP_TABLES
 from warehouse.tables.curation import CURATION_TABLES
 from warehouse.tables.ingest import INGEST_TABLES
 from warehouse.tables.notation import Table
@@ -19,9 +20,9 @@ from warehouse.tables.runs import LAKE_SCHEMA, RUN_TABLES
 
 __all__ = ["DESCRIBED_TABLES", "SCHEMA_VERSION", "TABLES", "embedding_schema", "table_schema"]
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
-_PARTS = {**INGEST_TABLES, **PRIVACY_TABLES, **CURATION_TABLES, **RUN_TABLES}
+_PARTS = {**INGEST_TABLES, **PRIVACY_TABLES, **CURATION_TABLES, **CLIP_TABLES, **RUN_TABLES}
 
 TABLES: dict[str, pa.Schema] = {name: table.schema for name, table in _PARTS.items()}
 """Tables that stages fill."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from warehouse.tables.notation import Table, View
 
-__all__ = ["add_column", "create_macro", "create_table", "create_view", "quote"]
+__all__ = ["add_column", "add_text_column", "create_macro", "create_table", "create_view", "quote"]
 
 _ARROW_TO_SQL = {
     pa.string(): "VARCHAR",
@@ -37,6 +37,12 @@ def create_table(name: str, table: Table) -> Iterator[str]:
 def add_column(table: str, column: str, what: str) -> Iterator[str]:
     """Give a table a column of 32-bit floats and describe it; rows that are there already have null in it."""
     yield f'ALTER TABLE {table} ADD COLUMN "{column}" FLOAT'
+    yield _comment_on_column(table, column, what)
+
+
+def add_text_column(table: str, column: str, what: str) -> Iterator[str]:
+    """Give a table a column of text and describe it; rows that are there already have null in it."""
+    yield f'ALTER TABLE {table} ADD COLUMN "{column}" VARCHAR'
     yield _comment_on_column(table, column, what)
 
 

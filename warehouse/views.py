@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from warehouse.tables.clip_views import CLIP_VIEWS
 from warehouse.tables.current_views import CURRENT_VIEWS
 from warehouse.tables.notation import View
 from warehouse.tables.privacy_views import PRIVACY_VIEWS
@@ -11,6 +12,7 @@ __all__ = ["MACROS", "VIEWS"]
 
 VIEWS: dict[str, View] = {
     **CURRENT_VIEWS,
+    **CLIP_VIEWS,
     **PRIVACY_VIEWS,
     **SUMMARY_VIEWS,
     # The lake may be attached under any name. If several lakes are, the list has what any of them has.

@@ -25,7 +25,7 @@ def make_lake(root: Path) -> Path:
         found = Dataset(dataset_id=told["dataset_id"], name="tiny", path="shards/tiny", selection_id="s", num_images=14, shards=())
         plan = plan_run(stage="shard", version=1, config={}, inputs=())
         with record_run(lake, plan, RunContext(runner="serial")) as run:
-            row = {"dedup_id": None, "tree_id": None, "encoder_id": None, "num_shards": len(told["shards"]), "seed": 0}
+            row = {"kind": "images", "dedup_id": None, "tree_id": None, "encoder_id": None, "num_shards": len(told["shards"]), "seed": 0}
             columns = {"dataset_id": found.dataset_id, "name": "tiny", "path": found.path, "selection_id": "s", "num_images": 14}
             run.rows("datasets", [row | columns])
             run.rows(

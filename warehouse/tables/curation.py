@@ -57,7 +57,7 @@ CURATION_TABLES: dict[str, Table] = {
         },
     ),
     "dedup": Table(
-        "Which candidates are duplicates of others, one row for each candidate of a deduplication",
+        "Which candidates are duplicates of others, one row for each candidate of a deduplication; of clips, frame_id is the clip's",
         {
             "dedup_id": DEDUP_ID,
             "frame_id": FRAME_ID,
@@ -72,7 +72,7 @@ CURATION_TABLES: dict[str, Table] = {
         },
     ),
     "clusters": Table(
-        "Cluster of each frame of a tree at each level; frames that are new since the tree was made are placed in it later",
+        "Cluster of each frame (or clip) of a tree at each level; frames that are new since the tree was made are placed in it later",
         {
             "tree_id": TREE_ID,
             "frame_id": FRAME_ID,
@@ -85,7 +85,7 @@ CURATION_TABLES: dict[str, Table] = {
         },
     ),
     "selections": Table(
-        "Selected frames; those of rank below M are the balanced selection of M images",
+        "Selected frames, or clips; those of rank below M are the balanced selection of M images",
         {
             "selection_id": SELECTION_ID,
             "frame_id": FRAME_ID,
@@ -98,13 +98,14 @@ CURATION_TABLES: dict[str, Table] = {
         {
             "dataset_id": DATASET_ID,
             "name": text("name that it was given, and of its folder"),
+            "kind": text("what its tars hold: images or clips"),
             "run_id": text("shard run that wrote it"),
             "selection_id": SELECTION_ID,
             "dedup_id": DEDUP_ID,
             "tree_id": TREE_ID,
             "encoder_id": ENCODER_ID,
             "path": text("folder of its tars below the lake's root"),
-            "num_images": int64("images in its tars, those that come twice to fill a tar included"),
+            "num_images": int64("images, or clips, in its tars, those that come twice to fill a tar included"),
             "num_shards": int64("tars"),
             "seed": int64("of the run, and so of the order of the images"),
         },
@@ -117,7 +118,7 @@ CURATION_TABLES: dict[str, Table] = {
             "path": text("tar below the lake's root"),
             "sha256": text("SHA-256 of the tar"),
             "num_bytes": int64("size of the tar in bytes"),
-            "num_images": int64("images in it"),
+            "num_images": int64("images, or clips, in it"),
         },
     ),
     "shard_frames": Table(

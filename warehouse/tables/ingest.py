@@ -164,12 +164,12 @@ INGEST_TABLES: dict[str, Table] = {
         },
     ),
     "rejects": Table(
-        "Files that gave no frame, and why; what a later ingest with the same key decides replaces the row",
+        "Files that gave no frame, or no clip (by its cut_key), and why; what a later ingest with the same key decides replaces the row",
         {
             "uri": text("where the file was found, file:// or a store's URI"),
             "video_id": text("SHA-256 of its content, as videos.video_id; null if it has none that could be read"),
             "ingest_key": INGEST_KEY,
-            "run_id": text("ingest run that rejected it"),
+            "run_id": text("ingest or clips run that rejected it"),
             "num_bytes": int64("size in bytes"),
             "reason": text(
                 "empty, not_a_file, not_a_video, no_video_stream, undecodable, duplicate, too_large, too_long, "

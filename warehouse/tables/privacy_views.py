@@ -65,7 +65,7 @@ PRIVACY_VIEWS: dict[str, View] = {
         f"""
         WITH held AS (
             SELECT s.dataset_id, count(DISTINCT s.frame_id) AS num_removed
-            FROM shard_frames s SEMI JOIN removed_frames USING (frame_id) GROUP BY s.dataset_id),
+            FROM dataset_frames s SEMI JOIN removed_frames USING (frame_id) GROUP BY s.dataset_id),
         chosen AS (
             SELECT d.dataset_id, a.* EXCLUDE (dataset_id), a.dataset_id AS audited_dataset_id
             FROM (SELECT DISTINCT dataset_id FROM datasets) d JOIN audit_status a ON a.dataset_id IS NULL OR a.dataset_id = d.dataset_id

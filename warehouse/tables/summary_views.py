@@ -30,7 +30,7 @@ SUMMARY_VIEWS: dict[str, View] = {
         FROM current_frames GROUP BY ALL ORDER BY num_frames DESC""",
     ),
     "dataset_funnel": View(
-        "How many frames each step left of each dataset: held out, candidates, unique by three measures, selected, in shards",
+        "How many frames (or clips) each step left of each dataset: held out, candidates, unique by three measures, selected, in shards",
         """
         WITH chosen AS (SELECT dataset_id, name, dedup_id, selection_id FROM datasets),
         -- a deduplication's content says nothing of what was held out before it; its runs' inputs do
@@ -54,7 +54,9 @@ SUMMARY_VIEWS: dict[str, View] = {
             UNION ALL SELECT c.dataset_id, c.name, 5, 'selected', count(*)
             FROM chosen c JOIN selections s USING (selection_id) GROUP BY ALL
             UNION ALL SELECT c.dataset_id, c.name, 6, 'in shards', count(DISTINCT f.frame_id)
-            FROM chosen c JOIN shard_frames f USING (dataset_id) GROUP BY ALL)
+            FROM chosen c JOIN (
+                SELECT dataset_id, frame_id FROM shard_frames UNION ALL SELECT dataset_id, clip_id FROM shard_clips) f
+            USING (dataset_id) GROUP BY ALL)
         SELECT * FROM steps ORDER BY name, position""",
     ),
     "holdout_matches": View(
@@ -87,13 +89,17 @@ SUMMARY_VIEWS: dict[str, View] = {
         GROUP BY ALL ORDER BY dataset, c.level, num_frames DESC""",
     ),
     "dataset_mix": View(
-        "Videos that each dataset is made of, with the number of their frames and the share of its images",
+        "Videos that each dataset is made of, with the number of their frames (or clips) and the share of its images",
         """
         SELECT d.name AS dataset, f.video_id, v.uri, count(DISTINCT s.frame_id) AS num_frames,
                count(DISTINCT s.frame_id) / any_value(d.num_images) AS share
         FROM datasets d JOIN shard_frames s USING (dataset_id) JOIN frames f ON f.frame_id = s.frame_id
-        JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key
-        GROUP BY ALL ORDER BY dataset, num_frames DESC""",
+        JOIN videos v ON v.video_id = f.video_id AND v.ingest_key = f.ingest_key GROUP BY ALL
+        UNION ALL
+        SELECT d.name, c.video_id, v.uri, count(DISTINCT s.clip_id), count(DISTINCT s.clip_id) / any_value(d.num_images)
+        FROM datasets d JOIN shard_clips s USING (dataset_id) JOIN clips c ON c.clip_id = s.clip_id
+        JOIN latest_videos v ON v.video_id = c.video_id GROUP BY ALL
+        ORDER BY dataset, num_frames DESC""",
     ),
     "leaderboard": View(
         "All scores, the best first within each task and metric; few-shot curves are left out",
