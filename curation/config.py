@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from curation.clips import ClipConfig
 from curation.clustering import ClusterConfig
 from curation.dedup import DedupConfig
 from curation.holdout import HoldoutConfig
@@ -18,7 +19,7 @@ class CurateConfig:
     """Deduplication, clustering, sampling and sharding."""
 
     size: int
-    """images wanted; all candidates are taken, and that is said, where there are fewer"""
+    """images, or clips, wanted; all candidates are taken, and that is said, where there are fewer"""
     holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
     nested: tuple[int, ...] = ()
     """sizes of further datasets, each within every larger one, named NAME-SIZE: --size 10000000 --nested 1000000 100000; the same size
@@ -27,6 +28,7 @@ class CurateConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     shard: ShardConfig = field(default_factory=ShardConfig)
+    clips: ClipConfig = field(default_factory=ClipConfig)
     seed: int = 0
     """random draws of clustering, sampling and the order in the shards follow from it"""
 

@@ -31,6 +31,7 @@ from curation.privacy import out_of_body_scores, smooth_scores
 __all__ = [
     "FrameScores",
     "decide",
+    "decide_film",
     "drop_reasons",
     "failed_tests",
     "frozen_samples",
@@ -165,6 +166,10 @@ def decide(samples: list[Sample], config: IngestConfig, *, in_time: bool = True)
     quarantine_unconfirmed(samples, config)
     for sample, reason in zip(samples, drop_reasons(scores_of(samples, config), config), strict=True):
         sample.drop_reason = reason
+
+
+decide_film = decide
+"""the same under a name that no module has, for other rooms"""
 
 
 def _settled(sample: Sample, config: IngestConfig) -> str | None:

@@ -23,7 +23,7 @@ from curation.sources import scratch_folder
 from curation.video import SampledFrame, UnreadableVideo, VideoProbe, choose_sampling, extract_stream, index_packets, sample_frames
 from warehouse.records import VideoRef
 
-__all__ = ["Playback", "opened_for_playback", "visible_mask"]
+__all__ = ["Playback", "opened_for_playback", "opened_stream", "visible_mask"]
 
 _SPOOL_MEMORY_BYTES = 16 << 20
 _MARGIN = np.ones((3, 3), np.uint8)
@@ -109,16 +109,7 @@ def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path)
         OSError: the scratch folder cannot be written.
     """
     config = replace(config, decoder="pyav", store_private=False)
-    scratch.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as open_things:
-        local = open_things.enter_context(local_copy(video, config, scratch))
-        container = ""
-        problems: tuple[str, ...] = ()
-        if not local.images and is_dicom(Path(local.path)):
-            stream = open_things.enter_context(scratch_folder(scratch)) / "stream"
-            problem = extract_stream(Path(local.path), stream, None).problem
-            problems, container = ((problem,) if problem else ()), "dicom/"
-            local = replace(local, path=str(stream), version=None)
+    with opened_stream(video, config, scratch=scratch) as (local, container, problems):
         with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES, dir=str(scratch)) as file:
             spool = cast(IO[bytes], file)
             found = (
@@ -140,6 +131,30 @@ def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path)
             config=config,
             pages={} if found.in_time else _pages(local, config),
         )
+
+
+@contextlib.contextmanager
+def opened_stream(video: VideoRef, config: IngestConfig, *, scratch: Path) -> Iterator[tuple[VideoRef, str, tuple[str, ...]]]:
+    """A video of any kind as a local file that decoders read: objects are fetched and DICOM files unwrapped.
+
+    Gives also what comes before the container's name, dicom/ or nothing, and what was wrong with the file.
+
+    Raises:
+        UnreadableVideo: it holds no stream.
+        LeftForLater: the file system or the store withholds it.
+        OSError: the scratch folder cannot be written.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as open_things:
+        local = open_things.enter_context(local_copy(video, config, scratch))
+        container = ""
+        problems: tuple[str, ...] = ()
+        if not local.images and is_dicom(Path(local.path)):
+            stream = open_things.enter_context(scratch_folder(scratch)) / "stream"
+            problem = extract_stream(Path(local.path), stream, None).problem
+            problems, container = ((problem,) if problem else ()), "dicom/"
+            local = replace(local, path=str(stream), version=None)
+        yield local, container, problems
 
 
 def _pages(video: VideoRef, config: IngestConfig) -> dict[int, tuple[int, int]]:

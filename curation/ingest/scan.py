@@ -46,7 +46,7 @@ from curation.video import (
     sample_frames,
 )
 
-__all__ = ["Sample", "Scan", "measured", "painted", "scan_video", "spooled"]
+__all__ = ["Sample", "Scan", "measure_frame", "measured", "painted", "refuse_large", "scan_video", "spooled"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +106,7 @@ def scan_video(path: str, config: IngestConfig, spool: IO[bytes]) -> Scan | Unre
     """
     try:
         header = probe(path)
-        _refuse_large((header.width, header.height), config)
+        refuse_large((header.width, header.height), config)
         index = index_packets(path, max_packets=config.max_frames)
         surveys: dict[tuple[int, int], Survey] = {}
         sampling = choose_sampling(index, fps=config.fps, keyframes=config.keyframes, all_frames=config.all)
@@ -153,7 +153,7 @@ def _scan_with(
     samples: list[Sample] = []
     sizes: list[tuple[int, int]] = []
     for size, part in itertools.groupby(frames, key=lambda frame: (frame.rgb.shape[1], frame.rgb.shape[0])):
-        _refuse_large(size, config)
+        refuse_large(size, config)
         if size not in surveys:
             surveys[size] = survey_part(path, size, config, index, sampling) if surveys else survey_video(path, size, config)
         sizes.append(size)
@@ -166,7 +166,12 @@ def _scan_with(
     return Scan(header, samples[0].area, samples, report)
 
 
-def _refuse_large(size: tuple[int, int], config: IngestConfig) -> None:
+def refuse_large(size: tuple[int, int], config: IngestConfig) -> None:
+    """Stop before pictures that are larger than the settings allow.
+
+    Raises:
+        UnreadableVideo: they are.
+    """
     if size[0] * size[1] > config.max_pixels:
         detail = f"pictures of {size[0]}x{size[1]} exceed max_pixels={config.max_pixels}; raise the limit to take them"
         raise UnreadableVideo("too_large", detail)
@@ -187,7 +192,7 @@ def measured(
     previous: np.ndarray | None = None
     for frame in frames:
         crop = frame.rgb[area.y : area.y + area.height, area.x : area.x + area.width]
-        sample, gray = _measure(frame, crop, geometry, previous)
+        sample, gray = measure_frame(frame, crop, geometry, previous)
         previous = gray if in_time else None
         stored = shrink(crop, *geometry.stored_size)
         stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))  # what lies outside must not be stored
@@ -217,7 +222,15 @@ def _paint_text(samples: list[Sample], masks: list[TextMask | None], spool: IO[b
             _spool(spool, sample, jpeg)
 
 
-def _measure(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:
+def measure_frame(frame: SampledFrame, crop: np.ndarray, geometry: Geometry, previous: np.ndarray | None) -> tuple[Sample, np.ndarray]:
+    """Every score of a frame that needs no other frame, and its content area small and grey.
+
+    Args:
+        frame: decoded.
+        crop: its content area.
+        geometry: of the video.
+        previous: what this returned for the frame that motion is measured against; None for none.
+    """
     small = shrink(crop, *geometry.filter_size)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     colors = color_profile(small, geometry.filter_mask)

@@ -1,4 +1,4 @@
-from .clip_encoding import encode_clip as encode_clip, nearest_frames as nearest_frames
+from .clip_encoding import decode_clip as decode_clip, encode_clip as encode_clip, nearest_frames as nearest_frames
 from .container import UnreadableVideo as UnreadableVideo, VideoProbe as VideoProbe, probe as probe
 from .dicom import extract_stream as extract_stream
 from .overview import overview_frames as overview_frames

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["encode_clip", "nearest_frames"]
+__all__ = ["decode_clip", "encode_clip", "nearest_frames"]
 
 _RATE_LIMIT = 100_000
 
@@ -76,3 +76,25 @@ def encode_clip(frames: Iterable[np.ndarray], *, size: tuple[int, int], fps: flo
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return buffer.getvalue()
+
+
+def decode_clip(content: bytes, positions: Sequence[int]) -> list[np.ndarray]:
+    """Some frames of a clip that `encode_clip` made, [height, width, 3] uint8 RGB each; no reader of other videos.
+
+    Args:
+        content: the MP4.
+        positions: of the frames, from 0, in any order, repeated or not.
+
+    Raises:
+        ValueError: the bytes are no video, or have no frame at a position.
+    """
+    wanted = set(positions)
+    try:
+        with av.open(io.BytesIO(content), "r") as container:
+            frames = (frame for frame in container.decode(container.streams.video[0]))
+            found = {number: frame.to_ndarray(format="rgb24") for number, frame in enumerate(frames) if number in wanted}
+    except (av.FFmpegError, IndexError) as failure:
+        raise ValueError(f"{len(content)} bytes were given as a clip and cannot be decoded: {failure}") from failure
+    if missing := wanted - found.keys():
+        raise ValueError(f"the clip has no frame {min(missing)}; it is cut short")
+    return [found[position] for position in positions]

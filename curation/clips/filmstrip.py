@@ -1,0 +1,63 @@
+"""A contact sheet of clips for a person to look at: one row a clip, its frames spread over its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from curation.filters import shrink
+from curation.packs import read_frame
+from curation.video import decode_clip
+from warehouse.store import atomic_file
+
+__all__ = ["Strip", "write_filmstrip"]
+
+_HEIGHT = 96
+_LABEL_HEIGHT = 16
+_COLUMNS = 8
+_WIDEST = 2.0
+"""of a frame, times its height; wider ones are shown smaller"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """One clip to show."""
+
+    label: str
+    pack_path: str
+    """below the lake's root"""
+    byte_offset: int
+    byte_size: int
+    num_frames: int
+
+
+def write_filmstrip(strips: Sequence[Strip], path: Path, *, lake_root: Path) -> None:
+    """Write the sheet as a JPEG, atomically.
+
+    Raises:
+        ValueError: there is no strip, or one is no clip.
+    """
+    if not strips:
+        raise ValueError("a filmstrip of no clip was asked for; give at least one")
+    rows = [_row(strip, read_frame(lake_root / strip.pack_path, strip.byte_offset, strip.byte_size)) for strip in strips]
+    width = max(row.shape[1] for row in rows)
+    sheet = np.concatenate([np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows])
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    with atomic_file(path) as file:
+        file.write(bytes(jpeg))
+
+
+def _row(strip: Strip, content: bytes) -> np.ndarray:
+    wanted = np.linspace(0, strip.num_frames - 1, _COLUMNS).round().astype(int).tolist()
+    frames = decode_clip(content, wanted)
+    height, width = frames[0].shape[:2]
+    shown = (min(round(_HEIGHT * width / height), round(_WIDEST * _HEIGHT)), _HEIGHT)
+    pictures = [np.pad(shrink(frame, *shown), ((0, 0), (0, 2), (0, 0)), constant_values=255) for frame in frames]
+    row = np.concatenate(pictures, axis=1)
+    label = np.full((_LABEL_HEIGHT, row.shape[1], 3), 255, np.uint8)
+    cv2.putText(label, strip.label, (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([label, row])

@@ -1,0 +1,108 @@
+"""Frames of one window as they pass: each is measured and searched for text as ingest does with its samples, and kept small."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from curation.clips.windows import Window
+from curation.filters import shrink
+from curation.ingest import IngestConfig, Sample, Survey, decide_film, measure_frame
+from curation.privacy import TextTracker
+from curation.video import SampledFrame
+
+__all__ = ["STILL_US", "TEXT_US", "Piece", "clip_size"]
+
+STILL_US = 1_000_000
+"""time over which motion is measured: as long as between two samples of an ingest, whose threshold says what stands still"""
+
+TEXT_US = 500_000
+"""time between two looks for text at most. Boxes hold for the whole clip, so only text that comes and goes between two looks is missed; a
+look at every frame would take 150 ms each, for in film what stands still is no sign of an overlay"""
+
+
+def clip_size(stored: tuple[int, int], side: int) -> tuple[int, int]:
+    """(width, height) of a clip whose stored frames have that size: the shorter side is `side`, the other in proportion and even."""
+    scale = side / min(stored)
+    width, height = (side if length == min(stored) else max(2, 2 * round(length * scale / 2)) for length in stored)
+    return width, height
+
+
+class Piece:
+    """What was seen of one window, all of one size.
+
+    Attributes:
+        window: the time that is cut.
+        survey: of the video at that size.
+        size: (width, height) of the clip.
+        samples: a record of each frame, in time order; with its verdict once `close` was called.
+        pictures: each frame [height, width, 3] uint8 RGB at that size, black outside the content area and in insets.
+    """
+
+    def __init__(self, window: Window, survey: Survey, ingest: IngestConfig, *, side: int) -> None:
+        self.window, self.survey = window, survey
+        self.size = clip_size(survey.geometry.stored_size, side)
+        self.samples: list[Sample] = []
+        self.pictures: list[np.ndarray] = []
+        # nobody audits the doubtful boxes of a clip, so they stay, and no clip waits for that
+        self._ingest = replace(ingest, store_private=False)
+        self._grays: deque[tuple[int, np.ndarray]] = deque()
+        self._looks: list[int] = []
+        """positions of the frames that were looked at for text"""
+        self._last: np.ndarray | None = None
+        self._tracker: TextTracker | None = None
+        if survey.searches is not None:
+            self._tracker = TextTracker(
+                interval_us=round(ingest.text_interval_s * 1e6), content=survey.geometry.stored_mask, overview=survey.searches
+            )
+
+    def add(self, frame: SampledFrame) -> None:
+        """Look at the next frame, which has the size that the survey is of."""
+        geometry, area = self.survey.geometry, self.survey.geometry.area
+        crop = frame.rgb[area.y : area.y + area.height, area.x : area.x + area.width]
+        while len(self._grays) > 1 and self._grays[1][0] <= frame.pts_us - STILL_US:
+            self._grays.popleft()
+        is_past = bool(self._grays) and self._grays[0][0] <= frame.pts_us - STILL_US
+        sample, gray = measure_frame(frame, crop, geometry, self._grays[0][1] if is_past else None)
+        self._grays.append((frame.pts_us, gray))
+        stored = shrink(crop, *geometry.stored_size)
+        stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))
+        self.samples.append(sample)
+        self._last = stored
+        if not self._looks or frame.pts_us - self.samples[self._looks[-1]].pts_us >= TEXT_US:
+            self._look()
+        self.pictures.append(shrink(stored, *self.size))
+
+    def close(self) -> None:
+        """Give every frame its boxes over text and its drop reason; neighbours that look alike are no reason, for that is film."""
+        if self._looks[-1] < len(self.samples) - 1:
+            self._look()
+        self._hide_text()
+        decide_film(self.samples, self._ingest)
+        still = [sample.pts_us for sample in self.samples if sample.drop_reason == "frozen"]
+        for sample in self.samples:
+            sample.drop_reason = None if sample.drop_reason in ("near_duplicate", "frozen") else sample.drop_reason
+            if sample.drop_reason is None and any(sample.pts_us <= end <= sample.pts_us + STILL_US for end in still):
+                sample.drop_reason = "frozen"
+
+    def _look(self) -> None:
+        """Look for text in the frame that came last."""
+        self._looks.append(len(self.samples) - 1)
+        if self._tracker is not None and self._last is not None:
+            self._tracker.add(self._last, self.samples[-1].pts_us)
+
+    def _hide_text(self) -> None:
+        """Give every frame the boxes of the looks before and after it."""
+        if self._tracker is None:
+            return
+        masks = self._tracker.masks()
+        for number, sample in enumerate(self.samples):
+            after = bisect_left(self._looks, number)
+            near = masks[max(0, after - 1) : after + 1] if self._looks[after] != number else masks[after : after + 1]
+            sample.is_text_unchecked = any(mask is None for mask in near)
+            known = [mask for mask in near if mask is not None]
+            sample.text_boxes = None if sample.is_text_unchecked else tuple(dict.fromkeys(box for mask in known for box in mask.boxes))
