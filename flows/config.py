@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from tyro.conf import Fixed, OmitArgPrefixes, Suppress, arg
 
+from curation.clips import ClipConfig
 from curation.clustering import ClusterConfig
 from curation.config import CurateConfig
 from curation.dedup import DedupConfig
@@ -70,6 +71,7 @@ class RunConfig:
     cluster: NoOption[ClusterConfig] = field(default_factory=ClusterConfig)
     sample: NoOption[SampleConfig] = field(default_factory=SampleConfig)
     shard: NoOption[ShardConfig] = field(default_factory=ShardConfig)
+    clips: NoOption[ClipConfig] = field(default_factory=ClipConfig)
     seed: NoOption[int] = 0
     """every random draw of curation follows from it"""
     runner: RunnerName = "processes"

@@ -59,6 +59,8 @@ def check_command(command: Any) -> None:
             check_faiss()
             check_dataset_names(command.name, command.config)
             check_held_out(command.config.holdout)
+            if command.plan and command.config.clips.clips:
+                raise ValueError("got --plan with --clips, and costs are known of frames alone; give one of the two")
         case commands.SelectForLabels():
             check_faiss()
             check_held_out(command.holdout)

@@ -14,6 +14,7 @@ from .checks import (
     check_validation as check_validation,
     refuse_taken_names as refuse_taken_names,
 )
+from .clips import run_clips as run_clips, write_strips as write_strips
 from .cluster import find_tree as find_tree, frames_to_place as frames_to_place, run_cluster as run_cluster
 from .compare_models import run_compare as run_compare
 from .costs import Sizes as Sizes, place_cost as place_cost, rate_of_runs as rate_of_runs
@@ -40,6 +41,7 @@ from .order import (
     steps as steps,
 )
 from .out_of_body import run_remove_out_of_body as run_remove_out_of_body
+from .pool import cluster_pool as cluster_pool
 from .predict import run_predict as run_predict
 from .pretrain import run_pretrain as run_pretrain
 from .private_audit import (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from warehouse.clip_card import clip_card
 from warehouse.croissant import DataFile, croissant
 from warehouse.dataset_card import DataForm, dataset_card
 from warehouse.dataset_facts import dataset_facts
@@ -13,7 +14,7 @@ from warehouse.lake import Lake
 from warehouse.records import Dataset
 from warehouse.store import file_sha256
 
-__all__ = ["data_file", "make_cards"]
+__all__ = ["data_file", "make_cards", "make_clip_cards"]
 
 
 def make_cards(
@@ -42,6 +43,21 @@ def make_cards(
         "README.md": dataset_card(dataset, facts, settings=settings, form=form),
         "croissant.json": croissant(dataset, facts, form=form, files=named),
     }
+
+
+def make_clip_cards(
+    lake: Lake,
+    dataset: Dataset,
+    *,
+    made_from: Mapping[str, str],
+    settings: Mapping[str, Any],
+    clip_settings: Mapping[str, Any],
+    clip_key: str,
+) -> dict[str, str]:
+    """README.md of a dataset of clips whose samples.parquet is written."""
+    samples = lake.root / dataset.path / "samples.parquet"
+    told: dict[str, Any] = {"dedup_id": made_from["dedup_id"], "settings": {"clips": clip_settings, "shard": settings}}
+    return {"README.md": clip_card(lake, dataset, samples, clip_key=clip_key, **told)}
 
 
 def data_file(path: Path, folder: Path) -> DataFile:

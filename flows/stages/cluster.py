@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,18 @@ def frames_to_place(
 
 
 def run_cluster(
-    job: Job, *, parts: Sequence[EmbeddingPart], dedup: Artifact, config: ClusterConfig, seed: int
+    job: Job,
+    *,
+    parts: Sequence[EmbeddingPart],
+    dedup: Artifact,
+    config: ClusterConfig,
+    seed: int,
+    export: Callable[..., int] = queries.export_unique,
 ) -> tuple[Artifact, Artifact | None]:
     """Bring what a deduplication has kept under a tree of clusters.
 
     Frames that were clustered with these settings are not clustered again. Where others were, `config.refit` says whether the new ones
-    are placed in that tree or all of them get a new one.
+    are placed in that tree or all of them get a new one. `export` writes what is clustered, as `queries.export_unique` does.
 
     Returns:
         The cluster tree, and the placement of the frames in it that are new since it was made, if there was one.
@@ -84,12 +90,12 @@ def run_cluster(
     replaced: Fit | None = None
     with _mapped(job.runner) as run_map:
         if config.refit != "always" and (tree := trees.latest_tree(job.lake, plan.config, CLUSTER_VERSION)):
-            placement, replaced = run_place(job, tree=tree, parts=parts, dedup=dedup, config=config, run_map=run_map)
+            placement, replaced = run_place(job, tree=tree, parts=parts, dedup=dedup, config=config, run_map=run_map, export=export)
             if placement:
                 return tree.artifact, placement
 
         def fit(run: RunRecorder, work: Path) -> Artifact:
-            queries.export_unique(job.lake, dedup.artifact_id, work / "unique.parquet")
+            export(job.lake, dedup.artifact_id, work / "unique.parquet")
             made = cluster_frames(
                 work / "unique.parquet",
                 parts,

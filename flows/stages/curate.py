@@ -40,6 +40,9 @@ def run_curation(job: Job, config: RunConfig, made: Made) -> Made:
     held_out = flows.stages.read_held_out(config.holdout) if config.holdout.holdout else None
     made = replace(made, parts=embedding_parts(job.lake, made.encoder_id), held_out=held_out)
     made = run_stages(stages_of("curate"), job, config, made)
+    if made.clips:
+        for dataset in made.datasets:
+            flows.stages.write_strips(job, dataset)
     for dataset in made.datasets:
         say(f"curate: {dataset.name}: {dataset_sentence(dataset_audit(job.lake, dataset.dataset_id), job.lake.root)}")
     return made

@@ -21,6 +21,7 @@ from curation.shards import (
 from flows.runners import Runner, say, successes, track
 from flows.stages.audit_words import dataset_sentence
 from flows.stages.cards import data_file, make_cards
+from warehouse.clips import dataset_kind, export_clip_shard_rows
 from warehouse.dataset_audit import dataset_audit
 from warehouse.dataset_list import dataset_row, shard_settings
 from warehouse.dataset_queries import dataset_named, export_shard_rows
@@ -45,7 +46,8 @@ def verify_dataset(lake: Lake, runner: Runner, name: str) -> tuple[str, ...]:
     sums = read_sums(folder)
     problems = folder_problems(folder, dataset)
     with tempfile.TemporaryDirectory() as work:
-        parts = export_shard_rows(lake, dataset, Path(work, "rows"))
+        kind = dataset_kind(lake, name)
+        parts = (export_clip_shard_rows if kind == "clips" else export_shard_rows)(lake, dataset, Path(work, "rows"))
         checks = [
             ShardCheck(
                 shard=shard.name,
@@ -54,6 +56,7 @@ def verify_dataset(lake: Lake, runner: Runner, name: str) -> tuple[str, ...]:
                 sha256=shard.sha256,
                 sidecar_sha256=sums.get(sidecar_name(shard.name)),
                 expected=str(parts[shard.name]),
+                kind=kind,
             )
             for shard in dataset.shards
         ]
@@ -63,7 +66,7 @@ def verify_dataset(lake: Lake, runner: Runner, name: str) -> tuple[str, ...]:
     verdict = dataset_audit(lake, dataset.dataset_id)
     if verdict.num_removed:
         problems.append(f"{dataset.path} holds {verdict.num_removed} frames that were removed later; curate another and delete its shards")
-    say(f"verify: {len(dataset.shards)} shards, {dataset.num_images} images: {f'{len(problems)} problems' if problems else 'whole'}")
+    say(f"verify: {len(dataset.shards)} shards, {dataset.num_images} {kind}: {f'{len(problems)} problems' if problems else 'whole'}")
     say(f"verify: {dataset_sentence(verdict, lake.root)}")
     return tuple(problems)
 
@@ -76,6 +79,8 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
         ValueError: `out` is there already.
     """
     dataset = dataset_named(lake, name)
+    if dataset_kind(lake, name) == "clips":
+        raise LakeError(f"dataset {name!r} is of clips, and these are not exported; copy its folder {lake.root / dataset.path} as it is")
     verdict = dataset_audit(lake, dataset.dataset_id)
     if verdict.num_removed:
         raise LakeError(f"dataset {name!r} holds {verdict.num_removed} frames that were removed later; curate another and export that")

@@ -21,6 +21,7 @@ from curation.dedup import (
 from flows.config import RunConfig
 from flows.job import Job
 from flows.runners import say, successes, track
+from flows.stages.pool import candidates_state, export_candidates, what
 from flows.stages.stage import Made, needed
 from warehouse import queries
 from warehouse.artifacts import artifact_of
@@ -38,9 +39,10 @@ def plan_similarity(lake: Lake, config: RunConfig, made: Made) -> RunPlan:
     settings = {
         **config.dedup.search(),
         "seed": config.seed,
-        "candidates": queries.candidates_state(lake, made.encoder_id),  # parts hold other frames too, and candidates come and go
+        "candidates": candidates_state(lake, made),  # parts hold other frames too, and candidates come and go
     }
-    inputs = [*map(artifact_of, made.parts), *effective_requalification(lake), *_held_out(made)]
+    vectors = [made.clips] if made.clips else list(map(artifact_of, made.parts))
+    inputs = [*vectors, *effective_requalification(lake), *_held_out(made)]
     return plan_run(stage="similarity", version=SIMILARITY_VERSION, config=settings, inputs=inputs, seed=config.seed)
 
 
@@ -51,7 +53,7 @@ def run_similarity(job: Job, run: RunRecorder, work: Path, config: RunConfig, ma
     """
     folder, candidates, out = work / "search", work / "candidates.parquet", work / "similarities.parquet"
     holdout_id = made.holdout.artifact_id if made.holdout else None
-    num_frames = queries.export_candidates(job.lake, made.encoder_id, candidates, holdout_id=holdout_id)
+    num_frames = export_candidates(job.lake, made, candidates, holdout_id=holdout_id)
     if not num_frames:
         raise ValueError("every candidate is held out, so there is nothing to curate; the view holdout_matches says by what")
     with job.runner.reuse_workers():
@@ -65,7 +67,7 @@ def run_similarity(job: Job, run: RunRecorder, work: Path, config: RunConfig, ma
             run_map=_on_workers(job, "assign to clusters"),
         )
         say(
-            f"similarity: {search.num_frames} frames in {search.num_clusters} clusters, the largest of {search.largest_cluster}: "
+            f"similarity: {search.num_frames} {what(made)} in {search.num_clusters} clusters, the largest of {search.largest_cluster}: "
             f"{search.num_pairs:,} pairs to compare"
         )
         cosines = list(_on_workers(job, "compare clusters")(search_clusters, search.segments, folder=str(folder)))
@@ -91,7 +93,8 @@ def run_dedup(job: Job, run: RunRecorder, work: Path, config: RunConfig, made: M
     run.named_rows("dedup", "dedup_id", dedup_id, work / "dedup.parquet")
     run.metrics.update(num_frames=num_frames, num_duplicates=sum(by_kind.values()), **by_kind)
     say(
-        f"dedup: {num_frames} frames, left out as duplicates of others: {by_kind['exact']} copies, {by_kind['perceptual']} look-alikes, "
+        f"dedup: {num_frames} {what(made)}, left out as duplicates of others: {by_kind['exact']} copies, "
+        f"{by_kind['perceptual']} look-alikes, "
         f"{by_kind['semantic']} similar; {num_frames - sum(by_kind.values())} unique"
     )
     return Artifact(artifact_id=dedup_id, kind="dedup", uri="tables/main/dedup", num_rows=num_frames)

@@ -119,8 +119,13 @@ def _once(gives: str, plan: Plan, work: Work, *, resumes: bool = False) -> dict[
     return {"run": run, "find": find}
 
 
+def _clips(job: Job, config: RunConfig, made: Made) -> Made:
+    return stages.run_clips(job, config, made)
+
+
 def _cluster(job: Job, config: RunConfig, made: Made) -> Made:
-    tree, placement = stages.run_cluster(job, parts=made.parts, dedup=needed(made.dedup), config=config.cluster, seed=config.seed)
+    told: dict[str, Any] = {"parts": made.parts, "dedup": needed(made.dedup), "config": config.cluster, "seed": config.seed}
+    tree, placement = stages.run_cluster(job, **told, **stages.cluster_pool(job.lake, made))
     return replace(made, tree=tree, placement=placement)
 
 
@@ -220,6 +225,15 @@ STAGES = (
         frames="num_compared",
         is_wanted=lambda config: bool(config.holdout.holdout),
         check=lambda config: checks.check_held_out(config.holdout),
+    ),
+    Stage(
+        name="clips",
+        command="curate",
+        takes=("clips",),
+        needs=("embed", "holdout"),
+        run=_clips,
+        frames="num_frames_decoded",
+        is_wanted=lambda config: config.clips.clips,
     ),
     Stage(
         name="similarity",

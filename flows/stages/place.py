@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curation.clustering import PLACE_VERSION, ClusterConfig, Map, place_frames
@@ -50,7 +50,14 @@ def placed(job: Job, *, tree: KnownTree, dedup: Artifact, config: ClusterConfig)
 
 
 def run_place(
-    job: Job, *, tree: KnownTree, parts: Sequence[EmbeddingPart], dedup: Artifact, config: ClusterConfig, run_map: Map
+    job: Job,
+    *,
+    tree: KnownTree,
+    parts: Sequence[EmbeddingPart],
+    dedup: Artifact,
+    config: ClusterConfig,
+    run_map: Map,
+    export: Callable[..., int] = queries.export_unique,
 ) -> tuple[Artifact | None, Fit]:
     """Place the unique frames that a tree lacks in it; returns the placement, or None where `config` asks for a new tree instead."""
     tree_id = tree.artifact.artifact_id
@@ -63,7 +70,7 @@ def run_place(
             return (None if config.refit == "auto" and fit.objection(config) else job.done(plan)), fit
         work = job.lake.root / "staging" / "place" / plan.run_id
         work.mkdir(parents=True, exist_ok=True)
-        num_new = queries.export_unique(job.lake, dedup.artifact_id, work / "new.parquet", not_in_tree=tree_id)
+        num_new = export(job.lake, dedup.artifact_id, work / "new.parquet", not_in_tree=tree_id)
         mean_distance = 0.0
         if num_new:
             mean_distance = place_frames(

@@ -58,7 +58,7 @@ def proven_presence(lake_root: Path, videos: Sequence[VideoRef]) -> Iterator[Pre
         token.unlink(missing_ok=True)
 
 
-def if_present(item: VideoRef, *, presence: Presence, work: Callable[..., Result], **shared: object) -> Result:
+def if_present(item: object, *, presence: Presence, work: Callable[..., Result], **shared: object) -> Result:
     """`work(item, **shared)`, on a machine that sees what it should and has the filters that it should.
 
     Raises:

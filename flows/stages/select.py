@@ -9,6 +9,7 @@ from curation.selection import SELECT_VERSION, select_frames
 from flows.config import RunConfig
 from flows.job import Job
 from flows.runners import say
+from flows.stages.pool import export_clustered, what
 from flows.stages.stage import Made, needed
 from warehouse import queries
 from warehouse.lake import Lake
@@ -34,7 +35,7 @@ def run_select(job: Job, run: RunRecorder, work: Path, config: RunConfig, made: 
         ValueError: a weight names what no frame has.
     """
     size, clustered = config.curate.size, work / "clustered.parquet"
-    num_candidates = queries.export_clustered(job.lake, needed(made.tree).artifact_id, needed(made.dedup).artifact_id, clustered)
+    num_candidates = export_clustered(job.lake, made, clustered)
     selection, counts = select_frames(
         clustered,
         made.parts,
@@ -46,15 +47,17 @@ def run_select(job: Job, run: RunRecorder, work: Path, config: RunConfig, made: 
     )
     run.named_rows("selections", "selection_id", selection.artifact_id, work / "selection.parquet")
     run.metrics.update(num_candidates=num_candidates, num_selected=selection.num_rows or 0, **counts)
+    asked = "clips" if made.clips else "images"
     for kind in ("patient", "site", "device"):
         if unknown := counts.get(f"num_unknown_{kind}"):
-            say(f"select: the {kind} of {unknown} frames is unknown, so max-per-{kind} does not limit them")
+            say(f"select: the {kind} of {unknown} {what(made)} is unknown, so max-per-{kind} does not limit them")
     if counts["num_allowed"] < min(size, num_candidates):
         say(
-            f"select: {size} images were asked for and the caps allow {counts['num_allowed']} of {num_candidates} candidates: all are taken"
+            f"select: {size} {asked} were asked for and the caps allow {counts['num_allowed']} of {num_candidates} candidates: "
+            "all are taken"
         )
     elif num_candidates < size:
-        say(f"select: {size} images were asked for and there are {num_candidates} candidates: all are taken")
+        say(f"select: {size} {asked} were asked for and there are {num_candidates} candidates: all are taken")
     else:
-        say(f"select: {selection.num_rows} of {num_candidates} frames, balanced over the clusters")
+        say(f"select: {selection.num_rows} of {num_candidates} {what(made)}, balanced over the clusters")
     return selection

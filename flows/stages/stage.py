@@ -29,6 +29,8 @@ class Made:
     held_out: HoldoutList | None = None
     """what is named to hold out, of which every file is read once"""
     holdout: Artifact | None = None
+    clips: Artifact | None = None
+    """vectors of clips, if these are curated and not frames; `parts` are theirs then"""
     scores: Artifact | None = None
     dedup: Artifact | None = None
     tree: Artifact | None = None
