@@ -36,9 +36,9 @@ def test_plain_webdataset_reads_clips_at_a_constant_rate(tmp_path: Path) -> None
             "video_id": f"{number:064x}",
             "width": 64,
         }
-        with av.open(io.BytesIO(sample["mp4"])) as container:
+        with av.open(io.BytesIO(sample["mp4"]), "r") as container:
             stream = container.streams.video[0]
-            assert (stream.codec_context.name, stream.average_rate, len(container.streams)) == ("h264", 30, 1)
+            assert (stream.codec_context.name, float(stream.average_rate or 0), len(container.streams)) == ("h264", 30.0, 1)
             frames = list(container.decode(stream))
         assert [round(float(frame.time or 0) * 30, 3) for frame in frames] == list(range(40))
         assert [frame.key_frame for frame in frames] == [moment % 30 == 0 for moment in range(40)]
