@@ -161,5 +161,5 @@ def test_real_videos_of_several_containers_become_clips(tmp_path: Path) -> None:
         "cvc_seq01.mp4": [(25, 150, None)],
         "cvc_seq09.mpg": [(22, 26, None)],
         "cvc_seq23.webm": [(12, 72, None)],
-        "bad_truncated_no_moov.mp4": "not_a_video",
+        "bad_truncated_no_moov.mp4": "undecodable",
     }
