@@ -41,7 +41,8 @@ def plan_similarity(lake: Lake, config: RunConfig, made: Made) -> RunPlan:
         "seed": config.seed,
         "candidates": candidates_state(lake, made),  # parts hold other frames too, and candidates come and go
     }
-    inputs = [*map(artifact_of, made.parts), *effective_requalification(lake), *_held_out(made)]
+    vectors = [made.clips] if made.clips else list(map(artifact_of, made.parts))
+    inputs = [*vectors, *effective_requalification(lake), *_held_out(made)]
     return plan_run(stage="similarity", version=SIMILARITY_VERSION, config=settings, inputs=inputs, seed=config.seed)
 
 

@@ -12,7 +12,9 @@ from warehouse.schema import embedding_schema
 
 
 def part(root: Path, pack: str, vectors: dict[str, list[float]]) -> EmbeddingPart:
-    table = pa.table({"frame_id": list(vectors), "embedding": [np.float16(row) for row in vectors.values()]}, schema=embedding_schema(2))
+    table = pa.table(
+        {"frame_id": list(vectors), "embedding": [np.array(row, np.float16) for row in vectors.values()]}, schema=embedding_schema(2)
+    )
     pq.write_table(table, root / f"{pack}.parquet")
     return EmbeddingPart(part_id=pack, pack_id=pack, encoder_id="e", path=f"{pack}.parquet", num_frames=len(vectors), dim=2)
 
