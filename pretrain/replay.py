@@ -96,6 +96,8 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
     Raises:
         ValueError: it kept none, or what it kept is damaged.
     """
+    if config.video is not None:
+        raise ValueError(f"{run_dir.name} trains on clips, and only steps over images are done again; see its metrics.jsonl")
     folder, kept = kept_step(run_dir)
     config = replace(config, train=replace(config.train, compile="off", num_loader_workers=0))
     worker = current_worker(config.train, use_gpu=use_gpu)

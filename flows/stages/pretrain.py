@@ -15,6 +15,7 @@ from evaluation.validate import CHOSEN_BY_VIEWS, checkpoint_scores
 from evaluation.validation_tasks import Validation, check_choice
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
+from flows.stages.clip_validation import clip_checkpoint_scores
 from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.energy import EnergyMeter
@@ -26,6 +27,7 @@ from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
 from pretrain.objective import batch_advice
 from pretrain.start import Start, give_start
+from pretrain.video.fixed_views import FixedClipViews
 from pretrain.views import FixedViews
 from warehouse.artifacts import artifact_of
 from warehouse.dataset_queries import dataset_named
@@ -78,7 +80,8 @@ def run_pretrain(
         say(f"pretrain: {run_id} is finished already")
         return best_checkpoint(job.lake, run_id)
     if not tasks:
-        say("pretrain: no --validation given: checkpoints are chosen by how well two views of an image find each other")
+        item = "an image" if config.video is None else "a clip"
+        say(f"pretrain: no --validation given: checkpoints are chosen by how well two views of {item} find each other")
     if advice := batch_advice(config):
         say(f"pretrain: {advice}")
     run_dir = job.lake.root / "runs" / plan.run_id
@@ -172,13 +175,16 @@ def plan_pretrain(
 def _validator(
     job: Job, dataset: Dataset, validation: Validation, config: PretrainConfig
 ) -> Callable[[str], tuple[str, float, dict[str, float]]]:
+    tasks = tuple(replace(one, data=one.data.absolute()) for one in validation.tasks)
+    if config.video is not None:
+        clips = FixedClipViews(dataset_dir=job.lake.root.absolute() / dataset.path, config=config)
+        return functools.partial(clip_checkpoint_scores, views=clips, tasks=tasks, chosen_by=validation.chosen_by)
     views = FixedViews(
         dataset_dir=job.lake.root.absolute() / dataset.path,
         augment=config.augment,
         image_size=config.model.img_size,
         shards=config.data.shards,
     )
-    tasks = tuple(replace(one, data=one.data.absolute()) for one in validation.tasks)
     return functools.partial(checkpoint_scores, views=views, tasks=tasks, chosen_by=validation.chosen_by)
 
 

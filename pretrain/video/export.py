@@ -12,13 +12,12 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from pretrain.config import VIDEO_ARCHITECTURE
 from pretrain.video.model import DividedSpaceTimeViT, SpaceTimeSizes
 from warehouse.store import atomic_file, write_json
 
-__all__ = ["ARCHITECTURE", "VideoBackboneInfo", "is_video_backbone", "load_video_backbone", "read_video_info", "write_video_backbone"]
+__all__ = ["VideoBackboneInfo", "is_video_backbone", "load_video_backbone", "read_video_info", "write_video_backbone"]
 
-ARCHITECTURE = "divided_space_time_vit"
-"""In `config.json` under `architecture`."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -57,7 +56,7 @@ def write_video_backbone(
         if not isinstance(model, DividedSpaceTimeViT):
             raise ValueError("sizes alone hold no weights; give weights or the network")
         weights = model.state_dict()
-    described = {"architecture": ARCHITECTURE, **asdict(sizes), "mean": list(mean), "std": list(std), "endoforge": dict(card or {})}
+    described = {"architecture": VIDEO_ARCHITECTURE, **asdict(sizes), "mean": list(mean), "std": list(std), "endoforge": dict(card or {})}
     write_json(folder / "config.json", described)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic_file(folder / "model.safetensors") as file:
@@ -67,7 +66,7 @@ def write_video_backbone(
 def is_video_backbone(folder: Path) -> bool:
     """Whether a folder's `config.json` names this architecture."""
     try:
-        return bool(json.loads((folder / "config.json").read_bytes()).get("architecture") == ARCHITECTURE)
+        return bool(json.loads((folder / "config.json").read_bytes()).get("architecture") == VIDEO_ARCHITECTURE)
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -80,10 +79,10 @@ def read_video_info(folder: Path) -> VideoBackboneInfo:
     """
     try:
         told = json.loads((folder / "config.json").read_bytes())
-        if told.get("architecture") != ARCHITECTURE:
+        if told.get("architecture") != VIDEO_ARCHITECTURE:
             raise ValueError(
-                f"{folder} has the architecture {told.get('architecture')!r}, and a video backbone has {ARCHITECTURE!r}; give a folder "
-                "that a video recipe exported"
+                f"{folder} has the architecture {told.get('architecture')!r}, and a video backbone has {VIDEO_ARCHITECTURE!r}; "
+                "give a folder that a video recipe exported"
             )
         sizes = SpaceTimeSizes(**{one.name: told[one.name] for one in fields(SpaceTimeSizes)})
         mean, std = (_three(told[name]) for name in ("mean", "std"))
