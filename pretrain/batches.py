@@ -18,23 +18,28 @@ def open_batches(reader: ShardReader, config: PretrainConfig, *, rank: int, worl
     Raises:
         ValueError: the dataset is not of what the recipe trains on, or cannot be dealt out so.
     """
-    check_kind(reader, config)
+    check_kind(reader.kind, config, where=str(reader.dataset_dir))
     if config.video is not None:
         return ClipBatches(reader, config, rank=rank, world_size=world_size)
     return StepBatches(reader, config, rank=rank, world_size=world_size, decode_only=decode_only)
 
 
-def check_kind(reader: ShardReader, config: PretrainConfig) -> None:
-    """See that the dataset is of what the recipe trains on.
+def check_kind(kind: str, config: PretrainConfig, *, where: str) -> None:
+    """See that a dataset is of what the recipe trains on.
+
+    Args:
+        kind: images or clips, as `dataset.json` says; images where it says nothing.
+        config: of the run.
+        where: the dataset, for the message.
 
     Raises:
         ValueError: it has images and the recipe takes clips, or the reverse.
     """
     wanted = "images" if config.video is None else "clips"
-    if reader.kind != wanted:
+    if kind != wanted:
         remedy = (
             "give a recipe on images, such as small, or a dataset of `endoforge curate --clips`"
             if wanted == "clips"
             else "give a recipe on clips, such as endofm-clean, or a dataset of images"
         )
-        raise ValueError(f"{reader.dataset_dir} holds {reader.kind}, and this recipe trains on {wanted}; {remedy}")
+        raise ValueError(f"{where} holds {kind}, and this recipe trains on {wanted}; {remedy}")

@@ -16,6 +16,7 @@ from evaluation.validation_tasks import Validation, check_choice
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
 from flows.stages.clip_validation import clip_checkpoint_scores
+from pretrain.batches import check_kind
 from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.energy import EnergyMeter
@@ -34,7 +35,7 @@ from warehouse.dataset_queries import dataset_named
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.queries import best_checkpoint
 from warehouse.records import Artifact, Checkpoint, Dataset
-from warehouse.store import canonical_json
+from warehouse.store import canonical_json, read_json
 
 __all__ = ["init_artifacts", "plan_pretrain", "run_pretrain", "task_artifact"]
 
@@ -65,6 +66,8 @@ def run_pretrain(
         init: trained weights to start from, with a new optimiser and from step 0; an input too, by the hash of their file.
     """
     found = dataset_named(job.lake, dataset)
+    described = read_json(job.lake.root / found.path / "dataset.json")
+    check_kind(described.get("kind", "images"), config, where=f"the dataset {dataset}")
     inputs = [artifact_of(found)]
     tasks = [resolve_task(one.task, one.data) for one in validation.tasks]
     check_choice(validation, [task.name for task in tasks])
