@@ -46,8 +46,9 @@ def build_state(config: PretrainConfig, worker: Worker, *, initial: Mapping[str,
     if initial:
         student_network.load_state_dict(student_network.state_dict() | dict(initial))
     teacher_network.load_state_dict(student_network.state_dict())
-    is_anchored = config.gram.weight and isinstance(teacher_network, Network)
-    anchor = anchor_of(teacher_network.backbone).to(worker.device) if is_anchored else None
+    anchor = None
+    if config.gram.weight and isinstance(teacher_network, Network):
+        anchor = anchor_of(teacher_network.backbone).to(worker.device)
     student, teacher = wrap(student_network, teacher_network, config.train, worker)
     groups = param_groups(student_network, depth=len(student_network.backbone.blocks), config=config.optim)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.optim.betas, fused=True)

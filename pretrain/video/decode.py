@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 __all__ = ["ClipError", "ClipHeader", "clip_header", "decoded_frames"]
@@ -38,7 +39,7 @@ def clip_header(data: bytes) -> ClipHeader:
     Raises:
         ClipError: it is no video, or does not say.
     """
-    with _opened(data) as stream:
+    with _opened(data) as (_, stream):
         rate = stream.average_rate
         if not stream.frames or not rate:
             raise ClipError("the clip does not say how many frames it has, and at which rate")
@@ -53,8 +54,8 @@ def decoded_frames(data: bytes, indices: Sequence[int]) -> dict[int, Pixels]:
     """
     wanted, found = set(indices), {}
     size: tuple[int, int] | None = None
-    with _opened(data) as stream:
-        for index, frame in enumerate(stream.container.decode(stream)):
+    with _opened(data) as (container, stream):
+        for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
                 pixels = frame.to_ndarray(format="rgb24")
                 size = size or pixels.shape[:2]
@@ -69,13 +70,13 @@ def decoded_frames(data: bytes, indices: Sequence[int]) -> dict[int, Pixels]:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[av.VideoStream]:
+def _opened(data: bytes) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     try:
         with av.open(io.BytesIO(data), mode="r") as container:
             if not container.streams.video:
                 raise ClipError("the file has no video")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # loader processes are the parallelism
-            yield stream
+            yield container, stream
     except (av.FFmpegError, EOFError) as error:
         raise ClipError(f"the clip cannot be decoded ({error})") from None

@@ -70,7 +70,7 @@ def step_shares(folder: Path, *, whole: bool, times: int = 3) -> dict[str, float
     assert isinstance(teacher, VideoNetwork)
     assert trainer._clips is not None
     inputs = trainer._clips.inputs(batch)
-    views = [view for group in inputs.groups for view in group.split(config.train.batch_size)]
+    views = [view for group in inputs.groups for view in torch.split(group, config.train.batch_size)]
 
     def bare() -> None:
         with torch.no_grad():

@@ -144,7 +144,7 @@ def test_one_pass_for_views_alike_gives_what_single_passes_give(trainer: Trainer
     with torch.no_grad():
         inputs = trainer._clips.inputs(batch)
         together = network(inputs.groups)
-        views = [view for group in inputs.groups for view in group.split(_CLIPS)]
+        views = [view for group in inputs.groups for view in torch.split(group, _CLIPS)]
         alone = network(views)
     assert together.local_logits is not None
     assert together.local_logits.allclose(alone.local_logits, atol=2e-7)
