@@ -52,12 +52,13 @@ def decoded_frames(data: bytes, indices: Sequence[int]) -> dict[int, Pixels]:
     Raises:
         ClipError: it cannot be decoded, has fewer frames, or changes its size.
     """
-    wanted, found = set(indices), {}
-    size: tuple[int, int] | None = None
+    wanted = set(indices)
+    found: dict[int, Pixels] = {}
+    size: tuple[int, ...] | None = None
     with _opened(data) as (container, stream):
         for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
-                pixels = frame.to_ndarray(format="rgb24")
+                pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
                 size = size or pixels.shape[:2]
                 if pixels.shape[:2] != size:
                     raise ClipError(f"frame {index} is {pixels.shape[1]}x{pixels.shape[0]} and the first was {size[1]}x{size[0]}")

@@ -78,7 +78,7 @@ def step_shares(folder: Path, *, whole: bool, times: int = 3) -> dict[str, float
             teacher.backbone(inputs.groups[1])
         total = sum(student.backbone(group).cls.sum() for group in inputs.groups)
         assert isinstance(total, torch.Tensor)
-        total.backward()
+        torch.autograd.backward(total)
 
     def forward(groups: list[torch.Tensor]) -> None:
         with torch.no_grad():

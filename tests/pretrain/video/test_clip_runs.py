@@ -113,11 +113,11 @@ def test_two_workers_see_the_halves_of_what_one_sees(name: str, clips_dir: Path)
         assert torch.cat([half.views[number] for half in halves], dim=1).equal(views)
     for kind in ("drops", "teacher_drops"):
         for number, group in enumerate(getattr(whole, kind) or ()):
-            views = whole.views[number].shape[0]
+            count = whole.views[number].shape[0]
             parts = [getattr(half, kind)[number] for half in halves]
             for field in ("time", "frames", "clips"):
-                joined = [getattr(part, field).view(2, views, 2, -1) for part in parts]
-                assert torch.cat(joined, dim=2).equal(getattr(group, field).view(2, views, 4, -1)), (kind, field)
+                joined = [getattr(part, field).view(2, count, 2, -1) for part in parts]
+                assert torch.cat(joined, dim=2).equal(getattr(group, field).view(2, count, 4, -1)), (kind, field)
     assert whole.masks is not None
     masks = [half.masks.view(2, 2, -1) for half in halves if half.masks is not None]
     assert torch.cat(masks, dim=1).equal(whole.masks.view(2, 4, -1))
