@@ -38,7 +38,7 @@ def check_kind(kind: str, config: PretrainConfig, *, where: str) -> None:
     wanted = "images" if config.video is None else "clips"
     if kind != wanted:
         remedy = (
-            "give a recipe on images, such as small, or a dataset of `endoforge curate --clips`"
+            "give a recipe on images, such as small, or a dataset of clips"
             if wanted == "clips"
             else "give a recipe on clips, such as endofm-clean, or a dataset of images"
         )

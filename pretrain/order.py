@@ -27,7 +27,7 @@ __all__ = ["Footage", "deal", "deal_epoch", "moments", "near_in_batch", "read_fo
 _log = logging.getLogger(__name__)
 
 _READ_ROWS = 1 << 18
-_CLIP_US = 60_000_000
+_CLIP_US = 6_000_000  # just farther apart than NEAR_S
 _TIME_PATTERN = r"-(?P<us>[0-9]{1,18})$"  # a frame's id ends with its time in its video in microseconds
 
 
