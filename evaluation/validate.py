@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evaluation.backbone import Backbone, ModelRef, features_of, load_backbone
+from evaluation.backbone import Backbone, ModelRef, VectorNetwork, features_of, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.heads import choose_k, knn_predict
 from evaluation.images import item_image, stream
@@ -22,6 +23,9 @@ from evaluation.views import Views, view_scores
 
 __all__ = ["CHOSEN_BY_VIEWS", "KnnScore", "checkpoint_scores", "knn_score", "knn_scores"]
 
+NetworkOf = Callable[[str, str], VectorNetwork]
+"""From an exported folder and a device to its network, if timm cannot build it."""
+
 CHOSEN_BY_VIEWS = "views/matching"
 """Metric that chooses checkpoints without labels."""
 
@@ -29,10 +33,12 @@ CHOSEN_BY_VIEWS = "views/matching"
 def checkpoint_scores(
     exported_folder: str,
     *,
-    views: Views,
+    views: Views | None = None,
     tasks: Sequence[ValidationTask] = (),
     chosen_by: str | None = None,
     config: EvaluateConfig | None = None,
+    matched: Mapping[str, float] | None = None,
+    network: NetworkOf | None = None,
 ) -> tuple[str, float, dict[str, float]]:
     """All scores of a checkpoint, and the one that chooses; a callback of pretraining.
 
@@ -42,10 +48,12 @@ def checkpoint_scores(
 
     Args:
         exported_folder: config.json and model.safetensors.
-        views: pairs of views of fixed images.
+        views: pairs of views of fixed images; None if `matched` has their scores.
         tasks: labelled sets, each scored by k-NN.
         chosen_by: name of the one that chooses; their weighted mean if not given.
         config: image and batch size, workers and device.
+        matched: scores of views, as `view_scores` names them, of a network whose views are not images.
+        network: gives the network of the folder, where timm cannot build it.
 
     Returns:
         The metric that chooses, its value, and all others by name: those of the views, and those of each task. The number of images of a
@@ -56,12 +64,15 @@ def checkpoint_scores(
         BackboneError: the folder is not a usable backbone.
     """
     config = config or EvaluateConfig()
-    # at the model's own size: the views are of it
-    backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=config.device)
-    scores = {f"views/{name}": value for name, value in view_scores(backbone, views).items()}
+    if matched is None:
+        if views is None:
+            raise ValueError("neither views nor their scores are given; give one of the two")
+        # at the model's own size: the views are of it
+        matched = view_scores(load_backbone(_model(exported_folder, network), device=config.device), views)
+    scores = {f"views/{name}": value for name, value in matched.items()}
     named: dict[str, tuple[str, float]] = {}
     for one in tasks:
-        found = knn_scores(exported_folder, one, config=config)
+        found = knn_scores(exported_folder, one, config=config, network=network)
         named[found.task] = found.metric, found.value
         scores[found.metric] = found.value
         if found.chance is not None:
@@ -121,11 +132,13 @@ class KnnScore:
     """images that were left out"""
 
 
-def knn_scores(exported_folder: str, one: ValidationTask, *, k: int = 10, config: EvaluateConfig) -> KnnScore:
+def knn_scores(
+    exported_folder: str, one: ValidationTask, *, k: int = 10, config: EvaluateConfig, network: NetworkOf | None = None
+) -> KnnScore:
     """As `knn_score`, of a set with its order, division and limit of unreadable images."""
     found = read_labelled(one)
     items = tuple(item for item in found.items if item.split != "test")
-    backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=config.device, image_size=config.image_size)
+    backbone = load_backbone(_model(exported_folder, network), device=config.device, image_size=config.image_size)
     features, is_read = _features(backbone, items, one, config)
     items = tuple(item for item, there in zip(items, is_read, strict=True) if there)
     labels = class_indices(items, found.classes)
@@ -162,3 +175,7 @@ def _features(
         )
     is_read = np.array([number not in faults for number in range(len(items))])
     return features[torch.from_numpy(is_read)], is_read
+
+
+def _model(exported_folder: str, network: NetworkOf | None) -> ModelRef:
+    return ModelRef(model_id="", label="", path=exported_folder, network=None if network is None else partial(network, exported_folder))

@@ -84,6 +84,7 @@ def backward_in_parts(
     seen = [_without_features(teacher(inputs(part))) for part in parts]
     terms = _Terms(loss, worker, batch.global_crops.shape[1], chunk or default_chunk(worker.device), compiled)
     targets, centers = terms.balanced(seen, state, temperature)
+    assert isinstance(state.student_network, Network), "steps over clips are not cut into parts"
     heads = _Prototypes(state.student_network)
     total: list[Losses] = []
     for number, part in enumerate(parts):

@@ -11,12 +11,13 @@ import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from torch import nn
+
 from pretrain.checkpoint import export_teacher, prune, step_dir, unscored_checkpoints
 from pretrain.config import CheckpointConfig, PretrainConfig
 from pretrain.failures import TrainingError, one_line
 from pretrain.guard import check_guard, keep_baseline
 from pretrain.metrics import MetricsLog
-from pretrain.model import Network
 from pretrain.notices import note
 from pretrain.parallel import full_tensor
 from pretrain.run_folder import Scored, Validate, only_trainer, record_score, score_backbone
@@ -54,7 +55,7 @@ def awaited(run_dir: Path) -> list[str]:
     return [folder.name for folder in folders if not ((outcome := _read(folder)) and outcome.is_told)]
 
 
-def export_untrained(run_dir: Path, teacher: Network, config: PretrainConfig, *, is_first: bool) -> None:
+def export_untrained(run_dir: Path, teacher: nn.Module, config: PretrainConfig, *, is_first: bool) -> None:
     """Write the random weights of step 0 where they can be scored; every worker must call it."""
     weights = {name: full_tensor(tensor).cpu() for name, tensor in teacher.state_dict().items()}
     if not is_first:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["CARDS", "LOADER_IMAGES_PER_S", "MEASURED", "Card", "Measured", "card_named", "nearest_measured"]
+__all__ = ["CARDS", "LOADER_CLIPS_PER_S", "LOADER_IMAGES_PER_S", "MEASURED", "Card", "Measured", "card_named", "nearest_measured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,8 @@ _DEVICE_RUNS = (
 )
 MEASURED = tuple(Measured(card=card, dim=dim, batch_size=batch, images_per_s=rate, mfu=mfu) for card, dim, batch, rate, mfu in _DEVICE_RUNS)
 """Of tests/device/FIGURES.md, 2026-11-27: one card each, 16 cores, torch 2.11."""
+LOADER_CLIPS_PER_S = 4.0
+"""Of one core, by its CPU time: recipe endofm on drawn clips of 150 frames at 340x256, 0.10 s to decode and 0.14 s for the views."""
 LOADER_IMAGES_PER_S = 24.0
 """Of one loader process among fourteen on 16 cores: 331 images a second together in the H200's run (tests/device/FIGURES.md)."""
 

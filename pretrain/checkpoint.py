@@ -21,16 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from pretrain.config import PretrainConfig
-from pretrain.model import Network, backbone_args
+from pretrain.model import backbone_args
 from pretrain.parallel import Worker, full_tensor
 from pretrain.state_files import StateError, compare_tensors, damage, seal
+from pretrain.video.export import write_video_backbone
+from pretrain.video.network import space_time_sizes
 from warehouse.store import atomic_file, file_sha256, read_json, write_json
 
 __all__ = [
@@ -90,7 +92,7 @@ def unscored_checkpoints(run_dir: Path) -> list[int]:
 
 
 def save_checkpoint(
-    run_dir: Path, step: int, state: dict[str, Tensor], teacher: Network, config: PretrainConfig, run_id: str, worker: Worker
+    run_dir: Path, step: int, state: dict[str, Tensor], teacher: nn.Module, config: PretrainConfig, run_id: str, worker: Worker
 ) -> Path:
     """Write state, backbone and heads to a temporary folder and rename it; every worker must call it.
 
@@ -205,7 +207,14 @@ def export_teacher(folder: Path, weights: dict[str, Tensor], config: PretrainCon
 
 
 def write_backbone(folder: Path, backbone: dict[str, Tensor], config: PretrainConfig, *, card: dict[str, Any]) -> None:
-    """Write the folder of a backbone that timm loads as local-dir:; arguments as of `export_teacher`, names without `backbone.`."""
+    """Write the folder of a backbone that timm loads as local-dir:, or `load_video_backbone` if it is of clips.
+
+    Arguments are those of `export_teacher`, names without `backbone.`.
+    """
+    if config.video is not None:
+        mean, std = config.augment.mean, config.augment.std
+        write_video_backbone(space_time_sizes(config), folder, mean=mean, std=std, weights=backbone, card=card)
+        return
     size = config.model.img_size
     write_json(
         folder / "config.json",

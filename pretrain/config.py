@@ -7,6 +7,7 @@ from typing import Literal
 
 __all__ = [
     "NEAR_S",
+    "VIDEO_ARCHITECTURE",
     "AugmentConfig",
     "CheckpointConfig",
     "DataConfig",
@@ -18,10 +19,13 @@ __all__ = [
     "OptimConfig",
     "PretrainConfig",
     "TrainConfig",
+    "VideoConfig",
 ]
 
 NEAR_S = 5.0
 """Frames of one video nearer than this in time are of one clip."""
+VIDEO_ARCHITECTURE = "divided_space_time_vit"
+"""The architecture of video recipes, and of the `config.json` of what they export."""
 _BLUR_PRESETS = {"released": (0.0, 0.9, 0.5), "paper": (1.0, 0.1, 0.5)}
 
 
@@ -77,6 +81,8 @@ class HeadConfig:
     """width of the two hidden layers"""
     bottleneck_dim: int = 256
     """width before the prototypes"""
+    norm_last_layer: bool = False
+    """keep the prototypes' lengths at 1, as DINO does"""
 
     def __post_init__(self) -> None:
         _require(
@@ -229,7 +235,9 @@ class OptimConfig:
     """AdamW and everything that is scheduled over the steps."""
 
     base_lr: float
-    """peak learning rate at a global batch of 1024; scaled by the square root of batch / 1024"""
+    """peak learning rate at a global batch of 1024, scaled by the square root of batch / 1024; with lr_scaling linear that at 256"""
+    lr_scaling: Literal["sqrt", "linear"] = "sqrt"
+    """how the learning rate grows with the batch: as DINOv2's, or as batch / 256"""
     min_lr: float = 1e-6
     """learning rate at the end"""
     warmup_steps: int
@@ -246,10 +254,14 @@ class OptimConfig:
     """further multiplier for the patch embedding"""
     freeze_last_layer_steps: int = 1250
     """steps during which the prototypes do not learn"""
+    freeze_last_layer_by: Literal["rate", "gradient"] = "rate"
+    """rate: their learning rate is 0 and AdamW goes on averaging gradients; gradient: they have none, as in DINO and Endo-FM"""
     freeze_backbone_steps: int = 0
     """steps during which the backbone does not learn, while new heads warm up on it; its own warm-up of the rate comes after them"""
     clip_grad_norm: float = 3.0
-    """largest gradient norm of the backbone and of each head, separately; 0 for no clipping"""
+    """largest gradient norm of what clip_over says; 0 for no clipping"""
+    clip_over: Literal["part", "tensor", "all"] = "part"
+    """what is clipped by a norm of its own: the backbone and each head, each tensor as Endo-FM does, or all of them together"""
     teacher_momentum: float = 0.994
     """of the moving average at the first step"""
     teacher_momentum_end: float = 1.0
@@ -371,6 +383,66 @@ class DataConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VideoConfig:
+    """Clips in place of images: frames of each view, the video backbone, and what Endo-FM's released code does by accident."""
+
+    num_frames: int = 8
+    """rows of the time embedding; views of other lengths resample it"""
+    num_registers: int = 0
+    """register tokens of the backbone"""
+    mlp_ratio: float = 4.0
+    """hidden width of the MLP over the token width"""
+    resampling: Literal["nearest", "bicubic"] = "nearest"
+    """of positions for other sizes and lengths: nearest as released, or bicubic with antialiasing, and linear in time"""
+    global_frames: tuple[int, int] = (8, 16)
+    """frames of the two global views"""
+    local_frames: tuple[int, ...] = (2, 2, 4, 4, 8, 8, 16, 16)
+    """frames of each local view, augment.num_local of them"""
+    global_span: Literal["fixed", "random"] = "fixed"
+    """fixed as released: global views span nearly the whole clip, always the same frames; random: half of it or more, anywhere"""
+    crop_try: Literal["last", "first"] = "last"
+    """of ten tries for a crop: the last as released, whose size may be cut at the border, or the first that fits"""
+    gray_weights: Literal["bgr", "rgb"] = "bgr"
+    """bgr as released: pure red becomes 0.114 in grey; rgb: 0.299"""
+    clamp: bool = False
+    """keep pixels in [0, 1]; not as released: bicubic overshoot and jitter then leave it"""
+    draws: Literal["repeated", "fresh"] = "repeated"
+    """repeated as released: flips, jitter and grey of a place in the epoch are those of the epoch before; fresh: drawn anew each epoch"""
+    teacher_drop_path: bool = True
+    """the teacher drops branches too, as released, where it is never set to evaluation mode"""
+    window_frames: int = 256
+    """frames at 30 a second from which views are taken; a longer clip loses the others at random"""
+    min_frames: int = 16
+    """a clip of fewer is refused and counted as unreadable"""
+
+    def __post_init__(self) -> None:
+        _require(
+            min(self.num_frames, *self.global_frames, *self.local_frames) > 0,
+            f"num_frames is {self.num_frames}, global_frames {self.global_frames} and local_frames {self.local_frames}; give 1 or more",
+        )
+        _require(self.num_registers >= 0, f"num_registers is {self.num_registers}; give 0 or more")
+        _require(self.mlp_ratio > 0, f"mlp_ratio is {self.mlp_ratio}; give a positive number")
+        _require(self.min_frames > 0, f"min_frames is {self.min_frames}; give 1 or more")
+        _require(
+            self.window_frames >= self.min_frames,
+            f"window_frames {self.window_frames} is less than min_frames {self.min_frames}; give as many or more",
+        )
+
+
+def _check_video(config: PretrainConfig, video: VideoConfig) -> None:
+    """See that nothing is asked for which views of clips have not."""
+    augment, train = config.augment, config.train
+    _require(
+        augment.num_local == len(video.local_frames),
+        f"augment.num_local is {augment.num_local} and video.local_frames has {len(video.local_frames)} numbers; give as many",
+    )
+    has_colour = augment.hue or augment.solarize_p or any(augment.blur_probabilities)
+    _require(not has_colour, "views of clips have no hue, blur or solarisation; give augment.hue 0, blur_p 0 0 0 and solarize_p 0")
+    _require(train.accumulate == 1, f"train.accumulate is {train.accumulate}; steps over clips are not cut into micro-batches, so give 1")
+    _require(not config.gram.weight, f"gram.weight is {config.gram.weight:g}; clips have no Gram anchoring, so give 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
     """One whole pretraining run; pretrain/recipes.py has ready ones."""
 
@@ -386,8 +458,12 @@ class PretrainConfig:
     optim: OptimConfig
     train: TrainConfig
     checkpoint: CheckpointConfig
+    video: VideoConfig | None = None
+    """of a recipe that trains on clips; None trains on images"""
 
     def __post_init__(self) -> None:
+        if self.video is not None:
+            _check_video(self, self.video)
         local, patch = self.augment.local_size, self.model.patch_size
         _require(local % patch == 0, f"local_size {local} is not a multiple of patch_size {patch}; give one")
         _require(

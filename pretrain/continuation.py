@@ -42,6 +42,10 @@ def continued(name: str, config: PretrainConfig, source: InitSource) -> Pretrain
     Raises:
         ValueError: the file is no vision transformer that timm can build.
     """
+    if config.video is not None:
+        from pretrain.video.init_weights import continued_on_clips
+
+        return continued_on_clips(config, source)
     model = model_of(source, config.model)
     is_last_phase = name.endswith(("-hires", "-gram"))
     optim = replace(

@@ -9,34 +9,30 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import islice
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from pretrain.augment import CropDraw, cut
 from pretrain.config import PretrainConfig
-from pretrain.damage import DamagedDatasetError, remedy, stand_ins
+from pretrain.dealing import Place, SampleBatches
 from pretrain.decode import decoded_image
 from pretrain.device_crops import Images, crops_on_device, pack_images
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
 from pretrain.model import num_blocks
-from pretrain.order import Footage, moments, warn_of_near_frames
 from pretrain.reader import ShardReader
-from pretrain.shard_files import UnreadableError, warn_of_small_cache
-from pretrain.step_samples import batch_samples, dealt
-from pretrain.windows import Windows
+from pretrain.shard_files import UnreadableError
+from pretrain.step_samples import batch_samples
 
 __all__ = ["Batch", "ShardReader", "StepBatches", "batch_samples", "derive_seed", "open_loader", "with_crops"]
 
 _MASKS, _KEPT_ROWS = 1, 2  # keep draws apart that share seed and step
-_MOST_TRIES = 1000  # samples tried in the place of one
 
 Drawn = tuple[NDArray[np.uint8], list[CropDraw]]
 """An image and what is drawn for its crops."""
@@ -77,19 +73,11 @@ def derive_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class _Dealing(TypedDict):
-    num_samples: int
-    batch_size: int
-    seed: int
-    footage: Footage | None
-    windows: Windows | None
-
-
-class StepBatches(Dataset[Batch]):
-    """One worker's batches, indexed by step."""
+class StepBatches(SampleBatches[Batch, Drawn]):
+    """One worker's batches of images, indexed by step."""
 
     def __init__(self, reader: ShardReader, config: PretrainConfig, *, rank: int, world_size: int, decode_only: bool = False) -> None:
-        """Check that the batch can be dealt out.
+        """Check that the batch can be dealt out; arguments are those of `SampleBatches`.
 
         Args:
             reader: of the dataset.
@@ -97,61 +85,23 @@ class StepBatches(Dataset[Batch]):
             rank: of this worker.
             world_size: workers in all.
             decode_only: the batches have images, of which `with_crops` makes the crops.
-
-        Raises:
-            ValueError: the batch is no multiple of the number of workers, or is larger than the dataset.
         """
-        batch_size = config.train.batch_size
-        if batch_size % world_size:
-            raise ValueError(f"batch_size {batch_size} cannot be shared by {world_size} workers evenly; give a multiple of {world_size}")
-        if len(reader) < batch_size:
-            raise ValueError(
-                f"{reader.dataset_dir} has {len(reader)} images, fewer than one batch of {batch_size}; "
-                f"curate a larger dataset or give a batch_size of at most {len(reader)}"
-            )
-        self.reader, self.config, self.rank, self._decode_only = reader, config, rank, decode_only
-        self.num_images = batch_size // world_size
-        self._moments = None if reader.footage is None else moments(reader.footage)
-        self._own = slice(rank * self.num_images, (rank + 1) * self.num_images)
-        self.windows = reader.windows(batch_size)
-        self._expected: tuple[int, int] | None = None
-
-    def __len__(self) -> int:
-        return self.config.train.num_steps
-
-    def warn(self) -> None:
-        """Say once what about the dataset, its order or its cache a person may want to change."""
-        seed, windows = self.config.train.seed, self.windows
-        warn_of_near_frames(
-            self.reader.footage,
-            num_samples=len(self.reader),
-            batch_size=self.config.train.batch_size,
-            where=str(self.reader.dataset_dir),
-            windows=None if windows is None else list(windows.first_epoch(seed=seed)),
-        )
-        if windows is not None:
-            warn_of_small_cache(self.reader.files, [windows.window(0, number, seed=seed).shards for number in range(windows.num_windows)])
+        super().__init__(reader, config, rank=rank, world_size=world_size)
+        self._decode_only = decode_only
 
     def __getitem__(self, step: int) -> Batch:
         cv2.setNumThreads(1)  # processes are the parallelism here
-        config, seed = self.config, self.config.train.seed
-        epoch, samples = batch_samples(step, **self._dealing)
-        self._expect(step)
+        config = self.config
         images: list[Drawn] = []
         crops: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         shown, unreadable = [], []
-        for slot in range(self._own.start, self._own.stop):
-            sample = int(samples[slot])
-            draws = (seed, epoch, sample)
-            found = self._image(sample, draws)
-            if found is None:
-                unreadable.append(self.reader.shard_of(sample))
-                sample, found = self._stand_in(step, slot, draws)
+        for sample, found, shard in self.samples(step):
             if self._decode_only:
                 images.append(found)
             else:  # at once, for decoded images are larger
                 crops.append(cut(*found, config.augment, global_size=config.model.img_size))
             shown.append(sample)
+            unreadable += [] if shard is None else [shard]
         masks = self._masks(step)
         if self._decode_only:
             global_crops, local_crops = (torch.empty((views, len(images), 0, 0, 3), dtype=torch.uint8) for views in self._views)
@@ -166,7 +116,7 @@ class StepBatches(Dataset[Batch]):
             kept_global=self._kept_rows(step, num_views=self._views[0]),
             kept_local=self._kept_rows(step, num_views=self._views[1]),
             unreadable_shards=torch.tensor(unreadable, dtype=torch.int64),
-            moments=None if self._moments is None else torch.from_numpy(self._moments[shown].astype(np.int64)),
+            moments=self.moments_of(shown),
             images=pack_images(images, config) if self._decode_only else None,
         )
 
@@ -175,31 +125,12 @@ class StepBatches(Dataset[Batch]):
         """Global and local crops of an image."""
         return 2, self.config.augment.num_local
 
-    @property
-    def _dealing(self) -> _Dealing:
-        train, reader = self.config.train, self.reader
-        return {
-            "num_samples": len(reader),
-            "batch_size": train.batch_size,
-            "seed": train.seed,
-            "footage": reader.footage,
-            "windows": self.windows,
-        }
-
-    def _expect(self, step: int) -> None:
-        """Tell a sequential reader which shards come, once a window."""
-        if self.windows is None or self._expected == (own := self.windows.number_of(step)):
-            return
-        self._expected, seed = own, self.config.train.seed
-        now, ahead = (self.windows.window(*number, seed=seed).shards for number in (own, self.windows.after(*own)))
-        self.reader.files.expect(now, ahead)
-
     def _masks(self, step: int) -> NDArray[np.bool_]:
         """This worker's part of the masks of the whole batch, (2 * images, patches)."""
         config = self.config
         rng = random.Random(derive_seed(config.train.seed, step, _MASKS))
         masks = batch_masks(2 * config.train.batch_size, config.model.img_size // config.model.patch_size, config.mask, rng=rng)
-        return masks.reshape(2, config.train.batch_size, -1)[:, self._own].reshape(2 * self.num_images, -1)
+        return masks.reshape(2, config.train.batch_size, -1)[:, self.own].reshape(2 * self.num_images, -1)
 
     def _kept_rows(self, step: int, *, num_views: int) -> KeptRows | None:
         """Rows on which residual branches run, for crops of which each image has `num_views`; None for all rows."""
@@ -208,7 +139,7 @@ class StepBatches(Dataset[Batch]):
             return None
         rng = np.random.default_rng([train.seed, step, _KEPT_ROWS, num_views])
         return draw_kept_rows(
-            self._own,
+            self.own,
             batch_size=train.batch_size,
             num_views=num_views,
             depth=num_blocks(model),
@@ -216,26 +147,14 @@ class StepBatches(Dataset[Batch]):
             rng=rng,
         )
 
-    def _image(self, sample: int, draws: tuple[int, int, int]) -> Drawn | None:
-        """A sample's image and what is drawn for its crops, seeded by `draws`; None if it cannot be read."""
+    def load(self, sample: int, place: Place) -> Drawn | None:
+        """A sample's image and what is drawn for its crops; None if it cannot be read."""
         try:
             data = self.reader.read(sample)
         except UnreadableError:
             return None
-        return decoded_image(data, self.config.augment, global_size=self.config.model.img_size, rng=np.random.default_rng(draws))
-
-    def _stand_in(self, step: int, slot: int, draws: tuple[int, int, int]) -> tuple[int, Drawn]:
-        """Another sample than the one whose turn it is, its image and what is drawn for it."""
-        train, num_samples = self.config.train, len(self.reader)
-        own = dealt(step, **self._dealing)
-        candidates = stand_ins(
-            own.order, step, slot, num_samples=num_samples, batch_size=train.batch_size, seed=train.seed, position=own.position
-        )
-        for sample in islice(candidates, _MOST_TRIES):
-            if (found := self._image(sample, draws)) is not None:
-                return sample, found
-        tried = min(_MOST_TRIES, num_samples)
-        raise DamagedDatasetError(f"{self.reader.dataset_dir} has no readable image among {tried} tried; {remedy(self.reader)}")
+        rng = np.random.default_rng((place.seed, place.epoch, place.sample))
+        return decoded_image(data, self.config.augment, global_size=self.config.model.img_size, rng=rng)
 
 
 def with_crops(batch: Batch, config: PretrainConfig, device: torch.device) -> Batch:
@@ -246,7 +165,7 @@ def with_crops(batch: Batch, config: PretrainConfig, device: torch.device) -> Ba
     return batch._replace(global_crops=global_crops, local_crops=local_crops, images=None)
 
 
-def open_loader(batches: StepBatches, *, first_step: int, pin_memory: bool) -> Iterator[Batch]:
+def open_loader(batches: SampleBatches[Any, Any], *, first_step: int, pin_memory: bool) -> Iterator[Any]:
     """Batches from `first_step` on, in order, made ahead by the configured number of processes."""
     num_workers = batches.config.train.num_loader_workers
     cv2.setNumThreads(1)  # ends threads that OpenCV has here: forked processes would wait for them without end

@@ -10,15 +10,27 @@ from __future__ import annotations
 
 from pretrain.config import HeadConfig, PretrainConfig
 from pretrain.model import Network
+from pretrain.video.flops import clip_flops, hidden_clip_patches
+from pretrain.video.network import VideoNetwork
 
-__all__ = ["hidden_patches", "recomputed_flops", "step_flops"]
+__all__ = ["flops_of_sample", "hidden_patches", "recomputed_flops", "step_flops"]
 
 
 def hidden_patches(config: PretrainConfig, batch_size: int) -> int:
     """How many patches the masks of so many images hide, at most: a few blocks find no place."""
+    if config.video is not None:
+        return round(batch_size * hidden_clip_patches(config))
     low, high = config.mask.ratio
     num_patches = (config.model.img_size // config.model.patch_size) ** 2
     return round(int(2 * batch_size * config.mask.probability) * (low + high) / 2 * num_patches)
+
+
+def flops_of_sample(config: PretrainConfig, network: Network | VideoNetwork) -> float:
+    """Operations of a step for each of its images, or of its clips; `network` for its sizes."""
+    if isinstance(network, VideoNetwork):
+        return clip_flops(config)
+    images = config.train.batch_size
+    return step_flops(config, network, hidden_patches=hidden_patches(config, images)) / images
 
 
 def step_flops(config: PretrainConfig, network: Network, *, hidden_patches: int) -> float:

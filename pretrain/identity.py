@@ -27,7 +27,12 @@ MACHINE_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """By section, the settings that no learned weight follows from beyond the rounding of sums."""
 
-_LATER_SETTINGS: dict[str, dict[str, Any]] = {"optim": {"freeze_backbone_steps": 0}, "data": {"reader": "random"}}
+_LATER_SETTINGS: dict[str, dict[str, Any]] = {
+    "optim": {"freeze_backbone_steps": 0, "lr_scaling": "sqrt", "freeze_last_layer_by": "rate", "clip_over": "part"},
+    "data": {"reader": "random"},
+    "dino_head": {"norm_last_layer": False},
+    "ibot_head": {"norm_last_layer": False},
+}
 """By section, settings that came later and the value that changes nothing: with it, runs from before keep their names."""
 
 
@@ -39,10 +44,11 @@ def learning_settings(config: PretrainConfig | dict[str, Any]) -> dict[str, Any]
     """
     sections = asdict(config) if isinstance(config, PretrainConfig) else config
     learned = {section: _learned_from(values, section) for section, values in sections.items()}
-    if not sections.get("gram", {}).get("weight"):  # these two came later: without them, runs from before keep their names
+    if not sections.get("gram", {}).get("weight"):  # these came later: without them, runs from before keep their names
         learned.pop("gram", None)
-    if not learned.get("data"):
-        learned.pop("data", None)
+    for name in ("data", "video"):
+        if not learned.get(name):
+            learned.pop(name, None)
     return learned
 
 

@@ -18,7 +18,7 @@ from pretrain.init_layout import OUR_HEADS, PublishedWeights, read_published
 from pretrain.init_source import InitSource
 from pretrain.model import Backbone, Network
 
-__all__ = ["Fitted", "InitReport", "fit_init", "fit_weights"]
+__all__ = ["Fitted", "InitReport", "fit_heads", "fit_init", "fit_weights"]
 
 _MOST_NAMED = 4
 
@@ -68,6 +68,10 @@ def fit_init(source: InitSource, config: PretrainConfig) -> Fitted:
     Raises:
         ValueError: as `read_published` and `fit_weights`.
     """
+    if config.video is not None:
+        from pretrain.video.init_weights import fit_clip_init  # which stands on this file
+
+        return fit_clip_init(source, config)
     weights = read_published(source.weights, told=source.told)
     heads = {} if source.heads is None else _heads_of_run(source)
     return fit_weights(weights, config, told=source.told, heads=heads, files=source.sha256())
@@ -108,7 +112,7 @@ def fit_weights(
         if mask_token.numel() != network.mask_token.numel():
             raise ValueError(f"mask_token of --init {told} has {mask_token.numel()} values and the model has {network.mask_token.numel()}")
         tensors["mask_token"] = mask_token.view(1, -1).float()
-    taken, left_out = _fit_heads(weights.heads | (heads or {}), wanted)
+    taken, left_out = fit_heads(weights.heads | (heads or {}), wanted)
     tensors |= taken
     fresh = tuple(sorted(wanted.keys() - tensors.keys()))
     report = InitReport(
@@ -122,7 +126,7 @@ def fit_weights(
     return Fitted(tensors={name: tensor.contiguous() for name, tensor in tensors.items()}, report=report)
 
 
-def _fit_heads(heads: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> tuple[dict[str, Tensor], list[str]]:
+def fit_heads(heads: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> tuple[dict[str, Tensor], list[str]]:
     """Heads all of whose tensors agree with the network's, and the names of the others."""
     taken: dict[str, Tensor] = {}
     left_out = []

@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pretrain.batches import open_batches
 from pretrain.beside import take_last_scores
 from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
 from pretrain.config import CheckpointConfig, PretrainConfig
-from pretrain.data import ShardReader, StepBatches
+from pretrain.data import ShardReader
 from pretrain.failures import TrainingError, as_error, explain
 from pretrain.metrics import newest_row
 from pretrain.notices import notices_after
@@ -96,7 +97,7 @@ def pretrain(
         raise ValueError("checkpoint.validate is beside, which needs Ray; give --runner processes or ray, or checkpoint.validate=inside")
     check_anchor(run_dir, config)
     reader = ShardReader(dataset_dir, config.data)
-    batches = StepBatches(reader, config, rank=0, world_size=num_workers)
+    batches = open_batches(reader, config, rank=0, world_size=num_workers)
     check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
     evidence = run_dir / "result.json"
     if not evidence.exists():

@@ -57,6 +57,7 @@ class PrototypeHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
         self.last_layer = Prototypes(config.bottleneck_dim, config.num_prototypes)
+        self.last_layer.weight_g.requires_grad_(not config.norm_last_layer)
 
     def forward(self, features: Tensor) -> Tensor:
         """(rows, in_dim) to logits (rows, prototypes)."""

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.config import TrainConfig
 from pretrain.model import Network
+from pretrain.video.network import VideoNetwork
 
 __all__ = ["Worker", "current_worker", "full_tensor", "is_sharded", "shared_threads", "wrap"]
 
@@ -109,7 +110,9 @@ def is_sharded(config: TrainConfig, num_parameters: int, *, num_workers: int, on
     return num_workers > 1 and (config.sharding == "fsdp" or (config.sharding == "auto" and large))
 
 
-def wrap(student: Network, teacher: Network, config: TrainConfig, worker: Worker) -> tuple[nn.Module, nn.Module]:
+def wrap(
+    student: Network | VideoNetwork, teacher: Network | VideoNetwork, config: TrainConfig, worker: Worker
+) -> tuple[nn.Module, nn.Module]:
     """Move both to the worker's device and make them parallel: DDP for the student, or FSDP2 alike for both.
 
     Student and teacher are sharded identically, so that the moving average needs no communication.

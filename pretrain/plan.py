@@ -14,13 +14,16 @@ from functools import lru_cache
 import torch
 
 from pretrain.accumulation import check_accumulation
-from pretrain.cards import LOADER_IMAGES_PER_S, Card, nearest_measured
+from pretrain.cards import LOADER_CLIPS_PER_S, LOADER_IMAGES_PER_S, Card, nearest_measured
 from pretrain.chunked_loss import CHUNK_ELEMENTS
 from pretrain.config import HeadConfig, PretrainConfig
-from pretrain.flops import hidden_patches, recomputed_flops, step_flops
+from pretrain.flops import flops_of_sample, hidden_patches, recomputed_flops
 from pretrain.micro_batches import is_chunked
 from pretrain.model import Network
 from pretrain.parallel import is_sharded
+from pretrain.video.flops import recomputed_clip_flops
+from pretrain.video.memory import clip_activation_bytes, clip_pixel_bytes
+from pretrain.video.network import VideoNetwork
 
 __all__ = [
     "Parameters",
@@ -29,6 +32,7 @@ __all__ = [
     "Remedies",
     "Speed",
     "count_parameters",
+    "loader_rate",
     "memory_parts",
     "plan_pretraining",
     "student_sizes",
@@ -121,10 +125,10 @@ def plan_pretraining(config: PretrainConfig, card: Card, *, num_gpus: int, recor
     network = student_sizes(config)
     parameters = count_parameters(network)
     images = config.train.batch_size
-    flops = step_flops(config, network, hidden_patches=hidden_patches(config, images)) / images
-    again = recomputed_flops(config, network) / images
+    flops = flops_of_sample(config, network)
+    again = recomputed_clip_flops(config) if isinstance(network, VideoNetwork) else recomputed_flops(config, network) / images
     speed = _recorded_speed(recorded, card, num_gpus, flops) or _measured_speed(network, card, num_gpus, images, flops, again)
-    loader = LOADER_IMAGES_PER_S * max(1, config.train.num_loader_workers) * num_gpus
+    loader = loader_rate(config) * max(1, config.train.num_loader_workers) * num_gpus
     limited = speed.images_per_s if speed.is_recorded else min(speed.images_per_s, loader)
     return PretrainPlan(
         parameters=parameters,
@@ -171,7 +175,7 @@ def what_fits(config: PretrainConfig, card: Card, *, num_gpus: int) -> Remedies:
     )
 
 
-def _fewest_micro_batches(config: PretrainConfig, network: Network, card: Card, num_gpus: int) -> int | None:
+def _fewest_micro_batches(config: PretrainConfig, network: Network | VideoNetwork, card: Card, num_gpus: int) -> int | None:
     for count in range(2, config.train.batch_size // num_gpus + 1):
         try:
             cut = replace(config, train=replace(config.train, accumulate=count))
@@ -187,30 +191,35 @@ def _sized(config: PretrainConfig, batch_size: int) -> PretrainConfig:
     return replace(config, train=replace(config.train, batch_size=batch_size, accumulate=1))
 
 
-def _total(config: PretrainConfig, network: Network, num_gpus: int) -> int:
+def _total(config: PretrainConfig, network: Network | VideoNetwork, num_gpus: int) -> int:
     return sum(memory_parts(config, network, num_gpus=num_gpus).values())
 
 
-def student_sizes(config: PretrainConfig) -> Network:
+def loader_rate(config: PretrainConfig) -> float:
+    """Images, or clips, that one loader process reads and augments in a second."""
+    return LOADER_IMAGES_PER_S if config.video is None else LOADER_CLIPS_PER_S
+
+
+def student_sizes(config: PretrainConfig) -> Network | VideoNetwork:
     """The student without its weights, on the device `meta`; runs that differ in batch and length share it."""
     model = replace(config.model, drop_path_rate=0.0, activation_checkpointing=False)
     return _without_weights(replace(config, model=model, train=replace(config.train, batch_size=2, accumulate=1, num_steps=10**9)))
 
 
 @lru_cache(maxsize=8)
-def _without_weights(config: PretrainConfig) -> Network:
+def _without_weights(config: PretrainConfig) -> Network | VideoNetwork:
     with torch.device("meta"):
-        return Network(config)
+        return Network(config) if config.video is None else VideoNetwork(config)
 
 
-def count_parameters(network: Network) -> Parameters:
+def count_parameters(network: Network | VideoNetwork) -> Parameters:
     """Count a network's parameters by part."""
     heads = [head for head in (network.dino_head, network.ibot_head) if head is not None]
     return Parameters(
         backbone=_count(network.backbone),
         block=_count(network.backbone.blocks[0]),
         heads=sum(map(_count, heads)),
-        other=network.mask_token.numel(),
+        other=0 if network.mask_token is None else network.mask_token.numel(),
     )
 
 
@@ -218,7 +227,7 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def memory_parts(config: PretrainConfig, network: Network, *, num_gpus: int) -> dict[str, int]:
+def memory_parts(config: PretrainConfig, network: Network | VideoNetwork, *, num_gpus: int) -> dict[str, int]:
     """Bytes on each GPU when the step is fullest, by part.
 
     Args:
@@ -256,7 +265,7 @@ def memory_parts(config: PretrainConfig, network: Network, *, num_gpus: int) -> 
     return {name: round(number) for name, number in parts.items()}
 
 
-def _activation_bytes(config: PretrainConfig, network: Network) -> float:
+def _activation_bytes(config: PretrainConfig, network: Network | VideoNetwork) -> float:
     """What an image's crops leave in the student's blocks for the backward pass.
 
     A token leaves in a block: both norms' inputs as the residual is and outputs, query, key, value, the attention's output and its
@@ -266,6 +275,8 @@ def _activation_bytes(config: PretrainConfig, network: Network) -> float:
     model, backbone = config.model, network.backbone
     number = _FP32 if config.train.precision == "fp32" else _BF16
     residual = _BF16 if config.train.residual == "bf16" and number == _BF16 else _FP32
+    if isinstance(network, VideoNetwork):
+        return clip_activation_bytes(config, number=number, residual=residual)
     dim, prefix = int(backbone.embed_dim), int(backbone.num_prefix_tokens)
     tokens = sum(
         views * ((side // model.patch_size) ** 2 + prefix)
@@ -308,10 +319,12 @@ def _logit_bytes(config: PretrainConfig) -> tuple[float, float]:
 
 def _crop_bytes(config: PretrainConfig) -> float:
     """In fp32, normalised."""
+    if config.video is not None:
+        return clip_pixel_bytes(config)
     return 3 * _FP32 * (_NUM_GLOBAL * config.model.img_size**2 + config.augment.num_local * config.augment.local_size**2)
 
 
-def _measured_speed(network: Network, card: Card, num_gpus: int, images: int, flops: float, again: float) -> Speed:
+def _measured_speed(network: Network | VideoNetwork, card: Card, num_gpus: int, images: int, flops: float, again: float) -> Speed:
     """From the nearest measured step; operations that are done a second time take time and do not count as the model's."""
     batch = images / num_gpus
     near = nearest_measured(card, dim=int(network.backbone.embed_dim), batch_size=batch)
@@ -319,6 +332,7 @@ def _measured_speed(network: Network, card: Card, num_gpus: int, images: int, fl
     source = f"MFU of {near.mfu:.1%} measured on one {near.card}, width {near.dim}, {near.batch_size} images"
     source += f"; assumed for {card.name}" if near.card != card.name else ""
     source += f", of which {again / (flops + again):.0%} recomputes" if again else ""
+    source += "; clips were not measured and count as images" if isinstance(network, VideoNetwork) else ""
     source += "; several GPUs were not measured and count as so many" if num_gpus > 1 else ""
     return Speed(images_per_s=mfu * card.bf16_tflops * 1e12 * num_gpus / flops, mfu=mfu, source=source, is_recorded=False)
 
@@ -328,8 +342,7 @@ def _recorded_speed(recorded: Sequence[RecordedSpeed], card: Card, num_gpus: int
     for run in reversed(recorded):
         if not card.is_called(run.device):
             continue
-        size = run.config.train.batch_size
-        theirs = step_flops(run.config, student_sizes(run.config), hidden_patches=hidden_patches(run.config, size)) / size
+        theirs = flops_of_sample(run.config, student_sizes(run.config))
         if abs(theirs / flops - 1) > _LIKE:
             continue
         mfu = run.images_per_s * theirs / (card.bf16_tflops * 1e12 * run.num_workers)

@@ -1,4 +1,4 @@
-"""The JPEGs inside a dataset's tars, by the byte offsets of its `samples.parquet`."""
+"""The JPEGs or MP4s inside a dataset's tars, by the byte offsets of its `samples.parquet`."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class ShardReader:
         described = json.loads((dataset_dir / "dataset.json").read_bytes())
         self.dataset_id: str = described["dataset_id"]
         self.dataset_name: str = described.get("name", dataset_dir.name)
+        self.kind: str = described.get("kind", "images")
         columns = ["position", "shard", "byte_offset", "byte_size"]
         has_hashes = "sha256" in pq.read_schema(dataset_dir / "samples.parquet").names
         table = pq.read_table(dataset_dir / "samples.parquet", columns=[*columns, "sha256"] if has_hashes else columns)
@@ -59,8 +60,13 @@ class ShardReader:
     def __len__(self) -> int:
         return len(self._offsets)
 
+    @property
+    def item(self) -> str:
+        """What a sample is called in a sentence: image or clip."""
+        return self.kind.removesuffix("s")
+
     def read(self, sample: int) -> bytes:
-        """The JPEG of a sample, as stored.
+        """The file of a sample, as stored: a JPEG, or in a dataset of clips an MP4.
 
         Raises:
             UnreadableError: its shard is missing, cut short or on a bad place of the disk, or, if samples.parquet has hashes, its bytes
@@ -91,7 +97,7 @@ class ShardReader:
         needed = int((self._offsets[own] + self._sizes[own]).max())
         if num_bytes < needed:
             return f"is cut short: it has {num_bytes} bytes, and its samples go up to {needed}"
-        return "holds bytes that are no image, or not the one that was written"
+        return f"holds bytes that are no {self.item}, or not the one that was written"
 
     def windows(self, batch_size: int) -> Windows | None:
         """What a sequential reader's order follows from; None if samples are read at random."""

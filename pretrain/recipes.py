@@ -18,6 +18,7 @@ from pretrain.config import (
     TrainConfig,
 )
 from pretrain.dinov2 import SIZES, anchored, dinov2, high_resolution
+from pretrain.video.recipes import endofm, endofm_clean, endofm_tiny
 
 __all__ = ["RECIPES", "demo", "recipe", "small", "smoke", "vitb14", "vitg14", "vitl14", "vits14"]
 
@@ -164,6 +165,9 @@ RECIPES: dict[str, Callable[[], PretrainConfig]] = {
     **{f"{size}-long": partial(dinov2, size, "long") for size in SIZES},
     **{f"{size}-hires": partial(_hires, size) for size in SIZES},
     **{f"{size}-gram": partial(_gram, size) for size in SIZES},
+    "endofm": endofm,
+    "endofm-clean": endofm_clean,
+    "endofm-tiny": endofm_tiny,
 }
 
 

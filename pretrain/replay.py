@@ -96,6 +96,8 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
     Raises:
         ValueError: it kept none, or what it kept is damaged.
     """
+    if config.video is not None:
+        raise ValueError(f"{run_dir.name} trains on clips, and only steps over images are done again; see its metrics.jsonl")
     folder, kept = kept_step(run_dir)
     config = replace(config, train=replace(config.train, compile="off", num_loader_workers=0))
     worker = current_worker(config.train, use_gpu=use_gpu)
@@ -114,13 +116,14 @@ def replay(run_dir: Path, config: PretrainConfig, *, dataset_dir: Path, use_gpu:
 
 def trace_step(state: TrainingState, config: PretrainConfig, worker: Worker, step: int, batch: Batch) -> Trace:
     """Forward, losses and backward of a step with a look at every module; the state stays as it is."""
-    trainer = Trainer(state, config, worker)
+    trainer, student = Trainer(state, config, worker), state.student_network
+    assert isinstance(student, Network), "only steps over images are done again"
     temperature = settings_at(step, config).teacher_temperature
     tensors = tuple(name for name, tensor in state_tensors(state).items() if not _finite(tensor))
     state.optimizer.zero_grad()
     with (
         _watched({"teacher": state.teacher_network, "student": state.student_network}) as seen,
-        _features(state.student_network) as features,
+        _features(student) as features,
     ):
         losses, _ = trainer.backward(step, batch, temperature)
     named = [(name, parameter.grad) for name, parameter in state.student_network.named_parameters()]

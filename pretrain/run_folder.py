@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from pretrain.checkpoint import (
     best_checkpoint,
     checkpoint_damage,
@@ -29,7 +31,6 @@ from pretrain.config import CheckpointConfig, PretrainConfig
 from pretrain.failures import TrainingError
 from pretrain.identity import learning_settings
 from pretrain.metrics import MetricsLog
-from pretrain.model import Network
 from pretrain.notices import note
 from pretrain.parallel import full_tensor
 from warehouse.store import canonical_json, read_json, write_json
@@ -153,7 +154,7 @@ def validate_pending(run_dir: Path, validate: Validate | None, metrics: MetricsL
         validate_checkpoint(run_dir, step, validate, metrics, config)
 
 
-def validate_start(run_dir: Path, teacher: Network, config: PretrainConfig, validate: Validate, metrics: MetricsLog | None) -> None:
+def validate_start(run_dir: Path, teacher: nn.Module, config: PretrainConfig, validate: Validate, metrics: MetricsLog | None) -> None:
     """Score the random weights of step 0, where the curve starts; every worker must call it."""
     weights = {name: full_tensor(tensor).cpu() for name, tensor in teacher.state_dict().items()}
     if metrics is None:

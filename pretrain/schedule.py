@@ -58,12 +58,12 @@ class StepSettings:
 
 
 def settings_at(step: int, config: PretrainConfig) -> StepSettings:
-    """The scheduled values of a run at `step`, 0 for the first; learning rate scaled by sqrt(batch / 1024)."""
-    optim, loss, num_steps = config.optim, config.loss, config.train.num_steps
+    """The scheduled values of a run at `step`, 0 for the first; learning rate scaled by sqrt(batch / 1024), or batch / 256."""
+    optim, loss, num_steps, batch = config.optim, config.loss, config.train.num_steps, config.train.batch_size
     lr, backbone_lr = (
         cosine(
             step,
-            base=optim.base_lr * math.sqrt(config.train.batch_size / 1024),
+            base=optim.base_lr * (batch / 256 if optim.lr_scaling == "linear" else math.sqrt(batch / 1024)),
             final=optim.min_lr,
             num_steps=num_steps,
             warmup_steps=optim.warmup_steps,

@@ -14,6 +14,7 @@ from pretrain.model import Backbone, Network, build_network
 from pretrain.objective import Centers
 from pretrain.parallel import Worker, wrap
 from pretrain.params import param_groups
+from pretrain.video.network import VideoNetwork, build_video_network
 
 __all__ = ["ANCHOR", "TrainingState", "build_state", "state_tensors"]
 
@@ -28,9 +29,9 @@ class TrainingState:
     student: nn.Module
     """called for a forward pass; wrapped where there are several workers"""
     teacher: nn.Module
-    student_network: Network
+    student_network: Network | VideoNetwork
     """the student under its wrapping"""
-    teacher_network: Network
+    teacher_network: Network | VideoNetwork
     optimizer: torch.optim.AdamW
     centers: Centers
     anchor: Backbone | None = None
@@ -40,11 +41,14 @@ class TrainingState:
 def build_state(config: PretrainConfig, worker: Worker, *, initial: Mapping[str, Tensor] | None = None) -> TrainingState:
     """The state before the first step: weights from the seed, or initial ones by their names; the teacher a copy of the student."""
     torch.manual_seed(config.train.seed)
-    student_network, teacher_network = build_network(config, student=True), build_network(config, student=False)
+    build = build_network if config.video is None else build_video_network
+    student_network, teacher_network = build(config, student=True), build(config, student=False)
     if initial:
         student_network.load_state_dict(student_network.state_dict() | dict(initial))
     teacher_network.load_state_dict(student_network.state_dict())
-    anchor = anchor_of(teacher_network.backbone).to(worker.device) if config.gram.weight else None
+    anchor = None
+    if config.gram.weight and isinstance(teacher_network, Network):
+        anchor = anchor_of(teacher_network.backbone).to(worker.device)
     student, teacher = wrap(student_network, teacher_network, config.train, worker)
     groups = param_groups(student_network, depth=len(student_network.backbone.blocks), config=config.optim)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.optim.betas, fused=True)

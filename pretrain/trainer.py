@@ -17,16 +17,17 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from pretrain.accumulate import backward_in_parts
 from pretrain.accumulation import check_accumulation
+from pretrain.batches import RunBatches, open_batches
 from pretrain.checkpoint import load_state, save_checkpoint
+from pretrain.clipping import clip_gradients, drop_last_layer_gradients
 from pretrain.compiled import compile_blocks, compile_losses, is_wanted
 from pretrain.config import PretrainConfig
 from pretrain.cross_entropy import PassOverRows
 from pretrain.damage import UnreadableLog
-from pretrain.data import Batch, ShardReader, StepBatches, open_loader, with_crops
+from pretrain.data import Batch, ShardReader, open_loader, with_crops
 from pretrain.device_crops import is_on_device
 from pretrain.drop_path import KeptRows
 from pretrain.failures import NonFiniteError
@@ -38,7 +39,7 @@ from pretrain.micro_batches import is_chunked
 from pretrain.model import LastLayerInputs, Network, Outputs, update_teacher
 from pretrain.notices import note
 from pretrain.objective import Centers, Losses, compute_losses, make_targets, terms
-from pretrain.parallel import Worker, current_worker, full_tensor, shared_threads
+from pretrain.parallel import Worker, current_worker, shared_threads
 from pretrain.params import set_schedule
 from pretrain.replay_files import keep_for_replay, lake_of
 from pretrain.run_folder import Validate, check_run_dir, newest_step, only_trainer
@@ -47,6 +48,9 @@ from pretrain.scoring import Ask, Beside, Inside, Run, Scoring
 from pretrain.start import check_anchor, given_step, load_start
 from pretrain.state import TrainingState, build_state, state_tensors
 from pretrain.utilisation import utilisation, work_of
+from pretrain.video.batches import ClipBatch
+from pretrain.video.network import VideoNetwork
+from pretrain.video.step import ClipStep
 from pretrain.watcher import Watcher
 
 __all__ = ["NonFiniteError", "Progress", "StepInputs", "Trainer", "train"]
@@ -94,7 +98,7 @@ def train(
     with only_trainer(run_dir) if worker.is_first else nullcontext(), shared_threads(worker):
         reader = ShardReader(dataset_dir, config.data)
         on_device = is_on_device(config, worker.device)
-        batches = StepBatches(reader, config, rank=worker.rank, world_size=worker.world_size, decode_only=on_device)
+        batches = open_batches(reader, config, rank=worker.rank, world_size=worker.world_size, decode_only=on_device)
         if worker.is_first:
             check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
         check_anchor(run_dir, config)
@@ -127,7 +131,7 @@ def _take_steps(
     trainer: Trainer,
     run: Run,
     scoring: Scoring,
-    batches: StepBatches,
+    batches: RunBatches,
     *,
     first_step: int,
     progress: Progress | None,
@@ -189,14 +193,16 @@ class Trainer:
         self._mean, self._std = (
             torch.tensor(value, device=worker.device).view(3, 1, 1) * 255 for value in (config.augment.mean, config.augment.std)
         )
+        self._clips = None if config.video is None else ClipStep(state, config, worker)
         self._compiled_losses: PassOverRows | None = None
-        if is_wanted(config.train, worker.device):
-            compile_blocks((state.student_network, state.teacher_network), say=say)
+        student, teacher = state.student_network, state.teacher_network
+        if isinstance(student, Network) and isinstance(teacher, Network) and is_wanted(config.train, worker.device):
+            compile_blocks((student, teacher), say=say)
             self._compiled_losses = compile_losses(say=say)
         self._skipped_in_a_row = torch.zeros((), device=worker.device)
         self._unread: _Unread | None = None
 
-    def step(self, step: int, batch: Batch) -> dict[str, Tensor]:
+    def step(self, step: int, batch: Batch | ClipBatch) -> dict[str, Tensor]:
         """One optimiser step, or none where loss or gradient is not finite on some worker.
 
         Args:
@@ -213,11 +219,13 @@ class Trainer:
         settings = settings_at(step, config)
         set_schedule(state.optimizer.param_groups, settings)
         state.optimizer.zero_grad()
-        batch = with_crops(batch, config, worker.device)
+        if isinstance(batch, Batch):
+            batch = with_crops(batch, config, worker.device)
 
         losses, centers = self.backward(step, batch, settings.teacher_temperature)
-        limit = config.optim.clip_grad_norm or torch.inf
-        norms = {name: full_tensor(clip_grad_norm_(parameters, limit)) for name, parameters in self._parts.items()}
+        if step < config.optim.freeze_last_layer_steps and config.optim.freeze_last_layer_by == "gradient":
+            drop_last_layer_gradients(state.student_network)
+        norms = clip_gradients(self._parts, config.optim)
 
         # a loss or norm that is not finite on one worker is so on all
         skip = torch.stack([worker.mean(losses.total.detach()), *norms.values()]).isfinite().all().logical_not().float()
@@ -242,8 +250,11 @@ class Trainer:
             "train/skipped_steps_in_a_row": self._skipped_in_a_row,
         }
 
-    def backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
+    def backward(self, step: int, batch: Batch | ClipBatch, temperature: float) -> tuple[Losses, Centers]:
         """Add the step's gradients to the student's parameters; the losses, and the centres after this batch."""
+        if isinstance(batch, ClipBatch):
+            assert self._clips is not None
+            return self._clips.backward(batch, temperature)
         return (self._backward_in_parts if self._chunked else self._backward)(step, batch, temperature)
 
     def _backward(self, step: int, batch: Batch, temperature: float) -> tuple[Losses, Centers]:
@@ -402,7 +413,7 @@ class _Unread(NamedTuple):
     """when the tensor has its value; None where it has"""
 
 
-def _parts(network: Network) -> dict[str, list[Tensor]]:
+def _parts(network: Network | VideoNetwork) -> dict[str, list[Tensor]]:
     """Parameters by the part whose gradient norm is clipped by itself."""
     parts: dict[str, list[Tensor]] = {}
     for name, parameter in network.named_parameters():
@@ -414,4 +425,5 @@ def _parts(network: Network) -> dict[str, list[Tensor]]:
 def _say(done: int, config: PretrainConfig, row: dict[str, float]) -> None:
     images_per_s = row["speed/images_per_s"]
     left_s = (config.train.num_steps - done) * config.train.batch_size / images_per_s
-    _log.info("step %d/%d loss %.4f, %.1f images/s, %.0f s left", done, config.train.num_steps, row["loss/total"], images_per_s, left_s)
+    item = "images" if config.video is None else "clips"
+    _log.info("step %d/%d loss %.4f, %.1f %s/s, %.0f s left", done, config.train.num_steps, row["loss/total"], images_per_s, item, left_s)

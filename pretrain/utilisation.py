@@ -8,9 +8,10 @@ import torch
 
 from pretrain.cards import CARDS
 from pretrain.config import PretrainConfig
-from pretrain.flops import hidden_patches, step_flops
+from pretrain.flops import flops_of_sample
 from pretrain.model import Network
 from pretrain.parallel import Worker
+from pretrain.video.network import VideoNetwork
 
 __all__ = ["Work", "utilisation", "work_of"]
 
@@ -24,10 +25,9 @@ class Work(NamedTuple):
     """of the cards of all workers in bfloat16, by their data sheet; None on a CPU or a card that pretrain/cards.py does not know"""
 
 
-def work_of(config: PretrainConfig, network: Network, worker: Worker) -> Work:
+def work_of(config: PretrainConfig, network: Network | VideoNetwork, worker: Worker) -> Work:
     """Of a run on its workers, which have one kind of card."""
-    images = config.train.batch_size
-    flops = step_flops(config, network, hidden_patches=hidden_patches(config, images)) / images
+    flops = flops_of_sample(config, network)
     name = torch.cuda.get_device_name(worker.device) if worker.device.type == "cuda" else ""
     card = next((card for card in CARDS.values() if card.is_called(name)), None)
     return Work(flops, card.bf16_tflops * 1e12 * worker.world_size if card else None)

@@ -6,10 +6,11 @@ import statistics
 from pathlib import Path
 
 from flows.parameters import changed_config
-from pretrain.cards import LOADER_IMAGES_PER_S, Card, card_named
+from pretrain.cards import Card, card_named
 from pretrain.config import PretrainConfig
 from pretrain.machine import noted_machine
-from pretrain.plan import PretrainPlan, RecordedSpeed, plan_pretraining, what_fits
+from pretrain.plan import PretrainPlan, RecordedSpeed, loader_rate, plan_pretraining, what_fits
+from pretrain.video.flops import clip_tokens
 from warehouse.lake import Lake, open_lake
 from warehouse.plan_sizes import training_speeds
 
@@ -79,16 +80,22 @@ def recorded_speeds(lake: Lake) -> tuple[RecordedSpeed, ...]:
 def _heading(config: PretrainConfig, recipe: str, card: Card, num_gpus: int, plan: PretrainPlan) -> list[str]:
     how = ("FSDP2" if plan.is_sharded else "DDP") if num_gpus > 1 else "alone"
     number, parameters = "fp32" if config.train.precision == "fp32" else "bf16", plan.parameters
+    tokens = []
+    if config.video is not None:
+        student, teacher = clip_tokens(config)
+        tokens = [f"tokens      {student:,} student and {teacher:,} teacher patch tokens a clip"]
     return [
-        f"{recipe}: {config.train.num_steps:,} steps of {config.train.batch_size:,} images on {num_gpus} x {card.name}, {how}, {number}",
+        f"{recipe}: {config.train.num_steps:,} steps of {config.train.batch_size:,} {_item(config)}s "
+        f"on {num_gpus} x {card.name}, {how}, {number}",
         "",
         f"parameters  {_millions(parameters.backbone)} backbone, {_millions(parameters.heads)} heads, "
         f"{_millions(parameters.total)} together; the teacher has as many",
+        *tokens,
     ]
 
 
 def _memory(config: PretrainConfig, card: Card, num_gpus: int, plan: PretrainPlan) -> list[str]:
-    title = f"memory of each GPU, {config.train.batch_size // num_gpus:,} images"
+    title = f"memory of each GPU, {config.train.batch_size // num_gpus:,} {_item(config)}s"
     total = sum(plan.memory.values())
     rows = [*plan.memory.items(), ("together", total)]
     width = max(len(title), *(len(name) for name in plan.memory)) + 2
@@ -97,20 +104,20 @@ def _memory(config: PretrainConfig, card: Card, num_gpus: int, plan: PretrainPla
 
 
 def _speed(config: PretrainConfig, num_gpus: int, plan: PretrainPlan) -> list[str]:
+    item, rate = _item(config), loader_rate(config)
     lines = [
-        f"work        {plan.flops_per_image / 1e9:,.1f} GFLOP an image, forward and backward, without what is recomputed",
-        f"GPUs        {plan.speed.images_per_s:,.0f} images a second, MFU {plan.speed.mfu:.1%} ({plan.speed.source})",
+        f"work        {plan.flops_per_image / 1e9:,.1f} GFLOP {'an' if item == 'image' else 'a'} {item}, forward and backward, "
+        "without what is recomputed",
+        f"GPUs        {plan.speed.images_per_s:,.0f} {item}s a second, MFU {plan.speed.mfu:.1%} ({plan.speed.source})",
     ]
     if not plan.speed.is_recorded:
         processes = max(1, config.train.num_loader_workers)
-        lines.append(
-            f"loading     {plan.loader_images_per_s:,.0f} images a second by {processes} processes a GPU, {LOADER_IMAGES_PER_S:g} each"
-        )
+        lines.append(f"loading     {plan.loader_images_per_s:,.0f} {item}s a second by {processes} processes a GPU, {rate:g} each")
         if plan.loader_images_per_s < plan.speed.images_per_s:
-            wanted = -(-plan.speed.images_per_s // (LOADER_IMAGES_PER_S * num_gpus))
+            wanted = -(-plan.speed.images_per_s // (rate * num_gpus))
             lines.append(f"            the limit: as fast as the GPUs are {wanted:.0f}, with --train.num-loader-workers and as many cores")
     images = config.train.num_steps * config.train.batch_size
-    lines.append(f"time        {plan.hours:,.1f} h for {images / 1e6:,.1f} million images, {plan.hours * num_gpus:,.0f} GPU hours")
+    lines.append(f"time        {plan.hours:,.1f} h for {images / 1e6:,.1f} million {item}s, {plan.hours * num_gpus:,.0f} GPU hours")
     return lines
 
 
@@ -127,6 +134,11 @@ def _verdict(config: PretrainConfig, card: Card, num_gpus: int, plan: PretrainPl
     ]
     said = "; or ".join(sentence for sentence in advice if sentence)
     return [f"WARNING: it does not fit: {total / 1e9:.1f} GB of {card.memory_gb} GB; give {said or 'a larger card'}"]
+
+
+def _item(config: PretrainConfig) -> str:
+    """What a sample is called."""
+    return "image" if config.video is None else "clip"
 
 
 def _millions(number: int) -> str:

@@ -15,6 +15,8 @@ from evaluation.validate import CHOSEN_BY_VIEWS, checkpoint_scores
 from evaluation.validation_tasks import Validation, ValidationTask, check_choice, read_labelled
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
+from flows.stages.clip_validation import clip_checkpoint_scores
+from pretrain.batches import check_kind
 from pretrain.checkpoint import whole_checkpoints
 from pretrain.config import PretrainConfig
 from pretrain.energy import EnergyMeter
@@ -26,13 +28,14 @@ from pretrain.launch import PRETRAIN_VERSION, pretrain
 from pretrain.metrics import read_metrics
 from pretrain.objective import batch_advice
 from pretrain.start import Start, give_start
+from pretrain.video.fixed_views import FixedClipViews
 from pretrain.views import FixedViews
 from warehouse.artifacts import artifact_of
 from warehouse.dataset_queries import dataset_named
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.queries import best_checkpoint
 from warehouse.records import Artifact, Checkpoint, Dataset
-from warehouse.store import canonical_json
+from warehouse.store import canonical_json, read_json
 
 __all__ = ["init_artifacts", "plan_pretrain", "run_pretrain", "split_artifacts", "task_artifact"]
 
@@ -63,6 +66,8 @@ def run_pretrain(
         init: trained weights to start from, with a new optimiser and from step 0; an input too, by the hash of their file.
     """
     found = dataset_named(job.lake, dataset)
+    described = read_json(job.lake.root / found.path / "dataset.json")
+    check_kind(described.get("kind", "images"), config, where=f"the dataset {dataset}")
     inputs = [artifact_of(found)]
     splits = job.lake.root.absolute() / "splits"
     validation = replace(validation, tasks=tuple(replace(one, splits=splits) for one in validation.tasks))
@@ -83,7 +88,8 @@ def run_pretrain(
         say(f"pretrain: {run_id} is finished already")
         return best_checkpoint(job.lake, run_id)
     if not tasks:
-        say("pretrain: no --validation given: checkpoints are chosen by how well two views of an image find each other")
+        item = "an image" if config.video is None else "a clip"
+        say(f"pretrain: no --validation given: checkpoints are chosen by how well two views of {item} find each other")
     if advice := batch_advice(config):
         say(f"pretrain: {advice}")
     run_dir = job.lake.root / "runs" / plan.run_id
@@ -186,13 +192,16 @@ def _readable(one: ValidationTask) -> tuple[TaskData, Fingerprint]:
 def _validator(
     job: Job, dataset: Dataset, validation: Validation, config: PretrainConfig
 ) -> Callable[[str], tuple[str, float, dict[str, float]]]:
+    tasks = tuple(replace(one, data=one.data.absolute()) for one in validation.tasks)
+    if config.video is not None:
+        clips = FixedClipViews(dataset_dir=job.lake.root.absolute() / dataset.path, config=config)
+        return functools.partial(clip_checkpoint_scores, views=clips, tasks=tasks, chosen_by=validation.chosen_by)
     views = FixedViews(
         dataset_dir=job.lake.root.absolute() / dataset.path,
         augment=config.augment,
         image_size=config.model.img_size,
         shards=config.data.shards,
     )
-    tasks = tuple(replace(one, data=one.data.absolute()) for one in validation.tasks)
     return functools.partial(checkpoint_scores, views=views, tasks=tasks, chosen_by=validation.chosen_by)
 
 

@@ -20,7 +20,8 @@ from warehouse.records import Checkpoint
 __all__ = ["changed_settings", "run_resume"]
 
 _SHAPING = ("model", "dino_head", "ibot_head")
-_NOT_SHAPING = ("model.drop_path_rate", "model.activation_checkpointing")
+_NOT_SHAPING = ("model.drop_path_rate", "model.activation_checkpointing", "dino_head.norm_last_layer", "ibot_head.norm_last_layer")
+_FRAMES = ("video.num_frames", "video.num_registers", "video.mlp_ratio", "video.global_frames", "video.local_frames")
 
 
 def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Validation, num_workers: int) -> Checkpoint:
@@ -80,6 +81,10 @@ def changed_settings(values: dict[str, Any], changes: Sequence[str]) -> Pretrain
             raise ValueError(f"--set {change!r} is not of the form section.field=value; give one such as optim.base_lr=0.001")
         if section in _SHAPING and name not in _NOT_SHAPING:
             raise ValueError(f"--set {name} would change the shape of weights, which a checkpoint cannot follow; start a new run for it")
+        if name in _FRAMES:
+            raise ValueError(
+                f"--set {name} would change the frames or shape of a video network, which its checkpoint was trained with; start a new run"
+            )
         nested.setdefault(section, {})[setting] = _parsed(value)
     return changed_config("the run", values, nested)
 

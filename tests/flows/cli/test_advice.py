@@ -75,6 +75,8 @@ PRINTED_BY = {
     "pretrain/launch.py": ["pretrain", "run"],
     "pretrain/objective.py": ["pretrain"],
     "pretrain/start.py": ["pretrain", "run"],
+    "pretrain/video/inflate.py": ["pretrain", "run"],
+    "pretrain/video/init_weights.py": ["pretrain", "run"],
     "warehouse/model_card.py": ["lineage", "sql"],
     "warehouse/dataset_queries.py": ["curate", "run"],
 }

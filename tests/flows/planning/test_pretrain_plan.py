@@ -31,6 +31,15 @@ def test_a_plan_needs_no_lake_and_says_what_fits(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_of_clips_counts_their_tokens(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = planned(capsys, "--recipe", "endofm", "--train-workers", "4")
+    assert told.startswith("endofm: 82,380 steps of 12 clips on 4 x H100, DDP, bf16\n")
+    assert "121.3 M backbone, 23.1 M heads, 144.4 M together" in told
+    assert "tokens      6,864 student and 4,704 teacher patch tokens a clip\n" in told
+    assert "work        6,288.3 GFLOP a clip" in told
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
