@@ -49,5 +49,7 @@ class Task:
     """named divisions that `--protocol` chooses from, the preferred one first; without any, the splits that `read` gives"""
     expected: Expected | None = None
     """published counts of what `read` gives; a set that differs by more than 1% is refused"""
+    clip_windows: int = 1
+    """of a task of clips: windows of a clip whose logits are averaged"""
     cut: BinaryCut | None = None
     """yes-or-no question that the grades answer as well"""
