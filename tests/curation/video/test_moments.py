@@ -46,5 +46,5 @@ def test_a_frame_that_is_damaged_is_an_error(tmp_path: Path) -> None:
     at, size = whole.index(b"mdat"), len(whole)
     whole[at + size // 2 : at + size // 2 + 4000] = bytes(4000)
     path.write_bytes(whole)
-    with pytest.raises(UnreadableVideo, match="damaged|do not come"):
+    with pytest.raises(UnreadableVideo, match=r"damaged|do not come"):
         frames_at(str(path), [0.04 * number for number in range(8)])
