@@ -59,6 +59,7 @@ def feature_rows(
     image_size: int,
     num_windows: int = 1,
     told: Mapping[str, str] = MappingProxyType({}),
+    clips: Mapping[str, Any] | None = None,
 ) -> Rows:
     """As `class_rows`, from the features of all items.
 
@@ -73,6 +74,7 @@ def feature_rows(
         image_size: side in pixels that the model saw.
         num_windows: W. Each window of a training item is a sample of its own; a test item's logits are the mean of its windows'.
         told: details that stand with each score.
+        clips: how clips are read, kept with the heads.
 
     Raises:
         HeadError: a head does not exist, or does not serve the task's labels.
@@ -89,7 +91,7 @@ def feature_rows(
     scored: Rows = []
     for name in names:
         table = class_table(items, places, classes=task.classes, probabilities=predicted[name])
-        what: dict[str, Any] = {"model": model, "task": task, "data_id": data_id, "config": config}
+        what: dict[str, Any] = {"model": model, "task": task, "data_id": data_id, "config": config, "clips": clips}
         files = store(places, name, fitted[name], table, image_size=image_size, **what)
         intervals = task_scores(labels, predicted[name], groups, task, config)
         scored += [(name, metric, interval, {**fitted[name].details, **told, **files}) for metric, interval in intervals.items()]

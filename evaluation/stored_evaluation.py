@@ -101,8 +101,12 @@ def store(
     data_id: str,
     image_size: int,
     config: EvaluateConfig,
+    clips: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Write a head and its predictions; their paths below the root, for the score's details."""
+    """Write a head and its predictions; their paths below the root, for the score's details.
+
+    Of a head of clips, `clips` says how a clip is read: frames, windows, pooling and the usual length in seconds.
+    """
     predictions, tensors = f"{places.folder}/{name}.parquet", f"{places.folder}/{name}.safetensors"
     weights = Path(model.path, "model.safetensors")
     facts: dict[str, Any] = {
@@ -116,6 +120,7 @@ def store(
         "predictions": predictions,
         "seed": config.seed,
         "settings": {key: value for key, value in asdict(config).items() if key != "device"},
+        **({"clips": dict(clips)} if clips else {}),
         "backbone": {
             "model_id": model.model_id,
             "label": model.label,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from evaluation.backbone import ModelRef
 from evaluation.class_rows import feature_rows
 from evaluation.config import EvaluateConfig
@@ -41,8 +43,14 @@ def clip_rows(
         device=clip_device(config.device),
         image_size=backbone.image_size,
         num_windows=windows,
+        clips={"frames": frames, "windows": windows, "pooling": config.clip_pooling, "seconds": usual_seconds(task)},
         told={"clip_frames": str(frames), "clip_windows": str(windows), "clip_pooling": config.clip_pooling},
     )
+
+
+def usual_seconds(task: TaskData) -> float:
+    """The median length of the training clips, which a prediction over a whole video takes for its windows."""
+    return float(np.median([item.span[1] - item.span[0] for item in task.split("train") if item.span is not None]))
 
 
 def windows_of(task: TaskData, config: EvaluateConfig) -> int:

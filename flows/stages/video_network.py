@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,10 @@ import torch
 
 from evaluation.backbone import ModelRef
 from evaluation.video.clip_backbone import ClipBackbone
-from pretrain.video.export import load_video_backbone, read_video_info
+from pretrain.video.export import is_video_backbone, load_video_backbone, read_video_info
 from pretrain.video.model import DividedSpaceTimeViT
 
-__all__ = ["VideoNetwork", "video_model", "video_network"]
+__all__ = ["VideoNetwork", "find_video_network", "video_model", "video_network"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,11 @@ def video_network(device: str, weights: str, seed: int, *, folder: str) -> ClipB
     else:
         module = load_video_backbone(Path(folder))
     return VideoNetwork(module=module.eval().requires_grad_(False).to(chosen), mean=info.mean, std=info.std)
+
+
+def find_video_network(folder: Path) -> Callable[[str, str, int], ClipBackbone] | None:
+    """What gives the video network of a folder; None if it holds an image network."""
+    return partial(video_network, folder=str(folder.absolute())) if is_video_backbone(folder) else None
 
 
 def video_model(folder: Path, *, model_id: str, label: str) -> ModelRef:
