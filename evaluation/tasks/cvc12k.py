@@ -7,14 +7,26 @@ frames, are trained on too. Without `--protocol published` whole sequences are d
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from evaluation.tasks.cvc_clinicdb import CVC_CLINICDB
+from evaluation.tasks.items import TaskError
 from evaluation.tasks.protocol import Protocol
+from evaluation.tasks.task import Reading
 
 __all__ = ["CVC12K"]
 
+
+def _read(data: Path) -> Reading:
+    try:
+        return CVC_CLINICDB.read(data)
+    except TaskError as error:
+        raise TaskError(str(error).replace("task cvc_clinicdb:", "task cvc12k:")) from error
+
+
 CVC12K = replace(
     CVC_CLINICDB,
+    read=_read,
     name="cvc12k",
     data="CVC-ClinicDB as the sequences that Endo-FM calls CVC-12k: masks of polyps",
     protocol=Protocol(

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from evaluation.tasks import Fingerprint, Item, TaskData, TaskError, fingerprint
-from evaluation.tasks.items import files_of
+from evaluation.tasks import Fingerprint, Item, TaskData, TaskError, files_of, fingerprint
 from evaluation.video.clip_frames import ClipError, ClipSource, window_times
 
 __all__ = ["readable_clips"]
