@@ -94,6 +94,8 @@ def open_predictor(
     config = replace(stored_config(stored.settings["settings"]), device=device)
     if "clips" in stored.settings:
         return _of_clips(stored, config, clip_network)
+    if clip_network is not None and stored_model(stored, clip_network).clip_network is not None:
+        raise HeadError("the head reads masks of a video network, which needs the frames around each; predict cannot do that yet")
     model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
     kind = stored.settings["kind"]
