@@ -18,7 +18,7 @@ import torch
 
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.heads import MASK_HEADS, HeadSettings, Maps, MapsWanted, MaskLabelled, chosen_heads
+from evaluation.heads import MASK_HEADS, HeadSettings, Maps, MapsWanted, MaskLabelled, SelectionSplit, chosen_heads
 from evaluation.images import item_image, mask_pixels, stream
 from evaluation.mask_rows import scored_masks
 from evaluation.mask_scoring import predicted_masks, target_masks
@@ -31,6 +31,8 @@ from warehouse.store import atomic_file, content_id
 __all__ = ["context_rows", "neighbours"]
 
 CONTEXT_VERSION = 1
+
+_SELECTION: tuple[SelectionSplit, ...] = ("train", "val")
 
 
 def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places) -> Rows:
@@ -51,12 +53,8 @@ def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_i
         head = MASK_HEADS[name]
         wanted = head.maps or MapsWanted(layout="tokens")
         levels = 1 if wanted.layout in ("tokens", "joined") else wanted.num_levels
-        labelled = []
-        for split in ("train", "val"):
-            grid = maps[split].shape[3]
-            size = backbone.image_size if wanted.is_dense else max(4 * grid, backbone.image_size // 4)
-            labelled.append(MaskLabelled(split, (maps[split],) * levels, target_masks(task.split(split), size=size)))  # type: ignore[arg-type]
-        fitted = head.fit(*labelled, settings)
+        train, val = (_labelled(backbone, task, split, maps[split], levels, is_dense=wanted.is_dense) for split in _SELECTION)
+        fitted = head.fit(train, val, settings)
         # from here on nothing is chosen any more, and the test split is read
         items = task.split("test")
         sizes = (mask_pixels(item).shape for item in items)
@@ -65,6 +63,13 @@ def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_i
         told = {"tokens": "{1}x{0}".format(*maps["test"].shape[2:]), "clip_frames": str(frames)}
         scored += scored_masks(name, fitted, predicted, model, task, data_id, config, places, image_size=backbone.image_size, told=told)
     return scored
+
+
+def _labelled(
+    backbone: ClipBackbone, task: TaskData, split: SelectionSplit, patches: npt.NDArray[np.float16], levels: int, *, is_dense: bool
+) -> MaskLabelled:
+    size = backbone.image_size if is_dense else max(4 * patches.shape[3], backbone.image_size // 4)
+    return MaskLabelled(split, (patches,) * levels, target_masks(task.split(split), size=size))
 
 
 def neighbours(items: Sequence[Item], *, num_frames: int) -> list[tuple[tuple[Item, ...], int]]:

@@ -52,8 +52,8 @@ def test_clips_are_scored_replayed_and_predicted(tmp_path: Path) -> None:
         green = [np.ascontiguousarray(np.roll(frame, 1, axis=2)) for frame in frames]
         film(data / f"{number}.mp4", [*frames, *green], rate=4)
         split = ("train", "train", "val", "test")[number % 4]
-        # the first eight frames are shown until 2 s, the others until 6 s
-        rows += [f"{number}.mp4,0,2,normal,{split},p{number}", f"{number}.mp4,2,6,green,{split},p{number}"]
+        # the first eight frames are shown until 2 s, the others until 5.75 s
+        rows += [f"{number}.mp4,0,1,normal,{split},p{number}", f"{number}.mp4,2.5,3.5,green,{split},p{number}"]
     (data / "clips.csv").write_text("\n".join(rows) + "\n")
     task, identity = readable_clips(resolve_task("clips", data), CLIP_SOURCE, num_frames=2)
     config = EvaluateConfig(heads=("knn",), clip_frames=2, clip_windows=2, num_bootstrap=10, device="cpu", k=(1,))
