@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from evaluation.tasks import resolve_task
 from evaluation.video.clip_contents import readable_clips
 from flows.stages.clip_reading import CLIP_SOURCE
 from flows.stages.video_network import VideoNetwork
-from pretrain.video.model import DividedSpaceTimeViT, SpaceTimeSizes
+from pretrain.video.model import DividedSpaceTimeViT, SpaceTimeBlock, SpaceTimeSizes
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -35,7 +36,7 @@ def random_video_network(device: str, weights: str, seed: int) -> VideoNetwork:
         torch.manual_seed(seed)
         module = DividedSpaceTimeViT(SpaceTimeSizes(embed_dim=192, depth=4, num_heads=3, image_size=96, num_frames=8))
         for block in module.blocks:
-            torch.nn.init.trunc_normal_(block.temporal_fc.weight, std=0.1)  # type: ignore[union-attr, arg-type]
+            torch.nn.init.trunc_normal_(cast(SpaceTimeBlock, block).temporal_fc.weight, std=0.1)
         torch.nn.init.trunc_normal_(module.time_embed, std=0.5)
     return VideoNetwork(module=module.eval().requires_grad_(False), mean=MEAN, std=STD)
 
@@ -70,7 +71,7 @@ def main() -> None:
                 )
                 found = next(score for score in scores if score.metric == "accuracy")
                 rows = pq.read_table(Path(cache) / found.details["predictions_file"]).to_pylist()
-            right = {station: [] for station in ("caecum", "descending_colon")}  # type: dict[str, list[bool]]
+            right: dict[str, list[bool]] = {"caecum": [], "descending_colon": []}
             for row in rows:
                 right[stations[row["path"]]].append(row["label"] == row["prediction"])
             parts = " | ".join(f"{np.mean(values):.3f}" for values in right.values())
