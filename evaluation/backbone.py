@@ -68,6 +68,8 @@ class ModelRef:
     """of random weights: which of several, of the seed `seed + draw`"""
     network: Callable[[str], VectorNetwork] | None = None
     """gives, on a device (auto, cpu or cuda), a network that timm cannot build, in place of `path`; it keeps its own image size"""
+    clip_network: Callable[[str, str, int], Any] | None = None
+    """gives a video network, an `evaluation.video.ClipBackbone`, from (device, weights, seed), in place of `path`"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,4 +101,7 @@ def _aligned(first: pa.Table, second: pa.Table) -> pa.Table:
 
 
 def _keys(table: pa.Table) -> list[tuple[str, str]]:
-    return list(zip(table["path"].to_pylist(), map(str, table["box"].to_pylist()), strict=True))
+    parts = [
+        str([row["box"], row.get("span")]) for row in table.select([n for n in ("box", "span") if n in table.column_names]).to_pylist()
+    ]
+    return list(zip(table["path"].to_pylist(), parts, strict=True))

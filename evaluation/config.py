@@ -121,6 +121,13 @@ class EvaluateConfig:
     """share of the training groups that becomes the validation split where the data names none; a test split is a fifth of the groups"""
     num_bootstrap: int = 1000
     """bootstrap replicates of a 95% interval"""
+    clip_frames: int | None = None
+    """frames of a clip, at equal distances, and of the window around a frame whose mask a video network gives; the network's own number
+    where not given, 8 of an image network"""
+    clip_windows: int | None = None
+    """windows of a clip, whose logits are averaged at test; the task's own number where not given"""
+    clip_pooling: Literal["mean", "ordered"] = "mean"
+    """vector of a clip: mean, that of the network, of an image network the mean of its frames; ordered, the frames one after another"""
     seed: int = 0
     """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
 
@@ -131,6 +138,9 @@ class EvaluateConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("clip_frames", "clip_windows"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ValueError(f"{name} is {number}; it must be at least 1, or left out")
         if self.image_size is not None and self.image_size < 16:
             raise ValueError(f"image_size is {self.image_size} pixels; give at least 16, or leave it out for the model's own size")
         for name in _GRIDS:

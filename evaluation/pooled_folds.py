@@ -39,7 +39,8 @@ def pooled_values(
         if not all(file.is_file() for file in files):
             continue
         tables = [pq.read_table(file) for file in files]
-        images = [(row["path"], str(row["box"])) for table in tables for row in table.select(["path", "box"]).to_pylist()]
+        names = [name for name in ("path", "box", "span") if name in tables[0].column_names]
+        images = [str(row) for table in tables for row in table.select(names).to_pylist()]
         if len(set(images)) < len(images):
             continue
         if metric in CLASSIFICATION_METRICS:

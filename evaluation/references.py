@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from evaluation.images import mask_pixels
 from evaluation.labels import class_indices, group_indices
-from evaluation.metrics import Interval, classification_scores, dice, iou, mean_scores
+from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores, dice, iou, mean_scores
 from evaluation.stored_evaluation import base_folder, class_table, mask_table
 from evaluation.tasks import Item, TaskData
 
@@ -82,7 +82,7 @@ def reference_rows(task: TaskData, guess: Guess, *, num_bootstrap: int, seed: in
         np.array([task.classes.index(name) for name in guess.predictions["prediction"].to_pylist()], np.int64),
         groups,
         num_classes=len(task.classes),
-        names=task.protocol.metrics,
+        names=tuple(name for name in task.protocol.metrics if name in CLASSIFICATION_METRICS),
         num_bootstrap=num_bootstrap,
         seed=seed,
     )

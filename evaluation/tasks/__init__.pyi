@@ -16,6 +16,7 @@ from .items import (
     MaskEncoding as MaskEncoding,
     TaskData as TaskData,
     TaskError as TaskError,
+    files_of as files_of,
     fingerprint as fingerprint,
 )
 from .layout import image_files as image_files

@@ -60,6 +60,8 @@ class Item:
     """endoscope or processor, as the data names it; empty if it does not"""
     site: str = ""
     """hospital or centre, as the data names it"""
+    span: tuple[float, float] | None = None
+    """start and end in seconds of a clip since the first frame of its video, which `path` names; None for an image"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +94,18 @@ class TaskData:
     """counts that differ from the published ones"""
     is_other_set: bool = False
     """whether they differ so much that a score would not be of the published set"""
+    clip_windows: int = 1
+    """windows of a clip whose logits are averaged"""
 
     @property
     def protocol(self) -> Protocol:
         """Heads, metrics and primary metric."""
         return self.own_protocol or PROTOCOLS[self.kind]
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether its items are clips of videos."""
+        return any(item.span is not None for item in self.items)
 
     def split(self, name: str) -> tuple[Item, ...]:
         """The items of one split, in order."""
@@ -176,13 +185,14 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
             item.box,
             item.split,
             groups.setdefault(item.group, len(groups)),
+            *([item.span] if item.span is not None else []),
         )
         for item in task.items
     ]
     leaks = _leaks(
         task.name, "images", "leak: byte-identical images stand in several splits", task.items, key=lambda item: hashes[item.path]
     )
-    images = [(hashes[item.path], item.box) for item in task.items]
+    images = [(hashes[item.path], item.box, *([item.span] if item.span is not None else [])) for item in task.items]
     in_order = tuple(hashes[item.path] for item in task.items)
     return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, content_id(images), in_order)
 

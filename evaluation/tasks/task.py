@@ -51,5 +51,7 @@ class Task:
     """published counts of what `read` gives; a set that differs by more than 1% is refused"""
     are_patients: bool = True
     """whether the groups that `read` gives are patients, or videos or sequences of one; not so if they are centres"""
+    clip_windows: int = 1
+    """of a task of clips: windows of a clip whose logits are averaged"""
     cut: BinaryCut | None = None
     """yes-or-no question that the grades answer as well"""

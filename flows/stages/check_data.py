@@ -54,6 +54,8 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
     """
     fold = 0 if config.fold == "all" else config.fold
     read = configured_task(task, data, config, fold=fold)
+    if read.has_clips:
+        raise TaskError(f"task {read.name} is of clips of videos, and this page is about images; `endoforge evaluate` checks clips itself")
     facts = look_at_files(read, num_workers=config.num_workers)
     found = without_unreadable(read, facts, max_unreadable=1.0)
     problems, notes = _notes(read, found, facts, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from curation.embedding import EmbedConfig
 from evaluation.against_reference import Rival, constant_rivals, rivals_of, shown_difference, with_differences
@@ -14,9 +15,12 @@ from evaluation.heads import changes_backbone, check_peft, chosen_heads
 from evaluation.random_draws import mean_of_draws
 from evaluation.references import picture_blind
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
-from evaluation.tasks import SplitStore, configured_task, readable_task
+from evaluation.tasks import Fingerprint, SplitStore, TaskData, configured_task, readable_task
+from evaluation.video.clip_contents import readable_clips
+from evaluation.video.clip_features import DEFAULT_FRAMES
 from flows.job import Job
 from flows.runners import say, successes, track
+from flows.stages.clip_reading import CLIP_SOURCE
 from flows.stages.encoder_resources import encoder_device, encoder_resources
 from flows.stages.leaks import pretraining_overlap, split_leaks
 from flows.stages.pretrain import split_artifacts, task_artifact
@@ -54,11 +58,13 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute())
     read = configured_task(task, data, config, fold=config.fold, stored=stored)
     heads = chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
-    found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
+    found, identity = _readable(read, config)
     for image in found.unreadable:
-        say(f"evaluate: {found.name} leaves out an unreadable image: {image}")
+        say(f"evaluate: {found.name} leaves out an unreadable {'clip' if found.has_clips else 'image'}: {image}")
     model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     baseline = encoder_model(job.lake, encoder)
+    if model.clip_network is not None and not found.has_clips and found.kind != "segmentation":
+        raise ValueError(f"--model {checkpoint} is a video network, and {found.name} has classes of single images; give an image backbone")
     if (config.fold is not None or config.protocol != "clean") and chosen_on(job.lake, model.model_id, found.name):
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
     if found.kind == "segmentation" and model.network is not None:
@@ -102,6 +108,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
             data=str(data.absolute()),
             leak=leak,
             pretraining=learned,
+            clips=CLIP_SOURCE if found.has_clips else None,
         )
         rows = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         by_model = {each[0].model_id: each for each in rows if each}
@@ -134,12 +141,21 @@ def _random_draws(model: ModelRef, config: EvaluateConfig) -> list[ModelRef]:
         return []
     identity = [model.model_id, "random", config.seed]
     ids = [content_id([*identity, draw] if draw else identity) for draw in range(config.random_draws)]
-    return [ModelRef(model_id=each, label="random weights", path=model.path, weights="random", draw=draw) for draw, each in enumerate(ids)]
+    told: dict[str, Any] = {"label": "random weights", "path": model.path, "clip_network": model.clip_network}
+    return [ModelRef(model_id=each, weights="random", draw=draw, **told) for draw, each in enumerate(ids)]
 
 
 def _rivals(job: Job, model: ModelRef, scores: Sequence[Score]) -> list[Rival]:
     label = f"{model.label}, draw {model.draw + 1}" if model.weights == "random" else model.label
     return rivals_of(scores, job.lake.root, label=label)
+
+
+def _readable(read: TaskData, config: EvaluateConfig) -> tuple[TaskData, Fingerprint]:
+    """The set without what cannot be read, and the hashes of its files."""
+    told: dict[str, Any] = {"max_unreadable": config.max_unreadable, "num_workers": config.num_workers}
+    if read.has_clips:
+        return readable_clips(read, CLIP_SOURCE, num_frames=config.clip_frames or DEFAULT_FRAMES, **told)
+    return readable_task(read, **told)
 
 
 def _line(score: Score) -> str:

@@ -33,8 +33,9 @@ def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, config: Evalu
         pairs = [{**pair, "correlation": float("nan") if pair["correlation"] is None else pair["correlation"]} for pair in found["copies"]]
         return LeakVerdict(**{**found, "copies": tuple(Copy(**pair) for pair in pairs)})
     say(f"evaluate: {task.name}: comparing the splits' {len(task.items):,} images with each other")
-    propose = by_embedding(item_vectors(task.items, config))
-    verdict = find_leaks(task, identity.hashes, judge=_correlation, propose=propose, num_workers=config.num_workers)
+    propose = None if task.has_clips else by_embedding(item_vectors(task.items, config))
+    judge = None if task.has_clips else _correlation
+    verdict = find_leaks(task, identity.hashes, judge=judge, propose=propose, num_workers=config.num_workers)
     told = asdict(verdict)
     told["copies"] = [{**pair, "correlation": None if np.isnan(pair["correlation"]) else pair["correlation"]} for pair in told["copies"]]
     write_json(stored, told)
