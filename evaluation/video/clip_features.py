@@ -48,7 +48,7 @@ def load_clip_backbone(model: ModelRef, config: EvaluateConfig) -> ClipBackbone:
     """
     if model.clip_network is None:
         return ImageClipBackbone(load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed))
-    found: ClipBackbone = model.clip_network(config.device, model.weights, config.seed)
+    found: ClipBackbone = model.clip_network(config.device, model.weights, config.seed + model.draw)
     if config.image_size not in (None, found.image_size):
         raise ValueError(f"image_size is {config.image_size}, and the video network takes {found.image_size}; leave it out")
     return found
@@ -137,6 +137,6 @@ def cached_clip_features(
 
 
 def _key(backbone: ClipBackbone, model: ModelRef, config: EvaluateConfig, data_id: str, num_windows: int) -> str:
-    weights = f"random {config.seed}" if model.weights == "random" else "trained"
+    weights = f"random {config.seed + model.draw}" if model.weights == "random" else "trained"
     transform = [backbone.image_size, backbone.mean, backbone.std, num_frames_of(backbone, config), num_windows, config.clip_pooling]
     return content_id(["clips", CLIP_FEATURES_VERSION, model.model_id, weights, data_id, transform])
