@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,9 +42,8 @@ def evaluated(folder: str, task: TaskData, root: Path, data: Path, *heads: str, 
     return evaluate_model(model, task=task, identity=fingerprint(task), config=config, cache_dir=str(root), data=str(data))
 
 
-def told(folder: str, size: int | None = None) -> nn.Module:
-    module: nn.Module = load_backbone(ModelRef(model_id="abc", label="ours", path=folder), device="cpu", image_size=size).module
-    return module
+def told(folder: str, size: int | None = None) -> Any:
+    return load_backbone(ModelRef(model_id="abc", label="ours", path=folder), device="cpu", image_size=size).module
 
 
 def test_a_full_change_replaces_the_weights_of_a_copy() -> None:
@@ -57,7 +57,7 @@ def test_a_full_change_replaces_the_weights_of_a_copy() -> None:
 
 
 def test_adapters_are_added_to_the_weights_that_they_name() -> None:
-    before = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    before: Any = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     with torch.no_grad():
         before[1].weight.copy_(torch.eye(2))
     low = {"1.lora_A": torch.tensor([[1.0, 2.0]]), "1.lora_B": torch.tensor([[10.0], [0.0]])}
@@ -94,7 +94,7 @@ def test_fine_tuned_classes_are_marked_and_replayed(vit_folder: str, colours: Pa
     assert from_head(stored, colours, num_workers=1) == first.value
     assert read_settings(stored.head)["state"]["kind"] == "full"
     predictor = open_predictor(first, tmp_path, cache_dir=tmp_path, device="cpu")
-    assert not torch.equal(predictor.backbone.module.blocks[0].attn.qkv.weight, module.blocks[0].attn.qkv.weight)  # type: ignore[index, union-attr]
+    assert not torch.equal(predictor.backbone.module.blocks[0].attn.qkv.weight, module.blocks[0].attn.qkv.weight)
     row = stored.predictions.to_pylist()[0]
     with Image.open(colours / row["path"]) as image:
         (found,) = predict_frames(predictor, [np.asarray(image.convert("RGB"))])
