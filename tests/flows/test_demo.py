@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.cli import COMMANDS
+from flows.cli.cli import COMMANDS, main
 from pretrain.launch import pretrain
 from pretrain.metrics import read_metrics
 from pretrain.recipes import recipe
@@ -27,6 +27,13 @@ pytestmark = pytest.mark.slow
 def rows(demo: Demo, sql: str) -> list[dict[str, object]]:
     with open_lake(demo.lake, read_only=True) as lake:
         return lake.rows(sql)
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """What a command answers; in this process, for a new one would load everything anew."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
 
 
 def test_the_demo_ends_with_its_report(demo: Demo) -> None:
@@ -74,32 +81,34 @@ def test_lineage_leads_from_a_score_back_to_every_video(demo: Demo) -> None:
         assert video.as_uri() in tree
 
 
-def test_lineage_leads_from_a_video_to_the_scores_it_took_part_in(demo: Demo) -> None:
+def test_lineage_leads_from_a_video_to_the_scores_it_took_part_in(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     video = str(rows(demo, "SELECT video_id FROM videos LIMIT 1")[0]["video_id"])
-    tree = succeed("lineage", "--lake", demo.lake, video).out
+    tree = said(capsys, "lineage", "--lake", demo.lake, video)
     assert "checkpoint " in tree
     assert "score " in tree
 
 
-def test_a_video_leads_to_its_own_packs_alone_and_says_how_many_of_its_frames_were_taken(demo: Demo) -> None:
+def test_a_video_leads_to_its_own_packs_alone_and_says_how_many_of_its_frames_were_taken(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
     (video,) = rows(
         demo,
         """SELECT f.video_id AS id, count(*) AS n FROM shard_frames s JOIN frames f USING (frame_id) GROUP BY 1 ORDER BY n DESC LIMIT 1""",
     )
     packs = rows(demo, f"SELECT pack_id FROM packs WHERE video_id = '{video['id']}'")  # that of the kept frames, and that of the spare ones
-    tree = succeed("lineage", "--lake", demo.lake, str(video["id"])[:16]).out  # what lineage itself prints of a video's id
+    tree = said(capsys, "lineage", "--lake", demo.lake, str(video["id"])[:16])  # what lineage itself prints of a video's id
     assert sorted(re.findall(r"frame_pack (\w+)", tree)) == sorted(str(row["pack_id"])[:16] for row in packs)
     assert f"{video['n']} of its frames are in dataset phantom" in tree
 
 
-def test_lineage_of_a_shard_by_its_name_or_hash(demo: Demo) -> None:
+def test_lineage_of_a_shard_by_its_name_or_hash(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     shard = rows(demo, "SELECT * FROM shards ORDER BY shard LIMIT 1")[0]
-    by_name = succeed("lineage", "--lake", demo.lake, str(shard["shard"]), "--most", "1").out
+    by_name = said(capsys, "lineage", "--lake", demo.lake, str(shard["shard"]), "--most", "1")
     assert by_name.startswith(f"shard {shard['shard']} ({shard['num_images']} images")
     assert "frames of video " in by_name
     assert "more of kind video" in by_name
     assert "checkpoint " in by_name
-    assert succeed("lineage", "--lake", demo.lake, str(shard["sha256"])[:12], "--most", "1").out == by_name
+    assert said(capsys, "lineage", "--lake", demo.lake, str(shard["sha256"])[:12], "--most", "1") == by_name
 
 
 def test_no_shard_holds_a_path_or_a_patient(demo: Demo) -> None:
@@ -178,12 +187,12 @@ def test_the_readmes_readers_import_nothing_of_ours_and_work(block: str, demo: D
     assert "frame_id" in block or "sampled" in done.stdout
 
 
-def test_the_readmes_questions_are_answered(demo: Demo) -> None:
+def test_the_readmes_questions_are_answered(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     (questions,) = blocks("sql", [ROOT / "README.md"])
     asked = [line.split(";")[0] for line in questions.splitlines()]
     assert len(asked) == 6
     for statement in asked:
-        assert "row" in succeed("sql", "--lake", demo.lake, statement).out
+        assert "row" in said(capsys, "sql", "--lake", demo.lake, statement)
 
 
 def test_every_question_of_the_documentation_is_answered(demo: Demo) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.films import tissue, write_video
-from tests.helpers.plug_ins import REPOSITORY, commands, endoforge, install, package, rows
+from tests.helpers.plug_ins import REPOSITORY, commands, endoforge, install, package, sql
 from warehouse.lake import open_lake
 
 EXAMPLE = REPOSITORY / "examples" / "filter_example"
@@ -17,9 +17,14 @@ COLORS = (0.15, 1.0, 0.5, 0.05)
 """share of the colour that each scene of the film keeps"""
 
 
-def funnel(environment: dict[str, str], lake: Path) -> dict[object, object]:
+def rows(lake: Path, statement: str) -> list[dict[str, object]]:
+    with open_lake(lake, read_only=True) as opened:
+        return opened.rows(statement)
+
+
+def funnel(lake: Path) -> dict[object, object]:
     """Dropped frames by reason; None: kept."""
-    found = rows(environment, lake, "SELECT reason, num_frames FROM funnel WHERE step <> 'sampled' AND num_frames > 0")
+    found = rows(lake, "SELECT reason, num_frames FROM funnel WHERE step <> 'sampled' AND num_frames > 0")
     return {row["reason"]: row["num_frames"] for row in found}
 
 
@@ -57,25 +62,25 @@ def test_a_filter_from_outside_drops_frames_and_refilters_them(installed: dict[s
     lake = tmp_path / "lake"
     out = endoforge(installed, "ingest", str(film), "--lake", str(lake), "--text", "off", "--max-out-of-body", "1", "--workers", "1")
     assert out.returncode == 0, out.stderr
-    found = rows(installed, lake, "SELECT colorfulness, drop_reason FROM frames ORDER BY frame_index")
+    found = rows(lake, "SELECT colorfulness, drop_reason FROM frames ORDER BY frame_index")
     assert [row["colorfulness"] for row in found] == pytest.approx([6.3, 6.3, 41.2, 41.2, 20.7, 20.7, 2.9, 2.9], abs=0.1)
     assert [row["drop_reason"] for row in found] == ["pale", "pale", None, "frozen", None, "frozen", "pale", "pale"]
-    assert funnel(installed, lake) == {"pale": 4, "frozen": 2, None: 2}
-    (said,) = rows(installed, lake, "SELECT description FROM data_dictionary WHERE column_name = 'colorfulness'")
+    assert funnel(lake) == {"pale": 4, "frozen": 2, None: 2}
+    (said,) = sql(installed, lake, "SELECT description FROM data_dictionary WHERE column_name = 'colorfulness'")
     assert str(said["description"]).startswith("colourfulness by Hasler and Suesstrunk, 0 for grey to about 100; null if")
 
     looser = ("requalify", "--lake", str(lake), "--max-out-of-body", "1", "--thresholds.min-colorfulness", "5")
     out = endoforge(installed, *looser)
     assert out.returncode == 0, out.stderr
-    assert funnel(installed, lake) == {"pale": 2, "frozen": 3, None: 3}
-    kept = rows(installed, lake, "SELECT pts_us, pack_path FROM candidates ORDER BY pts_us")
+    assert funnel(lake) == {"pale": 2, "frozen": 3, None: 3}
+    kept = rows(lake, "SELECT pts_us, pack_path FROM candidates ORDER BY pts_us")
     assert [row["pts_us"] for row in kept] == [0, 2_000_000, 4_000_000]
     assert all((lake / str(row["pack_path"])).is_file() for row in kept)
 
     out = endoforge(installed, *looser, "--percentiles.colorfulness", "50", "--min-device-frames", "1")
     assert out.returncode == 0, out.stderr
-    assert funnel(installed, lake) == {"pale": 4, "frozen": 2, None: 2}
-    assert rows(installed, lake, "SELECT count(*) AS num FROM previews WHERE drop_reason = 'pale'") == [{"num": 3}]
+    assert funnel(lake) == {"pale": 4, "frozen": 2, None: 2}
+    assert rows(lake, "SELECT count(*) AS num FROM previews WHERE drop_reason = 'pale'") == [{"num": 3}]
 
 
 PRIVATE = """
@@ -146,9 +151,9 @@ def test_a_private_filter_hides_its_frames_and_a_score_alone_drops_none(film: Pa
         ours, "ingest", str(film), "--lake", str(lake), "--text", "off", "--max-out-of-body", "1", "--workers", "1", "--min-blur", "1e6"
     )
     assert out.returncode == 0, out.stderr
-    assert funnel(ours, lake) == {"left_side": 8}, "every frame is blurred as well: what is private counts first"
-    assert rows(ours, lake, "SELECT DISTINCT plain > 100 AS is_plain, pack_id FROM frames") == [{"is_plain": True, "pack_id": None}]
-    assert rows(ours, lake, "SELECT why, count(*) AS num FROM private_frames GROUP BY why") == [{"why": "out_of_body", "num": 8}]
+    assert funnel(lake) == {"left_side": 8}, "every frame is blurred as well: what is private counts first"
+    assert rows(lake, "SELECT DISTINCT plain > 100 AS is_plain, pack_id FROM frames") == [{"is_plain": True, "pack_id": None}]
+    assert rows(lake, "SELECT why, count(*) AS num FROM private_frames GROUP BY why") == [{"why": "out_of_body", "num": 8}]
 
 
 @pytest.fixture(scope="module")
