@@ -1,6 +1,7 @@
 """For all tests."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 # Before any library reads it: threads of two test processes on two cores would spend their time waiting for each other.
@@ -19,3 +20,17 @@ def same_priority() -> Iterator[None]:
     before = os.sched_getscheduler(0)
     yield
     assert os.sched_getscheduler(0) == before
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests after a third of the quick ones, and those with most of them first.
+
+    A worker that begins a long file last would run on alone. At the very start CI's checks run beside the tests, and what is slow often
+    asks that something ends within seconds.
+    """
+    num_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    quick = [path for path in dict.fromkeys(item.path for item in items) if path not in num_slow]
+    third = len(quick) // 3
+    order = [*quick[:third], *(path for path, _ in num_slow.most_common()), *quick[third:]]
+    place = {path: number for number, path in enumerate(order)}
+    items.sort(key=lambda item: place[item.path])
