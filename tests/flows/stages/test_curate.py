@@ -161,7 +161,7 @@ def test_kills_during_ingest_and_curation_leave_the_same_lake(reference: Path, a
     succeed(*ingest)
     embed = ["embed", "--lake", str(tmp_path)]
     kill_when(embed, lambda: count(tmp_path / "embeddings", "*.parquet") >= 1)
-    succeed(*embed)
+    succeed(*embed, "--runner", "serial")  # in one process, which loads PyTorch once
     curate = ["curate", "--lake", str(tmp_path), "--name", "set", "--size", "25"]
     killed = [
         kill_when(curate, lambda: count(tmp_path / "staging", "dedup.parquet") > 0),
