@@ -108,7 +108,7 @@ def _cached(
     device: torch.device,
 ) -> npt.NDArray[np.float16]:
     """Patches of the middle frames, [N, D, h, w] float16, as a read-only memory map."""
-    weights = f"random {config.seed}" if model.weights == "random" else "trained"
+    weights = f"random {config.seed + model.draw}" if model.weights == "random" else "trained"
     what = [CONTEXT_VERSION, model.model_id, weights, data_id, split, num_frames, backbone.image_size, backbone.mean, backbone.std]
     path = places.cache / f"{content_id(['context', *what])}.npy"
     items = task.split(split)

@@ -28,7 +28,7 @@ from pretrain.state import build_state
 from pretrain.trainer import Trainer
 from pretrain.video.batches import ClipBatches, clip_views
 from pretrain.video.network import VideoNetwork
-from tests.helpers.drawn_clips import moving_clip, write_clips
+from tests.helpers.moving_clips import moving_clip, write_clips
 
 
 def _cpu_s() -> float:

@@ -14,7 +14,7 @@ from pretrain.recipes import recipe
 from pretrain.video.export import write_video_backbone
 from pretrain.video.fixed_views import FixedClipViews
 from pretrain.video.model import DividedSpaceTimeViT, SpaceTimeSizes
-from tests.helpers.drawn_clips import moving_clip, write_clips
+from tests.helpers.moving_clips import moving_clip, write_clips
 
 
 def test_a_video_checkpoint_is_scored_by_its_clips_and_seen_as_a_network_of_images(tmp_path: Path) -> None:

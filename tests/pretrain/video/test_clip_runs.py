@@ -27,7 +27,7 @@ from pretrain.video.batches import ClipBatches
 from pretrain.video.decode import ClipError, clip_header, decoded_frames
 from pretrain.video.export import load_video_backbone
 from pretrain.video.fixed_views import FixedClipViews
-from tests.helpers.drawn_clips import moving_clip, write_clips
+from tests.helpers.moving_clips import moving_clip, write_clips
 from tests.helpers.shards import picture, write_dataset
 
 
