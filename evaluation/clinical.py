@@ -24,7 +24,6 @@ __all__ = [
     "detections",
     "mask_precision_recall",
     "ranking_interval",
-    "remission_scores",
     "sensitivity_specificity",
     "share_interval",
     "surface_distance_95",
@@ -123,27 +122,6 @@ def calibration_error(labels: Ints, probabilities: Floats, *, num_bins: int = 15
     bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
     gap = np.abs(np.bincount(bins, confidence, num_bins) - np.bincount(bins, right.astype(np.float64), num_bins))
     return float(gap.sum() / len(labels))
-
-
-def remission_scores(grades: Ints, probabilities: Floats, groups: Ints, *, first_active: int = 2) -> dict[str, Interval]:
-    """Of graded inflammation, whether it is active (Mayo 2 and 3) or in remission (0 and 1).
-
-    Args:
-        grades: [N] true grades.
-        probabilities: [N, C] of the grades.
-        groups: [N] patients, numbered from 0 without gaps.
-        first_active: the lowest grade that is active.
-
-    Returns:
-        `auroc` of the probability of active disease, and `sensitivity` and `specificity` of calling it active from one half on.
-    """
-    active, probability = grades >= first_active, probabilities[:, first_active:].sum(1)
-    called = probability >= 0.5
-    return {
-        "auroc": ranking_interval(auroc, active, probability, groups),
-        "sensitivity": share_interval(called, active, groups),
-        "specificity": share_interval(~called, ~active, groups),
-    }
 
 
 def mask_precision_recall(predicted: Bools, mask: Bools) -> tuple[float, float]:

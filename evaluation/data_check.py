@@ -13,9 +13,20 @@ from typing import TypeVar
 from PIL import Image, ImageChops, ImageFilter
 
 from evaluation.images import mask_pixels
-from evaluation.tasks import SPLITS, FileFacts, Item, TaskData, eight_bit, open_file, upright
+from evaluation.tasks import SPLITS, Expected, FileFacts, Item, TaskData, eight_bit, open_file, upright
 
-__all__ = ["Shown", "class_rows", "duplicate_rows", "group_rows", "kind_rows", "overlays", "samples", "shared_group_rows", "size_rows"]
+__all__ = [
+    "Shown",
+    "class_rows",
+    "duplicate_rows",
+    "group_rows",
+    "kind_rows",
+    "overlays",
+    "published_rows",
+    "samples",
+    "shared_group_rows",
+    "size_rows",
+]
 
 NUM_SHOWN = 12
 _MOST_ROWS = 12
@@ -36,23 +47,21 @@ class Shown:
     caption: str
 
 
-def class_rows(task: TaskData, expected: Mapping[str, int] | None) -> Rows:
-    """Images of each class by split, and in all; with published counts a last column, which says where they differ.
-
-    Args:
-        task: the set.
-        expected: published numbers of images by class, by split, or in all as `images`.
-    """
+def class_rows(task: TaskData) -> Rows:
+    """Images of each class by split, and in all."""
     names = ("images",) if task.kind == "segmentation" else task.classes
     counts = Counter((_class(item), item.split) for item in task.items)
     found = {name: [counts[name, split] for split in SPLITS] for name in names}
-    totals = [sum(found[name][place] for name in names) for place in range(len(SPLITS))]
-    rows = [(name, *map(_count, found[name]), _count(sum(found[name])), _against(sum(found[name]), name, expected)) for name in names]
     if len(names) > 1:
-        rows.append(("all", *map(_count, totals), _count(sum(totals)), _against(sum(totals), "images", expected)))
-    if expected is not None and set(expected) & set(SPLITS):
-        rows.append(("published", *(_against(totals[place], split, expected) for place, split in enumerate(SPLITS)), "", ""))
-    return tuple(rows) if expected is not None else tuple(row[:-1] for row in rows)
+        found["all"] = [sum(found[name][place] for name in names) for place in range(len(SPLITS))]
+    return tuple((name, *map(_count, row), _count(sum(row))) for name, row in found.items())
+
+
+def published_rows(task: TaskData, expected: Expected) -> Rows:
+    """Each published count, what was found, and the difference; as the publication counts, by class, split, centre or video."""
+    found = expected.tally(task.items)
+    pairs = [(name, count, found.get(name, 0)) for name, count in expected.counts.items()]
+    return tuple((name, _count(count), _count(have), f"{have - count:+,}" if have != count else "0") for name, count, have in pairs)
 
 
 def group_rows(task: TaskData) -> Rows:
@@ -150,12 +159,6 @@ def _evenly(things: Sequence[T], number: int) -> list[T]:
     if len(things) <= number:
         return list(things)
     return [things[round(place * (len(things) - 1) / (number - 1))] for place in range(number)]
-
-
-def _against(found: int, name: str, expected: Mapping[str, int] | None) -> str:
-    if expected is None or name not in expected:
-        return ""
-    return _count(expected[name]) if expected[name] == found else f"not {_count(expected[name])}"
 
 
 def _class(item: Item) -> str:

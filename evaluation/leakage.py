@@ -1,7 +1,8 @@
 """Whether test images were seen before: byte by byte, as near copies, or as pictures of the same patient in another split.
 
 Near copies are looked for in two steps. A small description of each image (local detail on a coarse grid, also mirrored and cut down)
-names the pairs that are worth a look, and whoever calls gives the function that looks: it lays one picture over the other.
+names the pairs that are worth a look, and so does a search by embedding, which knows a scene from another side. Whoever calls gives that
+search, and the function that looks: it lays one picture over the other.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ import numpy.typing as npt
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item, TaskData
 
-__all__ = ["Copy", "Judge", "LeakVerdict", "find_leaks", "patients_of"]
+__all__ = ["COPY_OF_OTHER_PATIENT", "LEAKAGE_VERSION", "Copy", "Judge", "LeakVerdict", "Propose", "find_leaks", "patients_of"]
 
-LEAKAGE_VERSION = 2
+LEAKAGE_VERSION = 3
 """raise when the same images would give another verdict"""
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 Judge = Callable[[Pixels, Pixels], float]
 """correlation of two [H, W, 3] pictures, one laid over the other: 1 for copies, about 0 for others"""
+
+Propose = Callable[[Ints, Ints], Sequence[Sequence[int]]]
+"""places of items of a later split and of an earlier one, to the places of the earlier ones that each later one may be a copy of"""
 
 COPY_CORRELATION = 0.2
 """from it on two pictures show one moment or the seconds around it: in EffiSegNet's Kvasir-SEG the eight pairs from 0.21 on all show the
@@ -54,7 +59,7 @@ class Copy:
     """place among the task's items; its split is the earlier of train, val and test"""
     second: int
     kind: str
-    """exact, near or group"""
+    """exact, near, embedding (near, and proposed by its embedding alone) or group"""
     correlation: float
     """of near copies; 1 for exact ones, not a number for items of one group"""
 
@@ -71,6 +76,8 @@ class LeakVerdict:
     """test items that are the same file as one in train or val"""
     num_near: int
     """test items that are near copies of one"""
+    num_embedding: int
+    """those that embeddings alone proposed"""
     num_group: int
     """test items whose group has items in train or val"""
     patients: str
@@ -90,7 +97,8 @@ class LeakVerdict:
     @property
     def details(self) -> dict[str, str]:
         """What stands in the details of each score."""
-        kinds = {"exact": self.num_exact, "near": self.num_near, "group": self.num_group, "val in train": self.num_val}
+        kinds = {"exact": self.num_exact, "near": self.num_near, "embedding": self.num_embedding, "group": self.num_group}
+        kinds["val in train"] = self.num_val
         said = ", ".join(f"{name} {count}" for name, count in kinds.items() if count)
         return {"leak": self.word, "patients": self.patients, **({"leak_kinds": said} if said else {})}
 
@@ -106,13 +114,16 @@ def patients_of(items: Sequence[Item]) -> str:
     return "unknown" if unnamed == len(items) else f"unknown for {unnamed} of {len(items)}"
 
 
-def find_leaks(task: TaskData, hashes: Sequence[str], *, judge: Judge | None, num_workers: int = 2) -> LeakVerdict:
+def find_leaks(
+    task: TaskData, hashes: Sequence[str], *, judge: Judge | None, propose: Propose | None = None, num_workers: int = 2
+) -> LeakVerdict:
     """Compare the splits of a task with each other.
 
     Args:
         task: its items in order; crops are compared as crops.
         hashes: SHA-256 of each item's file, in the items' order.
         judge: looks at pairs of pictures; without it near copies are not looked for.
+        propose: names further pairs to look at, by embedding.
         num_workers: threads that decode images.
 
     Raises:
@@ -125,7 +136,7 @@ def find_leaks(task: TaskData, hashes: Sequence[str], *, judge: Judge | None, nu
     found = [*_same(task.items, list(hashes), "exact"), *_same(task.items, named, "group")]
     if judge is not None:
         known = {(copy.first, copy.second) for copy in found if copy.kind == "exact"}
-        found += [copy for copy in _near(task.items, judge, num_workers) if (copy.first, copy.second) not in known]
+        found += [copy for copy in _near(task.items, judge, propose, num_workers) if (copy.first, copy.second) not in known]
     of_test = {kind: {c.second for c in found if c.kind == kind and task.items[c.second].split == "test"} for kind in _KINDS}
     of_val = {c.second for c in found if task.items[c.second].split == "val"}
     return LeakVerdict(
@@ -133,14 +144,15 @@ def find_leaks(task: TaskData, hashes: Sequence[str], *, judge: Judge | None, nu
         num_val=len(of_val),
         num_exact=len(of_test["exact"]),
         num_near=len(of_test["near"]),
+        num_embedding=len(of_test["embedding"]),
         num_group=len(of_test["group"]),
-        patients=patients_of(task.items),
+        patients=patients_of(task.items) if task.are_patients else "unknown",
         searched=judge is not None,
         copies=tuple(sorted(found, key=lambda copy: (copy.second, copy.kind, copy.first))),
     )
 
 
-_KINDS = ("exact", "near", "group")
+_KINDS = ("exact", "near", "embedding", "group")
 _ORDER = {"train": 0, "val": 1, "test": 2}
 
 
@@ -158,17 +170,20 @@ def _same(items: Sequence[Item], keys: Sequence[str | None], kind: str) -> list[
     return found
 
 
-def _near(items: Sequence[Item], judge: Judge, num_workers: int) -> list[Copy]:
+def _near(items: Sequence[Item], judge: Judge, propose: Propose | None, num_workers: int) -> list[Copy]:
     views = _described(items, num_workers)
     look = lru_cache(maxsize=2048)(lambda number: item_image(items[number], size=_LOOK_SIDE, interpolation="bilinear"))
     places = {split: np.flatnonzero([item.split == split for item in items]) for split in _ORDER}
     best: dict[int, Copy] = {}
     for first, second in combinations(_ORDER, 2):
-        for number, others in _worth_a_look(views, places[second], places[first]):
-            for other in others:
+        described = dict(_worth_a_look(views, places[second], places[first]))
+        embedded = propose(places[second], places[first]) if propose is not None and len(places[first]) else [()] * len(places[second])
+        for number, proposed in zip(places[second].tolist(), embedded, strict=True):
+            near = described.get(number, [])
+            for other in dict.fromkeys([*near, *proposed]):
                 correlation = judge(look(other), look(number))
                 if correlation >= _needed(items[other], items[number]) and (number not in best or correlation > best[number].correlation):
-                    best[number] = Copy(other, number, "near", correlation)
+                    best[number] = Copy(other, number, "near" if other in near else "embedding", correlation)
     return list(best.values())
 
 

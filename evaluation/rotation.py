@@ -166,8 +166,11 @@ def _details(scores: Sequence[Score], rotation: Rotation) -> dict[str, str]:
     first = scores[0].details
     kept: dict[str, Any] = {name: first[name] for name in _OF_THE_SET if name in first}
     warnings = dict.fromkeys(score.details["warnings"] for score in scores if "warnings" in score.details)
+    files = [score.details["predictions_file"] for score in scores if "predictions_file" in score.details]
+    are_pooled = rotation.pooled is not None and len(files) == len(scores)
     return {
         **kept,
+        **({"fold_predictions": " ".join(files), "fold_head": first["head_file"]} if are_pooled else {}),
         **{name: _worst([score.details[name] for score in scores]) for name in _VERDICTS if all(name in score.details for score in scores)},
         **({"warnings": "; ".join(warnings)} if warnings else {}),
         "fold": ROTATION,

@@ -22,12 +22,15 @@ from evaluation.metrics import Interval
 from evaluation.tasks import Fingerprint, Item, MaskEncoding, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
 
-__all__ = ["Places", "Rows", "class_table", "head_settings", "item_of", "mask_image", "mask_table", "places_of", "store"]
+__all__ = ["SUBGROUPS", "Places", "Rows", "class_table", "head_settings", "item_of", "mask_image", "mask_table", "places_of", "store"]
 
 Rows = list[tuple[str, str, Interval, dict[str, str]]]
 """Head, metric, value with its interval, and details of each score."""
 
 FOLDER = "evaluations"
+
+SUBGROUPS = ("device", "site")
+"""columns of predictions that the data may name"""
 
 FORMAT = 1
 """raise when heads or predictions of the same settings would be others"""
@@ -179,6 +182,7 @@ def _item_columns(items: Sequence[Item], places: Places) -> dict[str, pa.Array]:
         "box": pa.array([list(item.box) if item.box is not None else None for item in items], pa.list_(pa.int32())),
         # a group that is a path would tie the table to a place on disk
         "group": pa.array([os.path.relpath(item.group, places.data) if os.path.isabs(item.group) else item.group for item in items]),
+        **{name: pa.array([getattr(item, name) for item in items]) for name in SUBGROUPS if any(getattr(item, name) for item in items)},
     }
 
 

@@ -16,7 +16,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.features import found_features, found_maps
 from evaluation.heads import Maps, MapsWanted
 from evaluation.replay import StoredScore
-from evaluation.tasks import TaskData, TaskError, configured_task, readable_task
+from evaluation.tasks import SplitStore, TaskData, TaskError, configured_task, readable_task
 from warehouse.store import atomic_file
 
 __all__ = ["FEATURES", "TrainingDistance", "map_vectors", "nearest_distances", "training_distance", "training_task"]
@@ -108,9 +108,11 @@ def training_distance(
 
 def training_task(stored: StoredScore, config: EvaluateConfig) -> tuple[TaskData, str] | None:
     """The evaluation set of a score as it is on disk, and the id of its images; None where it is gone or another."""
+    fold = None if config.fold == "all" else config.fold
     for name in (stored.settings["task"], "auto"):
         try:
-            read = configured_task(name, stored.data, config, fold=None if config.fold == "all" else config.fold)
+            splits = SplitStore(folder=stored.root / "splits", data=stored.data)
+            read = configured_task(name, stored.data, config, fold=fold, stored=splits)
             task, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
             if identity.data_id == stored.settings["data_id"]:
                 return task, identity.images_id

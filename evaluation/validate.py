@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from evaluation.backbone import ModelRef, load_backbone
+from evaluation.backbone import Backbone, ModelRef, features_of, load_backbone
 from evaluation.config import EvaluateConfig
-from evaluation.features import extract_features
 from evaluation.heads import choose_k, knn_predict
+from evaluation.images import item_image, stream
 from evaluation.labels import class_indices
+from evaluation.tasks import Item, TaskError, most_unreadable
 from evaluation.validation_tasks import ValidationTask, read_labelled
 from evaluation.views import Views, view_scores
 
-__all__ = ["CHOSEN_BY_VIEWS", "checkpoint_scores", "knn_score", "knn_scores"]
+__all__ = ["CHOSEN_BY_VIEWS", "KnnScore", "checkpoint_scores", "knn_score", "knn_scores"]
 
 CHOSEN_BY_VIEWS = "views/matching"
 """Metric that chooses checkpoints without labels."""
@@ -45,10 +48,11 @@ def checkpoint_scores(
         config: image and batch size, workers and device.
 
     Returns:
-        The metric that chooses, its value, and all others by name: those of the views, and those of each task.
+        The metric that chooses, its value, and all others by name: those of the views, and those of each task. The number of images of a
+        task that could not be read is among them if there are any.
 
     Raises:
-        TaskError: data is not usable, or is a segmentation set.
+        TaskError: data is not usable, too many of its images cannot be read, or it is a segmentation set.
         BackboneError: the folder is not a usable backbone.
     """
     config = config or EvaluateConfig()
@@ -57,11 +61,13 @@ def checkpoint_scores(
     scores = {f"views/{name}": value for name, value in view_scores(backbone, views).items()}
     named: dict[str, tuple[str, float]] = {}
     for one in tasks:
-        name, metric, value, chance = knn_scores(exported_folder, data=str(one.data), task=one.task, config=config)
-        named[name] = metric, value
-        scores[metric] = value
-        if chance is not None:
-            scores[f"{metric}_chance"] = chance
+        found = knn_scores(exported_folder, one, config=config)
+        named[found.task] = found.metric, found.value
+        scores[found.metric] = found.value
+        if found.chance is not None:
+            scores[f"{found.metric}_chance"] = found.chance
+        if found.num_unreadable:
+            scores[f"{found.task}/val/unreadable"] = float(found.num_unreadable)
     if not tasks:
         return CHOSEN_BY_VIEWS, scores.pop(CHOSEN_BY_VIEWS), scores
     if chosen_by is None and len(tasks) > 1:
@@ -97,22 +103,62 @@ def knn_score(
         TaskError: the data is not usable, or is a segmentation set, which has no k-NN score.
         BackboneError: the folder is not a usable backbone.
     """
-    _, metric, value, _ = knn_scores(exported_folder, data=data, task=task, k=k, config=config or EvaluateConfig())
-    return metric, value
+    found = knn_scores(exported_folder, ValidationTask(task=task, data=Path(data)), k=k, config=config or EvaluateConfig())
+    return found.metric, found.value
 
 
-def knn_scores(exported_folder: str, *, data: str, task: str, k: int = 10, config: EvaluateConfig) -> tuple[str, str, float, float | None]:
-    """As `knn_score`: the task's name, the metric's name, its value, and the value by chance if the metric has one."""
-    found = read_labelled(task, Path(data))
-    seen = replace(found, items=tuple(item for item in found.items if item.split != "test"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnnScore:
+    """The score of one labelled set."""
+
+    task: str
+    metric: str
+    """such as landmarks/val/knn_balanced_accuracy"""
+    value: float
+    chance: float | None
+    """the value by chance; None if the metric has none"""
+    num_unreadable: int
+    """images that were left out"""
+
+
+def knn_scores(exported_folder: str, one: ValidationTask, *, k: int = 10, config: EvaluateConfig) -> KnnScore:
+    """As `knn_score`, of a set with its order, division and limit of unreadable images."""
+    found = read_labelled(one)
+    items = tuple(item for item in found.items if item.split != "test")
     backbone = load_backbone(ModelRef(model_id="", label="", path=exported_folder), device=config.device, image_size=config.image_size)
-    features = torch.from_numpy(
-        extract_features(backbone, seen.items, batch_size=config.batch_size, num_workers=config.num_workers)["last"]
-    )
-    labels = class_indices(seen.items, seen.classes)
-    train = np.array([item.split == "train" for item in seen.items])
+    features, is_read = _features(backbone, items, one, config)
+    items = tuple(item for item, there in zip(items, is_read, strict=True) if there)
+    labels = class_indices(items, found.classes)
+    train = np.array([item.split == "train" for item in items])
     metric = found.protocol.primary
-    predictions = knn_predict(features[train], torch.from_numpy(labels[train]), features[~train], k=(k,), num_classes=len(seen.classes))
-    _, value = choose_k(predictions, labels[~train], k=(k,), num_classes=len(seen.classes), metric=metric)
-    chance = {"balanced_accuracy": 1 / len(seen.classes), "quadratic_weighted_kappa": 0.0}.get(metric)
-    return found.name, f"{found.name}/val/knn_{metric}", value, chance
+    told: dict[str, Any] = {"k": (k,), "num_classes": len(found.classes)}
+    predictions = knn_predict(features[train], torch.from_numpy(labels[train]), features[~train], **told)
+    _, value = choose_k(predictions, labels[~train], **told, metric=metric)
+    chance = {"balanced_accuracy": 1 / len(found.classes), "quadratic_weighted_kappa": 0.0}.get(metric)
+    num_unreadable = int((~is_read).sum())
+    return KnnScore(task=found.name, metric=f"{found.name}/val/knn_{metric}", value=value, chance=chance, num_unreadable=num_unreadable)
+
+
+def _features(
+    backbone: Backbone, items: Sequence[Item], one: ValidationTask, config: EvaluateConfig
+) -> tuple[torch.Tensor, npt.NDArray[np.bool_]]:
+    """Features of the images that can be read, and which those are; one bad file must not end a training of days."""
+    faults: dict[int, str] = {}
+
+    def load(number: int) -> npt.NDArray[np.uint8]:
+        try:
+            return item_image(items[number], size=backbone.image_size, interpolation=backbone.interpolation)
+        except TaskError as error:
+            faults[number] = str(error)
+            return np.zeros((backbone.image_size, backbone.image_size, 3), np.uint8)
+
+    batch_size = config.batch_size or backbone.batch_size
+    batches = stream(load, range(len(items)), batch_size=batch_size, num_workers=config.num_workers)
+    features = torch.cat([torch.from_numpy(features_of(backbone, pixels)["last"]) for pixels in batches])
+    if len(faults) > most_unreadable(len(items), one.max_unreadable):
+        raise TaskError(
+            f"{len(faults):,} of {len(items):,} validation images in {str(one.data)!r} cannot be read, more than "
+            f"--validation-max-unreadable {one.max_unreadable:g} allows; replace or remove them ({faults[min(faults)]})"
+        )
+    is_read = np.array([number not in faults for number in range(len(items))])
+    return features[torch.from_numpy(is_read)], is_read

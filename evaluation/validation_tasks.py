@@ -27,6 +27,14 @@ class ValidationTask:
     """the folder that holds it"""
     weight: float = 1.0
     """in the mean of all sets"""
+    order: tuple[str, ...] = ()
+    """ordinal classes from best to worst, if their names have no numbers that say it"""
+    protocol: str = "clean"
+    """how its images are divided, as `evaluate --protocol` says it"""
+    max_unreadable: float = 0.01
+    """share of its images that may be left out because they cannot be read; one always may, unless this is 0"""
+    splits: Path | None = None
+    """folder of a lake's stored splits, which are read where the data names none; see evaluation/tasks/stored_splits.py"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,26 +47,41 @@ class Validation:
 
 
 def make_validation(
-    folders: Sequence[Path], names: Sequence[str] = ("auto",), weights: Sequence[float] = (), chosen_by: str | None = None
+    folders: Sequence[Path],
+    names: Sequence[str] = ("auto",),
+    weights: Sequence[float] = (),
+    chosen_by: str | None = None,
+    *,
+    orders: Sequence[str] = (),
+    protocols: Sequence[str] = ("clean",),
+    max_unreadable: float = 0.01,
 ) -> Validation:
-    """Pair what `--validation`, `--task` and `--validation-weights` say.
+    """Pair what `--validation`, `--task`, `--validation-weights` and their like say.
 
     Args:
         folders: one a task.
         names: as many, or auto alone for all of them.
         weights: as many, or none for equal ones.
         chosen_by: name of a task, see `Validation`.
+        orders: as many, each with classes from best to worst between commas, or - for a set without; or none.
+        protocols: as many, or one for all of them.
+        max_unreadable: of each set, see `ValidationTask`.
 
     Raises:
-        ValueError: numbers differ, a weight is negative or not finite, all are 0, or a folder is a test split.
+        ValueError: numbers differ, a weight is negative or not finite, all are 0, a share is none, or a folder is a test split.
     """
     if not folders:
-        if weights or chosen_by:
-            raise ValueError("weights or a choice of validation tasks were given without --validation; give the labelled folders there")
+        if weights or chosen_by or orders:
+            raise ValueError("settings of validation tasks were given without --validation; give the labelled folders there")
         return Validation()
     if tuple(names) == ("auto",):
         names = ["auto"] * len(folders)
-    for option, values in (("--task", names), ("--validation-weights", weights)):
+    if len(protocols) == 1:
+        protocols = [*protocols] * len(folders)
+    if not 0 <= max_unreadable <= 1:
+        raise ValueError(f"--validation-max-unreadable is {max_unreadable}; give a share from 0 to 1")
+    options = {"--task": names, "--validation-weights": weights, "--validation-order": orders, "--validation-protocol": protocols}
+    for option, values in options.items():
         if values and len(values) != len(folders):
             raise ValueError(f"{option} has {len(values)} values and --validation {len(folders)} folders; give one for each folder")
     weights = weights or [1.0] * len(folders)
@@ -66,23 +89,28 @@ def make_validation(
         raise ValueError(f"--validation-weights is {' '.join(f'{weight:g}' for weight in weights)}; give numbers from 0 on, not all 0")
     for folder in folders:
         _refuse_test_split(folder)
-    pairs = zip(names, folders, weights, strict=True)
-    return Validation(tasks=tuple(ValidationTask(task=n, data=Path(f), weight=w) for n, f, w in pairs), chosen_by=chosen_by)
+    told = zip(names, folders, weights, orders or ["-"] * len(folders), protocols, strict=True)
+    tasks = tuple(
+        ValidationTask(task=name, data=Path(folder), weight=weight, order=_classes(order), protocol=protocol, max_unreadable=max_unreadable)
+        for name, folder, weight, order, protocol in told
+    )
+    return Validation(tasks=tasks, chosen_by=chosen_by)
 
 
-def read_labelled(task: str, data: Path) -> TaskData:
+def _classes(order: str) -> tuple[str, ...]:
+    return () if order == "-" else tuple(part.strip() for part in order.split(",") if part.strip())
+
+
+def read_labelled(one: ValidationTask) -> TaskData:
     """Read and check a labelled set that can choose checkpoints.
-
-    Args:
-        task: a known name, or auto.
-        data: the folder that holds it.
 
     Raises:
         TaskError: it is missing or unusable, or has masks, which give no k-NN score.
     """
-    from evaluation.tasks import TaskError, resolve_task
+    from evaluation.tasks import SplitStore, TaskError, resolve_task
 
-    found = resolve_task(task, data)
+    stored = SplitStore(folder=one.splits, data=one.data.absolute()) if one.splits else None
+    found = resolve_task(one.task, one.data, order=one.order, protocol=one.protocol, stored=stored)
     if found.kind == "segmentation":
         raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
     found.validate()

@@ -53,6 +53,14 @@ class RunConfig:
     """weight of each folder's score in the mean that chooses checkpoints; equal ones unless given"""
     chosen_by: str | None = None
     """the task whose score chooses checkpoints, instead of the mean of all"""
+    validation_order: tuple[str, ...] = ()
+    """classes of each folder under --validation from best to worst, as none,mild,severe, or - for a folder without; not needed if their
+    names end in numbers"""
+    validation_protocol: tuple[str, ...] = ("clean",)
+    """how the images under --validation are divided: clean, published, made or a name, as of `endoforge evaluate --protocol`; one for all,
+    or one for each folder"""
+    validation_max_unreadable: float = 0.01
+    """share of the images of a folder under --validation that may be left out because they cannot be read"""
     evaluations: NoOption[tuple[tuple[str, str], ...] | None] = None
     """(task, data folder) pairs to score on; the validation data's test split where none are given"""
     evaluate: NoOption[EvaluateConfig] = field(default_factory=EvaluateConfig)
@@ -106,4 +114,12 @@ class RunConfig:
         Raises:
             ValueError: they do not go with their names or weights.
         """
-        return make_validation(self.validation, self.validation_task, self.validation_weights, self.chosen_by)
+        return make_validation(
+            self.validation,
+            self.validation_task,
+            self.validation_weights,
+            self.chosen_by,
+            orders=self.validation_order,
+            protocols=self.validation_protocol,
+            max_unreadable=self.validation_max_unreadable,
+        )

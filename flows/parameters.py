@@ -42,7 +42,7 @@ _REQUIRED = ("videos", "lake", "size", "recipe")
 """Parameters without a default, of the flows that take them."""
 
 
-_ONE_OR_SEVERAL = ("validation", "validation_task")
+_ONE_OR_SEVERAL = ("validation", "validation_task", "validation_order", "validation_protocol")
 """Parameters that may be given as a string or as several of them."""
 
 

@@ -214,7 +214,7 @@ def _scores(facts: ModelFacts, public_names: Collection[str]) -> list[str]:
         "intervals over patients, or over images if the data names no patients.",
         "",
     ]
-    for (task, data_id), scores in _by_benchmark(facts.scores).items():
+    for (task, data_id), scores in _by_benchmark(_without_single_folds(facts.scores)).items():
         name = task if task in public_names else "a benchmark of the owner"
         rows = [
             (_spaced(score.head), _spaced(score.metric), _model_name(score, facts.checkpoint_id, public_names), _interval(score))
@@ -222,10 +222,29 @@ def _scores(facts: ModelFacts, public_names: Collection[str]) -> list[str]:
             if "/" not in score.metric or task in public_names  # such metrics name a class of the owner's
         ]
         first = scores[0]
-        lines += [f"### {name}", "", f"Data `{data_id[:16]}`, {first.num_items:,} items of {first.num_groups:,} groups.", ""]
+        lines += [
+            f"### {name}",
+            "",
+            f"Data `{data_id[:16]}`, {first.num_items:,} items of {first.num_groups:,} groups{_all_folds(first)}.",
+            "",
+        ]
         lines += markdown_table(("head", "metric", "model", "score"), rows)
         lines += [*_verdicts(scores, facts), ""]
     return lines
+
+
+def _without_single_folds(scores: Sequence[Score]) -> list[Score]:
+    """Scores without those of single folds where there is one of all folds of the same division."""
+    rotated = {(score.task, score.details.get("split_protocol")) for score in scores if score.details.get("fold") == "all"}
+    return [
+        score
+        for score in scores
+        if score.details.get("fold", "all") == "all" or (score.task, score.details.get("split_protocol")) not in rotated
+    ]
+
+
+def _all_folds(score: Score) -> str:
+    return f", {score.details['num_folds']} folds tested in turn" if score.details.get("fold") == "all" else ""
 
 
 def _by_benchmark(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
@@ -245,6 +264,13 @@ def _model_name(score: Score, checkpoint_id: str, public_names: Collection[str])
 
 
 def _interval(score: Score) -> str:
+    if score.details.get("fold") == "all" and "mean" in score.details:
+        spread = f"folds {score.details['mean']} ± {score.details['sd']}"
+        return f"{_value(score)}; {spread}"
+    return _value(score)
+
+
+def _value(score: Score) -> str:
     if score.value != score.value:
         return "undefined"
     if score.ci_low != score.ci_low:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from warehouse.lake import Lake
 
-__all__ = ["held_out_lists", "learned_elsewhere", "num_in_datasets", "training_datasets"]
+__all__ = ["DatasetFrame", "dataset_frames", "held_out_lists", "learned_elsewhere", "num_in_datasets", "training_datasets"]
 
 _RUNS_BEFORE = """
     WITH RECURSIVE runs_before AS (
@@ -49,6 +50,36 @@ def num_in_datasets(lake: Lake, hashes: Collection[str], dataset_ids: Collection
         [sorted(dataset_ids), sorted(set(hashes))],
     )
     return int(row["num"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetFrame:
+    """A frame of a dataset: where its JPEG and its embedding lie, below the lake's root."""
+
+    frame_id: str
+    pack_path: str
+    byte_offset: int
+    byte_size: int
+    embedding_path: str
+
+
+def dataset_frames(lake: Lake, dataset_ids: Collection[str]) -> tuple[str | None, tuple[DatasetFrame, ...]]:
+    """The frames of datasets with their embeddings, and the encoder of these: the one that embedded all of them, and None if there is none.
+
+    A frame whose pixels were removed has no place, so then there is none either.
+    """
+    rows = lake.rows(
+        """WITH wanted AS (SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id IN (SELECT unnest($1::VARCHAR[]))),
+                placed AS (SELECT w.frame_id, c.pack_path, c.byte_offset, c.byte_size, e.path AS embedding_path, e.encoder_id
+                           FROM wanted w JOIN candidates c USING (frame_id) JOIN embeddings e ON e.pack_id = c.pack_id),
+                whole AS (SELECT encoder_id FROM placed GROUP BY encoder_id
+                          HAVING count(DISTINCT frame_id) = (SELECT count(*) FROM wanted) ORDER BY encoder_id LIMIT 1)
+           SELECT * FROM placed WHERE encoder_id = (SELECT encoder_id FROM whole)
+           QUALIFY row_number() OVER (PARTITION BY frame_id ORDER BY embedding_path) = 1 ORDER BY embedding_path, frame_id""",
+        [sorted(dataset_ids)],
+    )
+    frames = tuple(DatasetFrame(**{name: value for name, value in row.items() if name != "encoder_id"}) for row in rows)
+    return (str(rows[0]["encoder_id"]) if rows else None), frames
 
 
 def held_out_lists(lake: Lake, dataset_id: str) -> frozenset[str]:

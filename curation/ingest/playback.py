@@ -17,7 +17,7 @@ from curation.ingest.config import IngestConfig
 from curation.ingest.decide import decide
 from curation.ingest.scan import Sample, scan_video
 from curation.ingest.source import is_dicom, local_copy, refuse_changed
-from curation.ingest.stills import pages_of, read_page, scan_stills
+from curation.ingest.stills import GreyReader, high_byte, holds_sixteen_bits, pages_of, read_page, scan_stills
 from curation.privacy import blacked_out, privacy_reasons
 from curation.sources import scratch_folder
 from curation.video import SampledFrame, UnreadableVideo, VideoProbe, choose_sampling, extract_stream, index_packets, sample_frames
@@ -49,6 +49,10 @@ class Playback:
     config: IngestConfig
     pages: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """of stills: number of the image and of its page, by frame index"""
+    grey: GreyReader = high_byte
+    """how stills of 16 bits become pictures of 8"""
+    stored_hashes: Mapping[int, int] = field(default_factory=dict)
+    """perceptual hashes of what ingest would store, by frame index, where that is read otherwise"""
     withheld: Mapping[int, str] = field(default_factory=dict)
     """why a frame may not be shown though the scan would let it, by frame index"""
 
@@ -67,7 +71,7 @@ class Playback:
         for page in pages_of(images, self.config):
             if page.position in self.samples:
                 try:
-                    rgb = read_page(images, page)
+                    rgb = read_page(images, page, self.grey)
                 except ValueError as error:
                     self.damaged_images.setdefault(page.image, str(error))
                     continue
@@ -95,13 +99,15 @@ class Playback:
 
 
 @contextlib.contextmanager
-def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path) -> Iterator[Playback]:
+def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path, grey: GreyReader = high_byte) -> Iterator[Playback]:
     """Scan a video of any kind: a file, a DICOM file of a video, or stills.
 
     Args:
         video: what to play, identified.
         config: rates and thresholds; text is blacked out where they say so, and no doubtful box waits for an audit.
         scratch: folder for what is needed meanwhile.
+        grey: how stills of 16 bits become pictures of 8. What is shown is what is scanned for text; if that is not what ingest stores,
+            the stills are scanned once more for its hashes, by which removed pictures are known.
 
     Raises:
         UnreadableVideo: it gives no frame.
@@ -121,14 +127,12 @@ def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path)
             local = replace(local, path=str(stream), version=None)
         with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES, dir=str(scratch)) as file:
             spool = cast(IO[bytes], file)
-            found = (
-                scan_stills([Path(image) for image in local.images], config, spool)
-                if local.images
-                else scan_video(local.path, config, spool)
-            )
+            images = [Path(image) for image in local.images]
+            found = scan_stills(images, config, spool, grey) if images else scan_video(local.path, config, spool)
         if isinstance(found, UnreadableVideo):
             raise found
         decide(found.samples, config, in_time=found.in_time)
+        is_read_otherwise = grey is not high_byte and holds_sixteen_bits(images)
         yield Playback(
             video=local,
             source=video,
@@ -139,7 +143,14 @@ def opened_for_playback(video: VideoRef, config: IngestConfig, *, scratch: Path)
             problems=(*problems, *found.report.problems),
             config=config,
             pages={} if found.in_time else _pages(local, config),
+            grey=grey,
+            stored_hashes=_stored_hashes(images, config, scratch) if is_read_otherwise else {},
         )
+
+
+def _stored_hashes(images: list[Path], config: IngestConfig, scratch: Path) -> dict[int, int]:
+    with SpooledTemporaryFile(_SPOOL_MEMORY_BYTES, dir=str(scratch)) as file:
+        return {sample.frame_index: sample.phash for sample in scan_stills(images, config, cast(IO[bytes], file)).samples}
 
 
 def _pages(video: VideoRef, config: IngestConfig) -> dict[int, tuple[int, int]]:

@@ -6,7 +6,7 @@ A folder stays one video whatever sizes it holds: each size is surveyed and meas
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,7 +21,7 @@ from curation.ingest.survey import NUM_PICTURES, PICTURE_SIDE, survey_pictures
 from curation.sources import source_file
 from curation.video import MAX_MESSAGES, DecodeReport, SampledFrame, UnreadableVideo, VideoProbe, shrunk_size
 
-__all__ = ["Page", "pages_of", "read_page", "read_still", "scan_stills"]
+__all__ = ["GreyReader", "Page", "high_byte", "holds_sixteen_bits", "pages_of", "read_page", "read_still", "scan_stills"]
 
 Image.MAX_IMAGE_PIXELS = None  # the configured limit is checked before anything is decoded
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -34,6 +34,14 @@ _ANIMATION = "an animation, which is no still; convert it to a video"
 
 Size = tuple[int, int]
 
+GreyReader = Callable[[Image.Image, str], Image.Image]
+"""an opened grey image of 16 bits and its name, to 8 bits"""
+
+
+def high_byte(image: Image.Image, _: str) -> Image.Image:
+    """A grey image of 16 bits by its upper 8, as ingest stores it."""
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
 
 class Page(NamedTuple):
     """One picture of one image."""
@@ -44,7 +52,7 @@ class Page(NamedTuple):
     page: int
 
 
-def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) -> Scan:
+def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes], grey: GreyReader = high_byte) -> Scan:
     """Measure and spool every image; every page of one that has several. Samples are a second apart, in the order of the images.
 
     Orientation is applied; nothing else of the metadata is read. In messages a damaged image has its number and not its name, which may
@@ -62,9 +70,9 @@ def scan_stills(images: Sequence[Path], config: IngestConfig, spool: IO[bytes]) 
     samples: list[Sample] = []
     areas = {}
     for size, pages in by_size.items():
-        survey = survey_pictures(_pictures(images, pages, size), size, config, in_time=False)
+        survey = survey_pictures(_pictures(images, pages, size, grey), size, config, in_time=False)
         areas[size] = survey.geometry.area
-        samples += measured(_frames(images, pages, report, damage), survey, config, spool, report, in_time=False)
+        samples += measured(_frames(images, pages, report, damage, grey), survey, config, spool, report, in_time=False)
     if damage:
         report.num_frames_corrupt = len(damage)
         shown = "; ".join(f"image {number + 1}: {reason}" for number, reason in sorted(damage.items())[:MAX_MESSAGES])
@@ -109,10 +117,12 @@ def _pages_by_size(images: Sequence[Path], config: IngestConfig, damage: dict[in
     return by_size
 
 
-def _frames(images: Sequence[Path], pages: Sequence[Page], report: DecodeReport, damage: dict[int, str]) -> Iterator[SampledFrame]:
+def _frames(
+    images: Sequence[Path], pages: Sequence[Page], report: DecodeReport, damage: dict[int, str], grey: GreyReader
+) -> Iterator[SampledFrame]:
     for page in pages:
         try:
-            rgb = _read(images, page)
+            rgb = _read(images, page, grey)
             fault = _fault(images[page.image])
         except _DAMAGE as error:
             damage[page.image] = _reason(error)
@@ -123,7 +133,7 @@ def _frames(images: Sequence[Path], pages: Sequence[Page], report: DecodeReport,
         yield SampledFrame(frame_index=page.position, pts_us=page.position * _PTS_STEP_US, rgb=rgb, is_corrupt=fault is not None)
 
 
-def _pictures(images: Sequence[Path], pages: Sequence[Page], size: Size) -> list[np.ndarray]:
+def _pictures(images: Sequence[Path], pages: Sequence[Page], size: Size, grey: GreyReader) -> list[np.ndarray]:
     """Some of them, spread over the folder and scaled down."""
     small = shrunk_size(size, PICTURE_SIDE)
     pictures = []
@@ -131,7 +141,7 @@ def _pictures(images: Sequence[Path], pages: Sequence[Page], size: Size) -> list
         try:
             if _fault(images[page.image]):
                 continue  # what is torn says nothing of the content area
-            pictures.append(np.array(Image.fromarray(_read(images, page)).resize(small, Image.Resampling.BOX)))
+            pictures.append(np.array(Image.fromarray(_read(images, page, grey)).resize(small, Image.Resampling.BOX)))
         except _DAMAGE:  # it is reported when it is its turn
             continue
     return pictures
@@ -146,15 +156,27 @@ def pages_of(images: Sequence[Path], config: IngestConfig) -> tuple[Page, ...]:
     return tuple(sorted(page for pages in _pages_by_size(images, config, {}, set()).values() for page in pages))
 
 
-def read_page(images: Sequence[Path], page: Page) -> np.ndarray:
-    """A page as [height, width, 3] uint8, upright, read as `scan_stills` reads it.
+def holds_sixteen_bits(images: Sequence[Path]) -> bool:
+    """Whether one of the images, by its header, is grey with 16 bits; those that cannot be read are passed over."""
+    for path in images:
+        try:
+            with source_file(str(path)) as file, Image.open(file) as image:
+                if image.mode.startswith("I;16"):
+                    return True
+        except _DAMAGE:
+            continue
+    return False
+
+
+def read_page(images: Sequence[Path], page: Page, grey: GreyReader = high_byte) -> np.ndarray:
+    """A page as [height, width, 3] uint8, upright, read as `scan_stills` reads it with the same `grey`.
 
     Raises:
         ValueError: it cannot be read.
         LeftForLater: the file system withheld it.
     """
     try:
-        return _read(images, page)
+        return _read(images, page, grey)
     except _DAMAGE as error:
         raise ValueError(_reason(error)) from error
 
@@ -168,18 +190,18 @@ def read_still(path: Path, config: IngestConfig) -> np.ndarray:
     try:
         with source_file(str(path)) as file, Image.open(file) as image:
             _refuse(image, config)
-        return _read([path], Page(0, 0, 0))
+        return _read([path], Page(0, 0, 0), high_byte)
     except _DAMAGE as error:
         raise ValueError(_reason(error)) from error
 
 
-def _read(images: Sequence[Path], page: Page) -> np.ndarray:
+def _read(images: Sequence[Path], page: Page, grey: GreyReader) -> np.ndarray:
     """[height, width, 3] uint8, upright."""
     with source_file(str(images[page.image])) as file, Image.open(file) as image:
         image.seek(page.page)
         picture: Image.Image = image
         if image.mode.startswith("I;16"):
-            picture = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            picture = grey(image, str(images[page.image]))
             picture.getexif().update(image.getexif())
         return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
 

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["ClassRow", "Confusion", "GroupRow", "ReliabilityBin", "confusion", "group_rows", "reliability"]
+from evaluation.labels import numbered
+from evaluation.metrics import Interval, mean_scores
+
+__all__ = ["ClassRow", "Confusion", "GroupRow", "ReliabilityBin", "SubgroupRow", "confusion", "group_rows", "reliability", "subgroup_rows"]
 
 _NUM_BINS = 10
 
@@ -52,6 +56,18 @@ class GroupRow:
     num_items: int
     value: float
     """accuracy, or mean Dice"""
+
+
+@dataclass(frozen=True, slots=True)
+class SubgroupRow:
+    """The images of one device or site."""
+
+    name: str
+    num_items: int
+    num_groups: int
+    """patients, or images without a patient"""
+    score: Interval
+    """accuracy, or mean Dice; no interval below five groups"""
 
 
 def confusion(table: pa.Table, classes: Sequence[str]) -> Confusion:
@@ -99,15 +115,39 @@ def group_rows(table: pa.Table) -> tuple[GroupRow, ...]:
     Args:
         table: column group, and either label and prediction or dice.
     """
-    if "dice" in table.column_names:
-        values = table["dice"].to_pylist()
-    else:
-        values = [float(a == b) for a, b in zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)]
+    values = _values(table).tolist()
     by_group: dict[str, list[float]] = defaultdict(list)
     for group, value in zip(table["group"].to_pylist(), values, strict=True):
         by_group[group].append(value)
     rows = [GroupRow(group, len(found), float(np.mean(found))) for group, found in by_group.items()]
     return tuple(sorted(rows, key=lambda row: (row.value, -row.num_items, row.group)))
+
+
+def subgroup_rows(table: pa.Table, column: str) -> tuple[SubgroupRow, ...]:
+    """Accuracy or mean Dice of the images of each device or site, the lowest first; none if the data names fewer than two.
+
+    Args:
+        table: column group, and either label and prediction or dice.
+        column: device or site; images without one are a row `not named`.
+    """
+    if column not in table.column_names or len(names := set(table[column].to_pylist())) < 2:
+        return ()
+    values, groups, told = _values(table), table["group"].to_pylist(), np.array(table[column].to_pylist())
+    rows = []
+    for name in names:
+        inside = np.flatnonzero(told == name)
+        own = numbered([groups[number] for number in inside])
+        score = mean_scores(values[inside], own, num_bootstrap=1, seed=0)  # unsigned values have no bootstrap
+        rows.append(SubgroupRow(name or "not named", len(inside), int(own.max()) + 1, score))
+    return tuple(sorted(rows, key=lambda row: (row.score.value, -row.num_items, row.name)))
+
+
+def _values(table: pa.Table) -> npt.NDArray[np.float64]:
+    """Of each image: Dice, or 1 if its class is right."""
+    if "dice" in table.column_names:
+        return np.asarray(table["dice"].to_numpy(), np.float64)
+    pairs = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
+    return np.array([float(label == prediction) for label, prediction in pairs])
 
 
 def _share(part: int, whole: int) -> float:

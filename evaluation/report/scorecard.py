@@ -19,13 +19,16 @@ from markupsafe import Markup
 
 from evaluation.clinical import calibration_error
 from evaluation.heads import read_settings
+from evaluation.intervals import Interval
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import data_uri, template_environment
 from evaluation.report.leaderboard import division
 from evaluation.report.prediction_pictures import mask_sheets, mistakes
-from evaluation.report.prediction_tables import Confusion, GroupRow, confusion, group_rows, reliability
+from evaluation.report.prediction_tables import Confusion, GroupRow, SubgroupRow, confusion, group_rows, reliability, subgroup_rows
 from evaluation.report.report import ContactSheet
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
+from evaluation.rotation import ROTATION
+from evaluation.stored_evaluation import SUBGROUPS
 from warehouse.records import Score
 from warehouse.store import atomic_file, content_id
 
@@ -47,6 +50,8 @@ class _Detail:
     reliability: Markup | None
     calibration_error: float
     groups: tuple[GroupRow, ...]
+    subgroups: tuple[tuple[str, tuple[SubgroupRow, ...]], ...]
+    """device or site, and the rows of each that the data names"""
     sheets: tuple[ContactSheet, ...]
 
 
@@ -84,7 +89,9 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
     for score in scores:
         grouped[score.task, score.data_id].append(score)
     environment = template_environment()
-    environment.filters.update(data_uri=data_uri, number=_number, value=_value, interval=_interval, metric=_metric, words=_words)
+    environment.filters.update(
+        data_uri=data_uri, number=_number, value=_value, interval=_interval, folds=_folds, metric=_metric, words=_words
+    )
     page = environment.get_template("scorecard.html.j2").render(sets=[_set(found, root) for found in grouped.values()])
     with atomic_file(path) as file:
         file.write(page.encode("utf-8", errors="replace"))
@@ -102,7 +109,7 @@ def _set(scores: list[Score], root: Path) -> _Set:
         cells[labels[score.model_id], score.head, score.details.get("image_size", ""), *how][score.metric] = score
     rows = [(model, head, size, tuple(found.get(metric) for metric in metrics)) for (model, head, size, *_), found in cells.items()]
     rows.sort(key=lambda row: -max((score.value for score in row[3][:1] if score and math.isfinite(score.value)), default=-math.inf))
-    details = {score.details["predictions_file"]: score for score in whole if "predictions_file" in score.details}
+    details = {files: score for score in whole if (files := _prediction_files(score))}
     return _Set(
         task=first.task,
         data_id=first.data_id,
@@ -133,11 +140,13 @@ def _labels(scores: Sequence[Score]) -> dict[str, str]:
 
 
 def _detail(score: Score, root: Path) -> _Detail | None:
-    file = root / score.details["predictions_file"]
-    if not file.is_file():
+    files = [root / name for name in _prediction_files(score)]
+    if not all(file.is_file() for file in files):
         return None
-    table = pq.read_table(file)
-    data = Path(read_settings(root / score.details["head_file"])["data"])
+    tables = [pq.read_table(file) for file in files]
+    shared = [name for name in tables[0].column_names if all(name in table.column_names for table in tables)]
+    table = pa.concat_tables([table.select(shared).replace_schema_metadata(tables[0].schema.metadata) for table in tables])
+    data = Path(read_settings(root / score.details.get("fold_head", score.details.get("head_file", "")))["data"])
     is_masks = "predicted_mask" in table.column_names
     bins = () if is_masks else reliability(table)
     groups = group_rows(table)
@@ -148,7 +157,18 @@ def _detail(score: Score, root: Path) -> _Detail | None:
         reliability=None if is_masks else reliability_figure(bins),
         calibration_error=math.nan if is_masks else _calibration_error(table),
         groups=tuple(_nameless(row) for row in groups[:_MOST_GROUPS]) if 1 < len(groups) < table.num_rows else (),
+        subgroups=tuple((name, rows) for name in SUBGROUPS if (rows := subgroup_rows(table, name))),
         sheets=mask_sheets(table, data) if is_masks else (mistakes(table, data),),
+    )
+
+
+def _prediction_files(score: Score) -> tuple[str, ...]:
+    """Those of one evaluation, or of the folds whose predictions are pooled; none if they were not kept."""
+    details = score.details
+    return (
+        tuple(details["fold_predictions"].split(" "))
+        if "fold_predictions" in details
+        else tuple(filter(None, [details.get("predictions_file")]))
     )
 
 
@@ -190,11 +210,22 @@ def _value(score: Score) -> str:
     return f"{score.value:.1f}" if score.metric in _IN_PIXELS and math.isfinite(score.value) else _number(score.value)
 
 
-def _interval(score: Score) -> str:
-    if not (math.isfinite(score.ci_low) and math.isfinite(score.ci_high)):
+def _folds(score: Score) -> str:
+    """Mean and standard deviation of the folds, of a score of all of them."""
+    details = score.details
+    return (
+        f"{details['num_folds']} folds: {details['mean']} ± {details['sd']}"
+        if details.get("fold") == ROTATION and "mean" in details
+        else ""
+    )
+
+
+def _interval(score: Score | Interval) -> str:
+    low, high = (score.ci_low, score.ci_high) if isinstance(score, Score) else (score.low, score.high)
+    if not (math.isfinite(low) and math.isfinite(high)):
         return "no interval"
-    digits = 1 if score.metric in _IN_PIXELS else 3
-    return f"{score.ci_low:.{digits}f} to {score.ci_high:.{digits}f}"
+    digits = 1 if isinstance(score, Score) and score.metric in _IN_PIXELS else 3
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _metric(name: str) -> str:

@@ -3,6 +3,7 @@ from .contents import (
     FileFacts as FileFacts,
     box_fault as box_fault,
     look_at_files as look_at_files,
+    most_unreadable as most_unreadable,
     readable_task as readable_task,
     without_unreadable as without_unreadable,
 )
@@ -37,4 +38,5 @@ from .registry import (
     task_sentence as task_sentence,
 )
 from .split_protocol import SplitProtocol as SplitProtocol
+from .stored_splits import SplitStore as SplitStore, StoredSplit as StoredSplit
 from .task import NO_PATIENTS as NO_PATIENTS, Reading as Reading, Task as Task

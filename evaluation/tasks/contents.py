@@ -12,7 +12,7 @@ from evaluation.tasks.items import Fingerprint, Item, TaskData, TaskError, files
 from evaluation.tasks.masks import aspect_fault
 from evaluation.tasks.pixels import eight_bit, open_file, orientation, upright
 
-__all__ = ["FileFacts", "box_fault", "look_at_files", "readable_task", "without_unreadable"]
+__all__ = ["FileFacts", "box_fault", "look_at_files", "most_unreadable", "readable_task", "without_unreadable"]
 
 _SHOWN = 3
 
@@ -77,7 +77,7 @@ def without_unreadable(task: TaskData, facts: Mapping[str, FileFacts], *, max_un
     num_images = len({item.path for item in task.items})
     told = [fault for _, fault in sorted(faults.items())]
     first = "; ".join(told[:_SHOWN]) + (f"; and {len(told) - _SHOWN:,} more" if len(told) > _SHOWN else "")
-    if len(faults) > (max(1, int(max_unreadable * num_images)) if max_unreadable > 0 else 0):
+    if len(faults) > most_unreadable(num_images, max_unreadable):
         raise TaskError(
             f"task {task.name}: {len(faults):,} of {num_images:,} images cannot be used, more than --max-unreadable {max_unreadable:g} "
             f"allows; replace or remove them ({first})"
@@ -87,6 +87,11 @@ def without_unreadable(task: TaskData, facts: Mapping[str, FileFacts], *, max_un
     note = f"unreadable: {len(faults):,} of {num_images:,} images are left out ({', '.join(names[:_SHOWN])}{more})"
     kept = tuple(item for item in task.items if item.path not in faults)
     return replace(task, items=kept, notes=(*task.notes, note), unreadable=tuple(told))
+
+
+def most_unreadable(num_images: int, share: float) -> int:
+    """How many images may be left out: that share of them, but always one, unless the share is 0."""
+    return max(1, int(share * num_images)) if share > 0 else 0
 
 
 def box_fault(item: Item, size: tuple[int, int]) -> str | None:

@@ -14,7 +14,8 @@ from evaluation.tasks.layout import refuse_half_known
 from evaluation.tasks.protocol import Protocol
 from evaluation.tasks.readers import label_table, mask_folders, read_class_folders
 from evaluation.tasks.split_protocol import CLEAN, MADE, choose_split
-from evaluation.tasks.splits import complete_splits
+from evaluation.tasks.splits import PartsOf, complete_splits, made_parts
+from evaluation.tasks.stored_splits import SplitStore
 from evaluation.tasks.task import NO_PATIENTS
 
 __all__ = ["PATIENTS_UNKNOWN", "read_task", "task_data", "without_splits"]
@@ -33,6 +34,7 @@ def read_task(
     val_share: float = 0.2,
     protocol: str = CLEAN,
     fold: int | None = None,
+    stored: SplitStore | None = None,
 ) -> TaskData:
     """Read a folder of class folders, a folder with labels.csv, a CSV, or a folder of images/ and masks/ (with split.csv or without).
 
@@ -45,6 +47,7 @@ def read_task(
         val_share: share of the training groups that becomes a validation split which the data does not name.
         protocol: clean for the data's own splits, made for folds over all images whatever splits the data names.
         fold: which fold is tested, if the data names no test split.
+        stored: where splits that are made here are kept; nowhere unless given.
 
     Raises:
         TaskError: nothing usable is there, a row is wrong, or the folder looks like the data of a known task.
@@ -68,7 +71,7 @@ def read_task(
     name = name or data.name or "task"
     choose_split(name, (), protocol, data)
     items = without_splits(items) if protocol == MADE else items
-    return task_data(name, items, kind=kind, order=order, val_share=val_share, fold=fold, notes=notes)
+    return task_data(name, items, kind=kind, order=order, val_share=val_share, fold=fold, notes=notes, stored=stored)
 
 
 def without_splits(items: list[Item]) -> list[Item]:
@@ -86,8 +89,12 @@ def task_data(
     fold: int | None = None,
     notes: tuple[str, ...] = (),
     protocol: Protocol | None = None,
+    stored: SplitStore | None = None,
+    division: str = "",
 ) -> TaskData:
     """Items as an evaluation set, every one with a split, its label in one spelling, and the encoding of its mask.
+
+    Splits that are made here are read from `stored` and kept there; `division` names what the items are divided by already.
 
     Raises:
         TaskError: the labels are not of that kind, are all the same, have no known order, or leave no split; or the masks are unusable.
@@ -112,10 +119,13 @@ def task_data(
         classes = ordered(name, classes, order, kind=wanted)
         learned = grade_notes(classes, order, was_asked=asked in ("ordinal", "classification")) if wanted == "ordinal" else ()
     try:
-        completed = complete_splits(items, val_share=val_share, fold=fold)
+        parts_of = _kept(stored, name, division) if stored else None
+        completed = complete_splits(items, val_share=val_share, fold=fold, parts_of=parts_of)
     except TaskError as error:
         raise TaskError(f"task {name}: {error}") from error
-    told = (*notes, *learned, *respelled, *repeated, *completed.notes, *_patients(items, notes))
+    kept = stored.notes() if stored else ()
+    told = (*notes, *learned, *respelled, *repeated, *completed.notes, *kept, *_patients(items, notes))
+    where = f"stored as {stored.name!r}" if stored and stored.used else "made here"
     return TaskData(
         name=name,
         kind=wanted,
@@ -123,10 +133,18 @@ def task_data(
         classes=classes,
         notes=told,
         own_protocol=protocol,
-        split_protocol=f"made: {completed.num_folds} folds of groups, made here" if completed.num_folds > 1 else "",
+        split_protocol=f"made: {completed.num_folds} folds of groups, {where}" if completed.num_folds > 1 else "",
         fold=(fold or 0) if completed.num_folds > 1 else None,
         num_folds=completed.num_folds,
     )
+
+
+def _kept(stored: SplitStore, name: str, division: str) -> PartsOf:
+    def parts_of(items: list[Item], split: str, num_parts: int, fold: int | None) -> list[list[int]]:
+        told = split if split == "test" else f"{split}-{num_parts}" + (f"-fold-{fold}" if fold is not None else "")
+        return stored.parts(name, items, split, "-".join(part for part in (division, told) if part), num_parts, made_parts)
+
+    return parts_of
 
 
 def _patients(items: list[Item], notes: tuple[str, ...]) -> tuple[str, ...]:

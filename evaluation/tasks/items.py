@@ -56,6 +56,10 @@ class Item:
     """learned from all masks of the set; None is 0 and 255"""
     box: tuple[int, int, int, int] | None = None
     """x, y, width, height of the crop in pixels of the upright image"""
+    device: str = ""
+    """endoscope or processor, as the data names it; empty if it does not"""
+    site: str = ""
+    """hospital or centre, as the data names it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,8 @@ class TaskData:
     """number of the fold from 0; None if there is one division only"""
     num_folds: int = 1
     """folds of the division"""
+    are_patients: bool = True
+    """whether groups are patients, or videos or sequences of one; not so if they are centres"""
     cut: BinaryCut | None = None
     """yes-or-no question that the grades answer as well"""
     count_difference: str = ""

@@ -1,7 +1,8 @@
 """PolypGen's masks of polyps, one centre left out at a time.
 
 Only the single frames of the six centres are read: `data_C1/images_C1/NAME.jpg` and `data_C1/masks_C1/NAME_mask.jpg`. A few have empty
-masks. The centre is the group: frames of one patient stay within it, and each fold tests one centre and chooses on the next.
+masks. The centre is the group, for no patient is named: frames of one patient stay within their centre, and each fold tests one centre
+and chooses on the next.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ def _read(data: Path) -> Reading:
         images = next((path for path in sorted(data.rglob(f"images_{centre}")) if path.is_dir()), None)
         if images is not None:
             pairs = mask_pairs("polypgen", images, images.with_name(f"masks_{centre}"), _stem_of_mask)
-            items += [replace(item, group=centre) for item in pairs]
+            items += [replace(item, group=centre, site=centre) for item in pairs]
     if not items:
         raise TaskError(f"task polypgen: no folder data_C1/images_C1 under {data}; give the folder of the download")
-    return items, ("single frames of six centres, without the sequences",)
+    return items, ("single frames of six centres, without the sequences", "patients unknown: groups are centres, which hold several")
 
 
 def _stem_of_mask(stem: str) -> str:
@@ -55,6 +56,7 @@ POLYPGEN = Task(
     data="PolypGen: masks of polyps of six centres",
     read=_read,
     kind="segmentation",
+    are_patients=False,
     splits=(
         SplitProtocol(
             name="centres",

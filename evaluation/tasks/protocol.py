@@ -15,7 +15,7 @@ class Protocol:
     """Each head gives one score for each metric."""
 
     heads: tuple[str, ...]
-    """knn and linear for classes, linear_segmentation for masks"""
+    """names of `--heads`: knn, linear and others for classes, linear_segmentation and others for masks"""
     metrics: tuple[str, ...]
     """accuracy, balanced_accuracy, macro_f1 and quadratic_weighted_kappa for classes, dice and iou for masks"""
     primary: str
@@ -32,15 +32,16 @@ PROTOCOLS: Mapping[TaskKind, Protocol] = {
 
 
 def protocol_fault(protocol: Protocol, kind: TaskKind) -> str | None:
-    """What a protocol asks for that labels of this kind have not."""
+    """What a protocol asks for that labels of this kind have not.
+
+    Of heads only those that serve other labels are known here; whether a name is one is known where heads are, before work begins.
+    """
     known = PROTOCOLS["ordinal" if kind == "classification" else kind]
+    of_others = {head for other in PROTOCOLS.values() for head in other.heads} - set(known.heads)
     primaries = ("dice",) if kind == "segmentation" else known.metrics
-    parts = (
-        ("heads", protocol.heads, known.heads),
-        ("metrics", protocol.metrics, known.metrics),
-        ("primary metric", (protocol.primary,), primaries),
-    )
-    for what, given, allowed in parts:
+    if not protocol.heads or of_others & set(protocol.heads):
+        return f"has the heads {', '.join(protocol.heads) or 'none'}; give such as {' or '.join(known.heads)}"
+    for what, given, allowed in (("metrics", protocol.metrics, known.metrics), ("primary metric", (protocol.primary,), primaries)):
         if not given or not set(given) <= set(allowed):
             return f"has the {what} {', '.join(given) or 'none'}; give {' or '.join(allowed)}"
     return None

@@ -29,6 +29,8 @@ _COLUMNS = {
     "label": ("label", "class", "classname", "grade", "target"),
     "mask": ("mask", "maskpath"),
     "split": ("split", "subset", "partition"),
+    "device": ("device", "deviceid", "devicename", "endoscope", "scope", "processor", "manufacturer", "manufacturermodelname"),
+    "site": ("site", "siteid", "centre", "center", "centreid", "centerid", "hospital", "institution", "institutionname", "clinic"),
     "group": (
         *("group", "groupid", "patient", "patientid", "pid", "subject", "subjectid", "participant", "participantid", "case", "caseid"),
         *("study", "studyid", "studyinstanceuid", "exam", "examid", "examination", "examinationid", "procedure", "procedureid"),
@@ -95,6 +97,7 @@ def label_table(table: Path, root: Path, *, groups: Mapping[str, str] | None = N
                 split=_split(row, roles),
                 group=_group(row, roles, name, groups) or path,
                 box=_box(row, roles, table),
+                **_subgroups(row, roles),
             )
         )
     return items, (*paths.notes, *_group_note(rows, roles))
@@ -178,7 +181,7 @@ def _named_pairs(
         joined = masks.get(_inner(folder, path)) if path.is_relative_to(folder) else masks.get(path.stem)
         mask = _named_mask(root, named, paths, number) if named else joined or root / "masks" / path.name
         group = _group(row, roles, path.name, groups) or str(path)
-        items.append(Item(path=str(path), mask=str(mask), split=_split(row, roles), group=group))
+        items.append(Item(path=str(path), mask=str(mask), split=_split(row, roles), group=group, **_subgroups(row, roles)))
     return items, (*paths.notes, *_group_note(rows, roles))
 
 
@@ -214,6 +217,10 @@ def _group(row: Mapping[str, str], roles: Mapping[str, str], name: str, groups: 
     if "group" in roles and row[roles["group"]].strip():
         return row[roles["group"]].strip()
     return groups.get(name) if groups is not None else None
+
+
+def _subgroups(row: Mapping[str, str], roles: Mapping[str, str]) -> dict[str, str]:
+    return {role: row[roles[role]].strip() for role in ("device", "site") if role in roles}
 
 
 def _box(row: Mapping[str, str], roles: Mapping[str, str], table: Path) -> tuple[int, int, int, int] | None:

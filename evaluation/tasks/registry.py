@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from evaluation.config import EvaluateConfig, TaskKind
 from evaluation.tasks.cvc_clinicdb import CVC_CLINICDB
@@ -29,6 +29,7 @@ from evaluation.tasks.polyps_across import CVC_TO_KVASIR_SEG, KVASIR_SEG_TO_CVC
 from evaluation.tasks.protocol import protocol_fault
 from evaluation.tasks.real_colon import REAL_COLON
 from evaluation.tasks.split_protocol import CLEAN, MADE, SplitProtocol, choose_split
+from evaluation.tasks.stored_splits import SplitStore
 from evaluation.tasks.task import Reading, Task
 from warehouse.plug_ins import Group, load_all, load_named, names, unusable
 
@@ -74,6 +75,7 @@ def resolve_task(
     val_share: float = 0.2,
     protocol: str = CLEAN,
     fold: int | None = None,
+    stored: SplitStore | None = None,
 ) -> TaskData:
     """The evaluation set called `name` under `data`; auto asks the tasks of other packages whether it is theirs, then reads its layout.
 
@@ -85,6 +87,7 @@ def resolve_task(
         val_share: share of the training groups that becomes a validation split which the data does not name.
         protocol: clean, published, made, or a division of the task by its name.
         fold: which of the division's folds; its default one unless given.
+        stored: where splits that are made here are kept; nowhere unless given.
 
     Raises:
         TaskError: the name, division or fold is not known, files are not under `data`, or several tasks take `data` for theirs.
@@ -93,7 +96,7 @@ def resolve_task(
     data = Path(data).absolute()
     task = _detected(data) if name == "auto" else _named(name)
     if task is None:
-        return read_task(data, kind=kind, order=order, val_share=val_share, protocol=protocol, fold=fold)
+        return read_task(data, kind=kind, order=order, val_share=val_share, protocol=protocol, fold=fold, stored=stored)
     if not data.is_dir():
         raise TaskError(f"task {task.name}: data folder {data} does not exist; give the folder that holds it")
     items, notes = task.read(data)
@@ -117,6 +120,8 @@ def resolve_task(
         fold=None if division else fold,
         notes=notes,
         protocol=task.protocol if is_own else None,
+        stored=stored,
+        division="" if division is None else division.name if division.num_folds == 1 else f"{division.name}-{fold or 0}",
     )
     if division is not None:
         named = f"{division.name}: {division.source}"
@@ -124,14 +129,16 @@ def resolve_task(
     return replace(
         found,
         cut=task.cut,
+        are_patients=task.are_patients,
         count_difference=differs.sentence if differs else "",
         is_other_set=differs is not None and differs.is_other_set,
     )
 
 
-def configured_task(name: str, data: Path, config: EvaluateConfig, *, fold: int | None) -> TaskData:
+def configured_task(name: str, data: Path, config: EvaluateConfig, *, fold: int | None, stored: SplitStore | None = None) -> TaskData:
     """`resolve_task` with the settings of an evaluation; the fold apart, for `config` may ask for all of them."""
-    return resolve_task(name, data, kind=config.kind, order=config.grades, val_share=config.val_share, protocol=config.protocol, fold=fold)
+    told: dict[str, Any] = {"kind": config.kind, "order": config.grades, "val_share": config.val_share, "protocol": config.protocol}
+    return resolve_task(name, data, **told, fold=fold, stored=stored)
 
 
 def folds_of(name: str, data: Path, *, protocol: str = CLEAN) -> int:

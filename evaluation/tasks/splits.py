@@ -1,19 +1,24 @@
 """Give every item a split: what the data says, and grouped, stratified parts where it says nothing.
 
 Parts that are made here follow from the data alone. Within one fold no seed and no share moves an image from the validation split to the
-test split, so a checkpoint that was chosen on the first is not tested on it.
+test split, so a checkpoint that was chosen on the first is not tested on it. Where a lake keeps them (stored_splits.py), an image added
+later moves no other one.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from evaluation.tasks.items import Item, TaskError
 
-__all__ = ["Completed", "complete_splits", "normalized_split"]
+__all__ = ["Completed", "PartsOf", "complete_splits", "made_parts", "normalized_split"]
+
+PartsOf = Callable[[list[Item], str, int, int | None], list[list[int]]]
+"""items, the split that is made (test or val), the number of parts and the fold, to positions of the training items in parts of groups"""
 
 NUM_FOLDS = 5
 """Parts of the groups, each of which is a test split in turn; fewer if there are fewer groups."""
@@ -58,7 +63,7 @@ class Completed:
     """test splits that can be had in turn; 1 if the data names its test split"""
 
 
-def complete_splits(items: list[Item], *, val_share: float, fold: int | None = None) -> Completed:
+def complete_splits(items: list[Item], *, val_share: float, fold: int | None = None, parts_of: PartsOf | None = None) -> Completed:
     """Divide what the data does not divide; the same items are divided alike always.
 
     An item's empty split means that the data names none. A set without a test split has its validation split reported as test, because
@@ -68,11 +73,13 @@ def complete_splits(items: list[Item], *, val_share: float, fold: int | None = N
         items: with `split` train, val, test or "".
         val_share: share of the training groups that becomes the validation split.
         fold: which of the groups' parts is the test split; the first unless given.
+        parts_of: gives the parts; `made_parts` unless given.
 
     Raises:
         TaskError: there are too few groups, a fold is asked for that there is not, or some items name a split and others none.
     """
     notes: list[str] = []
+    parts_of = parts_of or _parts_of
     unnamed = sum(item.split == "" for item in items)
     if 0 < unnamed < len(items):
         raise TaskError(f"{unnamed} of {len(items)} items name no split; name one for every item or for none")
@@ -87,7 +94,7 @@ def complete_splits(items: list[Item], *, val_share: float, fold: int | None = N
         present = {"train", "test"}
     num_folds = 1
     if "test" not in present:
-        parts = _parts(items, "test", NUM_FOLDS)
+        parts = parts_of(items, "test", NUM_FOLDS, None)
         num_folds = len(parts)
         _check_fold(fold, num_folds)
         items = _moved(items, parts[fold or 0], "test")
@@ -95,7 +102,7 @@ def complete_splits(items: list[Item], *, val_share: float, fold: int | None = N
     elif fold is not None:
         raise TaskError("the data names its test split, so there are no folds; leave --fold out, or give --protocol made")
     if "val" not in present:
-        parts = _parts(items, "val", max(2, round(1 / val_share)))
+        parts = parts_of(items, "val", max(2, round(1 / val_share)), (fold or 0) if num_folds > 1 else None)
         items = _moved(items, parts[0], "val")
         notes.append(f"the data names no val split: {val_share:.0%} of the training groups, whatever the seed")
     return Completed(tuple(items), tuple(notes), num_folds)
@@ -106,8 +113,16 @@ def _check_fold(fold: int | None, num_folds: int) -> None:
         raise TaskError(f"fold is {fold}; give 0 to {num_folds - 1}, or all")
 
 
-def _parts(items: list[Item], split: str, num_parts: int) -> list[list[int]]:
-    """Positions of the training items in parts of whole groups, with the classes' proportions as far as groups allow."""
+def _parts_of(items: list[Item], split: str, num_parts: int, _: int | None) -> list[list[int]]:
+    return made_parts(items, split, num_parts)
+
+
+def made_parts(items: list[Item], split: str, num_parts: int) -> list[list[int]]:
+    """Positions of the training items in parts of whole groups, with the classes' proportions as far as groups allow.
+
+    Raises:
+        TaskError: there are fewer than three groups, or no class has two images.
+    """
     train = [i for i, item in enumerate(items) if item.split == "train"]
     groups = np.array([items[i].group for i in train])
     labels = np.array([items[i].label or "" for i in train])

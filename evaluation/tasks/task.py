@@ -49,5 +49,7 @@ class Task:
     """named divisions that `--protocol` chooses from, the preferred one first; without any, the splits that `read` gives"""
     expected: Expected | None = None
     """published counts of what `read` gives; a set that differs by more than 1% is refused"""
+    are_patients: bool = True
+    """whether the groups that `read` gives are patients, or videos or sequences of one; not so if they are centres"""
     cut: BinaryCut | None = None
     """yes-or-no question that the grades answer as well"""

@@ -272,6 +272,14 @@ class Pretrain(OfLake):
     """weight of each folder's score in the mean that chooses checkpoints; equal ones unless given"""
     chosen_by: str | None = None
     """the task whose score chooses checkpoints, instead of the mean of all"""
+    validation_order: tuple[str, ...] = ()
+    """classes of each folder under --validation from best to worst, as none,mild,severe, or - for a folder without; not needed if their
+    names end in numbers"""
+    validation_protocol: tuple[str, ...] = ("clean",)
+    """how the images under --validation are divided: clean, published, made or a name, as of `endoforge evaluate --protocol`; one for all,
+    or one for each folder"""
+    validation_max_unreadable: float = 0.01
+    """share of the images of a folder under --validation that may be left out because they cannot be read"""
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
     init: str | None = None
@@ -295,7 +303,15 @@ class Pretrain(OfLake):
     @property
     def labelled(self) -> Validation:
         """The labelled sets by which checkpoints are chosen."""
-        return make_validation(self.validation, self.task, self.validation_weights, self.chosen_by)
+        return make_validation(
+            self.validation,
+            self.task,
+            self.validation_weights,
+            self.chosen_by,
+            orders=self.validation_order,
+            protocols=self.validation_protocol,
+            max_unreadable=self.validation_max_unreadable,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from evaluation.data_check import (
     group_rows,
     kind_rows,
     overlays,
+    published_rows,
     samples,
     shared_group_rows,
     size_rows,
@@ -58,7 +59,7 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
     problems, notes = _notes(read, found, facts, config)
     path = (output or Path(f"check-data-{found.name}")).absolute() / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    render_data_page(_page(found, facts, data, (*problems, *notes), config), path)
+    render_data_page(_page(read, found, facts, data, (*problems, *notes), config), path)
     for note in (*problems, *notes):
         say(f"check-data: {note.level}: {note.text}")
     say(f"check-data: {found.name}, {found.kind}, {len(found.items):,} items; the page is {path}; keep it as you keep the data")
@@ -102,19 +103,20 @@ def _note(text: str, level: str = "warning") -> Note:
     return Note(level=level, text=text.removeprefix("warning: "))
 
 
-def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig) -> DataPage:
+def _page(
+    read: TaskData, found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig
+) -> DataPage:
     known = KNOWN_TASKS.get(found.name)
-    is_published = known is not None and known.expected is not None
+    expected = known.expected if known is not None else None
     images, duplicates = {item.path for item in found.items}, duplicate_rows(found, facts)
     shared = tuple((_digest(group), *counts) for group, *counts in shared_group_rows(found))
     num_alone = sum(item.group == item.path for item in found.items)
-    groups = "unknown" if num_alone == len(found.items) else f"{len({item.group for item in found.items}):,}"
+    groups = "unknown" if num_alone == len(found.items) or not found.are_patients else f"{len({item.group for item in found.items}):,}"
     tables = [
         PageTable(
             title="Counts",
-            hint=f"Beside the publication: {found.count_difference or 'each published count is here'}." if is_published else "",
             columns=("class" if found.kind != "segmentation" else "", "train", "val", "test", "all"),
-            rows=class_rows(found, None),
+            rows=class_rows(found),
         ),
         PageTable(
             title="Patients, or other groups",
@@ -125,6 +127,10 @@ def _page(found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple
         PageTable(title="Image sizes", columns=("width x height", "images"), rows=size_rows(found, facts)),
         PageTable(title="Files", columns=("format and pixels", "files"), rows=kind_rows(found, facts)),
     ]
+    if expected is not None:
+        hint = f"What is here differs: {found.count_difference}." if found.count_difference else "Each published count is here."
+        columns = ("counted", "published", "here", "difference")
+        tables.insert(1, PageTable(title="Published counts", hint=hint, columns=columns, rows=published_rows(read, expected)))
     if found.unreadable:
         tables.append(_some("Left out", ("image and reason",), tuple((fault,) for fault in found.unreadable)))
     if shared:

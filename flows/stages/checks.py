@@ -183,7 +183,7 @@ def check_validation(validation: Validation, names: Sequence[str]) -> None:
 
     for name in names:
         check_task_name(name)
-    check_choice(validation, [read_labelled(one.task, one.data).name for one in validation.tasks])
+    check_choice(validation, [read_labelled(one).name for one in validation.tasks])
 
 
 def check_training(*, runner: str, train_workers: int, batch_size: int, size: int | None = None) -> None:

@@ -10,12 +10,12 @@ from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import chosen_heads
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
-from evaluation.tasks import configured_task, readable_task
+from evaluation.tasks import SplitStore, configured_task, readable_task
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.encoder_resources import encoder_device, encoder_resources
 from flows.stages.leaks import pretraining_overlap, split_leaks
-from flows.stages.pretrain import task_artifact
+from flows.stages.pretrain import split_artifacts, task_artifact
 from flows.stages.scored_models import encoder_model, scored_model
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import completed_run_id, plan_run
@@ -47,7 +47,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     """
     if config.fold == "all":
         raise ValueError("fold is all; give one fold here, or call evaluate_folds")
-    read = configured_task(task, data, config, fold=config.fold)
+    stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute())
+    read = configured_task(task, data, config, fold=config.fold, stored=stored)
     chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
     found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
     for image in found.unreadable:
@@ -73,7 +74,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     random = ModelRef(
         model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
     )
-    leak = split_leaks(job.lake, found, identity, num_workers=config.num_workers)
+    leak = split_leaks(job.lake, found, identity, baseline, config)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
         models = [model, *([random] if model.network is None else []), *([baseline] if baseline.model_id != model.model_id else [])]
@@ -100,7 +101,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         scores = [score for rows in by_model for score in rows]
         scores += reference_scores(found, identity=identity, config=config, leak=leak)
         run.rows("scores", scores)
-        run.output(*map(artifact_of, scores))
+        run.output(*map(artifact_of, scores), *split_artifacts(stored, job.lake.root))
     for score in scores:
         if score.metric not in (*HEADLINES, found.protocol.primary) or score.details.get("draw", "mean") != "mean":
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import numpy.typing as npt
 
 from curation.holdout import HoldoutError, picture_correlation, read_holdout
 from curation.sources import patient_key
+from evaluation.backbone import ModelRef
+from evaluation.config import EvaluateConfig
 from evaluation.leakage import LEAKAGE_VERSION, Copy, LeakVerdict, find_leaks
-from evaluation.tasks import Fingerprint, TaskData
+from evaluation.tasks import Fingerprint, Item, TaskData
 from flows.runners import say
+from flows.stages.leak_search import by_embedding, item_vectors, num_near_training
 from warehouse.lake import Lake
 from warehouse.overlap import held_out_lists, learned_elsewhere, num_in_datasets, training_datasets
 from warehouse.store import content_id, read_json, write_json
@@ -20,16 +24,18 @@ from warehouse.store import content_id, read_json, write_json
 __all__ = ["pretraining_overlap", "split_leaks"]
 
 
-def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, *, num_workers: int) -> LeakVerdict:
-    """What the splits of a task share; looked for once per content and stored in the lake's working folder."""
-    key = content_id([LEAKAGE_VERSION, identity.data_id, [item.group in ("", item.path) for item in task.items]])
+def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, encoder: ModelRef, config: EvaluateConfig) -> LeakVerdict:
+    """What the splits of a task share, by file, group, picture and the encoder's embedding; looked for once per content and kept."""
+    told_apart = [item.group in ("", item.path) for item in task.items]
+    key = content_id([LEAKAGE_VERSION, identity.data_id, task.are_patients, told_apart, encoder.model_id])
     stored = lake.root / "staging" / "evaluate" / f"leaks-{key}.json"
     if stored.is_file():
         found = read_json(stored)
         pairs = [{**pair, "correlation": float("nan") if pair["correlation"] is None else pair["correlation"]} for pair in found["copies"]]
         return LeakVerdict(**{**found, "copies": tuple(Copy(**pair) for pair in pairs)})
     say(f"evaluate: {task.name}: comparing the splits' {len(task.items):,} images with each other")
-    verdict = find_leaks(task, identity.hashes, judge=_correlation, num_workers=num_workers)
+    propose = by_embedding(item_vectors(lake, task, identity, encoder, config))
+    verdict = find_leaks(task, identity.hashes, judge=_correlation, propose=propose, num_workers=config.num_workers)
     told = asdict(verdict)
     told["copies"] = [{**pair, "correlation": None if np.isnan(pair["correlation"]) else pair["correlation"]} for pair in told["copies"]]
     write_json(stored, told)
@@ -47,25 +53,46 @@ def pretraining_overlap(lake: Lake, checkpoint_id: str, task: TaskData, identity
         data: the task's folder.
 
     Returns:
-        `overlap n`: n test files are JPEGs of the training data, byte by byte; `clean`: there are none, `curate --holdout` was given
-        this very folder, so that copies were left out too, and no weights of others were its start; `unknown`: else.
+        `overlap n`: n test images are JPEGs of the training data, byte by byte, or show the same as one; `clean`: there are none, and no
+        weights of others were the model's start; `unknown`: else. Of a set that `curate --holdout` was given copies were left out then.
+
+    Raises:
+        TaskError: a test image does not decode.
     """
     datasets = training_datasets(lake, checkpoint_id)
     if not datasets:
         return "unknown"
-    tested = {sha256 for item, sha256 in zip(task.items, identity.hashes, strict=True) if item.split == "test"}
-    if same := num_in_datasets(lake, tested, datasets):
-        return f"overlap {same}"
-    if learned_elsewhere(lake, checkpoint_id):
-        return "unknown"
+    tested = [(sha256, item) for item, sha256 in zip(task.items, identity.hashes, strict=True) if item.split == "test"]
+    same = num_in_datasets(lake, [sha256 for sha256, _ in tested], datasets)
+    near = 0 if _is_held_out(lake, datasets, data) else _near(lake, tested, datasets)
+    if same or near:
+        return f"overlap {max(same, near or 0)}"
+    return "unknown" if near is None or learned_elsewhere(lake, checkpoint_id) else "clean"
+
+
+def _is_held_out(lake: Lake, datasets: Sequence[str], data: Path) -> bool:
+    """Whether `curate --holdout` was given this very folder."""
     lists = [held_out_lists(lake, dataset_id) for dataset_id in datasets]
     if not all(lists):
-        return "unknown"
+        return False
     try:
         own = read_holdout((str(data),), patient_key()).list_id
     except HoldoutError:
-        return "unknown"
-    return "clean" if all(own in held for held in lists) else "unknown"
+        return False
+    return all(own in held for held in lists)
+
+
+def _near(lake: Lake, tested: Sequence[tuple[str, Item]], datasets: Sequence[str]) -> int | None:
+    """Test images that show the same as a training frame, looked for once and kept; None if that cannot be known."""
+    key = content_id([LEAKAGE_VERSION, "training", sorted([sha256, item.box or ()] for sha256, item in tested), sorted(datasets)])
+    stored = lake.root / "staging" / "evaluate" / f"leaks-{key}.json"
+    if stored.is_file():
+        return int(read_json(stored)["num_near"])
+    say(f"evaluate: looking for {len(tested):,} test images among the frames that the model learned from")
+    found = num_near_training(lake, [item for _, item in tested], datasets)
+    if found is not None:
+        write_json(stored, {"num_near": found})
+    return found
 
 
 def _correlation(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:

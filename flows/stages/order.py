@@ -160,10 +160,12 @@ def _check_pretrain(config: RunConfig) -> None:
 
 def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
     with job.runner.reuse_workers():
-        for task, data in config.evaluation_pairs:
-            stages.evaluate_folds(
-                job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=config.evaluate
-            )
+        for number, (task, data) in enumerate(config.evaluation_pairs):
+            settings = config.evaluate
+            if config.evaluations is None:  # the test split beside what chose the checkpoint
+                one = config.labelled.tasks[number]
+                settings = replace(settings, order=",".join(one.order), protocol=one.protocol, max_unreadable=one.max_unreadable)
+            stages.evaluate_folds(job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=settings)
     return made
 
 
@@ -188,6 +190,8 @@ def _init(config: RunConfig) -> InitSource | None:
 
     return find_init(config.init, lake_root=config.lake) if config.init else None
 
+
+_VALIDATION = ("validation", "validation_task", "validation_order", "validation_protocol", "validation_max_unreadable")
 
 STAGES = (
     Stage(
@@ -278,7 +282,7 @@ STAGES = (
     Stage(
         name="pretrain",
         command="pretrain",
-        takes=("name", "recipe", "pretrain", "validation", "validation_task", "validation_weights", "chosen_by", "train_workers", "init"),
+        takes=("name", "recipe", "pretrain", *_VALIDATION, "validation_weights", "chosen_by", "train_workers", "init"),
         needs=("shard",),
         run=_pretrain,
         check=_check_pretrain,
@@ -286,7 +290,7 @@ STAGES = (
     Stage(
         name="evaluate",
         command="evaluate",
-        takes=("validation", "validation_task", "evaluations", "evaluate", "embed"),
+        takes=(*_VALIDATION, "evaluations", "evaluate", "embed"),
         needs=("pretrain",),
         run=_evaluate,
         is_wanted=lambda config: bool(config.evaluation_pairs),

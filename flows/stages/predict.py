@@ -21,6 +21,7 @@ from curation.video import UnreadableVideo
 from evaluation.predict import Predictor, open_predictor
 from evaluation.predict_config import PredictConfig
 from evaluation.report import Timeline, render_timeline
+from evaluation.tasks import eight_bit
 from flows.job import Job
 from flows.runners import say
 from flows.stages.checks import check_new_folder
@@ -39,7 +40,7 @@ from warehouse.store import MACHINE_ERRORS, file_sha256
 
 __all__ = ["PREDICT_VERSION", "run_predict"]
 
-PREDICT_VERSION = 2
+PREDICT_VERSION = 3
 """raise when the same head and videos would give other predictions"""
 
 TABLE, PAGE, FAILURES = "predictions.csv", "timeline.html", "failures.csv"
@@ -190,7 +191,7 @@ def _part(work: _Work, video: VideoRef, name: str) -> PredictedPart:
         raise LeftForLater(Left(reason="no_access", detail="an audit of the lake removed this video; nothing of it may be shown"))
     scratch = lake.root / SCRATCH
     start = time.perf_counter()
-    with opened_for_playback(video, work.scan, scratch=scratch) as opened, tempfile.TemporaryFile(dir=scratch) as album:
+    with opened_for_playback(video, work.scan, scratch=scratch, grey=eight_bit) as opened, tempfile.TemporaryFile(dir=scratch) as album:
         playback = replace(opened, withheld=withheld_frames(opened, moments, work.hashes))
         predicted = predict_video(playback, work.predictor, work.config, out=out, name=name, album=cast(IO[bytes], album))
         seconds = time.perf_counter() - start

@@ -64,5 +64,9 @@ def withheld_frames(playback: Playback, moments: tuple[RemovedMoment, ...], hash
     def reason_at(pts_us: int) -> str | None:
         return next((moment.reason for moment in moments if moment.start_us <= pts_us <= moment.end_us), None)
 
-    found = {number: reason_at(sample.pts_us) or hashes.get(sample.phash) for number, sample in playback.samples.items()}
+    stored = playback.stored_hashes
+    found = {
+        number: reason_at(sample.pts_us) or hashes.get(sample.phash) or hashes.get(stored.get(number, sample.phash))
+        for number, sample in playback.samples.items()
+    }
     return {number: reason for number, reason in found.items() if reason}

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from evaluation.tasks import Fingerprint, TaskData, fingerprint, resolve_task
+from evaluation.tasks import Fingerprint, SplitStore, TaskData, readable_task
 from evaluation.validate import CHOSEN_BY_VIEWS, checkpoint_scores
-from evaluation.validation_tasks import Validation, check_choice
+from evaluation.validation_tasks import Validation, check_choice, read_labelled
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
 from pretrain.checkpoint import whole_checkpoints
@@ -34,7 +34,7 @@ from warehouse.queries import best_checkpoint
 from warehouse.records import Artifact, Checkpoint, Dataset
 from warehouse.store import canonical_json
 
-__all__ = ["init_artifacts", "plan_pretrain", "run_pretrain", "task_artifact"]
+__all__ = ["init_artifacts", "plan_pretrain", "run_pretrain", "split_artifacts", "task_artifact"]
 
 WITHOUT_LABELS = Validation()
 """Checkpoints are chosen by views of the run's own images."""
@@ -64,9 +64,14 @@ def run_pretrain(
     """
     found = dataset_named(job.lake, dataset)
     inputs = [artifact_of(found)]
-    tasks = [resolve_task(one.task, one.data) for one in validation.tasks]
-    check_choice(validation, [task.name for task in tasks])
-    labelled = [task_artifact(task, fingerprint(task)) for task in tasks]
+    splits = job.lake.root.absolute() / "splits"
+    validation = replace(validation, tasks=tuple(replace(one, splits=splits) for one in validation.tasks))
+    tasks = [readable_task(read_labelled(one), max_unreadable=one.max_unreadable) for one in validation.tasks]
+    check_choice(validation, [task.name for task, _ in tasks])
+    for task, _ in tasks:
+        for image in task.unreadable:
+            say(f"pretrain: validation on {task.name} leaves out an unreadable image: {image}")
+    labelled = [task_artifact(task, identity) for task, identity in tasks]
     inputs += labelled
     if start is not None:
         uri = start.backbone.relative_to(job.lake.root).as_posix()
@@ -185,3 +190,20 @@ def _validator(
 def task_artifact(task: TaskData, identity: Fingerprint) -> Artifact:
     """An evaluation set as the lineage names it."""
     return Artifact(artifact_id=identity.data_id, kind="task", uri=task.name, sha256=identity.data_id, num_rows=len(task.items))
+
+
+def split_artifacts(stored: SplitStore, lake_root: Path) -> list[Artifact]:
+    """The made splits that were read or written, as the lineage names them."""
+    found = {one.path: one for one in stored.used}
+    return [
+        Artifact(
+            artifact_id=sha256,
+            kind="splits",
+            uri=path.relative_to(lake_root).as_posix(),
+            sha256=sha256,
+            num_bytes=path.stat().st_size,
+            num_rows=len(one.parts),
+        )
+        for path, one in found.items()
+        for sha256 in (one.sha256,)
+    ]

@@ -11,7 +11,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.pooled_folds import pooled_values
 from evaluation.rotation import rotation_rows
 from evaluation.run import STAGE_VERSION
-from evaluation.tasks import TaskData, TaskError, configured_task
+from evaluation.tasks import SplitStore, TaskData, TaskError, configured_task
 from flows.job import Job
 from flows.runners import say
 from flows.stages.evaluate import HEADLINES, run_evaluate
@@ -43,10 +43,11 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
     """
     if config.fold != "all":
         return run_evaluate(job, checkpoint=checkpoint, task=task, data=data, encoder=encoder, config=config)
-    num_folds = _resolved(task, data, config, None).num_folds
+    stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute())
+    num_folds = _resolved(task, data, config, None, stored).num_folds
     if num_folds == 1:
         raise TaskError(f"task {task} has one test split and no folds; leave --fold out, or give --protocol made")
-    folds = [_resolved(task, data, config, fold) for fold in range(num_folds)]
+    folds = [_resolved(task, data, config, fold, stored) for fold in range(num_folds)]
     name, primary = folds[0].name, folds[0].protocol.primary
     tested = {(item.path, item.box): item.group for found in folds for item in found.split("test")}
     scored = [
@@ -73,5 +74,5 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
     return rows
 
 
-def _resolved(task: str, data: Path, config: EvaluateConfig, fold: int | None) -> TaskData:
-    return configured_task(task, data, config, fold=fold)
+def _resolved(task: str, data: Path, config: EvaluateConfig, fold: int | None, stored: SplitStore) -> TaskData:
+    return configured_task(task, data, config, fold=fold, stored=stored)

@@ -1,6 +1,6 @@
 """Do chosen labels teach more than random ones? A linear probe on N labels, chosen by us, at random and uniformly per video.
 
-    python tests/benchmarks/bench_select_for_labels.py [phantom | patches]
+    python tests/benchmarks/bench_select_for_labels.py [phantom] [patches] [--sizes 20 50 100 200 500] [--seeds 5] [--pool-seed 1]
 
 `phantom` needs no data: stations of a long-tailed pool (the largest a hundred times the smallest), tested on landmarks of other patients.
 `patches` needs ENDOFORGE_REAL_DATA: polyp or mucosa, train and val as the pool, tested on the test split, whose sequences are others.
@@ -11,9 +11,10 @@ the class that is rarest in the pool. Peak memory is the vectors, a few hundred 
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,6 @@ from evaluation.uncertainty import label_uncertainty
 from tests.benchmarks.curation_pool import phantom_pool
 from tests.helpers.phantoms import write_evaluation_sets
 
-SIZES = (20, 50, 100, 200, 500)
-SEEDS = range(5)
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -108,24 +107,25 @@ def scored(bench: Bench, rows: Ints) -> tuple[float, float]:
     return float(f1_score(bench.test_labels, predicted, average="macro", zero_division=0)), float(recall)
 
 
-def curve(bench: Bench) -> None:
+def curve(bench: Bench, *, sizes: tuple[int, ...], num_seeds: int) -> None:
     """Print the table and the ratios to random."""
+    started = time.process_time()
     names, counts = np.unique(bench.labels, return_counts=True)
     print(
         f"\n{bench.title}: {len(bench.labels)} in the pool ({', '.join(map(str, sorted(counts, reverse=True)))} of {len(names)} classes),"
     )
     whole = scored(bench, np.arange(len(bench.labels)))
     print(f"{len(bench.test_labels)} to test; with all labels macro F1 {whole[0]:.3f}, recall of {bench.rarest} {whole[1]:.3f}")
-    print(f"{'':20}" + "".join(f"{f'{size} labels':>16}" for size in SIZES))
+    print(f"{'':20}" + "".join(f"{f'{size} labels':>16}" for size in sizes))
     means: dict[str, npt.NDArray[np.float64]] = {}
     for name, method in METHODS.items():
-        rows = np.zeros((len(SEEDS), len(SIZES), 2))
-        for place, seed in enumerate(SEEDS):
+        rows = np.zeros((num_seeds, len(sizes), 2))
+        for seed in range(num_seeds):
             chosen = np.empty(0, np.int64)
-            for number, size in enumerate(SIZES):
+            for number, size in enumerate(sizes):
                 chosen = method(bench, chosen, size, seed)
                 assert len(set(chosen.tolist())) == size
-                rows[place, number] = scored(bench, chosen)
+                rows[seed, number] = scored(bench, chosen)
         means[name] = rows.mean(axis=0)
         for column, what in enumerate(("macro F1", "rarest recall")):
             cells = zip(means[name][:, column], rows[:, :, column].std(axis=0, ddof=1), strict=True)
@@ -134,6 +134,7 @@ def curve(bench: Bench) -> None:
     for column, what in enumerate(("macro F1", "rarest recall")):
         ratios = means["ours"][:, column] / np.maximum(means["random"][:, column], 1e-9)
         print(f"{f'ours/random {what}':20}"[:28] + "".join(f"{ratio:12.2f}" for ratio in ratios))
+    print(f"{time.process_time() - started:.0f} CPU seconds for the choices and probes")
 
 
 def phantom(seed: int) -> Bench:
@@ -179,11 +180,17 @@ def patches(data: Path) -> Bench:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    wanted = sys.argv[1:] or ["phantom", "patches"]
-    if "phantom" in wanted:
-        curve(phantom(1))
-    if "patches" in wanted:
-        real = os.environ.get("ENDOFORGE_REAL_DATA")
-        if real is None:
-            raise SystemExit("set ENDOFORGE_REAL_DATA to the folder of real data, or run with the word phantom")
-        curve(patches(Path(real)))
+    parser = argparse.ArgumentParser(description="The curve of chosen labels against random ones.")
+    parser.add_argument("pools", nargs="*", choices=("phantom", "patches"), help="both unless given")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20, 50, 100, 200, 500], help="labels of each round, all so far")
+    parser.add_argument("--seeds", type=int, default=5, help="choices for each method, seeds from 0 on")
+    parser.add_argument("--pool-seed", type=int, default=1, help="of the phantom pool")
+    told = parser.parse_args()
+    pools = told.pools or ["phantom", "patches"]
+    real = os.environ.get("ENDOFORGE_REAL_DATA")
+    if "patches" in pools and real is None:
+        raise SystemExit("set ENDOFORGE_REAL_DATA to the folder of real data, or run with the word phantom")
+    if "phantom" in pools:
+        curve(phantom(told.pool_seed), sizes=tuple(told.sizes), num_seeds=told.seeds)
+    if "patches" in pools:
+        curve(patches(Path(str(real))), sizes=tuple(told.sizes), num_seeds=told.seeds)

@@ -15,7 +15,6 @@ from evaluation.clinical import (
     detections,
     mask_precision_recall,
     ranking_interval,
-    remission_scores,
     sensitivity_specificity,
     surface_distance_95,
 )
@@ -59,19 +58,6 @@ def test_calibration_worked_out_by_hand() -> None:
     # both classes' squares: twice scikit-learn's, which counts one
     assert brier_score(labels, probabilities) == pytest.approx(2 * brier_score_loss(labels, probabilities[:, 1]))
     assert math.isnan(brier_score(labels[:0], probabilities[:0]))
-
-
-def test_remission_reads_four_grades_as_two() -> None:
-    rng = np.random.default_rng(1)
-    grades, groups = rng.integers(0, 4, 200), np.arange(200) // 5
-    logits = -((np.arange(4)[None] - grades[:, None] - rng.normal(0, 0.8, 200)[:, None]) ** 2)
-    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    found = remission_scores(grades, probabilities, groups)
-    assert found["auroc"].value == pytest.approx(roc_auc_score(grades >= 2, probabilities[:, 2:].sum(1)))
-    called = probabilities[:, 2:].sum(1) >= 0.5
-    assert found["sensitivity"].value == pytest.approx(recall_score(grades >= 2, called))
-    assert found["specificity"].value == pytest.approx(recall_score(grades < 2, ~called))
-    assert all(score.low < score.value < score.high for score in found.values())
 
 
 def test_a_ranking_of_four_positive_patients_has_no_interval() -> None:

@@ -79,6 +79,24 @@ def test_altered_copies_are_found(pictures: list[Path], tmp_path: Path, change: 
         assert [(copy.first, copy.second) for copy in found.copies] == [(5, 8)]
 
 
+def test_a_pair_that_only_an_embedding_proposes_is_a_kind_of_its_own_and_the_pixels_decide(pictures: list[Path], tmp_path: Path) -> None:
+    turned = tmp_path / "turned.png"
+    texture(9).rotate(35).crop((50, 40, 190, 160)).save(turned)
+    task = task_of([*((p, "train", None) for p in pictures[:5]), (pictures[9], "train", None), (turned, "test", None)])
+    asked: list[tuple[list[int], list[int]]] = []
+
+    def propose(later: np.ndarray, earlier: np.ndarray) -> list[list[int]]:
+        asked.append((later.tolist(), earlier.tolist()))
+        return [[0, 5] for _ in later]
+
+    hashes = fingerprint(task).hashes
+    assert find_leaks(task, hashes, judge=picture_correlation).word == "clean"
+    found = find_leaks(task, hashes, judge=picture_correlation, propose=propose)
+    assert found.details == {"leak": "overlap 1", "patients": "unknown", "leak_kinds": "embedding 1"}
+    assert [(copy.first, copy.second, copy.kind) for copy in found.copies] == [(5, 6, "embedding")]
+    assert ([6], [0, 1, 2, 3, 4, 5]) in asked
+
+
 def test_one_file_under_two_names_and_one_patient_in_two_splits_are_counted_apart(pictures: list[Path], tmp_path: Path) -> None:
     same = tmp_path / "same.png"
     same.write_bytes(pictures[4].read_bytes())

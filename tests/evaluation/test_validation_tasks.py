@@ -20,6 +20,20 @@ def test_folders_pair_with_names_and_weights() -> None:
     assert both.chosen_by == "grades"
 
 
+def test_orders_and_divisions_pair_with_folders() -> None:
+    both = make_validation([A, B], ["auto"], orders=["-", "none, mild,severe"], protocols=["made"], max_unreadable=0.2)
+    assert [(one.order, one.protocol, one.max_unreadable) for one in both.tasks] == [
+        ((), "made", 0.2),
+        (("none", "mild", "severe"), "made", 0.2),
+    ]
+    with pytest.raises(ValueError, match="--validation-order has 1 values and --validation 2 folders; give one for each folder"):
+        make_validation([A, B], orders=["none,mild"])
+    with pytest.raises(ValueError, match="--validation-protocol has 3 values and --validation 2 folders"):
+        make_validation([A, B], protocols=["clean", "made", "made"])
+    with pytest.raises(ValueError, match="--validation-max-unreadable is 2; give a share from 0 to 1"):
+        make_validation([A], max_unreadable=2)
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -7,6 +7,7 @@ import math
 import pickle
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,25 @@ def test_several_tasks_choose_by_their_weighted_mean_or_by_one_of_them(vit_folde
         path.write_bytes(b"not an image")
         (tmp_path / "patches" / path.name).write_bytes(b"not an image")
     assert checkpoint_scores(vit_folder, views=views, tasks=tasks, chosen_by="patches")[1] == second
+
+
+def test_grades_in_words_have_an_order_and_an_unreadable_image_is_left_out_and_counted(
+    vit_folder: str, colours: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "worded"
+    shutil.copytree(colours, data)
+    one = ValidationTask(task="auto", data=data, order=("blue", "green", "red"), protocol="made")
+    metric, before, scores = checkpoint_scores(vit_folder, views=views, tasks=(one,))
+    assert metric == "worded/val/knn_quadratic_weighted_kappa"
+    assert "worded/val/unreadable" not in scores
+    bad = sorted(data.glob("p*_*.png"))[0]
+    bad.write_bytes(b"not an image")
+    _, after, scores = checkpoint_scores(vit_folder, views=views, tasks=(one,))
+    assert scores["worded/val/unreadable"] == 1.0
+    assert math.isfinite(before)
+    assert math.isfinite(after)
+    with pytest.raises(TaskError, match=r"1 of .* validation images .* more than --validation-max-unreadable 0 allows"):
+        checkpoint_scores(vit_folder, views=views, tasks=(replace(one, max_unreadable=0.0),))
 
 
 def test_masks_are_refused(vit_folder: str, squares: Path) -> None:

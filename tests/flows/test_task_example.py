@@ -115,7 +115,7 @@ KIND = task("kind", protocol=Protocol(heads=("knn",), metrics=("accuracy",), pri
         ("MISSING", "cannot be loaded (AttributeError"),
         ("FAILS", "failed (KeyError: 'no such column'); repair or uninstall its package"),
         ("NOTHING", "failed (TypeError: "),
-        ("HEAD", "has the heads knn; give linear_segmentation"),
+        ("HEAD", "has the heads knn; give such as linear_segmentation"),
         ("KIND", "has a protocol and no kind; give both or neither"),
     ],
 )

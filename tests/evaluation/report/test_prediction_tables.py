@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from evaluation.report.prediction_tables import GroupRow, confusion, group_rows, reliability
+from evaluation.report.prediction_tables import GroupRow, confusion, group_rows, reliability, subgroup_rows
 
 CLASSES = ["a", "b", "c"]
 
@@ -40,3 +40,21 @@ def test_groups_are_listed_from_the_worst() -> None:
     table = pa.table({"group": ["x", "y", "x", "z"], "label": ["a", "a", "b", "b"], "prediction": ["a", "b", "a", "a"]})
     assert group_rows(table) == (GroupRow("y", 1, 0.0), GroupRow("z", 1, 0.0), GroupRow("x", 2, 0.5))
     assert group_rows(pa.table({"group": ["x", "x"], "dice": [0.25, 0.75]})) == (GroupRow("x", 2, 0.5),)
+
+
+def test_subgroups_have_an_interval_from_five_groups_on() -> None:
+    table = pa.table(
+        {
+            "group": ["p1", "p2", "p3", "p4", "p5", "p5", "q1", "q1", "r"],
+            "device": ["new"] * 6 + ["old"] * 2 + [""],
+            "dice": [0.9, 0.8, 0.9, 0.8, 0.7, 0.7, 0.2, 0.4, 0.9],
+        }
+    )
+    old, new, unnamed = subgroup_rows(table, "device")
+    assert (old.name, old.num_items, old.num_groups, old.score.value) == ("old", 2, 1, pytest.approx(0.3))
+    assert math.isnan(old.score.low)
+    assert (new.name, new.num_items, new.num_groups, new.score.value) == ("new", 6, 5, pytest.approx(0.8))
+    assert new.score.low < 0.8 < new.score.high
+    assert unnamed.name == "not named"
+    assert subgroup_rows(table, "site") == ()
+    assert subgroup_rows(table.slice(0, 6), "device") == ()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
+from evaluation.metrics import Interval
 from evaluation.report import render_scorecard
+from evaluation.rotation import rotation_rows
 from evaluation.run import evaluate_model
 from evaluation.tasks import fingerprint, read_task
 from warehouse.records import Score
@@ -53,6 +58,37 @@ def test_predictions_that_are_gone_leave_the_numbers(scores: tuple[Path, tuple[S
     page = (tmp_path / "page.html").read_text()
     assert "<summary>" not in page
     assert "macro f1" in page
+
+
+def test_all_folds_have_their_spread_and_one_confusion_matrix_of_them_together(
+    scores: tuple[Path, tuple[Score, ...]], tmp_path: Path
+) -> None:
+    root, found = scores
+    whole = [score for score in found if "shots" not in score.details and score.metric == "accuracy"]
+    lower = [replace(score, value=score.value - 0.1) for score in whole]
+    pooled = {(score.model_id, score.head, score.metric): Interval(0.7, 0.6, 0.8) for score in whole}
+    rows = rotation_rows([whole, lower], num_items=24, num_groups=4, pooled=pooled)
+    render_scorecard(rows, root=root, path=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall(r"<summary>(.*?)</summary>", page) == ["&lt;model&gt;, knn", "&lt;model&gt;, linear"]
+    value = float(rows[0].details["mean"])
+    assert f"0.600 to 0.800; 2 folds: {value:.4f} ± 0.0707" in page
+    counts = re.findall(r'<td class="cell"[^>]*>(\d+)</td>', page)
+    assert sum(map(int, counts)) == 2 * 24  # heads, and the twelve test images of both folds
+
+
+def test_devices_stand_apart(scores: tuple[Path, tuple[Score, ...]], tmp_path: Path) -> None:
+    root, found = scores
+    for file in {score.details["predictions_file"] for score in found if "predictions_file" in score.details}:
+        table = pq.read_table(root / file)
+        named = table.append_column("device", pa.array(["scope A" if n % 2 else "scope B" for n in range(table.num_rows)]))
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(named, tmp_path / file)
+        shutil.copy(root / file.replace(".parquet", ".json"), tmp_path / file.replace(".parquet", ".json"))
+    render_scorecard(found, root=tmp_path, path=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<h3>By device</h3>") == 2
+    assert page.count('<td class="name">scope A</td><td data-label="images">6</td><td data-label="groups">2</td>') == 2
 
 
 def test_without_scores_it_says_so(tmp_path: Path) -> None:

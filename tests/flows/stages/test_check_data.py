@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 from PIL import Image
 
 from evaluation.config import EvaluateConfig
-from evaluation.data_check import class_rows
-from evaluation.tasks import Item, TaskData
+from evaluation.data_check import class_rows, published_rows
+from evaluation.tasks import Expected, Item, TaskData
 from flows.stages import run_check_data
 from warehouse.store import content_id
 
@@ -96,9 +97,7 @@ def test_published_counts_stand_beside_those_found() -> None:
         for number, (split, label) in enumerate([("train", "a"), ("train", "b"), ("test", "b")])
     )
     task = TaskData(name="t", kind="classification", items=items, classes=("a", "b"))
-    assert class_rows(task, {"a": 1, "b": 3, "images": 4, "test": 1}) == (
-        ("a", "1", "0", "0", "1", "1"),
-        ("b", "1", "0", "1", "2", "not 3"),
-        ("all", "2", "0", "1", "3", "not 4"),
-        ("published", "", "", "1", "", ""),
-    )
+    assert class_rows(task) == (("a", "1", "0", "0", "1"), ("b", "1", "0", "1", "2"), ("all", "2", "0", "1", "3"))
+    assert published_rows(task, Expected(counts={"a": 1, "b": 1300})) == (("a", "1", "1", "0"), ("b", "1,300", "2", "-1,298"))
+    by_split = Expected(counts={"test": 1}, tally=lambda found: Counter(item.split for item in found))
+    assert published_rows(task, by_split) == (("test", "1", "1", "0"),)

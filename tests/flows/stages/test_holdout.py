@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from curation.holdout.find import _search
+from evaluation.tasks import Item
 from flows.cli.cli import main
+from flows.stages.leak_search import num_near_training
 from tests.flows.conftest import make_archive
 from warehouse.lake import open_lake
 
@@ -157,3 +159,24 @@ def test_every_real_picture_is_found_that_lies_in_the_pool_itself(tmp_path: Path
         matches = {row["frame_id"]: row["reference"] for row in opened.rows("FROM holdout_matches")}
     assert len(kept) > 60
     assert [row["name"] for row in kept if row["frame_id"] not in matches] == []
+
+
+def test_a_test_image_that_shows_a_training_frame_is_counted(lake: Path, tmp_path: Path) -> None:
+    assert curate(lake, "plain") == 0
+    with open_lake(lake, read_only=True) as opened:
+        (dataset,) = opened.rows("SELECT dataset_id FROM datasets WHERE name = 'plain'")
+        frame = opened.rows(
+            """SELECT c.* FROM candidates c JOIN shard_frames s USING (frame_id)
+               WHERE s.dataset_id = $1 ORDER BY c.blur DESC LIMIT 1""",
+            [dataset["dataset_id"]],
+        )[0]
+        jpeg = (lake / frame["pack_path"]).read_bytes()[frame["byte_offset"] : frame["byte_offset"] + frame["byte_size"]]
+        picture = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR))
+        changed = cv2.convertScaleAbs(cv2.resize(picture, None, fx=1.4, fy=1.4), alpha=1.1, beta=5)
+        pictures = {"copy": changed, "mirrored": cv2.flip(changed, 1), "other": np.random.default_rng(0).integers(0, 256, picture.shape)}
+        for name, pixels in pictures.items():
+            cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
+        items = [Item(path=str(tmp_path / f"{name}.png"), split="test", group=name) for name in pictures]
+        assert num_near_training(opened, items, [dataset["dataset_id"]]) == 2
+        assert num_near_training(opened, items[2:], [dataset["dataset_id"]]) == 0
+        assert num_near_training(opened, items, ["no such dataset"]) is None

@@ -14,6 +14,7 @@ from curation.ingest import opened_for_playback
 from curation.sources import find_videos, identify
 from evaluation.predict_config import PredictConfig
 from evaluation.report import ArchiveFrame, TimelineEpisode, TimelinePicture, TimelineRow
+from evaluation.tasks import eight_bit
 from flows.stages.predict_inputs import find_inputs
 from flows.stages.predict_parts import PredictedPart, claim_folder, part_table, read_part, write_part
 from flows.stages.predict_privacy import is_video_removed, scan_settings, withheld_frames
@@ -60,6 +61,26 @@ def test_the_settings_of_the_latest_ingest_and_its_removals_hold(tmp_path: Path)
         assert not is_video_removed(moments)
         remove(lake, row["frame_id"], "video_removed_in_audit")
         assert is_video_removed(removed_moments(lake, video.video_id))
+
+
+def test_stills_of_twelve_bits_are_seen_as_the_evaluation_sees_them_and_known_by_what_ingest_stored(tmp_path: Path) -> None:
+    path = tmp_path / "in/deep.png"
+    path.parent.mkdir()
+    deep = np.asarray(Image.fromarray(tissue(0).clip(0, 255).astype(np.uint8)).convert("L")).astype(np.uint16) * 16
+    deep[0, 0] = 4095
+    Image.fromarray(deep).save(path)
+    with open_lake(tmp_path / "lake", create=True) as lake:
+        ingest(lake, path, config=NOW)
+        (row,) = lake.rows("SELECT frame_id FROM frames")
+        remove(lake, row["frame_id"], "identified_in_audit")
+        (video,), _ = find_inputs([str(path)])
+        with opened_for_playback(video, replace(NOW, text="off"), scratch=tmp_path / "s", grey=eight_bit) as opened:
+            (frame,) = opened.frames()
+            assert np.array_equal(frame.rgb[..., 0], np.round(deep * (255 / 4095)).astype(np.uint8))
+            assert withheld_frames(opened, (), removed_hashes(lake)) == {0: "identified_in_audit"}
+        with opened_for_playback(video, replace(NOW, text="off"), scratch=tmp_path / "s") as as_stored:
+            assert next(iter(as_stored.frames())).rgb.max() == 15
+            assert as_stored.stored_hashes == {}
 
 
 def test_inputs_that_overlap_are_one_row_and_fifos_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""Pictures that may show the same, by embedding: items of two splits, and test images among the frames that a model learned from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from curation.embedding import EmbedConfig, batch_size_on, embed_images, load_encoder, read_part
+from curation.holdout import nearest_by_embedding, nothing_near, picture_correlation, stored_picture, views_of
+from curation.packs import read_frame
+from evaluation.backbone import ModelRef, load_backbone
+from evaluation.config import EvaluateConfig
+from evaluation.features import cached_features
+from evaluation.leakage import COPY_OF_OTHER_PATIENT, Propose
+from evaluation.tasks import Fingerprint, Item, TaskData, eight_bit, open_file, upright
+from warehouse.lake import Lake
+from warehouse.overlap import DatasetFrame, dataset_frames
+from warehouse.queries import encoder_label
+
+__all__ = ["by_embedding", "item_vectors", "num_near_training"]
+
+NUM_PROPOSED = 3
+"""pictures looked at for each one, at most"""
+
+MIN_COSINE = 0.5
+"""from which they are; see docs/evaluation.md"""
+
+_NUM_VIEWS = 4  # as it is and mirrored; the copies that are cut down are for `curate --holdout`
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+def item_vectors(lake: Lake, task: TaskData, identity: Fingerprint, encoder: ModelRef, config: EvaluateConfig) -> Floats:
+    """Unit vectors [N, D] of a task's items by the offline encoder at its own size; kept where the evaluation keeps its features."""
+    backbone = load_backbone(encoder, device=config.device, seed=config.seed)
+    found = cached_features(
+        backbone,
+        encoder,
+        task.items,
+        data_id=identity.images_id,
+        seed=config.seed,
+        cache_dir=lake.root / "staging" / "evaluate",
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+    )["last"]
+    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def by_embedding(vectors: Floats) -> Propose:
+    """The nearest items of another split, by the search that finds copies of what is held out."""
+
+    def propose(later: Ints, earlier: Ints) -> list[list[int]]:
+        near = nearest_by_embedding(vectors[later], vectors[earlier], first_view=0, so_far=nothing_near(len(later), NUM_PROPOSED))
+        rows = zip(near.view.tolist(), near.value.tolist(), strict=True)
+        return [[int(earlier[view]) for view, cosine in zip(*row, strict=True) if view >= 0 and cosine >= MIN_COSINE] for row in rows]
+
+    return propose
+
+
+def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[str]) -> int | None:
+    """How many items show the same as a frame of datasets, seen by the encoder that embedded the lake.
+
+    A picture and its three mirror images propose the frames, and local features decide. None if that encoder is not here, or frames of the
+    datasets have no embedding, or are gone.
+
+    Raises:
+        TaskError: an item does not decode.
+    """
+    encoder_id, frames = dataset_frames(lake, dataset_ids)
+    if encoder_id is None or not items:
+        return None
+    config = EmbedConfig(encoder=encoder_label(lake, encoder_id))
+    encoder = load_encoder(config)
+    if encoder.encoder_id != encoder_id:
+        return None
+    contents = [[view.rgb for view in views_of(stored_picture(_pixels(item)))[:_NUM_VIEWS]] for item in items]
+    jpegs = (_jpeg(rgb) for views in contents for rgb in views)
+    vectors = embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, config)).astype(np.float32)
+    near = nothing_near(len(vectors), NUM_PROPOSED)
+    found: list[DatasetFrame] = []
+    for path, members in _by_part(frames).items():
+        ids, known = read_part(lake.root / path, encoder.dim)
+        places = {frame_id: number for number, frame_id in enumerate(ids)}
+        block = known[[places[frame.frame_id] for frame in members]].astype(np.float32)
+        near = nearest_by_embedding(vectors, block, first_view=len(found), so_far=near)
+        found += members
+    num_near = 0
+    for number, views in enumerate(contents):
+        rows = slice(number * _NUM_VIEWS, (number + 1) * _NUM_VIEWS)
+        proposed = zip(near.view[rows].ravel().tolist(), near.value[rows].ravel().tolist(), strict=True)
+        wanted = {view: turn // NUM_PROPOSED for turn, (view, cosine) in enumerate(proposed) if view >= 0 and cosine >= MIN_COSINE}
+        num_near += any(
+            picture_correlation(views[turn], _frame(lake, found[view])) >= COPY_OF_OTHER_PATIENT for view, turn in wanted.items()
+        )
+    return num_near
+
+
+def _by_part(frames: Sequence[DatasetFrame]) -> dict[str, list[DatasetFrame]]:
+    parts: dict[str, list[DatasetFrame]] = defaultdict(list)
+    for frame in frames:
+        parts[frame.embedding_path].append(frame)
+    return parts
+
+
+def _pixels(item: Item) -> npt.NDArray[np.uint8]:
+    """The item as it is in its file, upright, [H, W, 3]."""
+    with open_file(item.path) as file:
+        image: Image.Image = eight_bit(upright(file), item.path).convert("RGB")
+        if item.box is not None:
+            x, y, width, height = item.box
+            image = image.crop((x, y, x + width, y + height))
+        return np.asarray(image)
+
+
+def _jpeg(rgb: npt.NDArray[np.uint8]) -> bytes:
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+
+
+def _frame(lake: Lake, frame: DatasetFrame) -> npt.NDArray[np.uint8]:
+    jpeg = read_frame(Path(lake.root) / frame.pack_path, frame.byte_offset, frame.byte_size)
+    return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
