@@ -36,7 +36,7 @@ __all__ = ["render_scorecard"]
 
 _MOST_GROUPS = 8
 _IN_PIXELS = ("hd95",)
-_METRICS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95, px", "auroc": "AUROC", "auprc": "AUPRC", "macro_f1": "macro F1"}
+_METRICS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95, px", "auroc": "AUROC", "auprc": "AUPRC"}
 """what a column is called where it is not the metric's own name"""
 
 
