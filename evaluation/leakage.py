@@ -31,8 +31,9 @@ Pixels = npt.NDArray[np.uint8]
 Judge = Callable[[Pixels, Pixels], float]
 """correlation of two [H, W, 3] pictures, one laid over the other: 1 for copies, about 0 for others"""
 
-Propose = Callable[[Ints, Ints], Sequence[Sequence[int]]]
-"""places of items of a later split and of an earlier one, to the places of the earlier ones that each later one may be a copy of"""
+Propose = Callable[[Ints, Ints], Sequence[Sequence[tuple[int, float]]]]
+"""places of items of a later split and of an earlier one, to what each later one may be a copy of: places of earlier ones, with the cosine
+of their embeddings"""
 
 COPY_CORRELATION = 0.2
 """from it on two pictures show one moment or the seconds around it: in EffiSegNet's Kvasir-SEG the eight pairs from 0.21 on all show the
@@ -41,6 +42,10 @@ same polyp, and the highest of 206 other pairs has 0.16"""
 COPY_OF_OTHER_PATIENT = 0.4
 """the same for pictures that the data says are of two patients: between 864 phantom frames of 48 patients chance reaches 0.25;
 `curate --holdout`, which throws frames away, asks for as much"""
+
+COPY_COSINE = 0.88
+"""of the offline encoder's embeddings, from which on two pictures of patients who are not named show one scene from two sides; see the
+table in docs/evaluation.md"""
 
 _SIDE = 24  # of the description's grid
 _LOOK_SIDE = 256  # of the pictures that are laid over each other
@@ -59,7 +64,7 @@ class Copy:
     """place among the task's items; its split is the earlier of train, val and test"""
     second: int
     kind: str
-    """exact, near, embedding (near, and proposed by its embedding alone) or group"""
+    """exact, near, embedding (found by their embeddings alone) or group"""
     correlation: float
     """of near copies; 1 for exact ones, not a number for items of one group"""
 
@@ -77,7 +82,7 @@ class LeakVerdict:
     num_near: int
     """test items that are near copies of one"""
     num_embedding: int
-    """those that embeddings alone proposed"""
+    """test items that show the same as one by their embeddings alone"""
     num_group: int
     """test items whose group has items in train or val"""
     patients: str
@@ -123,7 +128,7 @@ def find_leaks(
         task: its items in order; crops are compared as crops.
         hashes: SHA-256 of each item's file, in the items' order.
         judge: looks at pairs of pictures; without it near copies are not looked for.
-        propose: names further pairs to look at, by embedding.
+        propose: names further pairs to look at, by embedding; the nearest are copies whatever their pixels.
         num_workers: threads that decode images.
 
     Raises:
@@ -179,18 +184,24 @@ def _near(items: Sequence[Item], judge: Judge, propose: Propose | None, num_work
         described = dict(_worth_a_look(views, places[second], places[first]))
         embedded = propose(places[second], places[first]) if propose is not None and len(places[first]) else [()] * len(places[second])
         for number, proposed in zip(places[second].tolist(), embedded, strict=True):
-            near = described.get(number, [])
-            for other in dict.fromkeys([*near, *proposed]):
+            near, cosines = described.get(number, []), dict(proposed)
+            for other in dict.fromkeys([*near, *cosines]):
                 correlation = judge(look(other), look(number))
-                if correlation >= _needed(items[other], items[number]) and (number not in best or correlation > best[number].correlation):
-                    best[number] = Copy(other, number, "near" if other in near else "embedding", correlation)
+                is_alike = correlation >= _needed(items[other], items[number])
+                is_one_scene = cosines.get(other, 0.0) >= COPY_COSINE and not _are_told_apart(items[other], items[number])
+                if (is_alike or is_one_scene) and (number not in best or correlation > best[number].correlation):
+                    best[number] = Copy(other, number, "near" if is_alike and other in near else "embedding", correlation)
     return list(best.values())
 
 
 def _needed(first: Item, second: Item) -> float:
+    return COPY_OF_OTHER_PATIENT if _are_told_apart(first, second) else COPY_CORRELATION
+
+
+def _are_told_apart(first: Item, second: Item) -> bool:
+    """Whether the data says that two items are of two patients."""
     groups = {first.group, second.group}
-    is_told_apart = len(groups) == 2 and not groups & {"", first.path, second.path}
-    return COPY_OF_OTHER_PATIENT if is_told_apart else COPY_CORRELATION
+    return len(groups) == 2 and not groups & {"", first.path, second.path}
 
 
 def _worth_a_look(views: Floats, of: npt.NDArray[np.int64], among: npt.NDArray[np.int64]) -> Iterator[tuple[int, list[int]]]:

@@ -10,4 +10,4 @@ from .search import (
     retrieval_similarity as retrieval_similarity,
 )
 from .verify_copy import picture_correlation as picture_correlation
-from .views import stored_picture as stored_picture, views_of as views_of
+from .views import content_of as content_of, stored_picture as stored_picture, views_of as views_of

@@ -16,7 +16,7 @@ import numpy as np
 from curation.filters import FILTER_WIDTH, ContentArea, content_mask, find_content_area, inner_mask, perceptual_hash, shrink
 from curation.ingest import NUM_PICTURES
 
-__all__ = ["View", "cut_out", "probes_of", "shared_areas", "stored_picture", "view_hash", "views_of"]
+__all__ = ["View", "content_of", "cut_out", "probes_of", "shared_areas", "stored_picture", "view_hash", "views_of"]
 
 STORED_SIDE = 512
 """longest side in which a held-out picture is kept for comparison; copies are verified at half of it"""
@@ -85,6 +85,11 @@ def views_of(rgb: np.ndarray, shared: ContentArea | None = None) -> list[View]:
     if (area.width, area.height) != (width, height):
         views.append(View("whole", rgb, np.full((height, width), 255, np.uint8)))
     return views
+
+
+def content_of(rgb: np.ndarray) -> View:
+    """The content area as found in the picture alone, the first of `views_of`."""
+    return cut_out(rgb, find_content_area([rgb]))
 
 
 def cut_out(rgb: np.ndarray, area: ContentArea, name: str = "content") -> View:

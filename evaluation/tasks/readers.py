@@ -97,7 +97,8 @@ def label_table(table: Path, root: Path, *, groups: Mapping[str, str] | None = N
                 split=_split(row, roles),
                 group=_group(row, roles, name, groups) or path,
                 box=_box(row, roles, table),
-                **_subgroups(row, roles),
+                device=_told(row, roles, "device"),
+                site=_told(row, roles, "site"),
             )
         )
     return items, (*paths.notes, *_group_note(rows, roles))
@@ -181,7 +182,16 @@ def _named_pairs(
         joined = masks.get(_inner(folder, path)) if path.is_relative_to(folder) else masks.get(path.stem)
         mask = _named_mask(root, named, paths, number) if named else joined or root / "masks" / path.name
         group = _group(row, roles, path.name, groups) or str(path)
-        items.append(Item(path=str(path), mask=str(mask), split=_split(row, roles), group=group, **_subgroups(row, roles)))
+        items.append(
+            Item(
+                path=str(path),
+                mask=str(mask),
+                split=_split(row, roles),
+                group=group,
+                device=_told(row, roles, "device"),
+                site=_told(row, roles, "site"),
+            )
+        )
     return items, (*paths.notes, *_group_note(rows, roles))
 
 
@@ -219,8 +229,8 @@ def _group(row: Mapping[str, str], roles: Mapping[str, str], name: str, groups: 
     return groups.get(name) if groups is not None else None
 
 
-def _subgroups(row: Mapping[str, str], roles: Mapping[str, str]) -> dict[str, str]:
-    return {role: row[roles[role]].strip() for role in ("device", "site") if role in roles}
+def _told(row: Mapping[str, str], roles: Mapping[str, str], role: str) -> str:
+    return row[roles[role]].strip() if role in roles else ""
 
 
 def _box(row: Mapping[str, str], roles: Mapping[str, str], table: Path) -> tuple[int, int, int, int] | None:

@@ -74,7 +74,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     random = ModelRef(
         model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
     )
-    leak = split_leaks(job.lake, found, identity, baseline, config)
+    leak = split_leaks(job.lake, found, identity, config)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
         models = [model, *([random] if model.network is None else []), *([baseline] if baseline.model_id != model.model_id else [])]

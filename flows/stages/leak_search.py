@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from curation.embedding import EmbedConfig, batch_size_on, embed_images, load_encoder, read_part
-from curation.holdout import nearest_by_embedding, nothing_near, picture_correlation, stored_picture, views_of
+from curation.embedding import OFFLINE_ENCODER, EmbedConfig, batch_size_on, embed_images, load_encoder, read_part
+from curation.holdout import content_of, nearest_by_embedding, nothing_near, picture_correlation, stored_picture, views_of
 from curation.packs import read_frame
-from evaluation.backbone import ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
-from evaluation.features import cached_features
 from evaluation.leakage import COPY_OF_OTHER_PATIENT, Propose
-from evaluation.tasks import Fingerprint, Item, TaskData, eight_bit, open_file, upright
+from evaluation.tasks import Item, eight_bit, open_file, upright
 from warehouse.lake import Lake
 from warehouse.overlap import DatasetFrame, dataset_frames
 from warehouse.queries import encoder_label
@@ -28,8 +26,11 @@ __all__ = ["by_embedding", "item_vectors", "num_near_training"]
 NUM_PROPOSED = 3
 """pictures looked at for each one, at most"""
 
+SPLIT_COSINE = 0.8
+"""of two items' embeddings, from which they are; copies between the splits of Kvasir-SEG have 0.827 or more"""
+
 MIN_COSINE = 0.5
-"""from which they are; see docs/evaluation.md"""
+"""the same for test images and training frames, whose encoder may be any"""
 
 _NUM_VIEWS = 4  # as it is and mirrored; the copies that are cut down are for `curate --holdout`
 
@@ -37,29 +38,28 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
-def item_vectors(lake: Lake, task: TaskData, identity: Fingerprint, encoder: ModelRef, config: EvaluateConfig) -> Floats:
-    """Unit vectors [N, D] of a task's items by the offline encoder at its own size; kept where the evaluation keeps its features."""
-    backbone = load_backbone(encoder, device=config.device, seed=config.seed)
-    found = cached_features(
-        backbone,
-        encoder,
-        task.items,
-        data_id=identity.images_id,
-        seed=config.seed,
-        cache_dir=lake.root / "staging" / "evaluate",
-        batch_size=config.batch_size,
-        num_workers=config.num_workers,
-    )["last"]
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+def item_vectors(items: Sequence[Item], config: EvaluateConfig) -> Floats:
+    """Unit vectors [N, D] of items by the offline encoder, which sees them as it sees the frames of a lake: cut to their content.
+
+    Raises:
+        TaskError: an item does not decode.
+    """
+    told = EmbedConfig(encoder=OFFLINE_ENCODER, device=config.device)
+    encoder = load_encoder(told)
+    jpegs = (_jpeg(content_of(stored_picture(_pixels(item))).rgb) for item in items)
+    return embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, told)).astype(np.float32)
 
 
 def by_embedding(vectors: Floats) -> Propose:
     """The nearest items of another split, by the search that finds copies of what is held out."""
 
-    def propose(later: Ints, earlier: Ints) -> list[list[int]]:
+    def propose(later: Ints, earlier: Ints) -> list[list[tuple[int, float]]]:
         near = nearest_by_embedding(vectors[later], vectors[earlier], first_view=0, so_far=nothing_near(len(later), NUM_PROPOSED))
         rows = zip(near.view.tolist(), near.value.tolist(), strict=True)
-        return [[int(earlier[view]) for view, cosine in zip(*row, strict=True) if view >= 0 and cosine >= MIN_COSINE] for row in rows]
+        return [
+            [(int(earlier[view]), cosine) for view, cosine in zip(*row, strict=True) if view >= 0 and cosine >= SPLIT_COSINE]
+            for row in rows
+        ]
 
     return propose
 
@@ -94,11 +94,9 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
     num_near = 0
     for number, views in enumerate(contents):
         rows = slice(number * _NUM_VIEWS, (number + 1) * _NUM_VIEWS)
-        proposed = zip(near.view[rows].ravel().tolist(), near.value[rows].ravel().tolist(), strict=True)
-        wanted = {view: turn // NUM_PROPOSED for turn, (view, cosine) in enumerate(proposed) if view >= 0 and cosine >= MIN_COSINE}
-        num_near += any(
-            picture_correlation(views[turn], _frame(lake, found[view])) >= COPY_OF_OTHER_PATIENT for view, turn in wanted.items()
-        )
+        proposed = enumerate(zip(near.view[rows].ravel().tolist(), near.value[rows].ravel().tolist(), strict=True))
+        pairs = [(views[turn // NUM_PROPOSED], view) for turn, (view, cosine) in proposed if view >= 0 and cosine >= MIN_COSINE]
+        num_near += any(picture_correlation(seen, _frame(lake, found[view])) >= COPY_OF_OTHER_PATIENT for seen, view in pairs)
     return num_near
 
 

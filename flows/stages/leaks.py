@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from curation.holdout import HoldoutError, picture_correlation, read_holdout
 from curation.sources import patient_key
-from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.leakage import LEAKAGE_VERSION, Copy, LeakVerdict, find_leaks
 from evaluation.tasks import Fingerprint, Item, TaskData
@@ -24,17 +23,17 @@ from warehouse.store import content_id, read_json, write_json
 __all__ = ["pretraining_overlap", "split_leaks"]
 
 
-def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, encoder: ModelRef, config: EvaluateConfig) -> LeakVerdict:
-    """What the splits of a task share, by file, group, picture and the encoder's embedding; looked for once per content and kept."""
+def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, config: EvaluateConfig) -> LeakVerdict:
+    """What the splits of a task share, by file, group, picture and embedding; looked for once per content and kept."""
     told_apart = [item.group in ("", item.path) for item in task.items]
-    key = content_id([LEAKAGE_VERSION, identity.data_id, task.are_patients, told_apart, encoder.model_id])
+    key = content_id([LEAKAGE_VERSION, identity.data_id, task.are_patients, told_apart])
     stored = lake.root / "staging" / "evaluate" / f"leaks-{key}.json"
     if stored.is_file():
         found = read_json(stored)
         pairs = [{**pair, "correlation": float("nan") if pair["correlation"] is None else pair["correlation"]} for pair in found["copies"]]
         return LeakVerdict(**{**found, "copies": tuple(Copy(**pair) for pair in pairs)})
     say(f"evaluate: {task.name}: comparing the splits' {len(task.items):,} images with each other")
-    propose = by_embedding(item_vectors(lake, task, identity, encoder, config))
+    propose = by_embedding(item_vectors(task.items, config))
     verdict = find_leaks(task, identity.hashes, judge=_correlation, propose=propose, num_workers=config.num_workers)
     told = asdict(verdict)
     told["copies"] = [{**pair, "correlation": None if np.isnan(pair["correlation"]) else pair["correlation"]} for pair in told["copies"]]

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from evaluation.tasks import Fingerprint, SplitStore, TaskData, readable_task
+from evaluation.tasks import Fingerprint, SplitStore, TaskData, TaskError, readable_task
 from evaluation.validate import CHOSEN_BY_VIEWS, checkpoint_scores
-from evaluation.validation_tasks import Validation, check_choice, read_labelled
+from evaluation.validation_tasks import Validation, ValidationTask, check_choice, read_labelled
 from flows.job import Job
 from flows.runners import is_local, ray_job_id, say, start_ray, track_steps
 from pretrain.checkpoint import whole_checkpoints
@@ -66,7 +66,7 @@ def run_pretrain(
     inputs = [artifact_of(found)]
     splits = job.lake.root.absolute() / "splits"
     validation = replace(validation, tasks=tuple(replace(one, splits=splits) for one in validation.tasks))
-    tasks = [readable_task(read_labelled(one), max_unreadable=one.max_unreadable) for one in validation.tasks]
+    tasks = [_readable(one) for one in validation.tasks]
     check_choice(validation, [task.name for task, _ in tasks])
     for task, _ in tasks:
         for image in task.unreadable:
@@ -172,6 +172,15 @@ def plan_pretrain(
     settings = learning_settings(config) | chosen
     plan = plan_run(stage="pretrain", version=PRETRAIN_VERSION, config=settings, inputs=inputs, seed=config.train.seed)
     return replace(plan, config=canonical_json(config))
+
+
+def _readable(one: ValidationTask) -> tuple[TaskData, Fingerprint]:
+    """A validation set without the images that cannot be read; the limit has another name here than in an evaluation."""
+    found = read_labelled(one)
+    try:
+        return readable_task(found, max_unreadable=one.max_unreadable)
+    except TaskError as error:
+        raise TaskError(str(error).replace("--max-unreadable", "--validation-max-unreadable")) from error
 
 
 def _validator(

@@ -85,9 +85,9 @@ def test_a_pair_that_only_an_embedding_proposes_is_a_kind_of_its_own_and_the_pix
     task = task_of([*((p, "train", None) for p in pictures[:5]), (pictures[9], "train", None), (turned, "test", None)])
     asked: list[tuple[list[int], list[int]]] = []
 
-    def propose(later: np.ndarray, earlier: np.ndarray) -> list[list[int]]:
+    def propose(later: np.ndarray, earlier: np.ndarray) -> list[list[tuple[int, float]]]:
         asked.append((later.tolist(), earlier.tolist()))
-        return [[0, 5] for _ in later]
+        return [[(0, 0.8), (5, 0.85)] for _ in later]
 
     hashes = fingerprint(task).hashes
     assert find_leaks(task, hashes, judge=picture_correlation).word == "clean"
@@ -95,6 +95,17 @@ def test_a_pair_that_only_an_embedding_proposes_is_a_kind_of_its_own_and_the_pix
     assert found.details == {"leak": "overlap 1", "patients": "unknown", "leak_kinds": "embedding 1"}
     assert [(copy.first, copy.second, copy.kind) for copy in found.copies] == [(5, 6, "embedding")]
     assert ([6], [0, 1, 2, 3, 4, 5]) in asked
+
+
+def test_nearest_embeddings_are_one_scene_unless_the_data_names_two_patients(pictures: list[Path]) -> None:
+    for groups, cosine, word in ((None, 0.89, "overlap 1"), (None, 0.87, "clean"), (("p", "q"), 0.99, "clean")):
+        train, test = groups or (None, None)
+        task = task_of([(pictures[0], "train", train), (pictures[1], "test", test)])
+        found = find_leaks(
+            task, fingerprint(task).hashes, judge=picture_correlation, propose=lambda later, _, c=cosine: [[(0, c)]] * len(later)
+        )
+        assert found.word == word
+        assert found.num_embedding == (word != "clean")
 
 
 def test_one_file_under_two_names_and_one_patient_in_two_splits_are_counted_apart(pictures: list[Path], tmp_path: Path) -> None:

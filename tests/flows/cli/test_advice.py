@@ -31,6 +31,7 @@ PRINTED_BY = {
     "evaluation/tasks/places.py": ["evaluate"],
     "evaluation/tasks/registry.py": ["evaluate"],
     "evaluation/tasks/splits.py": ["evaluate"],
+    "evaluation/validate.py": ["pretrain", "run"],
     "evaluation/validation_tasks.py": ["pretrain", "run"],
     "flows/cli/actions.py": ["pretrain"],
     "flows/cli/cli.py": [],

@@ -173,7 +173,8 @@ def test_a_test_image_that_shows_a_training_frame_is_counted(lake: Path, tmp_pat
         jpeg = (lake / frame["pack_path"]).read_bytes()[frame["byte_offset"] : frame["byte_offset"] + frame["byte_size"]]
         picture = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR))
         changed = cv2.convertScaleAbs(cv2.resize(picture, None, fx=1.4, fy=1.4), alpha=1.1, beta=5)
-        pictures = {"copy": changed, "mirrored": cv2.flip(changed, 1), "other": np.random.default_rng(0).integers(0, 256, picture.shape)}
+        noise = np.random.default_rng(0).integers(0, 256, picture.shape).astype(np.uint8)
+        pictures = {"copy": changed, "mirrored": cv2.flip(changed, 1), "other": noise}
         for name, pixels in pictures.items():
             cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
         items = [Item(path=str(tmp_path / f"{name}.png"), split="test", group=name) for name in pictures]
