@@ -59,7 +59,7 @@ def measure(root: Path, data: Path, told: str, asked: str) -> list[Score]:
     with open_lake(root, create=True) as lake:
         model, _ = scored_model(lake, told)
         task, identity = readable_task(configured_task(task_name, data, config, fold=None))
-        leak = split_leaks(lake, task, identity, num_workers=2)
+        leak = split_leaks(lake, task, identity, config)
         learned = {model.model_id: pretraining_overlap(lake, model.model_id, task, identity, data)}
     for head in (only,) if only else heads:
         started = time.process_time()
