@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["EvaluateConfig", "TaskKind"]
 
-TaskKind = Literal["classification", "ordinal", "segmentation"]
+TaskKind = Literal["classification", "ordinal", "segmentation", "detection"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,7 @@ class EvaluateConfig:
     """Frozen-feature evaluation: everything is chosen on the validation split and reported on the test split."""
 
     heads: tuple[str, ...] | None = None
-    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; those of
+    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; fcos for boxes; those of
     the task's protocol unless given"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
@@ -60,6 +60,16 @@ class EvaluateConfig:
     """channels of fpn"""
     dpt_width: int = 64
     """channels of dpt; 256 as published, which is for GPUs"""
+    detection_epochs: int = 12
+    """passes over the training frames of fcos"""
+    detection_learning_rates: tuple[float, ...] = (2e-3,)
+    """AdamW learning rates tried by fcos"""
+    detection_width: int = 64
+    """channels of fcos's pyramid and head; 256 as published, which is for GPUs"""
+    detection_backbone: Literal["frozen", "trained"] = "frozen"
+    """whether fcos trains the backbone with it, at a tenth of its learning rate"""
+    detection_frames: int = 1
+    """neighbouring frames that a video backbone sees to find boxes on the middle one, in training and in test alike"""
     boosted_input_scale: float = 2.0
     """of the image's side that boosted_linear reads"""
     boosted_test_scales: tuple[float, ...] = (1.0, 1.32, 1.73)
@@ -86,12 +96,27 @@ class EvaluateConfig:
         """Raises ValueError that says which setting is out of range and what it may be."""
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1, or left out")
-        for name in ("num_workers", "max_iterations", "segmentation_epochs", "num_bootstrap", "grid_steps", "decoder_epochs"):
+        for name in (
+            "num_workers",
+            "max_iterations",
+            "segmentation_epochs",
+            "num_bootstrap",
+            "grid_steps",
+            "decoder_epochs",
+            "detection_epochs",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.image_size is not None and self.image_size < 16:
             raise ValueError(f"image_size is {self.image_size} pixels; give at least 16, or leave it out for the model's own size")
-        grids = ("k", "regularization", "segmentation_learning_rates", "decoder_learning_rates", "boosted_test_scales")
+        grids = (
+            "k",
+            "regularization",
+            "segmentation_learning_rates",
+            "decoder_learning_rates",
+            "boosted_test_scales",
+            "detection_learning_rates",
+        )
         for name in (*grids, "few_shot_counts", "few_shot_shares"):
             values = getattr(self, name)
             if not values or min(values) <= 0:
@@ -107,6 +132,10 @@ class EvaluateConfig:
         for name in ("fpn_width", "dpt_width"):
             if getattr(self, name) < 8 or getattr(self, name) % 8:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a multiple of 8")
+        if self.detection_width < 32 or self.detection_width % 32:
+            raise ValueError(f"detection_width is {self.detection_width}; give a multiple of 32")
+        if self.detection_frames < 1:
+            raise ValueError(f"detection_frames is {self.detection_frames}; it must be at least 1")
         if self.boosted_input_scale <= 0:
             raise ValueError(f"boosted_input_scale is {self.boosted_input_scale}; it must be above 0")
         if max(self.few_shot_shares) >= 1:

@@ -76,9 +76,11 @@ def open_predictor(score: Score, root: Path, *, cache_dir: Path, device: str = "
     """
     stored = open_score(score, root)
     config = replace(stored_config(stored.settings["settings"]), device=device)
+    kind = stored.settings["kind"]
+    if kind == "detection":
+        raise HeadError(f"score {score.score_id} is of boxes, which are not predicted on videos yet; give a head of classes or masks")
     model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
-    kind = stored.settings["kind"]
     wanted = MASK_HEADS[stored.settings["head"]].maps if kind == "segmentation" else None
     views: list[tuple[Backbone, bool]] = []
     sized = backbone

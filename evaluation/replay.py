@@ -16,6 +16,7 @@ from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.class_rows import class_scores
 from evaluation.clinical_rows import CLINICAL_MASK_METRICS, clinical_scores
 from evaluation.config import EvaluateConfig
+from evaluation.detection import detection_value, detection_value_again
 from evaluation.features import extract_features
 from evaluation.heads import MASK_HEADS, FittedClasses, FittedMasks, HeadError, load_head, read_settings
 from evaluation.images import mask_pixels
@@ -79,6 +80,8 @@ def from_predictions(stored: StoredScore) -> float:
         HeadError: they do not have its metric.
     """
     table, metric = stored.predictions, stored.score.metric
+    if stored.settings["kind"] == "detection":
+        return detection_value(table, stored.settings, metric)
     if stored.settings["kind"] == "segmentation":
         if metric not in table.column_names:
             raise HeadError(f"the stored predictions have no {metric}; evaluate again to make them")
@@ -105,6 +108,8 @@ def from_head(stored: StoredScore, data: Path, *, device: str = "auto", num_work
         raise HeadError(f"{len(missing)} files of the test split are not below {str(data)!r}, such as {missing[0]!r}; give --data")
     config = replace(stored_config(stored.settings["settings"]), device=device, num_workers=num_workers)
     model, backbone = stored_backbone(stored, config)
+    if stored.settings["kind"] == "detection":
+        return detection_value_again(stored.head, stored.predictions, stored.score.metric, data=data, backbone=backbone, config=config)
     head = load_head(stored.head, device=backbone.device)
     if stored.settings["kind"] == "segmentation":
         return _mask_value(stored, cast(FittedMasks, head), items, model, backbone, config)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from evaluation.backbone import ModelRef, load_backbone
 from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
+from evaluation.detection import detection_rows, reference_box_rows
 from evaluation.intervals import FEWEST_GROUPS
 from evaluation.labels import group_indices
 from evaluation.leakage import LeakVerdict, find_leaks
@@ -84,7 +85,7 @@ def evaluate_model(
         if all((places.root / file).is_file() for score in found if (file := score.details.get("head_file"))):
             return found
     backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
-    rows = mask_rows if task.kind == "segmentation" else class_rows
+    rows = {"segmentation": mask_rows, "detection": detection_rows}.get(task.kind, class_rows)
     common = {
         "image_size": str(backbone.image_size),
         "weights": model.weights,
@@ -109,7 +110,10 @@ def evaluate_model(
 def reference_scores(task: TaskData, *, identity: Fingerprint, config: EvaluateConfig, leak: LeakVerdict) -> tuple[Score, ...]:
     """The test scores of a guess that looks at no picture, as rows beside those of models."""
     ref = ModelRef(model_id=content_id(["reference", task.name]), label="no picture", path="")
-    rows = reference_rows(task, group_indices(task.split("test")), num_bootstrap=config.num_bootstrap, seed=config.seed)
+    if task.kind == "detection":
+        rows = reference_box_rows(task)
+    else:
+        rows = reference_rows(task, group_indices(task.split("test")), num_bootstrap=config.num_bootstrap, seed=config.seed)
     code = current_provenance().code_version[:12]
     common = {**_division(task), **leak.details, "leak_pretraining": "clean", "protocol": "guessed from train", "code": code}
     return tuple(

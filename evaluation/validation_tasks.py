@@ -78,13 +78,13 @@ def read_labelled(task: str, data: Path) -> TaskData:
         data: the folder that holds it.
 
     Raises:
-        TaskError: it is missing or unusable, or has masks, which give no k-NN score.
+        TaskError: it is missing or unusable, or has masks or boxes, which give no k-NN score.
     """
     from evaluation.tasks import TaskError, resolve_task
 
     found = resolve_task(task, data)
-    if found.kind == "segmentation":
-        raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
+    if found.kind in ("segmentation", "detection"):
+        raise TaskError(f"task {found.name} is a {found.kind} set; validate on one with classes, such as landmarks")
     found.validate()
     return found
 

@@ -10,12 +10,13 @@ from .head import (
     MapsWanted as MapsWanted,
     MaskLabelled as MaskLabelled,
     SelectionSplit as SelectionSplit,
+    Storable as Storable,
     VectorSets as VectorSets,
 )
 from .knn import choose_k as choose_k, knn_predict as knn_predict
 from .linear import LinearProbe as LinearProbe, fit_linear_probe as fit_linear_probe
 from .linear_grid import fit_linear_grid as fit_linear_grid
-from .mask_training import joined as joined
+from .mask_training import joined as joined, read_maps as read_maps
 from .ordinal import fit_ordinal as fit_ordinal
 from .registry import (
     CLASS_HEADS as CLASS_HEADS,
@@ -23,4 +24,4 @@ from .registry import (
     chosen_heads as chosen_heads,
 )
 from .segment import SegmentationHead as SegmentationHead, fit_segmentation_head as fit_segmentation_head
-from .stored import load_head as load_head, read_settings as read_settings, save_head as save_head
+from .stored import load_head as load_head, read_settings as read_settings, read_tensors as read_tensors, save_head as save_head

@@ -15,7 +15,7 @@ from evaluation.tasks.binary_cut import BinaryCut
 from evaluation.tasks.protocol import PROTOCOLS, Protocol
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["SPLITS", "Fingerprint", "Item", "MaskEncoding", "Plane", "TaskData", "TaskError", "files_of", "fingerprint"]
+__all__ = ["SPLITS", "Fingerprint", "Item", "MaskEncoding", "Plane", "TaskData", "TaskError", "TrueBox", "files_of", "fingerprint"]
 
 SPLITS = ("train", "val", "test")
 
@@ -39,6 +39,18 @@ class MaskEncoding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrueBox:
+    """One object of a frame, as a person marked it."""
+
+    corners: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels of the upright image, from its left upper corner; x2 > x1 and y2 > y1"""
+    label: str
+    """class name"""
+    lesion: str
+    """which lesion it shows, in whichever frame: equal for all its boxes"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One labelled image, or one labelled crop of an image."""
 
@@ -56,6 +68,8 @@ class Item:
     """learned from all masks of the set; None is 0 and 255"""
     box: tuple[int, int, int, int] | None = None
     """x, y, width, height of the crop in pixels of the upright image"""
+    boxes: tuple[TrueBox, ...] | None = None
+    """all objects of a frame, of which there may be none; None unless detection"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +100,10 @@ class TaskData:
     """counts that differ from the published ones"""
     is_other_set: bool = False
     """whether they differ so much that a score would not be of the published set"""
+    frames_per_s: float | None = None
+    """frames a second of its videos, as they are read; None for stills"""
+    frame_rate_source: str = ""
+    """where that rate is from: the data, or an assumption"""
 
     @property
     def protocol(self) -> Protocol:
@@ -124,7 +142,7 @@ class TaskData:
             warnings = (*warnings, f"counts differ from the publication: {self.count_difference}")
         if self.kind != "segmentation":
             for split, consequence in (("train", None), ("val", "is never chosen for"), ("test", "is not scored")):
-                absent = sorted(set(self.classes) - {str(item.label) for item in self.split(split)})
+                absent = sorted(set(self.classes) - {label for item in self.split(split) for label in _labels(item)})
                 if absent and consequence is None:
                     raise TaskError(f"task {self.name}: no training image of class {_some(absent)}; add some or remove the class")
                 if absent:
@@ -137,7 +155,7 @@ class Fingerprint:
     """What a task's files contain."""
 
     data_id: str
-    """SHA-256 over every item's content hash, label, mask, box, split and group, in order"""
+    """SHA-256 over every item's content hash, label, mask, boxes, split and group, in order"""
     leaks: tuple[str, ...]
     """warnings about byte-identical images in several splits"""
     images_id: str
@@ -170,6 +188,7 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
             item.box,
             item.split,
             groups.setdefault(item.group, len(groups)),
+            *(() if item.boxes is None else ([(box.corners, box.label, box.lesion) for box in item.boxes],)),
         )
         for item in task.items
     ]
@@ -195,6 +214,11 @@ def files_of(task: TaskData) -> list[str]:
             "correct the paths or the data folder"
         )
     return paths
+
+
+def _labels(item: Item) -> tuple[str, ...]:
+    """The classes that an image shows."""
+    return (str(item.label),) if item.boxes is None else tuple(box.label for box in item.boxes)
 
 
 def _leaks(

@@ -49,5 +49,7 @@ class Task:
     """named divisions that `--protocol` chooses from, the preferred one first; without any, the splits that `read` gives"""
     expected: Expected | None = None
     """published counts of what `read` gives; a set that differs by more than 1% is refused"""
+    frame_rate: Callable[[Path], tuple[float, str]] | None = None
+    """frames a second of its videos, as they are read, and where that is from; None for stills"""
     cut: BinaryCut | None = None
     """yes-or-no question that the grades answer as well"""
