@@ -15,8 +15,8 @@ class EvaluateConfig:
     """Frozen-feature evaluation: everything is chosen on the validation split and reported on the test split."""
 
     heads: tuple[str, ...] | None = None
-    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; fcos for boxes; those of
-    the task's protocol unless given"""
+    """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn and dpt for masks; fcos for
+    boxes; those of the task's protocol unless given"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
     order: str = ""

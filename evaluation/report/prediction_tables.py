@@ -51,7 +51,7 @@ class GroupRow:
     group: str
     num_items: int
     value: float
-    """accuracy, or mean Dice"""
+    """accuracy, mean Dice or mean F1"""
 
 
 def confusion(table: pa.Table, classes: Sequence[str]) -> Confusion:
@@ -94,13 +94,14 @@ def reliability(table: pa.Table) -> tuple[ReliabilityBin, ...]:
 
 
 def group_rows(table: pa.Table) -> tuple[GroupRow, ...]:
-    """Each group's accuracy or mean Dice, the lowest first; of equals the one with more images.
+    """Each group's accuracy, mean Dice or mean F1 of boxes, the lowest first; of equals the one with more images.
 
     Args:
-        table: column group, and either label and prediction or dice.
+        table: column group, and either label and prediction, dice or frame_f1.
     """
-    if "dice" in table.column_names:
-        values = table["dice"].to_pylist()
+    measure = next((name for name in ("dice", "frame_f1") if name in table.column_names), None)
+    if measure is not None:
+        values = table[measure].to_pylist()
     else:
         values = [float(a == b) for a, b in zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)]
     by_group: dict[str, list[float]] = defaultdict(list)

@@ -22,7 +22,7 @@ from evaluation.heads import read_settings
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import data_uri, template_environment
 from evaluation.report.leaderboard import division
-from evaluation.report.prediction_pictures import mask_sheets, mistakes
+from evaluation.report.prediction_pictures import box_sheets, mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, GroupRow, confusion, group_rows, reliability
 from evaluation.report.report import ContactSheet
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
@@ -44,6 +44,8 @@ class _Detail:
     reliability: Markup | None
     calibration_error: float
     groups: tuple[GroupRow, ...]
+    measure: str
+    """what a group's value is"""
     sheets: tuple[ContactSheet, ...]
 
 
@@ -134,18 +136,24 @@ def _detail(score: Score, root: Path) -> _Detail | None:
     if not file.is_file():
         return None
     table = pq.read_table(file)
-    data = Path(read_settings(root / score.details["head_file"])["data"])
-    is_masks = "predicted_mask" in table.column_names
-    bins = () if is_masks else reliability(table)
+    settings = read_settings(root / score.details["head_file"])
+    data = Path(settings["data"])
+    is_masks, is_boxes = "predicted_mask" in table.column_names, "predicted_boxes" in table.column_names
+    is_classes = not is_masks and not is_boxes
+    if is_boxes:
+        sheets = box_sheets(table, data, threshold=settings["state"]["threshold"])
+    else:
+        sheets = mask_sheets(table, data) if is_masks else (mistakes(table, data),)
     groups = group_rows(table)
     return _Detail(
         model=score.model,
         head=score.head,
-        confusion=None if is_masks else confusion(table, _classes(table)),
-        reliability=None if is_masks else reliability_figure(bins),
-        calibration_error=math.nan if is_masks else _calibration_error(table),
+        confusion=confusion(table, _classes(table)) if is_classes else None,
+        reliability=reliability_figure(reliability(table)) if is_classes else None,
+        calibration_error=_calibration_error(table) if is_classes else math.nan,
         groups=tuple(_nameless(row) for row in groups[:_MOST_GROUPS]) if 1 < len(groups) < table.num_rows else (),
-        sheets=mask_sheets(table, data) if is_masks else (mistakes(table, data),),
+        measure="accuracy" if is_classes else "mean Dice" if is_masks else "mean F1 of boxes",
+        sheets=sheets,
     )
 
 

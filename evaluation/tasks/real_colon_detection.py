@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluation.tasks.real_colon import REAL_COLON, STRIDE
-from evaluation.tasks.task import Reading, Task
+from evaluation.tasks.task import Reading
 from evaluation.tasks.voc_tree import FrameFile, items_of_frames
 
 __all__ = ["REAL_COLON_DETECTION"]
