@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from evaluation.detection import Frame, average_precision, best_threshold, detection_scores, match_frames, operating_points
 from evaluation.detection.metrics import box_iou, one_a_place

@@ -86,7 +86,9 @@ def test_the_prepared_tree_reads_its_lists(tmp_path: Path) -> None:
         (prepared / "ImageSets" / f"{split}.txt").write_text("1 0 11 3\n1 0 9 3\n1 0 10 3\n1 0 99 3\n")
     task = resolve_task("kumc", tmp_path)
     assert [Path(item.path).name for item in task.split("train")] == ["9.jpg", "10.jpg", "11.jpg"]
-    assert "left out: 3 of 12 frames (99.jpg, 99.jpg, 99.jpg); 3 files are not there, the others are damaged or of unknown names" in task.notes
+    assert (
+        "left out: 3 of 12 frames (99.jpg, 99.jpg, 99.jpg); 3 files are not there, the others are damaged or of unknown names" in task.notes
+    )
     assert any("in the order of a directory listing" in note for note in task.notes)
     (prepared / "ImageSets" / "val.txt").write_text("../../elsewhere 0 1 3\n")
     with pytest.raises(TaskError, match="expected the name of a folder"):
