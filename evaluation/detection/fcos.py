@@ -88,8 +88,8 @@ class Detector(nn.Module):
     def detections(self, maps: Sequence[torch.Tensor], *, image_size: int) -> list[Detections]:
         """Boxes of each of B images."""
         outputs, anchors, sizes = self._run(maps, image_size)
-        by_level = {name: list(values.split(sizes, dim=1)) for name, values in outputs.items()}
-        split_anchors = [list(one.split(sizes)) for one in anchors]
+        by_level = {name: list(torch.split_with_sizes(values, sizes, dim=1)) for name, values in outputs.items()}
+        split_anchors = [list(torch.split_with_sizes(one, sizes)) for one in anchors]
         found = self.fcos.postprocess_detections(by_level, split_anchors, [(image_size, image_size)] * len(anchors))
         return [Detections(one["boxes"], one["labels"], one["scores"]) for one in found]
 
