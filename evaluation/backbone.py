@@ -19,7 +19,16 @@ from safetensors.torch import load_file
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item
 
-__all__ = ["Backbone", "BackboneError", "ModelRef", "VectorNetwork", "features_of", "load_backbone", "token_batches"]
+__all__ = [
+    "Backbone",
+    "BackboneError",
+    "ModelRef",
+    "VectorNetwork",
+    "features_of",
+    "load_backbone",
+    "token_batches",
+    "vectors_and_tokens",
+]
 
 NUM_BLOCKS = 4
 """blocks (stages of a CNN) that the wide feature sets concatenate, as in DINOv2"""
@@ -57,6 +66,8 @@ class ModelRef:
     """random: the same architecture as it is initialised, for a baseline row"""
     network: Callable[[str], VectorNetwork] | None = None
     """gives, on a device (auto, cpu or cuda), a network that timm cannot build, in place of `path`; it keeps its own image size"""
+    clip_network: Callable[[str, str, int], Any] | None = None
+    """gives a video network, an `evaluation.video.ClipBackbone`, from (device, weights, seed), in place of `path`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +162,8 @@ def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> dict[str, 
     if not backbone.has_tokens:
         with torch.inference_mode():
             return {"last": backbone.module(backbone.prepared(pixels)).float().cpu().numpy()}
-    vectors, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=NUM_BLOCKS)
+    with torch.inference_mode():
+        vectors, tokens = vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=NUM_BLOCKS)
     sets = {"last": vectors[-1], "last4": torch.cat(vectors, 1)}
     if getattr(backbone.module, "num_prefix_tokens", 0):  # without a CLS token the vectors are mean tokens already
         mean_patch = tokens.mean((2, 3))
@@ -171,12 +183,12 @@ def token_batches(
         raise BackboneError("the network gives one vector an image and no patch tokens, so masks cannot be scored; use a timm model")
     load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
     for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
-        _, tokens = _vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=2)
+        with torch.inference_mode():
+            _, tokens = vectors_and_tokens(backbone, backbone.prepared(pixels), num_blocks=2)
         yield tokens.clamp(-65504, 65504).half().cpu().numpy()
 
 
-@torch.inference_mode()
-def _vectors_and_tokens(backbone: Backbone, images: torch.Tensor, *, num_blocks: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+def vectors_and_tokens(backbone: Backbone, images: torch.Tensor, *, num_blocks: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Vectors [B, D_i] of the last blocks, last one last, and the patch-token map [B, D, h, w]: for a CNN its last two stages."""
     module = backbone.module
     if _is_transformer(module):

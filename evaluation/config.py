@@ -68,8 +68,6 @@ class EvaluateConfig:
     """channels of fcos's pyramid and head; 256 as published, which is for GPUs"""
     detection_backbone: Literal["frozen", "trained"] = "frozen"
     """whether fcos trains the backbone with it, at a tenth of its learning rate"""
-    detection_frames: int = 1
-    """neighbouring frames that a video backbone sees to find boxes on the middle one, in training and in test alike"""
     boosted_input_scale: float = 2.0
     """of the image's side that boosted_linear reads"""
     boosted_test_scales: tuple[float, ...] = (1.0, 1.32, 1.73)
@@ -89,6 +87,13 @@ class EvaluateConfig:
     """share of the training groups that becomes the validation split where the data names none; a test split is a fifth of the groups"""
     num_bootstrap: int = 1000
     """bootstrap replicates of a 95% interval"""
+    clip_frames: int | None = None
+    """frames of a clip, at equal distances, and of the window around a frame whose mask a video network gives; the network's own number
+    where not given, 8 of an image network"""
+    clip_windows: int | None = None
+    """windows of a clip, whose logits are averaged at test; the task's own number where not given"""
+    clip_pooling: Literal["mean", "ordered"] = "mean"
+    """vector of a clip: mean, that of the network, of an image network the mean of its frames; ordered, the frames one after another"""
     seed: int = 0
     """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
 
@@ -107,6 +112,9 @@ class EvaluateConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("clip_frames", "clip_windows"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ValueError(f"{name} is {number}; it must be at least 1, or left out")
         if self.image_size is not None and self.image_size < 16:
             raise ValueError(f"image_size is {self.image_size} pixels; give at least 16, or leave it out for the model's own size")
         grids = (
@@ -134,8 +142,6 @@ class EvaluateConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a multiple of 8")
         if self.detection_width < 32 or self.detection_width % 32:
             raise ValueError(f"detection_width is {self.detection_width}; give a multiple of 32")
-        if self.detection_frames < 1:
-            raise ValueError(f"detection_frames is {self.detection_frames}; it must be at least 1")
         if self.boosted_input_scale <= 0:
             raise ValueError(f"boosted_input_scale is {self.boosted_input_scale}; it must be above 0")
         if max(self.few_shot_shares) >= 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,11 @@ from evaluation.labels import group_indices
 from evaluation.maps import map_batches, resized_backbone
 from evaluation.mask_scoring import View, image_scores, predicted_masks, target_masks
 from evaluation.metrics import mean_scores
+from evaluation.sequence_scores import sequence_scores
 from evaluation.stored_evaluation import Places, Rows, mask_image, mask_table, store
 from evaluation.tasks import Item, TaskData
 
-__all__ = ["mask_rows", "scoring_views"]
+__all__ = ["mask_rows", "scored_masks", "scoring_views"]
 
 
 def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places) -> Rows:
@@ -33,7 +34,6 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
     """
     scored: Rows = []
     settings = HeadSettings(config=config, num_classes=len(task.classes), metric=task.protocol.primary, device=backbone.device)
-    told: dict[str, Any] = {"model": model, "task": task, "data_id": data_id, "config": config}
     for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
         head = MASK_HEADS[name]
         wanted = head.maps or MapsWanted(layout="tokens")
@@ -43,30 +43,57 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
         # from here on nothing is chosen any more, and the test split is read
         items = task.split("test")
         views = _views(sized, model, task, wanted, data_id, config, places)
-        values, masks = image_scores(_predicted(fitted, views, items, sized), items, clinical=True)
-        table = mask_table(items, places, values=values, predicted=[mask_image(mask) for mask in masks])
         finest = max(train.maps, key=lambda level: level.shape[2])
-        details = {
-            **fitted.details,
-            "tokens": f"{finest.shape[3]}x{finest.shape[2]}",
-            "scored_at": "the mask's native size",
-            **({"input_size": str(sized.image_size), "test_views": str(len(views))} if len(views) > 1 else {}),
-            **store(places, name, fitted, table, image_size=backbone.image_size, **told),
-        }
-        groups = group_indices(items)
-        scored += [
-            (
-                name,
-                metric,
-                distance_interval(found, groups)
-                if metric == "hd95"
-                else mean_scores(found, groups, num_bootstrap=config.num_bootstrap, seed=config.seed),
-                details,
-            )
-            for metric, found in values.items()
-            if metric in task.protocol.metrics or (config.clinical and metric in CLINICAL_MASK_METRICS)
-        ]
+        predicted = _predicted(fitted, views, items, sized)
+        sizes = {"input_size": str(sized.image_size), "test_views": str(len(views))} if len(views) > 1 else {}
+        shape = {"tokens": f"{finest.shape[3]}x{finest.shape[2]}", **sizes}
+        scored += scored_masks(name, fitted, predicted, model, task, data_id, config, places, image_size=backbone.image_size, told=shape)
     return scored
+
+
+def scored_masks(
+    name: str,
+    fitted: FittedMasks,
+    predicted: Iterable[npt.NDArray[np.bool_]],
+    model: ModelRef,
+    task: TaskData,
+    data_id: str,
+    config: EvaluateConfig,
+    places: Places,
+    *,
+    image_size: int,
+    told: Mapping[str, str],
+) -> Rows:
+    """Store a fitted head with its predictions of the test items, and score these at the masks' native size.
+
+    Args:
+        name: of the head.
+        fitted: the head.
+        predicted: a mask for each test item, in order.
+        model: the backbone.
+        task: masks and splits.
+        data_id: of the task.
+        config: of the evaluation.
+        places: where heads and predictions are kept.
+        image_size: side in pixels that the model saw.
+        told: details that stand with each score.
+    """
+    items = task.split("test")
+    values, masks = image_scores(predicted, items, clinical=True)
+    table = mask_table(items, places, values=values, predicted=[mask_image(mask) for mask in masks])
+    what: dict[str, Any] = {"model": model, "task": task, "data_id": data_id, "config": config}
+    files = store(places, name, fitted, table, image_size=image_size, **what)
+    details = {**fitted.details, **told, "scored_at": "the mask's native size", **files}
+    groups, wanted = group_indices(items), task.protocol.metrics
+    drawn: dict[str, int] = {"num_bootstrap": config.num_bootstrap, "seed": config.seed}
+    found = {
+        metric: distance_interval(each, groups) if metric == "hd95" else mean_scores(each, groups, **drawn)
+        for metric, each in values.items()
+        if metric in wanted or (config.clinical and metric in CLINICAL_MASK_METRICS)
+    }
+    truth = [mask_pixels(item) for item in items] if "endofm_volume_dice" in wanted else []
+    found |= sequence_scores(values, masks, truth, groups, names=wanted, **drawn)
+    return [(name, metric, interval, details) for metric, interval in found.items()]
 
 
 def scoring_views(backbone: Backbone, model: ModelRef, items: Sequence[Item], wanted: MapsWanted, config: EvaluateConfig) -> list[View]:

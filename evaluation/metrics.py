@@ -36,6 +36,7 @@ __all__ = [
     "macro_f1",
     "mean_difference",
     "mean_scores",
+    "positive_f1",
     "quadratic_weighted_kappa",
 ]
 
@@ -58,6 +59,11 @@ def macro_f1(confusion: Floats) -> Floats:
     return _mean_defined(_ratio(2 * _diagonal(confusion), confusion.sum(-1) + confusion.sum(-2)))
 
 
+def positive_f1(confusion: Floats) -> Floats:
+    """F1 of the last class, the positive one of two; [..., C, C] to [...] in [0, 1]."""
+    return _ratio(2 * confusion[..., -1, -1], confusion[..., -1, :].sum(-1) + confusion[..., :, -1].sum(-1))
+
+
 def quadratic_weighted_kappa(confusion: Floats) -> Floats:
     """Agreement beyond chance with squared distances between grades (Cohen 1968); [..., C, C] to [...] in [-1, 1].
 
@@ -77,6 +83,7 @@ CLASSIFICATION_METRICS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,
+    "f1": positive_f1,
     "quadratic_weighted_kappa": quadratic_weighted_kappa,
 }
 

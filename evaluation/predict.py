@@ -12,15 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.backbone import Backbone, features_of
+from evaluation.config import EvaluateConfig
 from evaluation.heads import MASK_HEADS, FittedClasses, FittedMasks, HeadError, MapsWanted, load_head
 from evaluation.images import array_image
 from evaluation.maps import maps_of, resized_backbone
 from evaluation.mask_scoring import predicted_masks
-from evaluation.replay import open_score, stored_backbone, stored_config
+from evaluation.replay import ClipNetworks, StoredScore, open_score, stored_backbone, stored_config, stored_model
 from evaluation.training_distance import FEATURES, TrainingDistance, map_vectors, training_distance
+from evaluation.video.clip_features import clip_device, load_clip_backbone
+from evaluation.video.clip_windows import ClipSetup, clip_probabilities
 from warehouse.records import Score
 
-__all__ = ["FramePrediction", "Predictor", "open_predictor", "predict_frames", "regions_of"]
+__all__ = ["FramePrediction", "Predictor", "open_predictor", "predict_clips", "predict_frames", "regions_of"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -45,8 +48,8 @@ class Predictor:
     kind: str
     """classification, ordinal or segmentation"""
     classes: tuple[str, ...]
-    backbone: Backbone
-    """at the size that the head was trained at"""
+    backbone: Backbone | None
+    """at the size that the head was trained at; None of a head of clips"""
     views: tuple[tuple[Backbone, bool], ...]
     """sizes at which a mask head reads a picture, and whether mirrored; the first gives the vector of the distance"""
     head: FittedClasses | FittedMasks
@@ -54,14 +57,26 @@ class Predictor:
     distance: TrainingDistance | None
     no_distance: str
     """why there is no distance; empty where there is one"""
+    clips: ClipSetup | None = None
+    """of a head of clips: how they are read"""
 
     @property
     def gives_masks(self) -> bool:
         """Whether it gives masks, and not classes."""
         return self.wanted is not None
 
+    @property
+    def batch_size(self) -> int:
+        """Frames, or clips, per forward pass that suit the device."""
+        if self.clips is not None:
+            return max(1, (64 if self.clips.device.type == "cuda" else 8) // (self.clips.num_frames * self.clips.num_windows))
+        assert self.backbone is not None
+        return self.backbone.batch_size
 
-def open_predictor(score: Score, root: Path, *, cache_dir: Path, device: str = "auto") -> Predictor:
+
+def open_predictor(
+    score: Score, root: Path, *, cache_dir: Path, device: str = "auto", clip_network: ClipNetworks | None = None
+) -> Predictor:
     """Open the head of a score.
 
     Args:
@@ -69,6 +84,7 @@ def open_predictor(score: Score, root: Path, *, cache_dir: Path, device: str = "
         root: the lake.
         cache_dir: where the evaluation kept its features, for the distance.
         device: auto, cpu or cuda.
+        clip_network: finds the video network of a folder, for a head of clips.
 
     Raises:
         HeadError: the head or its backbone is not there, damaged or another one.
@@ -79,6 +95,8 @@ def open_predictor(score: Score, root: Path, *, cache_dir: Path, device: str = "
     kind = stored.settings["kind"]
     if kind == "detection":
         raise HeadError(f"score {score.score_id} is of boxes, which are not predicted on videos yet; give a head of classes or masks")
+    if "clips" in stored.settings:
+        return _of_clips(stored, config, clip_network)
     model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
     wanted = MASK_HEADS[stored.settings["head"]].maps if kind == "segmentation" else None
@@ -106,6 +124,36 @@ def open_predictor(score: Score, root: Path, *, cache_dir: Path, device: str = "
     )
 
 
+def _of_clips(stored: StoredScore, config: EvaluateConfig, clip_network: ClipNetworks | None) -> Predictor:
+    told, device = stored.settings["clips"], clip_device(config.device)
+    setup = ClipSetup(
+        network=load_clip_backbone(stored_model(stored, clip_network), config),
+        num_frames=told["frames"],
+        num_windows=told["windows"],
+        pooling=told["pooling"],
+        seconds=told["seconds"],
+        device=device,
+    )
+    return Predictor(
+        score=stored.score,
+        kind=stored.settings["kind"],
+        classes=tuple(stored.settings["classes"]),
+        backbone=None,
+        views=(),
+        head=load_head(stored.head, device=device),
+        wanted=None,
+        distance=None,
+        no_distance="it is not made for clips",
+        clips=setup,
+    )
+
+
+def predict_clips(predictor: Predictor, windows: Sequence[Pixels]) -> list[FramePrediction]:
+    """Predict clips [W, T, size, size, 3], as `with_windows` gives them; the prediction is of the frame in the middle of each."""
+    assert predictor.clips is not None, "the head tells classes of clips"
+    return [FramePrediction(probabilities=tuple(map(float, row))) for row in clip_probabilities(predictor.clips, predictor.head, windows)]
+
+
 def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
     """Predict pictures [H, W, 3] uint8 RGB of any sizes; each is resized whole, as the evaluation resizes its images.
 
@@ -113,6 +161,8 @@ def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[Frame
     """
     if not frames:
         return []
+    if predictor.clips is not None:
+        raise HeadError("the head tells classes of clips, and single pictures were given; give a video")
     return _masks(predictor, frames) if predictor.wanted is not None else _classes(predictor, frames)
 
 
@@ -123,6 +173,7 @@ def regions_of(mask: npt.NDArray[np.bool_], *, min_share: float) -> int:
 
 
 def _classes(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
+    assert predictor.backbone is not None
     features = features_of(predictor.backbone, _batch(predictor.backbone, frames))
     probabilities = cast(FittedClasses, predictor.head).probabilities(features)
     distances = _distances(predictor, features[FEATURES])
@@ -134,6 +185,7 @@ def _classes(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePredic
 
 def _masks(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
     assert predictor.wanted is not None
+    assert predictor.backbone is not None
     read = [
         (maps_of(backbone, _batch(backbone, frames), predictor.wanted, is_mirrored=is_mirrored), is_mirrored)
         for backbone, is_mirrored in predictor.views

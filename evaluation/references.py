@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.images import mask_pixels
-from evaluation.metrics import Interval, classification_scores, dice, iou, mean_scores
+from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores, dice, iou, mean_scores
 from evaluation.tasks import Item, TaskData
 
 __all__ = ["constant_mask", "reference_rows"]
@@ -55,7 +55,7 @@ def reference_rows(
         np.full(len(labels), place[commonest], np.int64),
         groups,
         num_classes=len(task.classes),
-        names=task.protocol.metrics,
+        names=tuple(name for name in task.protocol.metrics if name in CLASSIFICATION_METRICS),
         num_bootstrap=num_bootstrap,
         seed=seed,
     )

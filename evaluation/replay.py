@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluation.backbone import Backbone, ModelRef, load_backbone
-from evaluation.class_rows import class_scores
+from evaluation.class_rows import class_scores, mean_of_logits
 from evaluation.clinical_rows import CLINICAL_MASK_METRICS, clinical_scores
 from evaluation.config import EvaluateConfig
 from evaluation.detection import detection_value, detection_value_again
@@ -25,12 +25,18 @@ from evaluation.maps import resized_backbone
 from evaluation.mask_rows import scoring_views
 from evaluation.mask_scoring import image_scores, predicted_masks
 from evaluation.metrics import CLASSIFICATION_METRICS
+from evaluation.sequence_scores import sequence_means
 from evaluation.stored_evaluation import item_of
 from evaluation.tasks import BinaryCut, Item
+from evaluation.video.clip_features import clip_device, extract_clip_features, load_clip_backbone
+from evaluation.video.clip_frames import ClipSource
 from warehouse.records import Score
 from warehouse.store import file_sha256
 
-__all__ = ["StoredScore", "from_head", "from_predictions", "open_score", "stored_backbone", "stored_config"]
+__all__ = ["ClipNetworks", "StoredScore", "from_head", "from_predictions", "open_score", "stored_backbone", "stored_config", "stored_model"]
+
+ClipNetworks = Callable[[Path], Callable[[str, str, int], Any] | None]
+"""Finds the video network of a folder, for `ModelRef.clip_network`; None if the folder holds an image network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ def from_predictions(stored: StoredScore) -> float:
     if stored.settings["kind"] == "detection":
         return detection_value(table, stored.settings, metric)
     if stored.settings["kind"] == "segmentation":
+        if metric in ("sequence_dice", "sequence_iou"):
+            return float(sequence_means(table[metric[9:]].to_numpy(), numbered(table["group"].to_pylist())).mean())
         if metric not in table.column_names:
             raise HeadError(f"the stored predictions have no {metric}; evaluate again to make them")
         return float(table[metric].to_numpy().mean())
@@ -90,7 +98,15 @@ def from_predictions(stored: StoredScore) -> float:
     return _class_value(stored, probabilities)
 
 
-def from_head(stored: StoredScore, data: Path, *, device: str = "auto", num_workers: int = 2) -> float:
+def from_head(
+    stored: StoredScore,
+    data: Path,
+    *,
+    device: str = "auto",
+    num_workers: int = 2,
+    clips: ClipSource | None = None,
+    clip_network: ClipNetworks | None = None,
+) -> float:
     """The score's number from the stored head, on features of the test images that are computed anew.
 
     Args:
@@ -98,8 +114,11 @@ def from_head(stored: StoredScore, data: Path, *, device: str = "auto", num_work
         data: folder of the evaluation set, as `--data` gave it.
         device: auto, cpu or cuda.
         num_workers: threads that decode images.
+        clips: how videos are read, for a head of clips.
+        clip_network: finds the video network of a folder, for a head of one.
 
     Raises:
+        ClipError: a clip cannot be read.
         HeadError: the backbone is not there or another one, or an image is missing.
     """
     items = [item_of(row, data) for row in stored.predictions.drop_columns(_dropped(stored)).to_pylist()]
@@ -107,9 +126,20 @@ def from_head(stored: StoredScore, data: Path, *, device: str = "auto", num_work
     if missing:
         raise HeadError(f"{len(missing)} files of the test split are not below {str(data)!r}, such as {missing[0]!r}; give --data")
     config = replace(stored_config(stored.settings["settings"]), device=device, num_workers=num_workers)
-    model, backbone = stored_backbone(stored, config)
+    model = stored_model(stored, clip_network)
+    if told := stored.settings.get("clips"):
+        if clips is None:
+            raise HeadError("the head tells classes of clips, and nothing was given that reads videos")
+        network = load_clip_backbone(model, config)
+        vectors = extract_clip_features(network, items, clips, config, num_windows=told["windows"])
+        of_clips = cast(FittedClasses, load_head(stored.head, device=clip_device(config.device)))
+        return _class_value(stored, mean_of_logits(of_clips.probabilities(vectors), told["windows"]))
     if stored.settings["kind"] == "detection":
-        return detection_value_again(stored.head, stored.predictions, stored.score.metric, data=data, backbone=backbone, config=config)
+        seen = load_clip_backbone(model, config) if model.clip_network is not None else _loaded(stored, model, config)
+        return detection_value_again(stored.head, stored.predictions, stored.score.metric, data=data, backbone=seen, config=config)
+    if model.clip_network is not None:
+        raise HeadError("masks of a video network cannot be computed again yet; the stored predictions can")
+    backbone = _loaded(stored, model, config)
     head = load_head(stored.head, device=backbone.device)
     if stored.settings["kind"] == "segmentation":
         return _mask_value(stored, cast(FittedMasks, head), items, model, backbone, config)
@@ -142,7 +172,21 @@ def _mask_value(
 
 
 def stored_backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelRef, Backbone]:
-    """The backbone of a score, as it was scored.
+    """The image backbone of a score, as it was scored.
+
+    Raises:
+        HeadError: it is not there, or its weights are others.
+    """
+    model = stored_model(stored, None)
+    return model, _loaded(stored, model, config)
+
+
+def stored_model(stored: StoredScore, clip_network: ClipNetworks | None) -> ModelRef:
+    """The model of a score, whose weights are those that were scored.
+
+    Args:
+        stored: the score.
+        clip_network: finds the video network of a folder, None for a folder of an image network.
 
     Raises:
         HeadError: it is not there, or its weights are others.
@@ -156,8 +200,13 @@ def stored_backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelR
         raise HeadError(f"the backbone {str(folder)!r} is gone; put it back, or evaluate another one")
     if told["sha256"] and file_sha256(weights) != told["sha256"]:
         raise HeadError(f"the weights of {str(folder)!r} are others than those that were scored; put the old ones back")
-    model = ModelRef(model_id=told["model_id"], label=told["label"], path=str(folder), weights=told["weights"])
-    return model, load_backbone(model, device=config.device, image_size=told["image_size"], seed=stored.settings["seed"])
+    network = clip_network(folder) if clip_network is not None else None
+    return ModelRef(model_id=told["model_id"], label=told["label"], path=str(folder), weights=told["weights"], clip_network=network)
+
+
+def _loaded(stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Backbone:
+    told = stored.settings["backbone"]
+    return load_backbone(model, device=config.device, image_size=told["image_size"], seed=stored.settings["seed"])
 
 
 def stored_config(settings: dict[str, Any]) -> EvaluateConfig:

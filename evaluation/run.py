@@ -18,8 +18,12 @@ from evaluation.leakage import LeakVerdict, find_leaks
 from evaluation.mask_rows import mask_rows
 from evaluation.metrics import Interval
 from evaluation.references import reference_rows
-from evaluation.stored_evaluation import head_settings, places_of
-from evaluation.tasks import Fingerprint, TaskData, fingerprint
+from evaluation.stored_evaluation import Places, Rows, head_settings, places_of
+from evaluation.tasks import Fingerprint, TaskData, TaskError, fingerprint
+from evaluation.video.clip_features import load_clip_backbone
+from evaluation.video.clip_frames import ClipSource
+from evaluation.video.clip_rows import clip_rows
+from evaluation.video.context_rows import context_rows
 from warehouse.provenance import current_provenance
 from warehouse.records import Score
 from warehouse.store import content_id, read_json, write_json
@@ -40,6 +44,7 @@ def evaluate_model(
     data: str | None = None,
     leak: LeakVerdict | None = None,
     pretraining: Mapping[str, str] = MappingProxyType({}),
+    clips: ClipSource | None = None,
 ) -> tuple[Score, ...]:
     """Every head's test scores of one model on one task, with 95% intervals over groups.
 
@@ -55,6 +60,7 @@ def evaluate_model(
         root: folder that keeps heads and predictions, the lake; `cache_dir` unless given.
         data: folder of the task's files, to which paths in predictions are relative; one that holds them all unless given.
         leak: what the task's splits share; where not given only files and groups are compared.
+        clips: how videos are read, of a task of clips.
         pretraining: by model id, whether test images are among those that the model learned from; unknown where not given.
 
     Raises:
@@ -84,10 +90,9 @@ def evaluate_model(
         )
         if all((places.root / file).is_file() for score in found if (file := score.details.get("head_file"))):
             return found
-    backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
-    rows = {"segmentation": mask_rows, "detection": detection_rows}.get(task.kind, class_rows)
+    found_rows, image_size = _rows(model, task, identity.data_id, config, places, clips)
     common = {
-        "image_size": str(backbone.image_size),
+        "image_size": str(image_size),
         "weights": model.weights,
         "protocol": "frozen; chosen on val, reported on test",
         **_division(task),
@@ -101,7 +106,7 @@ def evaluate_model(
     }
     scores = tuple(
         _score(model, task, identity.data_id, head, metric, interval, {**common, **details}, config.seed)
-        for head, metric, interval, details in rows(backbone, model, task, identity.data_id, config, places)
+        for head, metric, interval, details in found_rows
     )
     write_json(evidence, [_finite(asdict(score)) for score in scores])
     return scores
@@ -120,6 +125,23 @@ def reference_scores(task: TaskData, *, identity: Fingerprint, config: EvaluateC
         _score(ref, task, identity.data_id, "constant", metric, interval, {**common, **details}, config.seed)
         for metric, (interval, details) in rows.items()
     )
+
+
+def _rows(
+    model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places, clips: ClipSource | None
+) -> tuple[Rows, int]:
+    """What the heads score, and the side of the pictures that the model saw."""
+    if task.has_clips or model.clip_network is not None:
+        network = load_clip_backbone(model, config)
+        if task.has_clips:
+            if clips is None:
+                raise TaskError(f"task {task.name} is of clips, and nothing was given that reads videos")
+            return clip_rows(network, model, task, data_id, config, places, clips), network.image_size
+        of_frames = detection_rows if task.kind == "detection" else context_rows
+        return of_frames(network, model, task, data_id, config, places), network.image_size
+    backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
+    rows = {"segmentation": mask_rows, "detection": detection_rows}.get(task.kind, class_rows)
+    return rows(backbone, model, task, data_id, config, places), backbone.image_size
 
 
 def _division(task: TaskData) -> dict[str, str]:

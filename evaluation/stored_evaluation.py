@@ -101,8 +101,12 @@ def store(
     data_id: str,
     image_size: int,
     config: EvaluateConfig,
+    clips: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Write a head and its predictions; their paths below the root, for the score's details."""
+    """Write a head and its predictions; their paths below the root, for the score's details.
+
+    Of a head of clips, `clips` says how a clip is read: frames, windows, pooling and the usual length in seconds.
+    """
     predictions, tensors = f"{places.folder}/{name}.parquet", f"{places.folder}/{name}.safetensors"
     weights = Path(model.path, "model.safetensors")
     facts: dict[str, Any] = {
@@ -116,6 +120,7 @@ def store(
         "predictions": predictions,
         "seed": config.seed,
         "settings": {key: value for key, value in asdict(config).items() if key != "device"},
+        **({"clips": dict(clips)} if clips else {}),
         "backbone": {
             "model_id": model.model_id,
             "label": model.label,
@@ -168,6 +173,7 @@ def item_of(row: Mapping[str, Any], data: Path) -> Item:
         mask=os.path.normpath(data / row["mask"]) if row["mask"] is not None else None,
         mask_encoding=MaskEncoding(**json.loads(row["mask_encoding"])) if row["mask_encoding"] is not None else None,
         box=tuple(row["box"]) if row["box"] is not None else None,
+        span=tuple(row["span"]) if row.get("span") is not None else None,
     )
 
 
@@ -178,6 +184,7 @@ def item_columns(items: Sequence[Item], places: Places) -> dict[str, pa.Array]:
         "mask": pa.array([os.path.relpath(item.mask, places.data) if item.mask is not None else None for item in items], pa.string()),
         "mask_encoding": pa.array([canonical_json(asdict(code)) if (code := item.mask_encoding) else None for item in items], pa.string()),
         "box": pa.array([list(item.box) if item.box is not None else None for item in items], pa.list_(pa.int32())),
+        **({"span": pa.array([item.span for item in items], pa.list_(pa.float64()))} if any(item.span for item in items) else {}),
         # a group that is a path would tie the table to a place on disk
         "group": pa.array([os.path.relpath(item.group, places.data) if os.path.isabs(item.group) else item.group for item in items]),
     }

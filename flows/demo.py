@@ -6,7 +6,16 @@ import shutil
 from pathlib import Path
 
 from curation.ingest import IngestConfig
-from curation.phantom import PhantomConfig, eval_patients, phantom_eval_patient, phantom_video, train_patients, write_eval_index
+from curation.phantom import (
+    PhantomConfig,
+    eval_patients,
+    phantom_eval_patient,
+    phantom_motion_patient,
+    phantom_video,
+    train_patients,
+    write_eval_index,
+    write_motion_index,
+)
 from flows.pipeline import run_flow
 from flows.runners import Runner, RunnerName, make_runner, say, successes, track
 
@@ -20,6 +29,8 @@ def run_demo(out: Path, *, phantom: PhantomConfig, size: int, recipe: str, runne
     """Fill a folder with videos/, evaluation/, lake/ and report.html; typed again, it recomputes nothing."""
     _make_phantom(out, phantom, make_runner(runner, workers))
     tasks = [(name, str(out / "evaluation")) for name in ("landmarks", "grades", "polyps")]
+    if phantom.motion_pairs:
+        tasks.append(("clips", str(out / "evaluation" / "motion")))
     report = run_flow(
         videos=[str(out / "videos")],
         lake=str(out / "lake"),
@@ -45,4 +56,13 @@ def _make_phantom(out: Path, config: PhantomConfig, runner: Runner) -> None:
     labelled = runner.map(phantom_eval_patient, eval_patients(config), out_dir=evaluation, config=config)
     evidence = list(track(successes(labelled, stage="phantom"), description="render labelled sets", total=len(eval_patients(config))))
     counts = write_eval_index(evidence, out_dir=evaluation)
-    say(f"phantom: {config.num_train_videos} videos; labelled images: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    if config.motion_pairs:
+        counts["motion"] = _make_motion(Path(evaluation) / "motion", config, runner)
+    say(f"phantom: {config.num_train_videos} videos; labelled: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+
+
+def _make_motion(out: Path, config: PhantomConfig, runner: Runner) -> int:
+    """Clips that only motion tells apart, as a set of the task `clips`; gives their number."""
+    made = runner.map(phantom_motion_patient, eval_patients(config), out_dir=str(out), config=config)
+    evidence = list(track(successes(made, stage="phantom"), description="render motion clips", total=len(eval_patients(config))))
+    return write_motion_index(evidence, out_dir=str(out), config=config)

@@ -27,6 +27,8 @@ class PhantomConfig:
     """labelled images of each grade of inflammation from each evaluation patient"""
     polyps_per_patient: int = 8
     """images with a polyp mask from each evaluation patient; a few less where folds hide a polyp from every side"""
+    motion_pairs: int = 0
+    """pairs of labelled clips from each evaluation patient, the camera going in and the same frames backward; 0 for no such set"""
     spread: float = 1.0
     """how far patients' colours and optics lie apart: 1 as the processors of many makers, less as those of one hospital, 0 all alike"""
     seed: int = 0
@@ -46,6 +48,8 @@ class PhantomConfig:
         for name in ("landmarks_per_station", "images_per_grade", "polyps_per_patient"):
             if getattr(self, name) < 1:
                 raise ValueError(f"got {name}={getattr(self, name)}, expected 1 or more images")
+        if self.motion_pairs < 0:
+            raise ValueError(f"got motion_pairs={self.motion_pairs}, expected 0 or more pairs of clips")
         if not 0 <= self.spread <= 1:
             raise ValueError(f"got spread={self.spread}, expected 0 to 1")
         if self.seed < 0:

@@ -1,5 +1,6 @@
 from .container import UnreadableVideo as UnreadableVideo, VideoProbe as VideoProbe, probe as probe
 from .dicom import extract_stream as extract_stream
+from .moments import duration_s as duration_s, frames_at as frames_at
 from .overview import overview_frames as overview_frames
 from .packet_index import PacketIndex as PacketIndex, index_packets as index_packets
 from .reader import choose_decoder as choose_decoder, sample_frames as sample_frames

@@ -16,6 +16,7 @@ from .items import (
     TaskData as TaskData,
     TaskError as TaskError,
     TrueBox as TrueBox,
+    files_of as files_of,
     fingerprint as fingerprint,
 )
 from .layout import image_files as image_files

@@ -70,6 +70,8 @@ class Item:
     """x, y, width, height of the crop in pixels of the upright image"""
     boxes: tuple[TrueBox, ...] | None = None
     """all objects of a frame, of which there may be none; None unless detection"""
+    span: tuple[float, float] | None = None
+    """start and end in seconds of a clip since the first frame of its video, which `path` names; None for an image"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +106,18 @@ class TaskData:
     """frames a second of its videos, as they are read; None for stills"""
     frame_rate_source: str = ""
     """where that rate is from: the data, or an assumption"""
+    clip_windows: int = 1
+    """windows of a clip whose logits are averaged"""
 
     @property
     def protocol(self) -> Protocol:
         """Heads, metrics and primary metric."""
         return self.own_protocol or PROTOCOLS[self.kind]
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether its items are clips of videos."""
+        return any(item.span is not None for item in self.items)
 
     def split(self, name: str) -> tuple[Item, ...]:
         """The items of one split, in order."""
@@ -189,13 +198,14 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
             item.split,
             groups.setdefault(item.group, len(groups)),
             *(() if item.boxes is None else ([(box.corners, box.label, box.lesion) for box in item.boxes],)),
+            *([item.span] if item.span is not None else []),
         )
         for item in task.items
     ]
     leaks = _leaks(
         task.name, "images", "leak: byte-identical images stand in several splits", task.items, key=lambda item: hashes[item.path]
     )
-    images = [(hashes[item.path], item.box) for item in task.items]
+    images = [(hashes[item.path], item.box, *([item.span] if item.span is not None else [])) for item in task.items]
     in_order = tuple(hashes[item.path] for item in task.items)
     return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, content_id(images), in_order)
 

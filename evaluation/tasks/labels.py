@@ -48,13 +48,13 @@ def unrepeated(items: Sequence[Item]) -> tuple[list[Item], tuple[str, ...]]:
     Raises:
         TaskError: one image, or one crop of it, has two labels or two masks.
     """
-    said: dict[tuple[str, tuple[int, int, int, int] | None], Item] = {}
+    said: dict[tuple[object, ...], Item] = {}
     for item in items:
-        first = said.setdefault((item.path, item.box), item)
+        first = said.setdefault((item.path, item.box, item.span), item)
         if (first.label, first.mask) != (item.label, item.mask):
             what = "labels" if first.label != item.label else "masks"
             both = sorted(map(str, {first.label, item.label} if what == "labels" else {first.mask, item.mask}))
-            crop = f" in the crop {item.box}" if item.box else ""
+            crop = f" in the crop {item.box}" if item.box else f" from {item.span[0]:g} s on" if item.span else ""
             raise TaskError(f"{item.path!r} has the {what} {' and '.join(map(repr, both))}{crop}; keep one")
     kept = list(dict.fromkeys(items))
     if len(kept) == len(items):

@@ -10,6 +10,8 @@ from typing import Literal, TypeVar
 
 from evaluation.config import EvaluateConfig, TaskKind
 from evaluation.tasks.boxes_from_masks import CVC_CLINICDB_BOXES, KVASIR_SEG_BOXES
+from evaluation.tasks.clips import CLIPS
+from evaluation.tasks.cvc12k import CVC12K
 from evaluation.tasks.cvc_clinicdb import CVC_CLINICDB
 from evaluation.tasks.expected import difference
 from evaluation.tasks.folder import read_task, task_data, without_splits
@@ -25,6 +27,7 @@ from evaluation.tasks.kvasir_size4 import KVASIR_SIZE4
 from evaluation.tasks.landmarks import LANDMARKS
 from evaluation.tasks.limuc import LIMUC
 from evaluation.tasks.patch_polyp_vs_mucosa import PATCH_POLYP_VS_MUCOSA
+from evaluation.tasks.polypdiag import POLYPDIAG
 from evaluation.tasks.polypgen import POLYPGEN
 from evaluation.tasks.polyps import POLYPS
 from evaluation.tasks.polyps_across import CVC_TO_KVASIR_SEG, KVASIR_SEG_TO_CVC
@@ -46,7 +49,8 @@ _OF_THE_PHANTOM = (LANDMARKS, GRADES, POLYPS)
 _OF_CLASSES = (HYPERKVASIR_LANDMARKS, LIMUC, GASTROHUN, GASTROVISION, KVASIR_CAPSULE, REAL_COLON)
 _OF_MASKS = (KVASIR_SEG, CVC_CLINICDB, KVASIR_SEG_TO_CVC, CVC_TO_KVASIR_SEG, POLYPGEN)
 _OF_BOXES = (KUMC, REAL_COLON_DETECTION, KVASIR_SEG_BOXES, CVC_CLINICDB_BOXES)
-_BUILT_IN = (*_OF_THE_PHANTOM, KVASIR_SIZE4, PATCH_POLYP_VS_MUCOSA, *_OF_CLASSES, *_OF_MASKS, *_OF_BOXES)
+_OF_VIDEO = (CLIPS, POLYPDIAG, CVC12K)
+_BUILT_IN = (*_OF_THE_PHANTOM, KVASIR_SIZE4, PATCH_POLYP_VS_MUCOSA, *_OF_CLASSES, *_OF_MASKS, *_OF_BOXES, *_OF_VIDEO)
 
 KNOWN_TASKS = {task.name: task for task in _BUILT_IN}
 """The tasks of EndoForge itself, by name."""
@@ -131,6 +135,7 @@ def resolve_task(
         cut=task.cut,
         frames_per_s=rate,
         frame_rate_source=source,
+        clip_windows=task.clip_windows,
         count_difference=differs.sentence if differs else "",
         is_other_set=differs is not None and differs.is_other_set,
     )

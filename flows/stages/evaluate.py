@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from curation.embedding import EmbedConfig
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import chosen_heads
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
-from evaluation.tasks import configured_task, readable_task
+from evaluation.tasks import Fingerprint, TaskData, configured_task, readable_task
+from evaluation.video.clip_contents import readable_clips
+from evaluation.video.clip_features import DEFAULT_FRAMES
 from flows.job import Job
 from flows.runners import say, successes, track
+from flows.stages.clip_reading import CLIP_SOURCE
 from flows.stages.encoder_resources import encoder_device, encoder_resources
 from flows.stages.leaks import pretraining_overlap, split_leaks
 from flows.stages.pretrain import task_artifact
@@ -54,11 +58,13 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         raise ValueError("fold is all; give one fold here, or call evaluate_folds")
     read = configured_task(task, data, config, fold=config.fold)
     chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
-    found, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
+    found, identity = _readable(read, config)
     for image in found.unreadable:
-        say(f"evaluate: {found.name} leaves out an unreadable image: {image}")
+        say(f"evaluate: {found.name} leaves out an unreadable {'clip' if found.has_clips else 'image'}: {image}")
     model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     baseline = encoder_model(job.lake, encoder)
+    if model.clip_network is not None and not found.has_clips and found.kind not in _OF_MAPS:
+        raise ValueError(f"--model {checkpoint} is a video network, and {found.name} has classes of single images; give an image backbone")
     if (config.fold is not None or config.protocol != "clean") and chosen_on(job.lake, model.model_id, found.name):
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
     if found.kind in _OF_MAPS and model.network is not None:
@@ -78,7 +84,11 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         say(f"evaluate: {found.name} is scored already")
         return scores_of(job.lake, run_id)
     random = ModelRef(
-        model_id=content_id([model.model_id, "random", config.seed]), label="random weights", path=model.path, weights="random"
+        model_id=content_id([model.model_id, "random", config.seed]),
+        label="random weights",
+        path=model.path,
+        weights="random",
+        clip_network=model.clip_network,
     )
     leak = split_leaks(job.lake, found, identity, num_workers=config.num_workers)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
@@ -102,6 +112,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
             data=str(data.absolute()),
             leak=leak,
             pretraining=learned,
+            clips=CLIP_SOURCE if found.has_clips else None,
         )
         by_model = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         scores = [score for rows in by_model for score in rows]
@@ -116,6 +127,14 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         if said := scores[0].details.get(name):
             say(f"evaluate: {found.name}: {said}")
     return tuple(scores)
+
+
+def _readable(read: TaskData, config: EvaluateConfig) -> tuple[TaskData, Fingerprint]:
+    """The set without what cannot be read, and the hashes of its files."""
+    told: dict[str, Any] = {"max_unreadable": config.max_unreadable, "num_workers": config.num_workers}
+    if read.has_clips:
+        return readable_clips(read, CLIP_SOURCE, num_frames=config.clip_frames or DEFAULT_FRAMES, **told)
+    return readable_task(read, **told)
 
 
 def _line(score: Score) -> str:

@@ -29,7 +29,7 @@ def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, *, num_worker
         pairs = [{**pair, "correlation": float("nan") if pair["correlation"] is None else pair["correlation"]} for pair in found["copies"]]
         return LeakVerdict(**{**found, "copies": tuple(Copy(**pair) for pair in pairs)})
     say(f"evaluate: {task.name}: comparing the splits' {len(task.items):,} images with each other")
-    verdict = find_leaks(task, identity.hashes, judge=_correlation, num_workers=num_workers)
+    verdict = find_leaks(task, identity.hashes, judge=None if task.has_clips else _correlation, num_workers=num_workers)
     told = asdict(verdict)
     told["copies"] = [{**pair, "correlation": None if np.isnan(pair["correlation"]) else pair["correlation"]} for pair in told["copies"]]
     write_json(stored, told)

@@ -31,6 +31,7 @@ from flows.stages.predict_privacy import is_video_removed, privacy_sentence, pri
 from flows.stages.predict_table import join_tables, write_failures, write_rows
 from flows.stages.predict_video import positive_classes, predict_video
 from flows.stages.replay_score import find_score
+from flows.stages.video_network import find_video_network
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
 from warehouse.records import Artifact, Left, VideoRef
@@ -117,7 +118,9 @@ def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config
         if not out.is_dir() or not any(out.iterdir()):
             write_failures(unusable, out / FAILURES)
         raise ValueError(f"nothing to predict: {'; '.join(f'{name}: {reason}' for name, reason in unusable[:3])}")
-    predictor = open_predictor(score, job.lake.root, cache_dir=job.lake.root / "staging" / "evaluate", device=config.device)
+    predictor = open_predictor(
+        score, job.lake.root, cache_dir=job.lake.root / "staging" / "evaluate", device=config.device, clip_network=find_video_network
+    )
     positive_classes(predictor, config)
     scan = scan_settings(job.lake, config)
     plan = _plan(job, predictor, config, scan, videos)
@@ -125,6 +128,11 @@ def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config
     if (out / PAGE).is_file() and not (out / PARTS).is_dir():
         say(f"predict: these inputs are predicted already, in {out}")
         return out / PAGE
+    if predictor.clips is not None and not config.all and config.fps < predictor.clips.least_fps:
+        say(
+            f"predict: a clip of this head has {predictor.clips.num_frames} frames in {predictor.clips.seconds:.1f} s, and "
+            f"{config.fps:g} frames a second are sampled: some stand twice; give --fps {math.ceil(predictor.clips.least_fps)}"
+        )
     if predictor.no_distance:
         say(f"predict: the column distance stays empty: {predictor.no_distance}")
     work = _Work(job=job, predictor=predictor, config=config, scan=scan, hashes=removed_hashes(job.lake), out=out)

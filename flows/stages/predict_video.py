@@ -17,8 +17,9 @@ from curation.filters import shrink
 from curation.ingest import Playback, visible_mask
 from curation.video import SampledFrame, h264_writer
 from evaluation.overlay import overlaid
-from evaluation.predict import FramePrediction, Predictor, predict_frames, regions_of
+from evaluation.predict import FramePrediction, Predictor, predict_clips, predict_frames, regions_of
 from evaluation.predict_config import PredictConfig
+from evaluation.video.clip_windows import with_windows
 from warehouse.store import atomic_file
 
 __all__ = ["Album", "PredictedFrame", "VideoPredictions", "positive_classes", "predict_video"]
@@ -136,9 +137,10 @@ def predict_video(
     seconds = 0.0
     positive = positive_classes(predictor, config)
     with _overlays(playback, out, name) as write:
-        for batch in _batches(playback.frames(), config.batch_size or predictor.backbone.batch_size):
+        for pairs in _batches(_seen(playback, predictor), config.batch_size or predictor.batch_size):
+            batch = [frame for frame, _ in pairs]
             start = time.perf_counter()
-            predicted = predict_frames(predictor, [frame.rgb for frame in batch])
+            predicted = (predict_clips if predictor.clips is not None else predict_frames)(predictor, [pixels for _, pixels in pairs])
             seconds += time.perf_counter() - start
             for frame, prediction in zip(batch, predicted, strict=True):
                 row = _row(frame, prediction, playback, predictor, config, positive, mask_name=f"masks/{name}/{frame.frame_index:06d}.png")
@@ -154,8 +156,22 @@ def predict_video(
     return VideoPredictions(frames=tuple(found), album=sheets, seconds_in_network=seconds)
 
 
-def _batches(frames: Iterator[SampledFrame], size: int) -> Iterator[list[SampledFrame]]:
-    batch: list[SampledFrame] = []
+def _seen(playback: Playback, predictor: Predictor) -> Iterator[tuple[SampledFrame, np.ndarray]]:
+    """Each frame with what the head sees of it: its pixels, or the windows of frames around it.
+
+    Raises:
+        ValueError: the head tells classes of clips, and there are stills.
+    """
+    if predictor.clips is None:
+        yield from ((frame, frame.rgb) for frame in playback.frames())
+        return
+    if not playback.in_time:
+        raise ValueError("the head tells classes of clips, and these are still images; give videos")
+    yield from with_windows(playback.frames(), predictor.clips, seconds_of=lambda frame: frame.pts_us / 1e6, rgb_of=lambda frame: frame.rgb)
+
+
+def _batches(frames: Iterator[tuple[SampledFrame, np.ndarray]], size: int) -> Iterator[list[tuple[SampledFrame, np.ndarray]]]:
+    batch: list[tuple[SampledFrame, np.ndarray]] = []
     for frame in frames:
         batch.append(frame)
         if len(batch) == size:

@@ -10,7 +10,10 @@ from evaluation.backbone import BackboneError
 from evaluation.heads import HeadError
 from evaluation.replay import StoredScore, from_head, from_predictions, open_score
 from evaluation.tasks import TaskError
+from evaluation.video.clip_frames import ClipError
 from flows.runners import say
+from flows.stages.clip_reading import CLIP_SOURCE
+from flows.stages.video_network import find_video_network
 from warehouse.lake import Lake
 from warehouse.records import Score
 
@@ -54,8 +57,8 @@ def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: st
 
 def _from_head(stored: StoredScore, data: Path, device: str, num_workers: int) -> float | None:
     try:
-        return from_head(stored, data, device=device, num_workers=num_workers)
-    except (HeadError, BackboneError, TaskError) as error:
+        return from_head(stored, data, device=device, num_workers=num_workers, clips=CLIP_SOURCE, clip_network=find_video_network)
+    except (HeadError, BackboneError, TaskError, ClipError) as error:
         say(f"not from its stored head: {error}")
         return None
 

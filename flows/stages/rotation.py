@@ -48,7 +48,7 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
         raise TaskError(f"task {task} has one test split and no folds; leave --fold out, or give --protocol made")
     folds = [_resolved(task, data, config, fold) for fold in range(num_folds)]
     name, primary = folds[0].name, folds[0].protocol.primary
-    tested = {(item.path, item.box): item.group for found in folds for item in found.split("test")}
+    tested = {(item.path, item.box, item.span): item.group for found in folds for item in found.split("test")}
     scored = [
         run_evaluate(job, checkpoint=checkpoint, task=task, data=data, encoder=encoder, config=replace(config, fold=fold))
         for fold in range(num_folds)

@@ -9,8 +9,10 @@ from pathlib import Path
 from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder, local_folder
 from evaluation.backbone import ModelRef, VectorNetwork
 from flows.runners import say
+from flows.stages.video_network import video_model
 from pretrain.init_source import find_init
 from pretrain.published_backbone import export_published
+from pretrain.video.export import is_video_backbone
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake, LakeError
 from warehouse.model_facts import find_checkpoint
@@ -45,8 +47,10 @@ def scored_model(lake: Lake, told: str, *, allow_download: bool = False) -> tupl
         found = find_checkpoint(lake, told)
     except LakeError as error:
         return _of_name(lake, told, allow_download=allow_download, unknown=error)
-    model = ModelRef(model_id=found.checkpoint_id, label=f"{found.run_id} step {found.step}", path=str(lake.root / found.path))
-    return model, artifact_of(found)
+    label, folder = f"{found.run_id} step {found.step}", lake.root / found.path
+    if is_video_backbone(folder):
+        return video_model(folder, model_id=found.checkpoint_id, label=label), artifact_of(found)
+    return ModelRef(model_id=found.checkpoint_id, label=label, path=str(folder)), artifact_of(found)
 
 
 def backbone_folder(given: Path) -> Path | None:
@@ -69,6 +73,8 @@ def encoder_model(lake: Lake, encoder: EmbedConfig) -> ModelRef:
 def _of_folder(folder: Path, *, label: str) -> tuple[ModelRef, Artifact]:
     digest = file_sha256(folder / "model.safetensors")
     artifact = Artifact(artifact_id=digest, kind="checkpoint", uri=folder.absolute().as_uri(), sha256=digest)
+    if is_video_backbone(folder):
+        return video_model(folder, model_id=digest, label=label), artifact
     return ModelRef(model_id=digest, label=label, path=str(folder.absolute())), artifact
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.detection import Detector, Target
+from evaluation.detection import Detector, Target, detection_value_again
 from evaluation.detection.pyramid import SimplePyramid
 from evaluation.heads import HeadError
 from evaluation.leakage import find_leaks
@@ -128,6 +129,35 @@ def test_a_trained_transformer_is_stored_with_its_detector(vit_folder: str, tree
     assert from_head(open_score(ap, tmp_path), tree) == pytest.approx(ap.value, abs=1e-6)
 
 
-def test_several_frames_need_a_video_backbone(cnn_folder: str, tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(HeadError, match="tiny sees one frame at a time; give 1, or a video backbone"):
-        scored(cnn_folder, tmp_path, tree, detection_frames=5)
+def test_a_video_network_sees_as_many_frames_in_training_as_in_test(tree: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Video:
+        """A network of clips whose patches are their pixels, averaged per patch and over the frames."""
+
+        dim, image_size, num_frames, mean, std = 3, 64, 4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+        def tokens(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            seen.append(clips.shape[2])
+            patches = torch.nn.functional.avg_pool3d(clips, (1, 16, 16)).permute(0, 2, 3, 4, 1)
+            mixed = patches + patches.mean(1, keepdim=True)
+            return mixed.mean((1, 2, 3)), mixed
+
+    task, identity = readable_task(resolve_task("kumc", tree))
+    model = ModelRef(model_id="v", label="video", path="", clip_network=lambda device, weights, seed: Video())
+    config = EvaluateConfig(detection_epochs=1, detection_width=32, num_workers=1, clip_frames=3)
+    folders = {"cache_dir": str(tmp_path / "cache"), "root": str(tmp_path), "data": str(tree)}
+    scores = evaluate_model(model, task=task, identity=identity, config=config, **folders)
+    assert set(seen) == {3}
+    assert scores[0].details["context_frames"] == "3"
+    again = detection_value_again(
+        tmp_path / scores[0].details["head_file"],
+        pq.read_table(tmp_path / scores[0].details["predictions_file"]),
+        "ap_agnostic",
+        data=tree,
+        backbone=Video(),
+        config=config,
+    )
+    assert again == pytest.approx(next(score.value for score in scores if score.metric == "ap_agnostic"), abs=1e-6)
+    with pytest.raises(HeadError, match="detection_backbone is trained, and video is a video network"):
+        evaluate_model(model, task=task, identity=identity, config=replace(config, detection_backbone="trained"), **folders)

@@ -1,0 +1,58 @@
+"""Test scores of heads that tell classes of clips."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.backbone import ModelRef
+from evaluation.class_rows import feature_rows
+from evaluation.config import EvaluateConfig
+from evaluation.heads import HeadError
+from evaluation.stored_evaluation import Places, Rows
+from evaluation.tasks import TaskData
+from evaluation.video.clip_backbone import ClipBackbone
+from evaluation.video.clip_features import cached_clip_features, clip_device, num_frames_of
+from evaluation.video.clip_frames import ClipSource
+
+__all__ = ["clip_rows", "windows_of"]
+
+
+def clip_rows(
+    backbone: ClipBackbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places, source: ClipSource
+) -> Rows:
+    """Fit every head on train and val, store it with its predictions, and score those. A clip's logits are the mean of its windows'.
+
+    Raises:
+        HeadError: a head does not exist, does not serve the task's labels, or few-shot curves are asked for of several windows.
+        ClipError: a clip cannot be read.
+    """
+    windows = windows_of(task, config)
+    if config.few_shot and windows > 1:
+        raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")
+    features = cached_clip_features(
+        backbone, model, task.items, source, config, data_id=places.images_id, cache_dir=places.cache, num_windows=windows
+    )
+    frames = num_frames_of(backbone, config)
+    return feature_rows(
+        features,
+        model,
+        task,
+        data_id,
+        config,
+        places,
+        device=clip_device(config.device),
+        image_size=backbone.image_size,
+        num_windows=windows,
+        clips={"frames": frames, "windows": windows, "pooling": config.clip_pooling, "seconds": usual_seconds(task)},
+        told={"clip_frames": str(frames), "clip_windows": str(windows), "clip_pooling": config.clip_pooling},
+    )
+
+
+def usual_seconds(task: TaskData) -> float:
+    """The median length of the training clips, which a prediction over a whole video takes for its windows."""
+    return float(np.median([item.span[1] - item.span[0] for item in task.split("train") if item.span is not None]))
+
+
+def windows_of(task: TaskData, config: EvaluateConfig) -> int:
+    """Windows of a clip: those asked for, else the task's own."""
+    return config.clip_windows or task.clip_windows

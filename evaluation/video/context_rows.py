@@ -1,0 +1,141 @@
+"""Masks by a video network: each frame is seen in the middle of a window of its neighbours in the sequence.
+
+A frame of a set without sequences is a sequence of its own, so its window repeats it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evaluation.backbone import ModelRef
+from evaluation.config import EvaluateConfig
+from evaluation.heads import MASK_HEADS, HeadSettings, Maps, MapsWanted, MaskLabelled, chosen_heads
+from evaluation.images import item_image, mask_pixels, stream
+from evaluation.mask_rows import scored_masks
+from evaluation.mask_scoring import predicted_masks, target_masks
+from evaluation.stored_evaluation import Places, Rows
+from evaluation.tasks import Item, TaskData
+from evaluation.video.clip_backbone import ClipBackbone, clip_tensor
+from evaluation.video.clip_features import clip_device, num_frames_of
+from warehouse.store import atomic_file, content_id
+
+__all__ = ["context_batches", "context_maps", "context_rows", "neighbours"]
+
+CONTEXT_VERSION = 1
+
+
+def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places) -> Rows:
+    """Fit every mask head on train and val, on the middle frames' patches, and score the test frames at their native size.
+
+    The network gives the patches of its last block; a head that reads several levels reads these at each.
+
+    Raises:
+        HeadError: a head does not exist, or does not serve masks.
+    """
+    if task.kind != "segmentation":
+        raise ValueError(f"task {task.name} has classes of single images, and the model is a video network; give an image backbone")
+    device, frames = clip_device(config.device), num_frames_of(backbone, config)
+    settings = HeadSettings(config=config, num_classes=len(task.classes), metric=task.protocol.primary, device=device)
+    maps = {
+        split: context_maps(backbone, model, task, split, frames, data_id, config, places, device) for split in ("train", "val", "test")
+    }
+    scored: Rows = []
+    for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
+        head = MASK_HEADS[name]
+        wanted = head.maps or MapsWanted(layout="tokens")
+        levels = 1 if wanted.layout in ("tokens", "joined") else wanted.num_levels
+        labelled = []
+        for split in ("train", "val"):
+            grid = maps[split].shape[3]
+            size = backbone.image_size if wanted.is_dense else max(4 * grid, backbone.image_size // 4)
+            labelled.append(MaskLabelled(split, (maps[split],) * levels, target_masks(task.split(split), size=size)))  # type: ignore[arg-type]
+        fitted = head.fit(*labelled, settings)
+        # from here on nothing is chosen any more, and the test split is read
+        items = task.split("test")
+        sizes = (mask_pixels(item).shape for item in items)
+        tested: Maps = (maps["test"],) * levels
+        predicted = predicted_masks(fitted, [([tested], False)], ((height, width) for height, width in sizes), device=device)
+        told = {"tokens": "{1}x{0}".format(*maps["test"].shape[2:]), "clip_frames": str(frames)}
+        scored += scored_masks(name, fitted, predicted, model, task, data_id, config, places, image_size=backbone.image_size, told=told)
+    return scored
+
+
+def neighbours(items: Sequence[Item], *, num_frames: int) -> list[tuple[tuple[Item, ...], int]]:
+    """For each item the window of its sequence around it, and its place in the window.
+
+    Frames are in the order of the numbers in their names. The window has `num_frames` frames, the item in the middle, of an even number
+    behind the middle. At the ends of a sequence the window is moved inside; of a shorter one the last frame is repeated.
+    """
+    sequences: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, item in enumerate(items):
+        sequences[item.split, item.group].append(number)
+    found: dict[int, tuple[tuple[Item, ...], int]] = {}
+    for numbers in sequences.values():
+        ordered = sorted(numbers, key=lambda number: _frame_key(items[number].path))
+        for place, number in enumerate(ordered):
+            first = max(0, min(place - num_frames // 2, len(ordered) - num_frames))
+            window = [items[ordered[min(at, len(ordered) - 1)]] for at in range(first, first + num_frames)]
+            found[number] = tuple(window), place - first
+    return [found[number] for number in range(len(items))]
+
+
+def _frame_key(path: str) -> tuple[tuple[int, str], ...]:
+    """Names in the order of the numbers in them."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", Path(path).stem))
+
+
+def context_maps(
+    backbone: ClipBackbone,
+    model: ModelRef,
+    task: TaskData,
+    split: str,
+    num_frames: int,
+    data_id: str,
+    config: EvaluateConfig,
+    places: Places,
+    device: torch.device,
+) -> npt.NDArray[np.float16]:
+    """Patches of the middle frames, [N, D, h, w] float16, as a read-only memory map."""
+    weights = f"random {config.seed}" if model.weights == "random" else "trained"
+    what = [CONTEXT_VERSION, model.model_id, weights, data_id, split, num_frames, backbone.image_size, backbone.mean, backbone.std]
+    path = places.cache / f"{content_id(['context', *what])}.npy"
+    items = task.split(split)
+    if not path.is_file():
+        with atomic_file(path) as file:
+            for number, batch in enumerate(context_batches(backbone, items, num_frames, config, device)):
+                if number == 0:
+                    header = {"descr": "<f2", "fortran_order": False, "shape": (len(items), *batch.shape[1:])}
+                    np.lib.format.write_array_header_2_0(file, header)
+                file.write(np.ascontiguousarray(batch, dtype="<f2").data)
+    found: npt.NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def context_batches(
+    backbone: ClipBackbone, items: Sequence[Item], num_frames: int, config: EvaluateConfig, device: torch.device
+) -> Iterator[npt.NDArray[np.float16]]:
+    """Patches of the middle frames, [B, D, h, w] a batch, in the items' order."""
+    windows = neighbours(items, num_frames=num_frames)
+    load: Any = partial(_window_pixels, size=backbone.image_size)
+    at_once = max(1, (config.batch_size or (64 if device.type == "cuda" else 8)) // num_frames)
+    done = 0
+    for pixels in stream(load, windows, batch_size=at_once, num_workers=config.num_workers):
+        places = torch.tensor([place for _, place in windows[done : done + len(pixels)]])
+        done += len(pixels)
+        with torch.inference_mode():
+            _, patches = backbone.tokens(clip_tensor(pixels, mean=backbone.mean, std=backbone.std, device=device))
+            middle = patches[torch.arange(len(pixels)), places].permute(0, 3, 1, 2)
+        yield middle.float().clamp(-65504, 65504).half().cpu().numpy()
+
+
+def _window_pixels(window: tuple[tuple[Item, ...], int], *, size: int) -> npt.NDArray[np.uint8]:
+    return np.stack([item_image(item, size=size) for item in window[0]])
