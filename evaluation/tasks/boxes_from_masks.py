@@ -59,8 +59,11 @@ def _reader(source: Task) -> Callable[[Path], Reading]:
     def read(data: Path) -> Reading:
         from evaluation.tasks.masks import learn_masks  # Pillow, which an installation for questions alone has not
 
-        found, notes = source.read(data)
-        masked, _ = learn_masks(found)
+        try:
+            found, notes = source.read(data)
+            masked, _ = learn_masks(found)
+        except TaskError as error:
+            raise TaskError(f"task {source.name}_boxes: {error}") from error
         boxed = _found(tuple(masked), tuple(Path(str(item.mask)).stat().st_mtime for item in masked if Path(str(item.mask)).is_file()))
         items = [_boxed(item, boxes[0]) for item, boxes in zip(masked, boxed, strict=True) if not isinstance(boxes, str)]
         faults = [Path(item.path).name for item, boxes in zip(masked, boxed, strict=True) if isinstance(boxes, str)]

@@ -6,6 +6,7 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+from evaluation.tasks.items import TaskError
 from evaluation.tasks.real_colon import REAL_COLON, STRIDE
 from evaluation.tasks.task import Reading
 from evaluation.tasks.voc_tree import FrameFile, items_of_frames
@@ -18,7 +19,10 @@ _NOMINAL = 30.0
 
 
 def _read(data: Path) -> Reading:
-    found, notes = REAL_COLON.read(data)
+    try:
+        found, notes = REAL_COLON.read(data)
+    except TaskError as error:
+        raise TaskError(f"task real_colon_detection: {error}") from error
     frames = [
         FrameFile(image=path, annotation=path.parent.with_name(_annotations(path)) / f"{path.stem}.xml", video=item.group)
         for item in found
