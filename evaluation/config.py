@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["EvaluateConfig", "TaskKind"]
 
-TaskKind = Literal["classification", "ordinal", "segmentation"]
+TaskKind = Literal["classification", "ordinal", "segmentation", "detection"]
 
 
 _AT_LEAST_ONE = (
@@ -17,6 +17,7 @@ _AT_LEAST_ONE = (
     "num_bootstrap",
     "grid_steps",
     "decoder_epochs",
+    "detection_epochs",
     "tune_epochs",
     "tune_batch_size",
     "lora_rank",
@@ -27,6 +28,7 @@ _GRIDS = (
     "regularization",
     "segmentation_learning_rates",
     "decoder_learning_rates",
+    "detection_learning_rates",
     "finetune_learning_rates",
     "lora_learning_rates",
     "boosted_test_scales",
@@ -42,7 +44,7 @@ class EvaluateConfig:
 
     heads: tuple[str, ...] | None = None
     """heads to train: knn, linear and linear_grid for classes, ordinal for grades; linear, boosted_linear, fpn, unet and dpt for masks;
-    finetune and lora, which change the backbone; those of the task's protocol unless given"""
+    fcos for boxes; finetune and lora, which change the backbone; those of the task's protocol unless given"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; auto: masks are segmentation, three or more numbered classes ("Mayo 0", "Mayo 1", ...) are ordinal"""
     order: str = ""
@@ -90,6 +92,14 @@ class EvaluateConfig:
     """channels of dpt; 256 as published, which is for GPUs"""
     decoder_test_scales: tuple[float, ...] = (1.0,)
     """of the image's side, at which fpn, unet and dpt read a test image; several: its mirror image too, and all averaged"""
+    detection_epochs: int = 12
+    """passes over the training frames of fcos"""
+    detection_learning_rates: tuple[float, ...] = (2e-3,)
+    """AdamW learning rates tried by fcos"""
+    detection_width: int = 64
+    """channels of fcos's pyramid and head; 256 as published, which is for GPUs"""
+    detection_backbone: Literal["frozen", "trained"] = "frozen"
+    """whether fcos trains the backbone with it, at a tenth of its learning rate"""
     boosted_input_scale: float = 2.0
     """of the image's side that boosted_linear reads"""
     boosted_test_scales: tuple[float, ...] = (1.0, 1.32, 1.73)
@@ -158,6 +168,8 @@ class EvaluateConfig:
         for name in ("fpn_width", "unet_width", "dpt_width"):
             if getattr(self, name) < 8 or getattr(self, name) % 8:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a multiple of 8")
+        if self.detection_width < 32 or self.detection_width % 32:
+            raise ValueError(f"detection_width is {self.detection_width}; give a multiple of 32")
         if self.boosted_input_scale <= 0:
             raise ValueError(f"boosted_input_scale is {self.boosted_input_scale}; it must be above 0")
         if max(self.few_shot_shares) >= 1:

@@ -10,13 +10,14 @@ from io import BytesIO
 from statistics import median
 from typing import TypeVar
 
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from evaluation.images import mask_pixels
-from evaluation.tasks import SPLITS, Expected, FileFacts, Item, TaskData, eight_bit, open_file, upright
+from evaluation.tasks import SPLITS, Expected, FileFacts, Item, TaskData, eight_bit, open_file, oriented_size, upright
 
 __all__ = [
     "Shown",
+    "box_overlays",
     "class_rows",
     "duplicate_rows",
     "group_rows",
@@ -49,7 +50,7 @@ class Shown:
 
 def class_rows(task: TaskData) -> Rows:
     """Images of each class by split, and in all."""
-    names = ("images",) if task.kind == "segmentation" else task.classes
+    names = ("images",) if task.kind in ("segmentation", "detection") else task.classes
     counts = Counter((_class(item), item.split) for item in task.items)
     found = {name: [counts[name, split] for split in SPLITS] for name in names}
     if len(names) > 1:
@@ -123,6 +124,12 @@ def overlays(task: TaskData, *, num_workers: int) -> tuple[Shown, ...]:
         )
 
 
+def box_overlays(task: TaskData) -> tuple[Shown, ...]:
+    """Frames with their boxes, some of those that show something evenly over the set."""
+    shown = _evenly([item for item in task.items if item.boxes], NUM_SHOWN)
+    return tuple(Shown(_boxed(item), f"{', '.join(box.label for box in item.boxes or ())}, {item.split}, {_name(item)}") for item in shown)
+
+
 def samples(task: TaskData, name: str) -> tuple[Shown, ...]:
     """Some images of a class."""
     items = _evenly([item for item in task.items if item.label == name], NUM_SHOWN)
@@ -134,6 +141,18 @@ def _overlay(item: Item) -> bytes:
     mask = Image.fromarray(mask_pixels(item)).convert("L").resize(picture.size, Image.Resampling.NEAREST)
     edge = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(5)), mask)
     picture.paste(Image.new("RGB", picture.size, _OUTLINE), mask=edge)
+    return _jpeg(picture)
+
+
+def _boxed(item: Item) -> bytes:
+    with open_file(item.path) as file:
+        width, height = oriented_size(file)
+    picture = _picture(item, _OVERLAY_PX)
+    across, down = picture.width / width, picture.height / height
+    drawing = ImageDraw.Draw(picture)
+    for box in item.boxes or ():
+        x1, y1, x2, y2 = box.corners
+        drawing.rectangle((x1 * across, y1 * down, x2 * across, y2 * down), outline=_OUTLINE, width=2)
     return _jpeg(picture)
 
 

@@ -76,7 +76,7 @@ def quadratic_weighted_kappa(confusion: Floats) -> Floats:
     return 1.0 - _ratio((confusion * distance).sum((-2, -1)) * total, by_chance)
 
 
-LOWER_IS_BETTER = ("hd95", "ece", "brier", "false_alarms_per_minute")
+LOWER_IS_BETTER = ("hd95", "ece", "brier", "false_alarms_per_minute", "false_positives_per_minute", "false_positives_per_image")
 """metrics that are better the lower they are"""
 
 CLASSIFICATION_METRICS: dict[str, Callable[[Floats], Floats]] = {

@@ -94,6 +94,9 @@ def open_predictor(
     """
     stored = open_score(score, root)
     config = replace(stored_config(stored.settings["settings"]), device=device)
+    kind = stored.settings["kind"]
+    if kind == "detection":
+        raise HeadError(f"score {score.score_id} is of boxes, which are not predicted on videos yet; give a head of classes or masks")
     if "clips" in stored.settings:
         return _of_clips(stored, config, clip_network)
     if clip_network is not None and stored_model(stored, clip_network).clip_network is not None:
@@ -101,7 +104,6 @@ def open_predictor(
     model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
     backbone = adapted_backbone(backbone, head)
-    kind = stored.settings["kind"]
     wanted = maps_wanted(stored.settings["head"]) if kind == "segmentation" else None
     views: list[tuple[Backbone, bool]] = []
     sized = backbone

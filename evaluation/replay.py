@@ -16,6 +16,7 @@ from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.class_rows import class_scores, mean_of_logits
 from evaluation.clinical_rows import CLINICAL_MASK_METRICS, clinical_scores
 from evaluation.config import EvaluateConfig
+from evaluation.detection import detection_value, detection_value_again
 from evaluation.features import extract_features
 from evaluation.heads import FittedClasses, FittedMasks, HeadError, load_head, maps_wanted, read_settings
 from evaluation.images import mask_pixels
@@ -87,6 +88,8 @@ def from_predictions(stored: StoredScore) -> float:
         HeadError: they do not have its metric.
     """
     table, metric = stored.predictions, stored.score.metric
+    if stored.settings["kind"] == "detection":
+        return detection_value(table, stored.settings, metric)
     if stored.settings["kind"] == "segmentation":
         if metric in ("sequence_dice", "sequence_iou"):
             return float(sequence_means(table[metric[9:]].to_numpy(), numbered(table["group"].to_pylist())).mean())
@@ -133,6 +136,9 @@ def from_head(
         vectors = extract_clip_features(network, items, clips, config, num_windows=told["windows"])
         of_clips = cast(FittedClasses, load_head(stored.head, device=clip_device(config.device)))
         return _class_value(stored, mean_of_logits(of_clips.probabilities(vectors), told["windows"]))
+    if stored.settings["kind"] == "detection":
+        seen = load_clip_backbone(model, config) if model.clip_network is not None else _loaded(stored, model, config)
+        return detection_value_again(stored.head, stored.predictions, stored.score.metric, data=data, backbone=seen, config=config)
     if model.clip_network is not None:
         raise HeadError("masks of a video network cannot be computed again yet; the stored predictions can")
     backbone = _loaded(stored, model, config)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from evaluation.backbone import ModelRef, load_backbone
 from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
+from evaluation.detection import detection_rows, reference_box_rows
 from evaluation.intervals import FEWEST_GROUPS
 from evaluation.leakage import LeakVerdict, find_leaks
 from evaluation.mask_rows import mask_rows
@@ -116,8 +117,10 @@ def reference_scores(
 ) -> tuple[Score, ...]:
     """The test scores of a guess that looks at no picture, as rows beside those of models; `guess` is made unless given."""
     ref = ModelRef(model_id=content_id(["reference", task.name]), label="no picture", path="")
-    guess = guess or picture_blind(task)
-    rows = reference_rows(task, guess, num_bootstrap=config.num_bootstrap, seed=config.seed)
+    if task.kind == "detection":
+        rows = reference_box_rows(task)
+    else:
+        rows = reference_rows(task, guess or picture_blind(task), num_bootstrap=config.num_bootstrap, seed=config.seed)
     code = current_provenance().code_version[:12]
     common = {**_division(task), **leak.details, "leak_pretraining": "clean", "protocol": "guessed from train", "code": code}
     return tuple(
@@ -136,9 +139,10 @@ def _rows(
             if clips is None:
                 raise TaskError(f"task {task.name} is of clips, and nothing was given that reads videos")
             return clip_rows(network, model, task, data_id, config, places, clips), network.image_size
-        return context_rows(network, model, task, data_id, config, places), network.image_size
+        of_frames = detection_rows if task.kind == "detection" else context_rows
+        return of_frames(network, model, task, data_id, config, places), network.image_size
     backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
-    rows = mask_rows if task.kind == "segmentation" else class_rows
+    rows = {"segmentation": mask_rows, "detection": detection_rows}.get(task.kind, class_rows)
     return rows(backbone, model, task, data_id, config, places), backbone.image_size
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.heads import FittedClasses, FittedMasks, save_head
+from evaluation.heads import Storable, save_head
 from evaluation.metrics import Interval
 from evaluation.tasks import Fingerprint, Item, MaskEncoding, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
@@ -29,6 +29,7 @@ __all__ = [
     "base_folder",
     "class_table",
     "head_settings",
+    "item_columns",
     "item_of",
     "mask_image",
     "mask_table",
@@ -114,7 +115,7 @@ def base_folder(task: TaskData, data: Path | None) -> Path:
 def store(
     places: Places,
     name: str,
-    head: FittedClasses | FittedMasks,
+    head: Storable,
     table: pa.Table,
     *,
     model: ModelRef,
@@ -161,7 +162,7 @@ def store(
 
 def class_table(items: Sequence[Item], data: Path, *, classes: Sequence[str], probabilities: npt.NDArray[np.float32]) -> pa.Table:
     """One row a test item: where it is, its group, its class, the class that was predicted, and the probability of each."""
-    columns = _item_columns(items, data)
+    columns = item_columns(items, data)
     columns["label"] = pa.array([str(item.label) for item in items])
     columns["prediction"] = pa.array([classes[index] for index in probabilities.argmax(1)], pa.string())
     columns["probabilities"] = pa.array(list(probabilities), pa.list_(pa.float32(), len(classes)))
@@ -170,7 +171,7 @@ def class_table(items: Sequence[Item], data: Path, *, classes: Sequence[str], pr
 
 def mask_table(items: Sequence[Item], data: Path, *, values: Mapping[str, npt.NDArray[np.float64]], predicted: Sequence[bytes]) -> pa.Table:
     """One row a test item: where it is, its group, its value of each metric, and the predicted mask as a PNG of one bit."""
-    columns = _item_columns(items, data)
+    columns = item_columns(items, data)
     columns |= {name: pa.array(found) for name, found in values.items()}
     columns["predicted_mask"] = pa.array(list(predicted), pa.binary())
     return pa.table(columns)
@@ -197,7 +198,8 @@ def item_of(row: Mapping[str, Any], data: Path) -> Item:
     )
 
 
-def _item_columns(items: Sequence[Item], data: Path) -> dict[str, pa.Array]:
+def item_columns(items: Sequence[Item], data: Path) -> dict[str, pa.Array]:
+    """Where each item is and what its group is: the columns that all tables of predictions have."""
     return {
         "path": pa.array([os.path.relpath(item.path, data) for item in items]),
         "mask": pa.array([os.path.relpath(item.mask, data) if item.mask is not None else None for item in items], pa.string()),

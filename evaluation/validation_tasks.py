@@ -105,14 +105,14 @@ def read_labelled(one: ValidationTask) -> TaskData:
     """Read and check a labelled set that can choose checkpoints.
 
     Raises:
-        TaskError: it is missing or unusable, or has masks, which give no k-NN score.
+        TaskError: it is missing or unusable, or has masks or boxes, which give no k-NN score.
     """
     from evaluation.tasks import SplitStore, TaskError, resolve_task
 
     stored = SplitStore(folder=one.splits, data=one.data.absolute()) if one.splits else None
     found = resolve_task(one.task, one.data, order=one.order, protocol=one.protocol, stored=stored)
-    if found.kind == "segmentation":
-        raise TaskError(f"task {found.name} is a segmentation set; validate on one with classes, such as landmarks")
+    if found.kind in ("segmentation", "detection"):
+        raise TaskError(f"task {found.name} is a {found.kind} set; validate on one with classes, such as landmarks")
     found.validate()
     return found
 

@@ -12,6 +12,7 @@ from .head import (
     MaskLabelled as MaskLabelled,
     Pictures as Pictures,
     SelectionSplit as SelectionSplit,
+    Storable as Storable,
     Trunk as Trunk,
     VectorSets as VectorSets,
 )
@@ -19,7 +20,7 @@ from .knn import choose_k as choose_k, knn_predict as knn_predict
 from .linear import LinearProbe as LinearProbe, fit_linear_probe as fit_linear_probe
 from .linear_grid import fit_linear_grid as fit_linear_grid
 from .low_rank import check_peft as check_peft
-from .mask_training import BATCH as BATCH, joined as joined
+from .mask_training import BATCH as BATCH, joined as joined, read_maps as read_maps
 from .ordinal import fit_ordinal as fit_ordinal
 from .registry import (
     CLASS_HEADS as CLASS_HEADS,
@@ -31,5 +32,5 @@ from .registry import (
     maps_wanted as maps_wanted,
 )
 from .segment import SegmentationHead as SegmentationHead, fit_segmentation_head as fit_segmentation_head
-from .stored import load_head as load_head, read_settings as read_settings, save_head as save_head
+from .stored import load_head as load_head, read_settings as read_settings, read_tensors as read_tensors, save_head as save_head
 from .tuned import TunedClasses as TunedClasses, TunedMasks as TunedMasks

@@ -26,6 +26,7 @@ __all__ = [
     "MaskLabelled",
     "Pictures",
     "SelectionSplit",
+    "Storable",
     "Trunk",
     "VectorSets",
 ]
@@ -148,6 +149,17 @@ class FittedClasses(Protocol):
 
     def probabilities(self, features: VectorSets) -> Floats:
         """[N, C] of each image's feature sets; rows sum to one."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors, on the CPU."""
+
+
+class Storable(Protocol):
+    """A fitted head of any kind, as far as storing it goes."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that is no tensor, as JSON values."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All tensors, on the CPU."""

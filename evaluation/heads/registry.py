@@ -21,6 +21,8 @@ __all__ = ["CLASS_HEADS", "MASK_HEADS", "TUNED_CLASS_HEADS", "TUNED_MASK_HEADS",
 _CLASSES: tuple[TaskKind, ...] = ("classification", "ordinal")
 _GRADES: tuple[TaskKind, ...] = ("ordinal",)
 _MASKS: tuple[TaskKind, ...] = ("segmentation",)
+_BOX_HEADS: dict[str, tuple[TaskKind, ...]] = {"fcos": ("detection",)}
+"""they are of evaluation.detection, which knows items"""
 
 ClassHead: TypeAlias = Head[Labelled, FittedClasses]
 MaskHead: TypeAlias = Head[MaskLabelled, FittedMasks]
@@ -111,7 +113,7 @@ def chosen_heads(asked: Sequence[str] | None, default: Sequence[str], kind: Task
         HeadError: one does not exist, or does not serve such labels.
     """
     kinds = {name: head.kinds for heads in (CLASS_HEADS, TUNED_CLASS_HEADS) for name, head in heads.items()}
-    kinds |= {name: head.kinds for heads in (MASK_HEADS, TUNED_MASK_HEADS) for name, head in heads.items()}
+    kinds |= {name: head.kinds for heads in (MASK_HEADS, TUNED_MASK_HEADS) for name, head in heads.items()} | _BOX_HEADS
     serving = [name for name, served in kinds.items() if kind in served]
     names = [_SHORT.get(name, name) if kind == "segmentation" else name for name in (default if asked is None else asked)]
     for name in names:

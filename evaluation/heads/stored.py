@@ -10,16 +10,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from evaluation.heads.head import FittedClasses, FittedMasks, HeadError
+from evaluation.heads.head import FittedClasses, FittedMasks, HeadError, Storable
 from evaluation.heads.registry import CLASS_HEADS, MASK_HEADS, TUNED_CLASS_HEADS, TUNED_MASK_HEADS
 from warehouse.store import atomic_file, read_json, write_json
 
-__all__ = ["load_head", "read_settings", "save_head"]
+__all__ = ["load_head", "read_settings", "read_tensors", "save_head"]
 
 FORMAT = 1
 
 
-def save_head(path: Path, name: str, head: FittedClasses | FittedMasks, facts: Mapping[str, Any]) -> None:
+def save_head(path: Path, name: str, head: Storable, facts: Mapping[str, Any]) -> None:
     """Write `path` (.safetensors) and, last, the JSON beside it.
 
     Args:
@@ -60,12 +60,20 @@ def load_head(path: Path, *, device: torch.device) -> FittedClasses | FittedMask
     known: Mapping[str, Any] = {**CLASS_HEADS, **MASK_HEADS, **TUNED_CLASS_HEADS, **TUNED_MASK_HEADS}
     if settings["head"] not in known:
         raise HeadError(f"the head {str(path)!r} is of the kind {settings['head']!r}; give one of {', '.join(known)}")
+    fitted: FittedClasses | FittedMasks = known[settings["head"]].load(read_tensors(path), settings["state"], device)
+    return fitted
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a stored head.
+
+    Raises:
+        HeadError: they are not there or damaged.
+    """
     try:
-        tensors = load(path.read_bytes())
+        return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise HeadError(f"the head {str(path)!r} is damaged ({error}); evaluate again to make it") from error
-    fitted: FittedClasses | FittedMasks = known[settings["head"]].load(tensors, settings["state"], device)
-    return fitted
 
 
 def _plain(value: Any) -> Any:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
+from evaluation.detection import box_item
 from evaluation.images import item_image, mask_pixels
 from evaluation.report.report import ContactSheet, Picture
 from evaluation.stored_evaluation import item_of
 from evaluation.tasks import TaskError
 
-__all__ = ["mask_sheets", "mistakes"]
+__all__ = ["box_sheets", "mask_sheets", "mistakes"]
 
 _SIDE = 224
 _TRUE, _PREDICTED = (60, 220, 90), (255, 140, 30)
@@ -39,6 +40,28 @@ def mask_sheets(table: pa.Table, data: Path, *, each: int = 6) -> tuple[ContactS
     parts = {"worst": order[:each], "median": order[middle : middle + each], "best": order[::-1][:each]}
     return tuple(
         ContactSheet(title=title, num_frames=len(order), pictures=_pictures(table, rows, data, _overlay)) for title, rows in parts.items()
+    )
+
+
+def box_sheets(table: pa.Table, data: Path, *, threshold: float, each: int = 6) -> tuple[ContactSheet, ...]:
+    """Overlays of true boxes (green) and of predicted ones that count (orange): the frames that do worst and best.
+
+    Args:
+        table: stored predictions of a head that gives boxes.
+        data: folder of the evaluation set.
+        threshold: score from which on a prediction counts.
+        each: pictures of the worst and of the best; of equals those whose surest prediction is surest.
+    """
+    surest = np.array([max(scores, default=0.0) for scores in table["predicted_scores"].to_pylist()])
+    values = table["frame_f1"].to_numpy()
+    parts = {"worst": np.lexsort((-surest, values)), "best": np.lexsort((-surest, -values))}
+
+    def draw(row: Mapping[str, Any], below: Path) -> tuple[Image.Image, str]:
+        return _boxed(row, below, threshold)
+
+    return tuple(
+        ContactSheet(title=title, num_frames=len(values), pictures=_pictures(table, order[:each], data, draw))
+        for title, order in parts.items()
     )
 
 
@@ -83,6 +106,19 @@ def _overlay(row: Mapping[str, Any], data: Path) -> tuple[Image.Image, str]:
     for mask, colour in ((mask_pixels(item), _TRUE), (predicted, _PREDICTED)):
         _outline(image, mask, colour)
     return image, f"Dice {row['dice']:.3f}"
+
+
+def _boxed(row: Mapping[str, Any], data: Path, threshold: float) -> tuple[Image.Image, str]:
+    image = Image.fromarray(item_image(box_item(row, data), size=_SIDE))
+    drawing = ImageDraw.Draw(image)
+    scale = np.array([_SIDE / row["width"], _SIDE / row["height"]] * 2)
+    told = zip(*(row[f"predicted_{part}"] for part in ("boxes", "labels", "scores")), strict=True)
+    shown = [(box, name, score) for box, name, score in told if score >= threshold]
+    for boxes, colour in ((row["boxes"], _TRUE), ([box for box, _, _ in shown], _PREDICTED)):
+        for box in boxes:
+            drawing.rectangle(tuple((np.array(box) * scale).tolist()), outline=colour, width=2)
+    said = ", ".join(f"{name} {score:.2f}" for _, name, score in shown[:2]) or "nothing predicted"
+    return image, f"F1 {row['frame_f1']:.2f}: {said}"
 
 
 def _outline(image: Image.Image, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int]) -> None:

@@ -55,7 +55,7 @@ class GroupRow:
     group: str
     num_items: int
     value: float
-    """accuracy, or mean Dice"""
+    """accuracy, mean Dice or mean F1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ def reliability(table: pa.Table) -> tuple[ReliabilityBin, ...]:
 
 
 def group_rows(table: pa.Table) -> tuple[GroupRow, ...]:
-    """Each group's accuracy or mean Dice, the lowest first; of equals the one with more images.
+    """Each group's accuracy, mean Dice or mean F1 of boxes, the lowest first; of equals the one with more images.
 
     Args:
-        table: column group, and either label and prediction or dice.
+        table: column group, and either label and prediction, dice or frame_f1.
     """
     values = _values(table).tolist()
     by_group: dict[str, list[float]] = defaultdict(list)
@@ -143,9 +143,10 @@ def subgroup_rows(table: pa.Table, column: str) -> tuple[SubgroupRow, ...]:
 
 
 def _values(table: pa.Table) -> npt.NDArray[np.float64]:
-    """Of each image: Dice, or 1 if its class is right."""
-    if "dice" in table.column_names:
-        return np.asarray(table["dice"].to_numpy(), np.float64)
+    """Of each image: Dice, F1 of its boxes, or 1 if its class is right."""
+    measure = next((name for name in ("dice", "frame_f1") if name in table.column_names), None)
+    if measure is not None:
+        return np.asarray(table[measure].to_numpy(zero_copy_only=False), np.float64)
     pairs = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
     return np.array([float(label == prediction) for label, prediction in pairs])
 

@@ -24,7 +24,7 @@ from evaluation.intervals import Interval
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import data_uri, template_environment
 from evaluation.report.leaderboard import division
-from evaluation.report.prediction_pictures import mask_sheets, mistakes
+from evaluation.report.prediction_pictures import box_sheets, mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, GroupRow, SubgroupRow, confusion, group_rows, reliability, subgroup_rows
 from evaluation.report.report import ContactSheet
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
@@ -51,6 +51,8 @@ class _Detail:
     reliability: Markup | None
     calibration_error: float
     groups: tuple[GroupRow, ...]
+    measure: str
+    """what a group's value is"""
     subgroups: tuple[tuple[str, tuple[SubgroupRow, ...]], ...]
     """device or site, and the rows of each that the data names"""
     sheets: tuple[ContactSheet, ...]
@@ -154,19 +156,25 @@ def _detail(score: Score, root: Path) -> _Detail | None:
     tables = [pq.read_table(file) for file in files]
     shared = [name for name in tables[0].column_names if all(name in table.column_names for table in tables)]
     table = pa.concat_tables([table.select(shared).replace_schema_metadata(tables[0].schema.metadata) for table in tables])
-    data = Path(read_settings(root / score.details.get("fold_head", score.details.get("head_file", "")))["data"])
-    is_masks = "predicted_mask" in table.column_names
-    bins = () if is_masks else reliability(table)
+    settings = read_settings(root / score.details.get("fold_head", score.details.get("head_file", "")))
+    data = Path(settings["data"])
+    is_masks, is_boxes = "predicted_mask" in table.column_names, "predicted_boxes" in table.column_names
+    is_classes = not is_masks and not is_boxes
+    if is_boxes:
+        sheets = box_sheets(table, data, threshold=settings["state"]["threshold"])
+    else:
+        sheets = mask_sheets(table, data) if is_masks else (mistakes(table, data),)
     groups = group_rows(table)
     return _Detail(
         model=score.model,
         head=score.head,
-        confusion=None if is_masks else confusion(table, _classes(table)),
-        reliability=None if is_masks else reliability_figure(bins),
-        calibration_error=math.nan if is_masks else _calibration_error(table),
+        confusion=confusion(table, _classes(table)) if is_classes else None,
+        reliability=reliability_figure(reliability(table)) if is_classes else None,
+        calibration_error=_calibration_error(table) if is_classes else math.nan,
         groups=tuple(_nameless(row) for row in groups[:_MOST_GROUPS]) if 1 < len(groups) < table.num_rows else (),
+        measure="accuracy" if is_classes else "mean Dice" if is_masks else "mean F1 of boxes",
         subgroups=tuple((name, rows) for name in SUBGROUPS if (rows := subgroup_rows(table, name))),
-        sheets=mask_sheets(table, data) if is_masks else (mistakes(table, data),),
+        sheets=sheets,
     )
 
 

@@ -16,12 +16,13 @@ from .items import (
     MaskEncoding as MaskEncoding,
     TaskData as TaskData,
     TaskError as TaskError,
+    TrueBox as TrueBox,
     files_of as files_of,
     fingerprint as fingerprint,
 )
 from .layout import image_files as image_files
 from .masks import mask_pixels as mask_pixels
-from .pixels import eight_bit as eight_bit, open_file as open_file, upright as upright
+from .pixels import eight_bit as eight_bit, open_file as open_file, oriented_size as oriented_size, upright as upright
 from .protocol import Protocol as Protocol
 from .readers import (
     read_class_folders as read_class_folders,

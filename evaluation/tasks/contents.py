@@ -46,7 +46,7 @@ def readable_task(task: TaskData, *, max_unreadable: float = 0.01, num_workers: 
         TaskError: files are missing, a crop box is outside its image, or too many images are unreadable.
     """
     facts = look_at_files(task, num_workers=num_workers)
-    found = without_unreadable(task, facts, max_unreadable=max_unreadable)
+    found = _clipped(without_unreadable(task, facts, max_unreadable=max_unreadable), facts)
     return found, fingerprint(found, hashes={path: one.sha256 for path, one in facts.items()})
 
 
@@ -92,6 +92,29 @@ def without_unreadable(task: TaskData, facts: Mapping[str, FileFacts], *, max_un
 def most_unreadable(num_images: int, share: float) -> int:
     """How many images may be left out: that share of them, but always one, unless the share is 0."""
     return max(1, int(share * num_images)) if share > 0 else 0
+
+
+def _clipped(task: TaskData, facts: Mapping[str, FileFacts]) -> TaskData:
+    """The set with boxes cut at the borders of their frames, and without those that lie outside."""
+    if task.kind != "detection":
+        return task
+    items, num_cut, num_outside = [], 0, 0
+    for item in task.items:
+        width, height = facts[item.path].size
+        boxes = []
+        for box in item.boxes or ():
+            x1, y1, x2, y2 = box.corners
+            corners = (min(x1, width), min(y1, height), min(x2, width), min(y2, height))
+            num_cut += corners != box.corners
+            if corners[0] < corners[2] and corners[1] < corners[3]:
+                boxes.append(replace(box, corners=corners))
+            else:
+                num_outside += 1
+        items.append(replace(item, boxes=tuple(boxes)))
+    if not num_cut:
+        return task
+    note = f"boxes: {num_cut:,} reach over the border of their frame and are cut there, {num_outside:,} lie outside and are left out"
+    return replace(task, items=tuple(items), notes=(*task.notes, note))
 
 
 def box_fault(item: Item, size: tuple[int, int]) -> str | None:

@@ -23,6 +23,8 @@ __all__ = ["PATIENTS_UNKNOWN", "read_task", "task_data", "without_splits"]
 PATIENTS_UNKNOWN = "patients unknown: the data names none, so frames of one patient may stand in several splits"
 """Note on a set whose images are groups of their own."""
 
+_LABELS = {"segmentation": "masks", "detection": "boxes"}
+
 
 def read_task(
     data: Path,
@@ -106,15 +108,19 @@ def task_data(
     found = kind_of(items)
     asked = "ordinal" if order and kind in (None, "auto") else kind
     wanted = found if asked is None or asked == "auto" else asked
-    if (wanted == "segmentation") != (found == "segmentation"):
-        raise TaskError(f"task {name} was asked for as {wanted}, but its labels are {'masks' if found == 'segmentation' else 'classes'}")
+    if wanted != found and {wanted, found} & {"segmentation", "detection"}:
+        raise TaskError(f"task {name} was asked for as {wanted}, but its labels are {_LABELS.get(found, 'classes')}")
     classes = ("background", "foreground") if found == "segmentation" else classes_of(items)
-    if len(classes) < 2:
+    if found == "detection" and not classes:
+        raise TaskError(f"task {name}: none of {len(items):,} frames has a box; a score needs some")
+    if len(classes) < 2 and found != "detection":
         raise TaskError(f"task {name} has one class ({classes[0]!r}); a score needs at least two")
     if wanted == "segmentation":
         from evaluation.tasks.masks import learn_masks  # Pillow, which an installation for questions alone has not
 
         items, learned = learn_masks(items)
+    elif found == "detection":
+        learned = ()
     else:
         classes = ordered(name, classes, order, kind=wanted)
         learned = grade_notes(classes, order, was_asked=asked in ("ordinal", "classification")) if wanted == "ordinal" else ()

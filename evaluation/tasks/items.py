@@ -15,7 +15,7 @@ from evaluation.tasks.binary_cut import BinaryCut
 from evaluation.tasks.protocol import PROTOCOLS, Protocol
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["SPLITS", "Fingerprint", "Item", "MaskEncoding", "Plane", "TaskData", "TaskError", "files_of", "fingerprint"]
+__all__ = ["SPLITS", "Fingerprint", "Item", "MaskEncoding", "Plane", "TaskData", "TaskError", "TrueBox", "files_of", "fingerprint"]
 
 SPLITS = ("train", "val", "test")
 
@@ -36,6 +36,18 @@ class MaskEncoding:
     """foreground is above it"""
     orientation: int = 1
     """EXIF orientation of the image, of a mask that was drawn on the unturned picture; 1 where the mask is upright"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueBox:
+    """One object of a frame, as a person marked it."""
+
+    corners: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels of the upright image, from its left upper corner; x2 > x1 and y2 > y1"""
+    label: str
+    """class name"""
+    lesion: str
+    """which lesion it shows, in whichever frame: equal for all its boxes"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,8 @@ class Item:
     """endoscope or processor, as the data names it; empty if it does not"""
     site: str = ""
     """hospital or centre, as the data names it"""
+    boxes: tuple[TrueBox, ...] | None = None
+    """all objects of a frame, of which there may be none; None unless detection"""
     span: tuple[float, float] | None = None
     """start and end in seconds of a clip since the first frame of its video, which `path` names; None for an image"""
 
@@ -94,6 +108,10 @@ class TaskData:
     """counts that differ from the published ones"""
     is_other_set: bool = False
     """whether they differ so much that a score would not be of the published set"""
+    frames_per_s: float | None = None
+    """frames a second of its videos, as they are read; None for stills"""
+    frame_rate_source: str = ""
+    """where that rate is from: the data, or an assumption"""
     clip_windows: int = 1
     """windows of a clip whose logits are averaged"""
 
@@ -139,7 +157,7 @@ class TaskData:
             warnings = (*warnings, f"counts differ from the publication: {self.count_difference}")
         if self.kind != "segmentation":
             for split, consequence in (("train", None), ("val", "is never chosen for"), ("test", "is not scored")):
-                absent = sorted(set(self.classes) - {str(item.label) for item in self.split(split)})
+                absent = sorted(set(self.classes) - {label for item in self.split(split) for label in _labels(item)})
                 if absent and consequence is None:
                     raise TaskError(f"task {self.name}: no training image of class {_some(absent)}; add some or remove the class")
                 if absent:
@@ -152,7 +170,7 @@ class Fingerprint:
     """What a task's files contain."""
 
     data_id: str
-    """SHA-256 over every item's content hash, label, mask, box, split and group, in order"""
+    """SHA-256 over every item's content hash, label, mask, boxes, split and group, in order"""
     leaks: tuple[str, ...]
     """warnings about byte-identical images in several splits"""
     images_id: str
@@ -185,6 +203,7 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
             item.box,
             item.split,
             groups.setdefault(item.group, len(groups)),
+            *(() if item.boxes is None else ([(box.corners, box.label, box.lesion) for box in item.boxes],)),
             *([item.span] if item.span is not None else []),
         )
         for item in task.items
@@ -211,6 +230,11 @@ def files_of(task: TaskData) -> list[str]:
             "correct the paths or the data folder"
         )
     return paths
+
+
+def _labels(item: Item) -> tuple[str, ...]:
+    """The classes that an image shows."""
+    return (str(item.label),) if item.boxes is None else tuple(box.label for box in item.boxes)
 
 
 def _leaks(

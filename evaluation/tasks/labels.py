@@ -64,7 +64,8 @@ def unrepeated(items: Sequence[Item]) -> tuple[list[Item], tuple[str, ...]]:
 
 def classes_of(items: Sequence[Item]) -> tuple[str, ...]:
     """Class names in class-index order: by their number if all end in one, else by name."""
-    names = sorted({item.label for item in items if item.label is not None})
+    in_boxes = {box.label for item in items for box in item.boxes or ()}
+    names = sorted({item.label for item in items if item.label is not None} | in_boxes)
     numbers = {name: _trailing_number(name) for name in names}
     if all(numbers.values()):
         names.sort(key=lambda name: numbers[name] or ("", 0.0))
@@ -72,7 +73,9 @@ def classes_of(items: Sequence[Item]) -> tuple[str, ...]:
 
 
 def kind_of(items: Sequence[Item]) -> TaskKind:
-    """Segmentation if items have masks, ordinal if three or more classes are one name with different numbers, else classification."""
+    """Detection if items have boxes, segmentation if they have masks, ordinal if three classes are one name with numbers, else classes."""
+    if any(item.boxes is not None for item in items):
+        return "detection"
     if any(item.mask is not None for item in items):
         return "segmentation"
     classes = classes_of(items)

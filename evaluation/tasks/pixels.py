@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from evaluation.tasks.items import TaskError
 
-__all__ = ["eight_bit", "open_file", "orientation", "upright"]
+__all__ = ["eight_bit", "open_file", "orientation", "oriented_size", "upright"]
 
 _ORIENTATION = 0x0112
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -44,6 +44,11 @@ def orientation(image: Image.Image) -> int:
     """EXIF orientation from 1 (upright) to 8; TIFF files are turned as they are decoded, and are 1 then."""
     found = image.getexif().get(_ORIENTATION, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def oriented_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the upright image, without decoding it."""
+    return (image.height, image.width) if orientation(image) >= 5 else (image.width, image.height)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -15,11 +15,12 @@ class Protocol:
     """Each head gives one score for each metric."""
 
     heads: tuple[str, ...]
-    """names of `--heads`: knn, linear and others for classes, linear_segmentation and others for masks"""
+    """names of `--heads`: knn, linear and others for classes, linear_segmentation and others for masks, fcos for boxes"""
     metrics: tuple[str, ...]
-    """accuracy, balanced_accuracy, macro_f1 and quadratic_weighted_kappa for classes, dice and iou for masks"""
+    """accuracy, balanced_accuracy, macro_f1 and quadratic_weighted_kappa for classes, dice and iou for masks; for
+    boxes those that have a line in the terminal, the lake has more"""
     primary: str
-    """the metric by which everything is chosen on the validation split, checkpoints included; for masks that is dice"""
+    """the metric by which everything is chosen on the validation split, checkpoints included; for masks that is dice, for boxes ap50"""
 
 
 _CLASSES = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -28,6 +29,7 @@ PROTOCOLS: Mapping[TaskKind, Protocol] = {
     "classification": Protocol(heads=("knn", "linear"), metrics=_CLASSES, primary="balanced_accuracy"),
     "ordinal": Protocol(heads=("knn", "linear"), metrics=(*_CLASSES, "quadratic_weighted_kappa"), primary="quadratic_weighted_kappa"),
     "segmentation": Protocol(heads=("linear_segmentation",), metrics=("dice", "iou"), primary="dice"),
+    "detection": Protocol(heads=("fcos",), metrics=("ap50", "ap", "f1_iou50", "presence_f1", "lesion_recall"), primary="ap50"),
 }
 
 
@@ -38,7 +40,7 @@ def protocol_fault(protocol: Protocol, kind: TaskKind) -> str | None:
     """
     known = PROTOCOLS["ordinal" if kind == "classification" else kind]
     of_others = {head for other in PROTOCOLS.values() for head in other.heads} - set(known.heads)
-    primaries = ("dice",) if kind == "segmentation" else known.metrics
+    primaries = {"segmentation": ("dice",), "detection": ("ap50",)}.get(kind, known.metrics)
     if not protocol.heads or of_others & set(protocol.heads):
         return f"has the heads {', '.join(protocol.heads) or 'none'}; give such as {' or '.join(known.heads)}"
     for what, given, allowed in (("metrics", protocol.metrics, known.metrics), ("primary metric", (protocol.primary,), primaries)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from evaluation.config import EvaluateConfig, TaskKind
+from evaluation.tasks.boxes_from_masks import CVC_CLINICDB_BOXES, KVASIR_SEG_BOXES
 from evaluation.tasks.clips import CLIPS
 from evaluation.tasks.cvc12k import CVC12K
 from evaluation.tasks.cvc_clinicdb import CVC_CLINICDB
@@ -19,6 +20,7 @@ from evaluation.tasks.gastrovision import GASTROVISION
 from evaluation.tasks.grades import GRADES
 from evaluation.tasks.hyperkvasir_landmarks import HYPERKVASIR_LANDMARKS
 from evaluation.tasks.items import TaskData, TaskError
+from evaluation.tasks.kumc import KUMC
 from evaluation.tasks.kvasir_capsule import KVASIR_CAPSULE
 from evaluation.tasks.kvasir_seg import KVASIR_SEG
 from evaluation.tasks.kvasir_size4 import KVASIR_SIZE4
@@ -31,6 +33,7 @@ from evaluation.tasks.polyps import POLYPS
 from evaluation.tasks.polyps_across import CVC_TO_KVASIR_SEG, KVASIR_SEG_TO_CVC
 from evaluation.tasks.protocol import protocol_fault
 from evaluation.tasks.real_colon import REAL_COLON
+from evaluation.tasks.real_colon_detection import REAL_COLON_DETECTION
 from evaluation.tasks.split_protocol import CLEAN, MADE, SplitProtocol, choose_split
 from evaluation.tasks.stored_splits import SplitStore
 from evaluation.tasks.task import Reading, Task
@@ -46,8 +49,9 @@ ENTRY_POINTS = "endoforge.tasks"
 _OF_THE_PHANTOM = (LANDMARKS, GRADES, POLYPS)
 _OF_CLASSES = (HYPERKVASIR_LANDMARKS, LIMUC, GASTROHUN, GASTROVISION, KVASIR_CAPSULE, REAL_COLON)
 _OF_MASKS = (KVASIR_SEG, CVC_CLINICDB, KVASIR_SEG_TO_CVC, CVC_TO_KVASIR_SEG, POLYPGEN)
+_OF_BOXES = (KUMC, REAL_COLON_DETECTION, KVASIR_SEG_BOXES, CVC_CLINICDB_BOXES)
 _OF_VIDEO = (CLIPS, POLYPDIAG, CVC12K)
-_BUILT_IN = (*_OF_THE_PHANTOM, KVASIR_SIZE4, PATCH_POLYP_VS_MUCOSA, *_OF_CLASSES, *_OF_MASKS, *_OF_VIDEO)
+_BUILT_IN = (*_OF_THE_PHANTOM, KVASIR_SIZE4, PATCH_POLYP_VS_MUCOSA, *_OF_CLASSES, *_OF_MASKS, *_OF_BOXES, *_OF_VIDEO)
 
 KNOWN_TASKS = {task.name: task for task in _BUILT_IN}
 """The tasks of EndoForge itself, by name."""
@@ -130,10 +134,13 @@ def resolve_task(
     if division is not None:
         named = f"{division.name}: {division.source}"
         found = replace(found, split_protocol=named, known_leak=division.leak, fold=fold, num_folds=division.num_folds)
+    rate, source = task.frame_rate(data) if task.frame_rate else (None, "")
     return replace(
         found,
         cut=task.cut,
         are_patients=task.are_patients,
+        frames_per_s=rate,
+        frame_rate_source=source,
         clip_windows=task.clip_windows,
         count_difference=differs.sentence if differs else "",
         is_other_set=differs is not None and differs.is_other_set,

@@ -51,6 +51,8 @@ class Task:
     """published counts of what `read` gives; a set that differs by more than 1% is refused"""
     are_patients: bool = True
     """whether the groups that `read` gives are patients, or videos or sequences of one; not so if they are centres"""
+    frame_rate: Callable[[Path], tuple[float, str]] | None = None
+    """frames a second of its videos, as they are read, and where that is from; None for stills"""
     clip_windows: int = 1
     """of a task of clips: windows of a clip whose logits are averaged"""
     cut: BinaryCut | None = None

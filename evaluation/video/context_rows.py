@@ -28,7 +28,7 @@ from evaluation.video.clip_backbone import ClipBackbone, clip_tensor
 from evaluation.video.clip_features import clip_device, num_frames_of
 from warehouse.store import atomic_file, content_id
 
-__all__ = ["context_rows", "neighbours"]
+__all__ = ["context_batches", "context_maps", "context_rows", "neighbours"]
 
 CONTEXT_VERSION = 1
 
@@ -47,7 +47,9 @@ def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_i
         raise ValueError(f"task {task.name} has classes of single images, and the model is a video network; give an image backbone")
     device, frames = clip_device(config.device), num_frames_of(backbone, config)
     settings = HeadSettings(config=config, num_classes=len(task.classes), metric=task.protocol.primary, device=device)
-    maps = {split: _cached(backbone, model, task, split, frames, data_id, config, places, device) for split in ("train", "val", "test")}
+    maps = {
+        split: context_maps(backbone, model, task, split, frames, data_id, config, places, device) for split in ("train", "val", "test")
+    }
     scored: Rows = []
     for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
         head = MASK_HEADS[name]
@@ -96,7 +98,7 @@ def _frame_key(path: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", Path(path).stem))
 
 
-def _cached(
+def context_maps(
     backbone: ClipBackbone,
     model: ModelRef,
     task: TaskData,
@@ -114,7 +116,7 @@ def _cached(
     items = task.split(split)
     if not path.is_file():
         with atomic_file(path) as file:
-            for number, batch in enumerate(_batches(backbone, items, num_frames, config, device)):
+            for number, batch in enumerate(context_batches(backbone, items, num_frames, config, device)):
                 if number == 0:
                     header = {"descr": "<f2", "fortran_order": False, "shape": (len(items), *batch.shape[1:])}
                     np.lib.format.write_array_header_2_0(file, header)
@@ -123,9 +125,10 @@ def _cached(
     return found
 
 
-def _batches(
+def context_batches(
     backbone: ClipBackbone, items: Sequence[Item], num_frames: int, config: EvaluateConfig, device: torch.device
 ) -> Iterator[npt.NDArray[np.float16]]:
+    """Patches of the middle frames, [B, D, h, w] a batch, in the items' order."""
     windows = neighbours(items, num_frames=num_frames)
     load: Any = partial(_window_pixels, size=backbone.image_size)
     at_once = max(1, (config.batch_size or (64 if device.type == "cuda" else 8)) // num_frames)

@@ -7,6 +7,7 @@ from pathlib import Path
 from evaluation.config import EvaluateConfig
 from evaluation.data_check import (
     Shown,
+    box_overlays,
     class_rows,
     duplicate_rows,
     group_rows,
@@ -36,6 +37,9 @@ __all__ = ["run_check_data"]
 
 MOST_ROWS = 12
 MOST_CLASSES = 24
+_DRAWN = ("segmentation", "detection")
+"""Kinds of labels that are drawn into the pictures."""
+
 _WARNINGS = ("warning", "unreadable", "patients unknown", "repeated", NO_PATIENTS)
 """How notes of a set begin that a reader must not miss."""
 
@@ -81,7 +85,7 @@ def _notes(
     hashes = {path: one.sha256 for path, one in facts.items()}
     warnings += [_note(text) for text in fingerprint(found, hashes=hashes).leaks]
     notes = [_note(text, "warning" if text.startswith(_WARNINGS) else "info") for text in found.notes]
-    if len(found.classes) > MOST_CLASSES and found.kind != "segmentation":
+    if len(found.classes) > MOST_CLASSES and found.kind not in _DRAWN:
         notes.append(_note(f"pictures of the first {MOST_CLASSES} of {len(found.classes)} classes are shown", "info"))
     return tuple(problems), (*warnings, *notes)
 
@@ -117,7 +121,7 @@ def _page(
     tables = [
         PageTable(
             title="Counts",
-            columns=("class" if found.kind != "segmentation" else "", "train", "val", "test", "all"),
+            columns=("class" if found.kind not in _DRAWN else "", "train", "val", "test", "all"),
             rows=class_rows(found),
         ),
         PageTable(
@@ -157,16 +161,20 @@ def _page(
         ),
         notes=notes,
         tables=tuple(tables),
-        overlays=_sheet("Masks", overlays(found, num_workers=config.num_workers), len(found.items))
-        if found.kind == "segmentation"
-        else None,
-        samples=() if found.kind == "segmentation" else _samples(found),
+        overlays=_overlays(found, config),
+        samples=() if found.kind in _DRAWN else _samples(found),
     )
 
 
 def _some(title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> PageTable:
     hint = f"The first {MOST_ROWS} of {len(rows):,}." if len(rows) > MOST_ROWS else ""
     return PageTable(title=title, hint=hint, columns=columns, rows=rows[:MOST_ROWS])
+
+
+def _overlays(found: TaskData, config: EvaluateConfig) -> ContactSheet | None:
+    if found.kind == "segmentation":
+        return _sheet("Masks", overlays(found, num_workers=config.num_workers), len(found.items))
+    return _sheet("Boxes", box_overlays(found), len(found.items)) if found.kind == "detection" else None
 
 
 def _samples(found: TaskData) -> tuple[ContactSheet, ...]:

@@ -36,6 +36,11 @@ __all__ = ["run_evaluate"]
 HEADLINES = ("balanced_accuracy", "quadratic_weighted_kappa", "dice")
 """metrics that are printed beside the task's own primary one; the lake has them all"""
 
+_OF_MAPS = {"segmentation": "masks", "detection": "boxes"}
+"""kinds of labels that need patch tokens, and what they are called"""
+
+_BOX_LINES = ("ap", "f1_iou50", "presence_f1", "lesion_recall", "false_positives_per_minute", "false_positives_per_image")
+
 
 def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: EmbedConfig, config: EvaluateConfig) -> tuple[Score, ...]:
     """Score a checkpoint and its baselines; everything is chosen on the validation split and reported on the test split.
@@ -63,12 +68,14 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         say(f"evaluate: {found.name} leaves out an unreadable {'clip' if found.has_clips else 'image'}: {image}")
     model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     baseline = encoder_model(job.lake, encoder)
-    if model.clip_network is not None and not found.has_clips and found.kind != "segmentation":
+    if model.clip_network is not None and not found.has_clips and found.kind not in _OF_MAPS:
         raise ValueError(f"--model {checkpoint} is a video network, and {found.name} has classes of single images; give an image backbone")
     if (config.fold is not None or config.protocol != "clean") and chosen_on(job.lake, model.model_id, found.name):
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
-    if found.kind == "segmentation" and model.network is not None:
-        raise ValueError(f"--model {checkpoint} gives one vector an image and no patch tokens, so {found.name}'s masks cannot be scored")
+    if found.kind in _OF_MAPS and model.network is not None:
+        raise ValueError(
+            f"--model {checkpoint} gives one vector an image and no patch tokens, so {found.name}'s {_OF_MAPS[found.kind]} cannot be scored"
+        )
     check_peft(heads)
     tuned = [name for name in heads if changes_backbone(name)]
     if tuned and model.network is not None:
@@ -90,7 +97,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
         models = [model, *draws, *([baseline] if baseline.model_id != model.model_id else [])]
-        if found.kind == "segmentation" and baseline in models and baseline.network is not None:
+        if found.kind in _OF_MAPS and baseline in models and baseline.network is not None:
             models.remove(baseline)
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
         cache_dir = str(job.lake.root / "staging" / "evaluate")
@@ -126,7 +133,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores), *split_artifacts(stored, job.lake.root))
     for score in scores:
-        if score.metric not in (*HEADLINES, found.protocol.primary) or score.details.get("draw", "mean") != "mean":
+        if score.metric not in (*HEADLINES, *_BOX_LINES, found.protocol.primary) or score.details.get("draw", "mean") != "mean":
             continue
         say(f"evaluate: {_line(score)}")
     for name in ("splits", "warnings"):

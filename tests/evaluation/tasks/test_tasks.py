@@ -215,7 +215,7 @@ def test_an_empty_folder_says_which_layouts_are_known(tmp_path: Path) -> None:
 
 def test_an_unknown_task_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        TaskError, match="unknown task 'polyp'; use auto for your own data, or one of clips, cvc12k, cvc_clinicdb, cvc_to_kvasir_seg"
+        TaskError, match="unknown task 'polyp'; use auto for your own data, or one of clips, cvc12k, cvc_clinicdb, cvc_clinicdb_boxes"
     ):
         resolve_task("polyp", tmp_path)
     for name in KNOWN_TASKS:
