@@ -57,7 +57,7 @@ def box_table(
         classes: names, in class-index order.
         threshold: score from which on predictions count in `frame_f1`, which is 1 where neither truth nor prediction has a box.
     """
-    columns = item_columns(items, places)
+    columns = item_columns(items, places.data)
     columns["width"], columns["height"] = pa.array(sizes[:, 0]), pa.array(sizes[:, 1])
     columns["boxes"] = pa.array([[list(box.corners) for box in item.boxes or ()] for item in items], _BOXES)
     columns["box_labels"] = pa.array([[box.label for box in item.boxes or ()] for item in items], pa.list_(pa.string()))

@@ -92,7 +92,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     if run_id := completed_run_id(job.lake, plan):
         say(f"evaluate: {found.name} is scored already")
         return scores_of(job.lake, run_id)
-    draws = _random_draws(model, config)
+    draws = _random_draws(model, config, is_detection=found.kind == "detection")
     leak = split_leaks(job.lake, found, identity, config)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
     with job.record(plan) as run:
@@ -119,12 +119,12 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         )
         rows = track(successes(scored, stage="evaluate"), description=f"evaluate {found.name}", total=len(models))
         by_model = {each[0].model_id: each for each in rows if each}
-        guess = picture_blind(found, data)
+        guess = None if found.kind == "detection" else picture_blind(found, data)  # its guess has no rows a person could compare
         constant = reference_scores(found, identity=identity, config=config, leak=leak, guess=guess)
         drawn = [by_model.get(each.model_id, ()) for each in draws]
         beside = by_model.get(baseline.model_id, ()) if baseline in models else ()
         rivals = [
-            *constant_rivals(constant, guess.predictions),
+            *(constant_rivals(constant, guess.predictions) if guess is not None else ()),
             *(rival for each, found_rows in zip(draws, drawn, strict=True) for rival in _rivals(job, each, found_rows)),
             *_rivals(job, baseline, beside),
         ]
@@ -142,12 +142,13 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     return tuple(scores)
 
 
-def _random_draws(model: ModelRef, config: EvaluateConfig) -> list[ModelRef]:
+def _random_draws(model: ModelRef, config: EvaluateConfig, *, is_detection: bool) -> list[ModelRef]:
     """The model's architecture with random weights, as often as asked for; none for a network that timm cannot build."""
     if model.network is not None:
         return []
+    num_draws = 1 if is_detection else config.random_draws  # each trains a detector
     identity = [model.model_id, "random", config.seed]
-    ids = [content_id([*identity, draw] if draw else identity) for draw in range(config.random_draws)]
+    ids = [content_id([*identity, draw] if draw else identity) for draw in range(num_draws)]
     told: dict[str, Any] = {"label": "random weights", "path": model.path, "clip_network": model.clip_network}
     return [ModelRef(model_id=each, weights="random", draw=draw, **told) for draw, each in enumerate(ids)]
 
