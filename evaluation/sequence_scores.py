@@ -62,7 +62,7 @@ def sequence_scores(
     """
     found: dict[str, Floats] = {name: sequence_means(values[name[9:]], groups) for name in names if name in SEQUENCE_METRICS[:2]}
     if "endofm_volume_dice" in names:
-        at = [np.flatnonzero(groups == number) for number in range(int(groups.max()) + 1)]
+        at = [np.flatnonzero(groups == number).tolist() for number in range(int(groups.max()) + 1)]
         found["endofm_volume_dice"] = np.array(
             [endofm_volume_dice(*(np.stack([_small(masks[n]) for n in rows]) for masks in (predicted, truth))) for rows in at]
         )
