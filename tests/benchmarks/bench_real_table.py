@@ -75,7 +75,7 @@ def measure(root: Path, data: Path, told: str, asked: str) -> list[Score]:
             pretraining=learned,
         )
         minutes = (time.process_time() - started) / 60
-        for score in rows:
+        for score in (row for row in rows if row.details.get("draw", "mean") == "mean"):
             print(f"{part} {_line(score)} {minutes:.1f} CPU min", flush=True)
         with (root / "table.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({"part": part, "cpu_minutes": minutes, **asdict(score)}) + "\n" for score in rows)
