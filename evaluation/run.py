@@ -120,12 +120,14 @@ def reference_scores(
     if task.kind == "detection":
         rows = reference_box_rows(task)
     else:
-        rows = reference_rows(task, guess or picture_blind(task), num_bootstrap=config.num_bootstrap, seed=config.seed)
+        guess = guess or picture_blind(task)
+        found = reference_rows(task, guess, num_bootstrap=config.num_bootstrap, seed=config.seed)
+        rows = {metric: (interval, guess.details) for metric, interval in found.items()}
     code = current_provenance().code_version[:12]
     common = {**_division(task), **leak.details, "leak_pretraining": "clean", "protocol": "guessed from train", "code": code}
     return tuple(
-        _score(ref, task, identity.data_id, "constant", metric, interval, {**common, **guess.details}, config.seed)
-        for metric, interval in rows.items()
+        _score(ref, task, identity.data_id, "constant", metric, interval, {**common, **details}, config.seed)
+        for metric, (interval, details) in rows.items()
     )
 
 

@@ -20,7 +20,7 @@ from pretrain.config import AugmentConfig, HeadConfig, LossConfig, PretrainConfi
 from pretrain.data import Batch
 from pretrain.drop_path import KeptRows, draw_kept_rows
 from pretrain.masking import batch_masks, mask_weights
-from pretrain.model import num_blocks
+from pretrain.model import Network, num_blocks
 from pretrain.parallel import current_worker
 from pretrain.recipes import recipe
 from pretrain.state import TrainingState, build_state
@@ -139,12 +139,20 @@ _TRACED = ("recomputed_and_compiled", "ahead_b", "vitb14")
 """checks that trace in a dry run: tracing takes most of its time"""
 
 
+def image_networks(trainer: Trainer) -> tuple[Network, Network]:
+    """Student and teacher of a recipe for images."""
+    student, teacher = trainer.state.student_network, trainer.state.teacher_network
+    assert isinstance(student, Network)
+    assert isinstance(teacher, Network)
+    return student, teacher
+
+
 def compile_all(trainer: Trainer, place: Place) -> None:
     """Compile what the trainer itself compiles where it is told to; a dry run only traces, and once for checks that share their code."""
     if place.dry and place.name not in _TRACED:
         return
     backend = "eager" if place.dry else "inductor"
-    compile_blocks((trainer.state.student_network, trainer.state.teacher_network), backend=backend)
+    compile_blocks(image_networks(trainer), backend=backend)
     trainer._compiled_losses = compile_losses(backend=backend)
 
 

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.flops import step_flops
 from tests.device.check import CHECKS
-from tests.device.place import Place, build, made_batch, small
+from tests.device.place import Place, build, image_networks, made_batch, small
 
 _BARE = """
 import sys
@@ -92,5 +92,5 @@ def test_operations_of_a_step_are_those_that_torch_counts(rate: float, tmp_path:
     trainer, batch = build(config, place), made_batch(config)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         trainer.step(0, batch)
-    expected = step_flops(config, trainer.state.student_network, hidden_patches=int(batch.masks.sum()))
+    expected = step_flops(config, image_networks(trainer)[0], hidden_patches=int(batch.masks.sum()))
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)

@@ -15,7 +15,7 @@ from pretrain.data import Batch
 from pretrain.flops import step_flops
 from pretrain.trainer import Trainer
 from tests.device.inventory import NOMINAL_BF16_TFLOPS
-from tests.device.place import Place, build_quickly, compile_all, full, is_compiled, made_batch, moved, synchronize
+from tests.device.place import Place, build_quickly, compile_all, full, image_networks, is_compiled, made_batch, moved, synchronize
 
 _WARM, _MOST, _CELL_S = 3, 20, 2.0
 _BATCHES = {"vits14": (128, 256, 512), "vitb14": (64, 128, 256), "vitl14": (64, 32, 128)}
@@ -144,7 +144,7 @@ def _cell(place: Place, trainer: Trainer, config: PretrainConfig, batch: Batch) 
         steps += 1
     synchronize(device)
     step_s = (time.perf_counter() - start) / steps
-    flops = step_flops(config, trainer.state.student_network, hidden_patches=int(batch.masks.sum()))
+    flops = step_flops(config, image_networks(trainer)[0], hidden_patches=int(batch.masks.sum()))
     peak = place.found("inventory").get("bf16_tflops")
     images = config.train.batch_size
     return {

@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy import typing as npt
 from PIL import Image
 
 from curation.holdout import picture_correlation
@@ -97,13 +99,16 @@ def test_a_pair_that_only_an_embedding_proposes_is_a_kind_of_its_own_and_the_pix
     assert ([6], [0, 1, 2, 3, 4, 5]) in asked
 
 
+def always_the_first(later: npt.NDArray[np.int64], earlier: npt.NDArray[np.int64], *, cosine: float) -> list[list[tuple[int, float]]]:
+    return [[(0, cosine)]] * len(later)
+
+
 def test_nearest_embeddings_are_one_scene_unless_the_data_names_two_patients(pictures: list[Path]) -> None:
     for groups, cosine, word in ((None, 0.89, "overlap 1"), (None, 0.87, "clean"), (("p", "q"), 0.99, "clean")):
         train, test = groups or (None, None)
         task = task_of([(pictures[0], "train", train), (pictures[1], "test", test)])
-        found = find_leaks(
-            task, fingerprint(task).hashes, judge=picture_correlation, propose=lambda later, _, c=cosine: [[(0, c)]] * len(later)
-        )
+        propose = partial(always_the_first, cosine=cosine)
+        found = find_leaks(task, fingerprint(task).hashes, judge=picture_correlation, propose=propose)
         assert found.word == word
         assert found.num_embedding == (word != "clean")
 

@@ -94,6 +94,7 @@ def test_fine_tuned_classes_are_marked_and_replayed(vit_folder: str, colours: Pa
     assert from_head(stored, colours, num_workers=1) == first.value
     assert read_settings(stored.head)["state"]["kind"] == "full"
     predictor = open_predictor(first, tmp_path, cache_dir=tmp_path, device="cpu")
+    assert predictor.backbone is not None
     assert not torch.equal(predictor.backbone.module.blocks[0].attn.qkv.weight, module.blocks[0].attn.qkv.weight)
     row = stored.predictions.to_pylist()[0]
     with Image.open(colours / row["path"]) as image:

@@ -23,7 +23,7 @@ from pretrain.checkpoint import (
     whole_checkpoints,
 )
 from pretrain.config import PretrainConfig
-from pretrain.model import forward_tokens
+from pretrain.model import Network, forward_tokens
 from pretrain.parallel import current_worker
 from pretrain.start import find_start
 from pretrain.state import build_state, state_tensors
@@ -61,6 +61,7 @@ def test_an_exported_backbone_gives_equal_features_in_a_fresh_process(tmp_path: 
     torch.manual_seed(0)
     state = build_state(micro, current_worker(micro.train, use_gpu=False))
     teacher = state.teacher_network
+    assert isinstance(teacher, Network)
     assert teacher.backbone.pos_embed is not None
     torch.nn.init.normal_(teacher.backbone.pos_embed)
     export_teacher(tmp_path, dict(teacher.state_dict()), micro, card={"run_id": "r", "step": 1})

@@ -19,7 +19,7 @@ from pretrain.config import ModelConfig, PretrainConfig
 from pretrain.continuation import continued, model_of
 from pretrain.init_source import InitSource, find_init
 from pretrain.init_weights import Fitted, fit_init
-from pretrain.model import forward_tokens
+from pretrain.model import Network, forward_tokens
 from pretrain.parallel import current_worker
 from pretrain.state import build_state
 from tests.helpers.published import SIZES, dinov2_layout, dinov3_layout, tiny
@@ -34,6 +34,8 @@ def with_model(micro: PretrainConfig, architecture: str, *, img_size: int, patch
 def tokens(config: PretrainConfig, fitted: Fitted, images: Tensor) -> Tensor:
     """Class and patch tokens of the student that starts from fitted weights."""
     state = build_state(config, current_worker(config.train, use_gpu=False), initial=fitted.tensors)
+    assert isinstance(state.student_network, Network)
+    assert isinstance(state.teacher_network, Network)
     backbone = state.student_network.backbone.eval()
     with torch.no_grad():
         cls, patches = forward_tokens(backbone, images)

@@ -146,7 +146,7 @@ def test_a_video_network_sees_as_many_frames_in_training_as_in_test(tree: Path, 
     task, identity = readable_task(resolve_task("kumc", tree))
     model = ModelRef(model_id="v", label="video", path="", clip_network=lambda device, weights, seed: Video())
     config = EvaluateConfig(detection_epochs=1, detection_width=32, num_workers=1, clip_frames=3)
-    folders = {"cache_dir": str(tmp_path / "cache"), "root": str(tmp_path), "data": str(tree)}
+    folders: dict[str, Any] = {"cache_dir": str(tmp_path / "cache"), "root": str(tmp_path), "data": str(tree)}
     scores = evaluate_model(model, task=task, identity=identity, config=config, **folders)
     assert set(seen) == {3}
     assert scores[0].details["context_frames"] == "3"
