@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from warehouse.forgotten import forgotten_hash, forgotten_hashes
 from warehouse.lake import Lake, commit_retries
 from warehouse.peak_memory import PeakMemory
 from warehouse.provenance import current_provenance
@@ -201,6 +202,7 @@ def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRe
                 return
             for attempt in commit_retries():
                 with attempt, lake.transaction(recorder.run_id):
+                    _refuse_forgotten(lake, recorder)
                     recorder.is_superfluous = completed_run_id(lake, recorder.plan) is not None
                     if not recorder.is_superfluous:
                         recorder.commit_to(lake)
@@ -212,6 +214,17 @@ def record_run(lake: Lake, plan: RunPlan, context: RunContext) -> Iterator[RunRe
             with contextlib.suppress(Exception), lake.transaction(f"{recorder.run_id} (failed)"):  # the work's own error is the one to show
                 lake.append("runs", _run_row(context, recorder, started, peak, "failed", f"{type(error).__name__}: {error}"))
             raise
+
+
+def _refuse_forgotten(lake: Lake, recorder: RunRecorder) -> None:
+    """Work on what was forgotten meanwhile is not committed.
+
+    Raises:
+        ValueError: an input or an output was forgotten.
+    """
+    hashes = forgotten_hashes(lake.root)
+    if hashes and any(forgotten_hash(lake.root, item.artifact_id) in hashes for item in (*recorder.plan.inputs, *recorder.outputs)):
+        raise ValueError(f"{recorder.run_id} worked on what was forgotten meanwhile, and is not recorded; type the same command again")
 
 
 def _append_artifacts(lake: Lake, recorder: RunRecorder) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.lake import Lake, LakeError, commit_retries
@@ -37,8 +39,10 @@ class Subject:
 
     @property
     def needles(self) -> tuple[str, ...]:
-        """Texts that give them away."""
-        return (*self.prefixes, *self.uris, *self.pack_ids, *self.part_ids, *self.clip_ids, *self.patient_ids)
+        """Texts that give them away: ids, and places as URIs and as paths."""
+        paths = (unquote(urlsplit(uri).path) for uri in self.uris if uri.startswith("file://"))
+        texts = (*self.uris, *paths, *self.pack_ids, *self.part_ids, *self.clip_ids, *self.patient_ids)
+        return (*self.prefixes, *(text for text in dict.fromkeys(texts) if not any(prefix in text for prefix in self.prefixes)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +105,10 @@ def subject_of(lake: Lake, video_ids: Sequence[str], patient_ids: Sequence[str] 
     parts = lake.rows("SELECT DISTINCT part_id FROM embeddings WHERE list_contains($1, pack_id)", [list(packs)])
     return Subject(
         video_ids=tuple(ids),
-        uris=column(
-            """SELECT DISTINCT uri FROM (SELECT video_id, uri FROM videos UNION ALL SELECT video_id, uri FROM files
+        uris=column(  # a place where another video was seen too is not theirs alone
+            """SELECT uri FROM (SELECT video_id, uri FROM videos UNION ALL SELECT video_id, uri FROM files
                UNION ALL SELECT video_id, uri FROM rejects UNION ALL SELECT video_id, uri FROM manifest_videos)
-               WHERE list_contains($1, video_id)"""
+               WHERE video_id IS NOT NULL GROUP BY uri HAVING bool_and(list_contains($1, video_id))"""
         ),
         pack_ids=packs,
         part_ids=tuple(sorted(str(row["part_id"]) for row in parts)),
@@ -129,9 +133,16 @@ def find_traces(lake: Lake, subject: Subject) -> Traces:
         [list(subject.clip_ids)],
     )
     ids = [row["dataset_id"] for row in datasets]
-    models = lake.rows(
-        """SELECT DISTINCT e.run_id FROM edges e JOIN runs r USING (run_id)
-           WHERE r.stage = 'pretrain' AND e.direction = 'input' AND list_contains($1, e.artifact_id) ORDER BY 1""",
+    models = lake.rows(  # and those that started from what these had learned
+        """WITH RECURSIVE learned AS (
+               SELECT e.run_id FROM edges e JOIN runs r USING (run_id)
+               WHERE r.stage = 'pretrain' AND e.direction = 'input' AND list_contains($1, e.artifact_id)
+               UNION
+               SELECT i.run_id FROM learned l JOIN edges o ON o.run_id = l.run_id AND o.direction = 'output'
+               JOIN artifacts a ON a.artifact_id = o.artifact_id AND a.kind = 'checkpoint'
+               JOIN edges i ON i.artifact_id = o.artifact_id AND i.direction = 'input'
+               JOIN runs r ON r.run_id = i.run_id AND r.stage = 'pretrain')
+           SELECT DISTINCT run_id FROM learned ORDER BY 1""",
         [ids],
     )
     runs = [str(row["run_id"]) for row in models]
@@ -140,7 +151,7 @@ def find_traces(lake: Lake, subject: Subject) -> Traces:
     )
     return Traces(
         rows=rows,
-        files=tuple(sorted(_files(lake, subject))),
+        files=tuple(sorted(_files(lake, subject, [str(row["name"]) for row in datasets]))),
         datasets=tuple((str(row["dataset_id"]), str(row["name"])) for row in datasets),
         models=tuple(runs),
         num_scores=int(scores[0]["n"]),
@@ -159,8 +170,9 @@ def delete_rows(lake: Lake, subject: Subject, *, withdrawn: Sequence[str], messa
                         lake.query(f'UPDATE "{table}" SET "{column}" = NULL WHERE {_starts(column, subject.prefixes)}')
             for table in ("shards", "shard_frames", "shard_clips"):
                 lake.query(f"DELETE FROM {table} WHERE list_contains($1, dataset_id)", [list(withdrawn)])
-            for needle in (*subject.uris, *subject.prefixes):
-                lake.query("UPDATE runs SET error = 'removed: it named what was forgotten' WHERE contains(error, $1)", [needle])
+            for needle in subject.needles:
+                for column in ("error", "config", "metrics"):
+                    lake.query(f"UPDATE runs SET {column} = replace({column}, $1, '(forgotten)') WHERE contains({column}, $1)", [needle])
 
 
 def searched(root: Path, needles: Sequence[str]) -> Iterator[Path]:
@@ -169,12 +181,14 @@ def searched(root: Path, needles: Sequence[str]) -> Iterator[Path]:
     for path in sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink()):
         if path.relative_to(root).parts[0] == "forgotten":
             continue
-        if any(needle in str(path.relative_to(root)) for needle in needles):
-            yield path
-        elif path.suffix == ".parquet":
-            if _in_parquet(path, needles):
-                yield path
-        elif _in_bytes(path, texts):
+        try:
+            found = any(needle in str(path.relative_to(root)) for needle in needles)
+            if not found and path.suffix == ".parquet":
+                found = _in_parquet(path, needles)
+            found = found or _in_bytes(path, texts)
+        except FileNotFoundError:  # a temporary file of another process
+            continue
+        if found:
             yield path
 
 
@@ -196,14 +210,15 @@ def _about(columns: Sequence[str], subject: Subject) -> str:
         "video_id": subject.video_ids,
         "pack_id": subject.pack_ids,
         "part_id": subject.part_ids,
-        "uri": subject.uris,
+        "uri": subject.uris if "artifact_id" not in columns else (),
         "clip_id": subject.clip_ids,
         "frame_id": subject.clip_ids,  # where clips are compared, clustered and selected as frames are
         "artifact_id": (*subject.video_ids, *subject.pack_ids, *subject.part_ids),
     }
     for name, values in wanted.items():
         if name in columns and values:
-            conditions.append(f'"{name}" IN ({", ".join(quote(value) for value in values)})')
+            alone = ' AND "video_id" IS NULL' if name == "uri" and "video_id" in columns else ""
+            conditions.append(f'("{name}" IN ({", ".join(quote(value) for value in values)}){alone})')
     return " OR ".join(conditions)
 
 
@@ -211,9 +226,10 @@ def _starts(column: str, prefixes: Sequence[str]) -> str:
     return "(" + " OR ".join(f"starts_with({column}, {quote(prefix)})" for prefix in prefixes) + ")"
 
 
-def _files(lake: Lake, subject: Subject) -> set[Path]:
+def _files(lake: Lake, subject: Subject, datasets: Sequence[str]) -> set[Path]:
     """Files that hold or describe frames of a subject, but for tables and shards."""
-    found: set[Path] = set()
+    found = {lake.root / "previews" / f"clips-{name}.jpg" for name in datasets}
+    ids = (*subject.prefixes, *subject.pack_ids, *subject.part_ids)
     parts = lake.rows("SELECT DISTINCT path FROM embeddings WHERE list_contains($1, part_id)", [list(subject.part_ids)])
     for row in parts:
         path = lake.root / row["path"]
@@ -244,22 +260,34 @@ def _files(lake: Lake, subject: Subject) -> set[Path]:
             or (len(inner.parts) == 1 and path.suffix != ".html")
         ):
             continue
-        is_named = any(prefix in path.name for prefix in subject.prefixes)
+        is_named = any(one in path.name for one in ids)
+        if is_named and inner.parts[0] == "labels":  # its archives and tables name them as well
+            found.update((lake.root / "labels" / inner.parts[1]).rglob("*"))
         is_page = path.suffix == ".html" and path not in sheets - shown
         is_work = inner.parts[0] in ("staging", ".prefect")
         if is_named or is_page or is_work:
             found.add(path)
-    return {path for path in found if path.is_file()}
+    return {path for path in found if path.is_file() or path.is_symlink()}
 
 
 def _in_parquet(path: Path, needles: Sequence[str]) -> bool:
-    file = pq.ParquetFile(path)
-    for batch in file.iter_batches():
-        for column in batch.columns:
-            for value in column.to_pylist():
-                if value is not None and not isinstance(value, (int, float)) and any(needle in _text(value) for needle in needles):
+    """Whether a text is in a value; of a damaged file its bytes alone are searched."""
+    try:
+        file = pq.ParquetFile(path)
+        names = [field.name for field in file.schema_arrow if not _is_number(field.type)]
+        for batch in file.iter_batches(columns=names):
+            for column in batch.columns:
+                if any(value is not None and any(needle in _text(value) for needle in needles) for value in column.to_pylist()):
                     return True
+    except pa.ArrowInvalid:
+        return False
     return False
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_primitive(kind))
 
 
 def _text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +17,11 @@ from flows.job import Job, one_at_a_time
 from flows.runners import say
 from flows.stages.shard import run_shard
 from flows.stages.stage import Made
+from warehouse.dataset_queries import dataset_members
 from warehouse.forgotten import Forgetting, read_records, request, write_record
 from warehouse.lake import LakeError
 from warehouse.lineage import completed_run_id, plan_run, run_outputs
+from warehouse.locks import held_lock
 from warehouse.maintenance import compact_catalog, maintain
 from warehouse.records import Artifact
 from warehouse.snapshots import read_tags, remove_tag
@@ -29,6 +32,7 @@ __all__ = ["find_subject", "run_forget", "say_traces"]
 
 _PENDING = "pending"
 _NOTHING = datetime.timedelta(0)
+_BLOCK_BYTES = 4 << 20
 
 
 def find_subject(job: Job, *, videos: Sequence[str], patients: Sequence[str]) -> Subject:
@@ -37,6 +41,8 @@ def find_subject(job: Job, *, videos: Sequence[str], patients: Sequence[str]) ->
     Raises:
         LakeError: a name stands for nothing in this lake.
     """
+    if (job.lake.root / "forgotten" / _PENDING).is_file():
+        raise LakeError(f"an earlier request was interrupted; finish it first: `endoforge forget --lake {job.lake.root} --resume`")
     key = patient_key()
     ids = list(videos_of_uri(job.lake, videos))
     pseudonyms = []
@@ -71,12 +77,12 @@ def say_traces(traces: Traces) -> None:
 
 
 def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forgetting:
-    """Remove all of a subject; typed again after an interruption, it goes on, whatever it was told then.
+    """Remove all of a subject; None goes on with what was interrupted.
 
-    Nothing else may write to the lake meanwhile: it waits for an ingest and a maintenance that run, and stages that began before may fail.
+    Nothing else may write to the lake meanwhile: it waits for an ingest and a maintenance that run, and is refused while a stage works.
 
     Raises:
-        LakeError: nothing is to be forgotten.
+        LakeError: nothing is to be forgotten, or another process works on the lake.
     """
     root = job.lake.root
     pending = root / "forgotten" / _PENDING
@@ -84,6 +90,8 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
         one_at_a_time(root / "ingest.lock", busy="an ingest works on this lake"),
         one_at_a_time(root / "maintenance.lock", busy="another process copies or maintains this lake"),
     ):
+        if working := held_lock(root):
+            raise LakeError(f"another process works on this lake and holds {working}; stop it, and the schedule, and type this again")
         if pending.is_file():
             stored = read_json(pending)
             subject = Subject(**{name: tuple(value) for name, value in stored["subject"].items()})
@@ -92,7 +100,7 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
         else:
             if subject is None or not subject.video_ids:
                 raise LakeError("nothing is to be forgotten; name a patient or a video of this lake")
-            identifiers = (*subject.video_ids, *subject.patient_ids)
+            identifiers = (*subject.video_ids, *subject.patient_ids, *subject.pack_ids, *subject.part_ids)
             record = request(root, identifiers, requested_by=requested_by, num_videos=len(subject.video_ids))
             write_record(root, record)  # from now on they are not taken in again
             _keep(pending, {"subject": subject, "recorded_at": record.recorded_at})
@@ -137,10 +145,13 @@ def _successors(job: Job, subject: Subject, traces: Traces) -> dict[str, str]:
             made[dataset_id] = ""
             continue
         selection = _reduced_selection(job, subject, str(row["selection_id"]))
-        if selection is None:
+        num_left = 0 if selection is None else dataset_members(job.lake, selection.artifact_id, str(row["tree_id"])).num_rows
+        if selection is None or num_left == 0:
             say(f"forget: nothing of dataset {name} is left without them; it has no successor")
             made[dataset_id] = ""
             continue
+        if num_left < (selection.num_rows or 0):
+            say(f"forget: {(selection.num_rows or 0) - num_left} more frames of dataset {name} are no candidates now, and are left out")
         settings = json.loads(
             str(job.lake.rows("SELECT config FROM runs WHERE run_id = $1 AND status = 'complete'", [row["run_id"]])[0]["config"])
         )
@@ -185,12 +196,12 @@ def _reduced_selection(job: Job, subject: Subject, selection_id: str) -> Artifac
 
 def _name_of_successor(job: Job, name: str, selection_id: str) -> str:
     """NAME-r2 for NAME, NAME-r3 for NAME-r2; one that was written before an interruption again."""
-    written = job.lake.rows("SELECT name FROM datasets WHERE selection_id = $1", [selection_id])
-    if written:
-        return str(written[0]["name"])
     taken = {str(row["name"]) for row in job.lake.rows("SELECT name FROM datasets")}
     base, _, number = name.rpartition("-r")
     stem, first = (base, int(number) + 1) if base and number.isdecimal() else (name, 2)
+    written = job.lake.rows("SELECT name FROM datasets WHERE selection_id = $1 AND starts_with(name, $2)", [selection_id, f"{stem}-r"])
+    if written:
+        return str(written[0]["name"])
     return next(found for count in range(first, first + 1000) if (found := f"{stem}-r{count}") not in taken)
 
 
@@ -202,7 +213,7 @@ def _mark(job: Job, record: Forgetting) -> None:
         job.lake.query(
             """UPDATE scores SET details = json_merge_patch(details::JSON, json_object('training_data', $2))::VARCHAR
                WHERE model_id IN (SELECT checkpoint_id FROM checkpoints WHERE list_contains($1, run_id))""",
-            [list(record.models), f"part of it was withdrawn on {record.recorded_at[:10]}"],
+            [list(record.models), f"part of its training data was withdrawn on {record.recorded_at[:10]}"],
         )
 
 
@@ -228,17 +239,28 @@ def _folders(job: Job, record: Forgetting) -> list[Path]:
 def _delete_files(root: Path, files: Sequence[Path], folders: Sequence[Path]) -> int:
     """Delete files and the folders of withdrawn datasets; pictures are overwritten first, as far as the disk allows."""
     num_bytes = 0
-    paths = [*files, *(path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())]
+    paths = [*files, *(path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())]
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            size = path.stat().st_size
-            with path.open("r+b") as file:
-                file.write(bytes(size))
-            path.unlink()
-            num_bytes += size
+            num_bytes += _erase(root, path)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     return num_bytes
+
+
+def _erase(root: Path, path: Path) -> int:
+    """Overwrite and delete a file; of a link only the link goes, and work in progress is not written to."""
+    if path.is_symlink():
+        path.unlink()
+        return 0
+    size = path.stat().st_size
+    if path.relative_to(root).parts[0] not in ("staging", ".prefect"):
+        with open(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), "wb", buffering=0) as file:
+            for start in range(0, size, _BLOCK_BYTES):
+                file.write(bytes(min(_BLOCK_BYTES, size - start)))
+            os.fsync(file.fileno())
+    path.unlink()
+    return size
 
 
 def _say_done(record: Forgetting, path: Path) -> None:
@@ -247,7 +269,8 @@ def _say_done(record: Forgetting, path: Path) -> None:
         if successor:
             say(f"forget: dataset {successor} stands in for one that was withdrawn")
     if record.left:
-        say(f"forget: NOT GONE: {len(record.left)} files still name them, such as {record.left[0]}; look at them and delete them yourself")
+        say(f"forget: NOT GONE: {len(record.left)} files still name them, such as {record.left[0]}")
+        say("forget: look at them; never delete one below tables/, which the lake needs: report it instead")
     else:
         say("forget: every file of the lake was searched for their ids and places, and none has them")
     say(f"forget: signed record in {path}")
