@@ -94,7 +94,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         return scores_of(job.lake, run_id)
     draws = _random_draws(model, config, is_detection=found.kind == "detection")
     leak = split_leaks(job.lake, found, identity, config)
-    learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
+    learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data, config)}
     with job.record(plan) as run:
         models = [model, *draws, *([baseline] if baseline.model_id != model.model_id else [])]
         if found.kind in _OF_MAPS and baseline in models and baseline.network is not None:
