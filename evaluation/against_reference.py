@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.compare import SHARES, paired_difference
+from evaluation.compare import SHARES, CompareError, paired_difference
 from evaluation.metrics import CLASSIFICATION_METRICS
 from warehouse.records import Score
 from warehouse.store import content_id
@@ -68,8 +68,8 @@ def with_differences(scores: Sequence[Score], rivals: Sequence[Rival], root: Pat
     """The scores, each with its difference from the best reference of the same head and metric in its details.
 
     The best is the reference with the highest value on the test split, which is the hardest to beat. The interval is over groups, which
-    stay whole, and knows that both saw the same images. Scores without stored predictions, or of metrics that are no such differences,
-    stay as they are.
+    stay whole, and knows that both saw the same images. Scores without stored predictions, of metrics that are no such differences, or
+    of images that cannot be told apart by their paths, stay as they are.
 
     Args:
         scores: of one model on one evaluation set.
@@ -88,7 +88,11 @@ def with_differences(scores: Sequence[Score], rivals: Sequence[Rival], root: Pat
             continue
         best = max(beside, key=lambda rival: rival.value)
         own = pq.read_table(root / score.details["predictions_file"])
-        difference = paired_difference(own, best.predictions(), metric=score.metric, classes=classes).difference
+        try:
+            difference = paired_difference(own, best.predictions(), metric=score.metric, classes=classes).difference
+        except CompareError:
+            found.append(score)
+            continue
         told = {"difference": f"{difference.value:+.4f}", "difference_to": best.label}
         if math.isfinite(difference.low) and math.isfinite(difference.high):
             told |= {"difference_low": f"{difference.low:+.4f}", "difference_high": f"{difference.high:+.4f}"}

@@ -53,7 +53,7 @@ class Predictor:
     backbone: Backbone | None
     """at the size that the head was trained at; None of a head of clips"""
     views: tuple[tuple[Backbone, bool], ...]
-    """sizes at which a mask head reads a picture, and whether mirrored; the first gives the vector of the distance"""
+    """sizes at which a mask head reads a picture, and whether mirrored"""
     head: FittedClasses | FittedMasks
     wanted: MapsWanted | None
     distance: TrainingDistance | None
@@ -198,7 +198,11 @@ def _masks(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePredicti
     views = [([maps], is_mirrored) for maps, is_mirrored in read]
     sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
     masks = predicted_masks(cast(FittedMasks, predictor.head), views, sizes, device=predictor.backbone.device)
-    distances = _distances(predictor, map_vectors(read[0][0]))
+    side = predictor.backbone.image_size  # that of the training vectors, which the sizes of the head need not have
+    same = [maps for (maps, is_mirrored), (at, _) in zip(read, predictor.views, strict=True) if at.image_size == side and not is_mirrored]
+    if not same and predictor.distance is not None:
+        same = [maps_of(predictor.backbone, _batch(predictor.backbone, frames), predictor.wanted)]
+    distances = _distances(predictor, map_vectors(same[0])) if same else [None] * len(frames)
     return [FramePrediction(mask=mask, distance=distance) for mask, distance in zip(masks, distances, strict=True)]
 
 

@@ -66,14 +66,13 @@ def open_score(score: Score, root: Path) -> StoredScore:
     """
     named = score.details.get("head_file"), score.details.get("predictions_file")
     if named[0] is None or named[1] is None:
-        kind = "was made before heads were kept"
-        for name, what in (
-            ("shots", "is of a few-shot curve"),
+        kinds = (
+            ("shots", "is of a few-shot curve"),  # its mean rows have draws as well
             ("fold_values", "is of all folds together"),
             ("reference", "is of no model"),
             ("draws", "is the mean of several draws of random weights"),
-        ):
-            kind = what if name in score.details else kind
+        )
+        kind = next((what for name, what in kinds if name in score.details), "was made before heads were kept")
         raise HeadError(f"score {score.score_id} {kind}, so it has no stored head; give a score whose details have head_file")
     head, predictions = root / named[0], root / named[1]
     if not predictions.is_file():

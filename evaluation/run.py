@@ -31,6 +31,8 @@ __all__ = ["STAGE_VERSION", "evaluate_model", "reference_scores"]
 
 STAGE_VERSION = 6
 
+_FILES = ("head_file", "predictions_file")
+
 
 def evaluate_model(
     model: ModelRef,
@@ -87,7 +89,7 @@ def evaluate_model(
             Score(**{**row, "value": _number(row["value"]), "ci_low": _number(row["ci_low"]), "ci_high": _number(row["ci_high"])})
             for row in read_json(evidence)
         )
-        if all((places.root / file).is_file() for score in found if (file := score.details.get("head_file"))):
+        if all((places.root / file).is_file() for score in found for name in _FILES if (file := score.details.get(name))):
             return found
     found_rows, image_size = _rows(model, task, identity.data_id, config, places, clips)
     common = {

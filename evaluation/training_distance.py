@@ -14,6 +14,7 @@ from evaluation.heads import MapsWanted, changes_backbone
 from evaluation.replay import StoredScore
 from evaluation.tasks import SplitStore, TaskData, TaskError, configured_task, readable_task
 from evaluation.training_vectors import FEATURES, TrainingDistance, all_vectors, keep_training_vectors, kept_training_vectors
+from warehouse.forgotten import lake_key
 
 __all__ = ["training_distance", "training_task"]
 
@@ -63,9 +64,10 @@ def training_distance(
 def training_task(stored: StoredScore, config: EvaluateConfig) -> tuple[TaskData, str] | None:
     """The evaluation set of a score as it is on disk, and the id of its images; None where it is gone or another."""
     fold = None if config.fold == "all" else config.fold
+    key = lake_key(stored.root, is_kept=False)
     for name in (stored.settings["task"], "auto"):
         try:
-            splits = SplitStore(folder=stored.root / "splits", data=stored.data)
+            splits = SplitStore(folder=stored.root / "splits", data=stored.data, key=key, is_read_only=True)
             read = configured_task(name, stored.data, config, fold=fold, stored=splits)
             task, identity = readable_task(read, max_unreadable=config.max_unreadable, num_workers=config.num_workers)
             if identity.data_id == stored.settings["data_id"]:

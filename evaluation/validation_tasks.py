@@ -108,8 +108,9 @@ def read_labelled(one: ValidationTask) -> TaskData:
         TaskError: it is missing or unusable, or has masks or boxes, which give no k-NN score.
     """
     from evaluation.tasks import SplitStore, TaskError, resolve_task
+    from warehouse.forgotten import lake_key
 
-    stored = SplitStore(folder=one.splits, data=one.data.absolute()) if one.splits else None
+    stored = SplitStore(folder=one.splits, data=one.data.absolute(), key=lake_key(one.splits.parent)) if one.splits else None
     found = resolve_task(one.task, one.data, order=one.order, protocol=one.protocol, stored=stored)
     if found.kind in ("segmentation", "detection"):
         raise TaskError(f"task {found.name} is a {found.kind} set; validate on one with classes, such as landmarks")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from warehouse.store import atomic_file, canonical_json, read_json
 
-__all__ = ["Forgetting", "forgotten_hash", "forgotten_hashes", "is_authentic", "read_records", "request", "write_record"]
+__all__ = ["Forgetting", "forgotten_hash", "forgotten_hashes", "is_authentic", "lake_key", "read_records", "request", "write_record"]
 
 _FOLDER = "forgotten"
 
@@ -48,14 +48,22 @@ class Forgetting:
     """files in which a search afterwards still found a trace"""
 
 
+def lake_key(root: Path, *, is_kept: bool = True) -> bytes:
+    """The lake's own key; where there is none one is made, and written with mode 0600 if it is to be kept."""
+    path = root / _FOLDER / "key"
+    if path.is_file():
+        return bytes.fromhex(path.read_text())
+    if not is_kept:
+        return secrets.token_bytes(32)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with atomic_file(path, is_private=True) as file:
+        file.write(secrets.token_hex(32).encode())
+    return bytes.fromhex(path.read_text())
+
+
 def forgotten_hash(root: Path, identifier: str) -> str:
     """Keyed hash of a video id or a patient's pseudonym; the key is made where there is none."""
-    path = root / _FOLDER / "key"
-    if not path.is_file():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        with atomic_file(path, is_private=True) as file:
-            file.write(secrets.token_hex(32).encode())
-    return hmac.new(bytes.fromhex(path.read_text()), identifier.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(lake_key(root), identifier.encode(), hashlib.sha256).hexdigest()
 
 
 def forgotten_hashes(root: Path) -> frozenset[str]:

@@ -66,7 +66,8 @@ class DatasetFrame:
 def dataset_frames(lake: Lake, dataset_ids: Collection[str]) -> tuple[str | None, tuple[DatasetFrame, ...]]:
     """The frames of datasets with their embeddings, and the encoder of these: the one that embedded all of them, and None if there is none.
 
-    A frame whose pixels were removed has no place, so then there is none either.
+    A frame whose pixels were removed has no place, so then there is none either. Nor is there one of clips: most of their frames were never
+    embedded.
     """
     rows = lake.rows(
         """WITH wanted AS (SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id IN (SELECT unnest($1::VARCHAR[]))),
@@ -75,6 +76,7 @@ def dataset_frames(lake: Lake, dataset_ids: Collection[str]) -> tuple[str | None
                 whole AS (SELECT encoder_id FROM placed GROUP BY encoder_id
                           HAVING count(DISTINCT frame_id) = (SELECT count(*) FROM wanted) ORDER BY encoder_id LIMIT 1)
            SELECT * FROM placed WHERE encoder_id = (SELECT encoder_id FROM whole)
+               AND NOT EXISTS (SELECT 1 FROM shard_clips WHERE dataset_id IN (SELECT unnest($1::VARCHAR[])))
            QUALIFY row_number() OVER (PARTITION BY frame_id ORDER BY embedding_path) = 1 ORDER BY embedding_path, frame_id""",
         [sorted(dataset_ids)],
     )

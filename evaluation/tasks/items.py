@@ -170,7 +170,7 @@ class Fingerprint:
     """What a task's files contain."""
 
     data_id: str
-    """SHA-256 over every item's content hash, label, mask, boxes, split and group, in order"""
+    """SHA-256 over every item's content hash, label, mask, boxes, split, group, device and site, in order, and the frame rate"""
     leaks: tuple[str, ...]
     """warnings about byte-identical images in several splits"""
     images_id: str
@@ -205,6 +205,7 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
             groups.setdefault(item.group, len(groups)),
             *(() if item.boxes is None else ([(box.corners, box.label, box.lesion) for box in item.boxes],)),
             *([item.span] if item.span is not None else []),
+            *([(item.device, item.site)] if item.device or item.site else []),
         )
         for item in task.items
     ]
@@ -213,7 +214,8 @@ def fingerprint(task: TaskData, *, num_workers: int = 2, hashes: Mapping[str, st
     )
     images = [(hashes[item.path], item.box, *([item.span] if item.span is not None else [])) for item in task.items]
     in_order = tuple(hashes[item.path] for item in task.items)
-    return Fingerprint(content_id([task.kind, task.classes, rows]), leaks, content_id(images), in_order)
+    rate = [task.frames_per_s] if task.frames_per_s is not None else []
+    return Fingerprint(content_id([task.kind, task.classes, rows, *rate]), leaks, content_id(images), in_order)
 
 
 def files_of(task: TaskData) -> list[str]:

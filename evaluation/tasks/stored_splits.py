@@ -4,11 +4,14 @@ A made split follows from the data alone, and adding one patient would make anot
 group by group, and read from then on. Groups that it does not know get a split of their own and change no other's.
 
 The files lie under `FOLDER/NAME/`: `test-1.json` holds the parts of which each is a test split in turn, `val-5-fold-0-1.json` those of the
-training groups of fold 0. Their last number is raised each time groups are added. Groups stand in them by a digest.
+training groups of fold 0. Their last number is raised each time groups are added. Groups stand in them by a keyed digest,
+since numbers of patients can be guessed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.tasks.items import Item
-from warehouse.store import content_id, file_sha256, read_json, write_json
+from warehouse.store import canonical_json, file_sha256, read_json, write_json
 
 __all__ = ["MakeParts", "SplitStore", "StoredSplit"]
 
@@ -55,6 +58,10 @@ class SplitStore:
     """of all sets; of a lake `splits`"""
     data: Path
     """folder of the set; images without a group are known by their path below it"""
+    key: bytes
+    """of the digests of groups; the lake's own"""
+    is_read_only: bool = False
+    """whether a division that is not stored is made as the first one would be, and not written"""
     used: list[StoredSplit] = field(default_factory=list)
     """what was read or written"""
     name: str = ""
@@ -75,7 +82,7 @@ class SplitStore:
             TaskError: the first division cannot be made.
         """
         train = [number for number, item in enumerate(items) if item.split == "train"]
-        groups = {number: _digest(items[number], self.data) for number in train}
+        groups = {number: self._digest(items[number]) for number in train}
         self.name = name = self.name or self._name(name, set(groups.values()))
         found = _newest(self.folder / name, name, key)
         parts, count, later = (dict(found.parts), found.num_parts, found.num_later) if found else ({}, 0, 0)
@@ -87,7 +94,8 @@ class SplitStore:
             version = 1 if found is None else int(found.path.stem.rpartition("-")[2]) + 1
             path = self.folder / name / f"{key}-{version}.json"
             found = StoredSplit(name=name, path=path, parts={**parts, **new}, num_parts=count, num_later=later + len(new))
-            write_json(path, {"name": name, "num_parts": count, "num_later": found.num_later, "parts": found.parts})
+            if not self.is_read_only:
+                write_json(path, {"name": name, "num_parts": count, "num_later": found.num_later, "parts": found.parts})
         self.used.append(found)
         positions: list[list[int]] = [[] for _ in range(count)]
         for number in train:
@@ -101,6 +109,11 @@ class SplitStore:
             return ()
         came = f"{num_later:,} groups came after the first division and were given a split"
         return (f"made splits {self.name!r}: {came}; old images keep theirs",)
+
+    def _digest(self, item: Item) -> str:
+        alone = item.group in ("", item.path)
+        text = canonical_json(["image", os.path.relpath(item.path, self.data)] if alone else ["group", item.group])
+        return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()[:16]
 
     def _name(self, name: str, groups: set[str]) -> str:
         """The set's name, or with the first free number if another set of that name is stored."""
@@ -146,8 +159,3 @@ def _placed(rows: Sequence[tuple[str, str]], parts: Mapping[str, int], num_parts
         for one, count in new[group].items():
             images[place, one] += count
     return found
-
-
-def _digest(item: Item, data: Path) -> str:
-    alone = item.group in ("", item.path)
-    return content_id(["image", os.path.relpath(item.path, data)] if alone else ["group", item.group])[:16]

@@ -26,6 +26,7 @@ from flows.stages.leaks import pretraining_overlap, split_leaks
 from flows.stages.pretrain import split_artifacts, task_artifact
 from flows.stages.scored_models import encoder_model, scored_model
 from warehouse.artifacts import artifact_of
+from warehouse.forgotten import lake_key
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import chosen_on, scores_of
 from warehouse.records import Score
@@ -60,7 +61,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     """
     if config.fold == "all":
         raise ValueError("fold is all; give one fold here, or call evaluate_folds")
-    stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute())
+    stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute(), key=lake_key(job.lake.root))
     read = configured_task(task, data, config, fold=config.fold, stored=stored)
     heads = chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
     found, identity = _readable(read, config)
@@ -94,7 +95,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         return scores_of(job.lake, run_id)
     draws = _random_draws(model, config, is_detection=found.kind == "detection")
     leak = split_leaks(job.lake, found, identity, config)
-    learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data)}
+    learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data, config)}
     with job.record(plan) as run:
         models = [model, *draws, *([baseline] if baseline.model_id != model.model_id else [])]
         if found.kind in _OF_MAPS and baseline in models and baseline.network is not None:

@@ -17,6 +17,7 @@ from curation.packs import read_frame
 from evaluation.config import EvaluateConfig
 from evaluation.leakage import COPY_OF_OTHER_PATIENT, Propose
 from evaluation.tasks import Item, eight_bit, open_file, upright
+from flows.runners import say
 from warehouse.lake import Lake
 from warehouse.overlap import DatasetFrame, dataset_frames
 from warehouse.queries import encoder_label
@@ -64,11 +65,11 @@ def by_embedding(vectors: Floats) -> Propose:
     return propose
 
 
-def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[str]) -> int | None:
+def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[str], config: EvaluateConfig) -> int | None:
     """How many items show the same as a frame of datasets, seen by the encoder that embedded the lake.
 
-    A picture and its three mirror images propose the frames, and local features decide. None if that encoder is not here, or frames of the
-    datasets have no embedding, or are gone.
+    A picture and its three mirror images propose the frames, and local features decide. None if that encoder is not here, a dataset is of
+    clips, or frames of the datasets have no embedding, or are gone.
 
     Raises:
         TaskError: an item does not decode.
@@ -76,13 +77,16 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
     encoder_id, frames = dataset_frames(lake, dataset_ids)
     if encoder_id is None or not items:
         return None
-    config = EmbedConfig(encoder=encoder_label(lake, encoder_id))
-    encoder = load_encoder(config)
+    told = EmbedConfig(encoder=encoder_label(lake, encoder_id), device=config.device)
+    try:
+        encoder = load_encoder(told)
+    except ValueError as error:  # among them PlugInError
+        say(f"evaluate: whether test images are among the training frames stays unknown: {error}")
+        return None
     if encoder.encoder_id != encoder_id:
         return None
-    contents = [[view.rgb for view in views_of(stored_picture(_pixels(item)))[:_NUM_VIEWS]] for item in items]
-    jpegs = (_jpeg(rgb) for views in contents for rgb in views)
-    vectors = embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, config)).astype(np.float32)
+    jpegs = (_jpeg(rgb) for item in items for rgb in _views(item))  # one item at a time: a test split may have 40,000
+    vectors = embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, told)).astype(np.float32)
     near = nothing_near(len(vectors), NUM_PROPOSED)
     found: list[DatasetFrame] = []
     for path, members in _by_part(frames).items():
@@ -92,10 +96,12 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
         near = nearest_by_embedding(vectors, block, first_view=len(found), so_far=near)
         found += members
     num_near = 0
-    for number, views in enumerate(contents):
+    for number, item in enumerate(items):
         rows = slice(number * _NUM_VIEWS, (number + 1) * _NUM_VIEWS)
         proposed = enumerate(zip(near.view[rows].ravel().tolist(), near.value[rows].ravel().tolist(), strict=True))
-        pairs = [(views[turn // NUM_PROPOSED], view) for turn, (view, cosine) in proposed if view >= 0 and cosine >= MIN_COSINE]
+        likely = [(turn // NUM_PROPOSED, view) for turn, (view, cosine) in proposed if view >= 0 and cosine >= MIN_COSINE]
+        views = _views(item) if likely else []
+        pairs = [(views[turn], view) for turn, view in likely]
         num_near += any(picture_correlation(seen, _frame(lake, found[view])) >= COPY_OF_OTHER_PATIENT for seen, view in pairs)
     return num_near
 
@@ -105,6 +111,11 @@ def _by_part(frames: Sequence[DatasetFrame]) -> dict[str, list[DatasetFrame]]:
     for frame in frames:
         parts[frame.embedding_path].append(frame)
     return parts
+
+
+def _views(item: Item) -> list[npt.NDArray[np.uint8]]:
+    """The item's content and its mirror images."""
+    return [view.rgb for view in views_of(stored_picture(_pixels(item)))[:_NUM_VIEWS]]
 
 
 def _pixels(item: Item) -> npt.NDArray[np.uint8]:

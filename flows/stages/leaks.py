@@ -42,7 +42,7 @@ def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, config: Evalu
     return verdict
 
 
-def pretraining_overlap(lake: Lake, checkpoint_id: str, task: TaskData, identity: Fingerprint, data: Path) -> str:
+def pretraining_overlap(lake: Lake, checkpoint_id: str, task: TaskData, identity: Fingerprint, data: Path, config: EvaluateConfig) -> str:
     """Whether test images are among those that a checkpoint learned from.
 
     Args:
@@ -51,10 +51,12 @@ def pretraining_overlap(lake: Lake, checkpoint_id: str, task: TaskData, identity
         task: whose test items are looked for.
         identity: of the task.
         data: the task's folder.
+        config: whose device embeds the test images.
 
     Returns:
         `overlap n`: n test images are JPEGs of the training data, byte by byte, or show the same as one; `clean`: there are none, and no
         weights of others were the model's start; `unknown`: else. Of a set that `curate --holdout` was given copies were left out then.
+        Clips are compared byte by byte alone.
 
     Raises:
         TaskError: a test image does not decode.
@@ -64,7 +66,10 @@ def pretraining_overlap(lake: Lake, checkpoint_id: str, task: TaskData, identity
         return "unknown"
     tested = [(sha256, item) for item, sha256 in zip(task.items, identity.hashes, strict=True) if item.split == "test"]
     same = num_in_datasets(lake, [sha256 for sha256, _ in tested], datasets)
-    near = 0 if _is_held_out(lake, datasets, data) else _near(lake, tested, datasets)
+    if task.has_clips:
+        near = None
+    else:
+        near = 0 if _is_held_out(lake, datasets, data) else _near(lake, tested, datasets, config)
     if same or near:
         return f"overlap {max(same, near or 0)}"
     return "unknown" if near is None or learned_elsewhere(lake, checkpoint_id) else "clean"
@@ -82,14 +87,14 @@ def _is_held_out(lake: Lake, datasets: Sequence[str], data: Path) -> bool:
     return all(own in held for held in lists)
 
 
-def _near(lake: Lake, tested: Sequence[tuple[str, Item]], datasets: Sequence[str]) -> int | None:
+def _near(lake: Lake, tested: Sequence[tuple[str, Item]], datasets: Sequence[str], config: EvaluateConfig) -> int | None:
     """Test images that show the same as a training frame, looked for once and kept; None if that cannot be known."""
     key = content_id([LEAKAGE_VERSION, "training", sorted([sha256, item.box or ()] for sha256, item in tested), sorted(datasets)])
     stored = lake.root / "staging" / "evaluate" / f"leaks-{key}.json"
     if stored.is_file():
         return int(read_json(stored)["num_near"])
     say(f"evaluate: looking for {len(tested):,} test images among the frames that the model learned from")
-    found = num_near_training(lake, [item for _, item in tested], datasets)
+    found = num_near_training(lake, [item for _, item in tested], datasets, config)
     if found is not None:
         write_json(stored, {"num_near": found})
     return found

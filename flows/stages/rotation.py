@@ -17,6 +17,7 @@ from flows.runners import say
 from flows.stages.evaluate import HEADLINES, run_evaluate
 from flows.stages.scored_models import scored_model
 from warehouse.artifacts import artifact_of
+from warehouse.forgotten import lake_key
 from warehouse.lineage import completed_run_id, plan_run
 from warehouse.queries import scores_of
 from warehouse.records import Score
@@ -43,7 +44,7 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
     """
     if config.fold != "all":
         return run_evaluate(job, checkpoint=checkpoint, task=task, data=data, encoder=encoder, config=config)
-    stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute())
+    stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute(), key=lake_key(job.lake.root))
     num_folds = _resolved(task, data, config, None, stored).num_folds
     if num_folds == 1:
         raise TaskError(f"task {task} has one test split and no folds; leave --fold out, or give --protocol made")

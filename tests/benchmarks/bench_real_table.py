@@ -60,7 +60,7 @@ def measure(root: Path, data: Path, told: str, asked: str) -> list[Score]:
         model, _ = scored_model(lake, told)
         task, identity = readable_task(configured_task(task_name, data, config, fold=None))
         leak = split_leaks(lake, task, identity, config)
-        learned = {model.model_id: pretraining_overlap(lake, model.model_id, task, identity, data)}
+        learned = {model.model_id: pretraining_overlap(lake, model.model_id, task, identity, data, config)}
     for head in (only,) if only else heads:
         started = time.process_time()
         rows = evaluate_model(

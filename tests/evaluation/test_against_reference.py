@@ -91,6 +91,14 @@ def test_below_five_groups_the_difference_has_no_interval(tmp_path: Path) -> Non
     assert shown_difference(found) == "+0.000 (no interval) over same"
 
 
+def test_images_that_cannot_be_told_apart_leave_the_score_as_it_is(tmp_path: Path) -> None:
+    own = score("ours", 0.8, details=predictions(tmp_path, "ours", [0.9, 0.7]))
+    table = pq.read_table(tmp_path / "ours.parquet")
+    twice = pa.concat_tables([table, table])
+    rival = Rival(label="twice", head=None, metric="dice", value=0.8, predictions=lambda: twice)
+    assert with_differences([own], [rival], tmp_path, classes=()) == (own,)
+
+
 def test_the_guess_has_a_row_for_each_test_image(colours: Path) -> None:
     guess = picture_blind(read_task(colours), colours)
     assert guess.details == {"reference": "always blue"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,10 @@ def test_masks_of_frames_are_those_of_the_evaluation(cnn_folder: str, squares: P
         expected = np.asarray(Image.open(io.BytesIO(row["predicted_mask"])))
         assert (each.mask != expected).mean() < 0.01  # batches of other sizes round otherwise
         assert each.distance is not None
+    assert predictor.backbone is not None
+    larger = replace(predictor.backbone, image_size=2 * predictor.backbone.image_size)  # a first test scale of 2
+    at_two = predict_frames(replace(predictor, views=((larger, False),)), [pixels(squares, row["path"]) for row in stored])
+    assert [each.distance for each in at_two] == pytest.approx([each.distance for each in found], abs=1e-5)
 
 
 def test_regions_are_counted_from_their_least_size_on() -> None:

@@ -65,6 +65,12 @@ def test_every_class_score_is_computed_again_from_what_is_stored(vit_folder: str
         open_score(scores[0], tmp_path)
     again = evaluate(vit_folder, task, replace(QUICK, heads=heads), tmp_path, colours)
     assert again == scores
+    (tmp_path / scores[0].details["predictions_file"]).unlink()
+    assert evaluate(vit_folder, task, replace(QUICK, heads=heads), tmp_path, colours) == scores
+    assert (tmp_path / scores[0].details["predictions_file"]).is_file(), "predictions that are gone are made again"
+    mean = replace(scores[0], details={"shots": "1 image", "draws": "3"})
+    with pytest.raises(HeadError, match="is of a few-shot curve"):
+        open_score(mean, tmp_path)
 
 
 def test_every_mask_score_is_computed_again_from_what_is_stored(cnn_folder: str, squares: Path, tmp_path: Path) -> None:

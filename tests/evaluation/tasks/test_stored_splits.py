@@ -27,7 +27,7 @@ def patients(root: Path, names: range) -> None:
 
 
 def read(root: Path, folder: Path, *, fold: int | None = None, val_share: float = 0.2) -> TaskData:
-    return resolve_task("auto", root, fold=fold, val_share=val_share, stored=SplitStore(folder=folder, data=root))
+    return resolve_task("auto", root, fold=fold, val_share=val_share, stored=SplitStore(folder=folder, data=root, key=b"k"))
 
 
 def splits_of(task: TaskData) -> dict[str, str]:
@@ -54,6 +54,21 @@ def test_the_first_division_is_the_one_without_a_store_and_stays_when_patients_a
     assert [path.name for path in sorted((store / "polyps").glob("test-*"))] == ["test-1.json", "test-2.json"]
     tested = [{item.group for item in read(data, store, fold=fold).split("test")} for fold in range(5)]
     assert sorted(group for found in tested for group in found) == sorted(f"p{n}" for n in range(26))
+
+
+def test_without_the_key_no_group_is_found_and_read_only_nothing_is_written(tmp_path: Path) -> None:
+    items = [Item(path=f"/{i}.png", split="train", group=f"p{i}", label="ab"[i % 2]) for i in range(12)]
+
+    def stored(name: str, key: bytes, *, is_read_only: bool = False) -> list[list[int]]:
+        store = SplitStore(folder=tmp_path / name, data=Path("/"), key=key, is_read_only=is_read_only)
+        return store.parts("set", items, "test", "test", 5, made_parts)
+
+    unwritten = stored("none", b"one", is_read_only=True)
+    assert not (tmp_path / "none").exists()
+    assert unwritten == stored("first", b"one") == stored("second", b"two")
+    groups = [set(json.loads((tmp_path / name / "set" / "test-1.json").read_text())["parts"]) for name in ("first", "second")]
+    assert len(groups[0]) == 12
+    assert not groups[0] & groups[1]
 
 
 def test_a_set_that_was_moved_is_the_same_one_and_another_of_its_name_is_not(tmp_path: Path) -> None:
@@ -89,7 +104,7 @@ def test_whatever_is_added_no_group_is_divided_or_moved(tmp_path_factory: pytest
 
     def divided(groups: list[int]) -> dict[str, set[int]]:
         items = [Item(path=f"/{i}.png", split="train", group=f"p{one}", label="ab"[one % 2]) for i, one in enumerate(groups)]
-        parts = SplitStore(folder=folder, data=Path("/")).parts("set", items, "test", "test", 5, made_parts)
+        parts = SplitStore(folder=folder, data=Path("/"), key=b"k").parts("set", items, "test", "test", 5, made_parts)
         found: dict[str, set[int]] = {}
         for place, part in enumerate(parts):
             for number in part:
