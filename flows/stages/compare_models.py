@@ -33,7 +33,8 @@ def run_compare(lake: Lake, first: str, second: str) -> str:
     by_what: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         by_what[score.task, score.data_id, score.head, score.metric][score.model_id] = score
-    rows, unpaired = [], []
+    rows: list[str] = []
+    unpaired: list[str] = []
     for (task, data_id, head, metric), found in sorted(by_what.items()):
         pair = [found.get(name) for name in names]
         if pair[0] is None or pair[1] is None:

@@ -46,7 +46,7 @@ def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: st
     stored = open_score(score, lake.root)
     say(f"score {score.score_id}: {score.task} {score.head} {score.metric} {score.value:.6f} of {score.model}, {score.num_items} items")
     folder = stored.data if data is None else data if data.is_dir() else data.parent  # of a CSV its folder
-    found = []
+    found: list[float] = []
     try:
         found.append(from_predictions(stored, folder))
         say(f"from its stored predictions: {_compared(score, found[0])}")
