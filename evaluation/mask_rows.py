@@ -68,7 +68,13 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
         items = task.split("test")
         finest = max(train.maps, key=lambda level: level.shape[2])
         predicted = _predicted(fitted, views, items, sized)
-        sizes = {"input_size": str(sized.image_size), "test_views": str(len(views))} if len(views) > 1 else {}
+        scales = wanted.test_scales(config)
+        seen = {
+            "input_size": str(sized.image_size),
+            "test_scales": " ".join(f"{scale:g}" for scale in scales),
+            "test_views": str(len(views)),
+        }
+        sizes = seen if scales != (1.0,) else {}
         shape = {"tokens": f"{finest.shape[3]}x{finest.shape[2]}", **sizes}
         scored += scored_masks(name, fitted, predicted, model, task, data_id, config, places, image_size=backbone.image_size, told=shape)
         if config.few_shot and model.draw == 0 and name in FEW_SHOT_MASK_HEADS:

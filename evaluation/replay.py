@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.class_rows import class_scores, mean_of_logits
@@ -25,7 +28,7 @@ from evaluation.maps import resized_backbone
 from evaluation.mask_rows import scoring_views
 from evaluation.mask_scoring import image_scores, predicted_masks
 from evaluation.metrics import CLASSIFICATION_METRICS
-from evaluation.sequence_scores import sequence_means
+from evaluation.sequence_scores import SEQUENCE_METRICS, sequence_means, sequence_scores
 from evaluation.stored_evaluation import item_of
 from evaluation.tasks import BinaryCut, Item
 from evaluation.tuned_backbone import adapted_backbone
@@ -80,11 +83,15 @@ def open_score(score: Score, root: Path) -> StoredScore:
     return StoredScore(score, root, head, read_settings(head), pq.read_table(predictions))
 
 
-def from_predictions(stored: StoredScore) -> float:
-    """The score's number from the stored predictions alone.
+def from_predictions(stored: StoredScore, data: Path | None = None) -> float:
+    """The score's number from the stored predictions, and for the Dice of volumes from the true masks too.
+
+    Args:
+        stored: the score.
+        data: folder of the evaluation set, for the true masks; where the evaluation found it unless given.
 
     Raises:
-        HeadError: they do not have its metric.
+        HeadError: they do not have its metric, or a true mask is missing.
     """
     table, metric = stored.predictions, stored.score.metric
     if stored.settings["kind"] == "detection":
@@ -92,6 +99,10 @@ def from_predictions(stored: StoredScore) -> float:
     if stored.settings["kind"] == "segmentation":
         if metric in ("sequence_dice", "sequence_iou"):
             return float(sequence_means(table[metric[9:]].to_numpy(), numbered(table["group"].to_pylist())).mean())
+        if metric in SEQUENCE_METRICS:
+            items = _items(stored, stored.data if data is None else data)
+            predicted = [np.asarray(Image.open(BytesIO(mask)), np.bool_) for mask in table["predicted_mask"].to_pylist()]
+            return _sequence_value(stored, {}, predicted, items)
         if metric not in table.column_names:
             raise HeadError(f"the stored predictions have no {metric}; evaluate again to make them")
         return float(table[metric].to_numpy().mean())
@@ -122,10 +133,7 @@ def from_head(
         ClipError: a clip cannot be read.
         HeadError: the backbone is not there or another one, or an image is missing.
     """
-    items = [item_of(row, data) for row in stored.predictions.drop_columns(_dropped(stored)).to_pylist()]
-    missing = [path for item in items for path in (item.path, item.mask) if path is not None and not os.path.isfile(path)]
-    if missing:
-        raise HeadError(f"{len(missing)} files of the test split are not below {str(data)!r}, such as {missing[0]!r}; give --data")
+    items = _items(stored, data)
     config = replace(stored_config(stored.settings["settings"]), device=device, num_workers=num_workers)
     model = stored_model(stored, clip_network)
     if told := stored.settings.get("clips"):
@@ -149,6 +157,15 @@ def from_head(
     return _class_value(stored, cast(FittedClasses, head).probabilities(features))
 
 
+def _items(stored: StoredScore, data: Path) -> list[Item]:
+    """The test items, whose files are all there."""
+    items = [item_of(row, data) for row in stored.predictions.drop_columns(_dropped(stored)).to_pylist()]
+    missing = [path for item in items for path in (item.path, item.mask) if path is not None and not os.path.isfile(path)]
+    if missing:
+        raise HeadError(f"{len(missing)} files of the test split are not below {str(data)!r}, such as {missing[0]!r}; give --data")
+    return items
+
+
 def _class_value(stored: StoredScore, probabilities: np.ndarray[Any, np.dtype[np.float32]]) -> float:
     classes = stored.settings["classes"]
     labels = np.array([classes.index(label) for label in stored.predictions["label"].to_pylist()], np.int64)
@@ -169,8 +186,26 @@ def _mask_value(
     shapes = (mask_pixels(item).shape for item in items)
     views = scoring_views(sized, model, items, wanted, config)
     masks = predicted_masks(head, views, ((height, width) for height, width in shapes), device=backbone.device)
-    values, _ = image_scores(masks, items, clinical=stored.score.metric in CLINICAL_MASK_METRICS)
-    return float(values[stored.score.metric].mean())
+    metric = stored.score.metric
+    values, predicted = image_scores(masks, items, clinical=metric in CLINICAL_MASK_METRICS)
+    if metric in SEQUENCE_METRICS:
+        return _sequence_value(stored, values, predicted, items)
+    if metric not in values:
+        raise HeadError(f"this version does not know the metric {metric} of masks, so it cannot be computed again")
+    return float(values[metric].mean())
+
+
+def _sequence_value(
+    stored: StoredScore,
+    values: Mapping[str, npt.NDArray[np.float64]],
+    predicted: Sequence[npt.NDArray[np.bool_]],
+    items: Sequence[Item],
+) -> float:
+    """A metric of sequences, of the values of frames or of their masks."""
+    metric, groups = stored.score.metric, numbered(stored.predictions["group"].to_pylist())
+    truth = [mask_pixels(item) for item in items] if metric == "endofm_volume_dice" else []
+    drawn: dict[str, int] = {"num_bootstrap": 1, "seed": stored.score.seed}
+    return sequence_scores(values, predicted, truth, groups, names=(metric,), **drawn)[metric].value
 
 
 def stored_backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelRef, Backbone]:

@@ -25,8 +25,12 @@ _BATCH = 32
 
 
 def is_tuned_on(model: ModelRef) -> bool:
-    """Whether heads that change the backbone are trained for a model: not for the further draws of random weights, which they cost most."""
-    return model.draw == 0
+    """Whether heads that change the backbone are trained for a model.
+
+    They are not for the further draws of random weights, which they cost most, nor for a network of a package, whose weights
+    are not at hand.
+    """
+    return model.draw == 0 and model.network is None
 
 
 def trunk_of(backbone: Backbone, wanted: MapsWanted | None = None) -> Trunk:

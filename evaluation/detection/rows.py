@@ -78,7 +78,11 @@ def detection_rows(
             **fitted.details,
             "scored_at": "the frame's native size",
             "frame_rate": rate,
-            **({"protocol": "fine-tuned with the detector; chosen on val, reported on test"} if is_trained else {}),
+            **(
+                {"backbone": "fine-tuned", "protocol": "fine-tuned with the detector; chosen on val, reported on test"}
+                if is_trained
+                else {}
+            ),
             **stored,
         }
         scores = detection_scores(

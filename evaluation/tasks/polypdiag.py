@@ -27,7 +27,10 @@ _ROOTS = ("", "PolypDiag", "polypdiag")
 
 def _read(data: Path) -> Reading:
     root = _root(data)
-    listed = {name: (path, label) for split in ("train", "val") for name, path, label in _list(root, split)}
+    listed: dict[str, tuple[str, str]] = {}
+    for name, path, label in (line for split in ("train", "val") for line in _list(root, split)):
+        if listed.setdefault(name, (path, label))[1] != label:
+            raise TaskError(f"task polypdiag: the lists call {name} {listed[name][1]} and {label}; correct its label in {root / 'splits'}")
     sources = _sources(root)
     items = [
         Item(path=path, label=label, split="", group=sources.get(name, path), span=(0.0, math.inf))

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from evaluation.tasks import Fingerprint, Item, TaskData, TaskError, files_of, fingerprint
 from evaluation.video.clip_frames import ClipError, ClipSource, window_times
 
@@ -17,7 +19,7 @@ _SHOWN = 3
 
 
 def readable_clips(
-    task: TaskData, source: ClipSource, *, num_frames: int, max_unreadable: float = 0.01, num_workers: int = 2
+    task: TaskData, source: ClipSource, *, num_frames: int, num_windows: int = 1, max_unreadable: float = 0.01, num_workers: int = 2
 ) -> tuple[TaskData, Fingerprint]:
     """The set without the clips that cannot be read, ends of videos filled in, and the hashes of what is left.
 
@@ -26,7 +28,8 @@ def readable_clips(
     Args:
         task: the set.
         source: how videos are read.
-        num_frames: frames of a clip.
+        num_frames: frames of a clip's window.
+        num_windows: windows of a clip.
         max_unreadable: share of the clips that may be left out; one is always allowed, unless this is 0.
         num_workers: threads that decode.
 
@@ -35,7 +38,7 @@ def readable_clips(
     """
     files_of(task)
     with ThreadPoolExecutor(num_workers) as pool:
-        looked = list(pool.map(lambda item: _looked_at(item, source, num_frames), task.items))
+        looked = list(pool.map(lambda item: _looked_at(item, source, num_frames, num_windows), task.items))
     faults = {number: found for number, found in enumerate(looked) if isinstance(found, str)}
     kept = tuple(found for found in looked if isinstance(found, Item))
     if not faults:
@@ -52,7 +55,7 @@ def readable_clips(
     return found, fingerprint(found, num_workers=num_workers)
 
 
-def _looked_at(item: Item, source: ClipSource, num_frames: int) -> Item | str:
+def _looked_at(item: Item, source: ClipSource, num_frames: int, num_windows: int) -> Item | str:
     """The clip with the end of its span, or why it cannot be used."""
     start, end = item.span or (0.0, math.inf)
     try:
@@ -64,7 +67,8 @@ def _looked_at(item: Item, source: ClipSource, num_frames: int) -> Item | str:
         end = min(end, duration)
         if end <= start:
             return f"{item.path!r} has a clip of no length at {start:g} s; correct the times"
-        source.read(item.path, window_times(start, end, num_frames=num_frames)[0].tolist())
+        times = window_times(start, end, num_frames=num_frames, num_windows=num_windows)
+        source.read(item.path, np.sort(times, axis=None).tolist())
     except ClipError as error:
         return f"{item.path!r}: {error}"
     return replace(item, span=(start, end))

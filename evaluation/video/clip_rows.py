@@ -44,7 +44,12 @@ def clip_rows(
         image_size=backbone.image_size,
         num_windows=windows,
         clips={"frames": frames, "windows": windows, "pooling": config.clip_pooling, "seconds": usual_seconds(task)},
-        told={"clip_frames": str(frames), "clip_windows": str(windows), "clip_pooling": config.clip_pooling},
+        told={
+            "clip_frames": str(frames),
+            "clip_windows": str(windows),
+            "clip_pooling": config.clip_pooling,
+            **({"chosen_by": "single windows of val clips, not the mean of their logits"} if windows > 1 else {}),
+        },
     )
 
 

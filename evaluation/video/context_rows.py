@@ -30,7 +30,9 @@ from warehouse.store import atomic_file, content_id
 
 __all__ = ["context_batches", "context_maps", "context_rows", "neighbours"]
 
-CONTEXT_VERSION = 1
+CONTEXT_VERSION = 2
+
+_INTERPOLATION = "bicubic"
 
 _SELECTION: tuple[SelectionSplit, ...] = ("train", "val")
 
@@ -111,9 +113,10 @@ def context_maps(
 ) -> npt.NDArray[np.float16]:
     """Patches of the middle frames, [N, D, h, w] float16, as a read-only memory map."""
     weights = f"random {config.seed + model.draw}" if model.weights == "random" else "trained"
-    what = [CONTEXT_VERSION, model.model_id, weights, data_id, split, num_frames, backbone.image_size, backbone.mean, backbone.std]
-    path = places.cache / f"{content_id(['context', *what])}.npy"
     items = task.split(split)
+    transform = [backbone.image_size, backbone.mean, backbone.std, _INTERPOLATION]
+    what = [CONTEXT_VERSION, model.model_id, weights, data_id, split, _positions(items, num_frames=num_frames), *transform]
+    path = places.cache / f"{content_id(['context', *what])}.npy"
     if not path.is_file():
         with atomic_file(path) as file:
             for number, batch in enumerate(context_batches(backbone, items, num_frames, config, device)):
@@ -123,6 +126,12 @@ def context_maps(
                 file.write(np.ascontiguousarray(batch, dtype="<f2").data)
     found: npt.NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
+
+
+def _positions(items: Sequence[Item], *, num_frames: int) -> list[tuple[list[int], int]]:
+    """Each item's window as positions in `items`: names of files order it, which the id of the data does not hold."""
+    position = {id(item): number for number, item in enumerate(items)}
+    return [([position[id(item)] for item in window], place) for window, place in neighbours(items, num_frames=num_frames)]
 
 
 def context_batches(
@@ -143,4 +152,4 @@ def context_batches(
 
 
 def _window_pixels(window: tuple[tuple[Item, ...], int], *, size: int) -> npt.NDArray[np.uint8]:
-    return np.stack([item_image(item, size=size) for item in window[0]])
+    return np.stack([item_image(item, size=size, interpolation=_INTERPOLATION) for item in window[0]])

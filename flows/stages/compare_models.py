@@ -33,15 +33,22 @@ def run_compare(lake: Lake, first: str, second: str) -> str:
     by_what: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         by_what[score.task, score.data_id, score.head, score.metric][score.model_id] = score
-    rows = []
+    rows: list[str] = []
+    unpaired: list[str] = []
     for (task, data_id, head, metric), found in sorted(by_what.items()):
         pair = [found.get(name) for name in names]
         if pair[0] is None or pair[1] is None:
             continue
         difference = _difference(lake.root, pair[0], pair[1])
-        if difference is not None:
+        if isinstance(difference, str):
+            unpaired.append(f"{metric} of {task}: {difference}")
+        else:
             sizes = [score.details.get("image_size", "?") for score in (pair[0], pair[1])]
             rows.append(_row(task, data_id, head, metric, difference, pixels=" / ".join(dict.fromkeys(sizes))))
+    if not rows and unpaired:
+        raise CompareError(
+            f"no score that {first} and {second} share can be compared pair by pair ({unpaired[0]}); see the table of scores"
+        )
     if not rows:
         raise CompareError(f"{first} and {second} have no scores of the same data, head and metric; evaluate both on one set")
     title = [f"first: {_label(scores, names[0])}; second: {_label(scores, names[1])}", ""]
@@ -63,16 +70,17 @@ def _label(scores: list[Score], model_id: str) -> str:
     return next(score.model for score in scores if score.model_id == model_id)
 
 
-def _difference(root: Path, first: Score, second: Score) -> PairedDifference | None:
+def _difference(root: Path, first: Score, second: Score) -> PairedDifference | str:
+    """The difference, or why there is none."""
     files = [root / score.details["predictions_file"] for score in (first, second)]
     if not all(file.is_file() for file in files):
-        return None
+        return "its stored predictions are gone"
     tables = [pq.read_table(file) for file in files]
     classes = json.loads(tables[0].schema.metadata[b"endoforge"])["classes"]
     try:
         return paired_difference(tables[0], tables[1], metric=first.metric, classes=classes)
-    except CompareError:  # a metric of neither labels nor images
-        return None
+    except CompareError as error:  # a metric of neither labels nor images, such as AP of boxes
+        return str(error)
 
 
 def _row(task: str, data_id: str, head: str, metric: str, found: PairedDifference, *, pixels: str) -> str:

@@ -11,20 +11,24 @@ from curation.embedding import EmbedConfig
 from evaluation.against_reference import Rival, constant_rivals, rivals_of, shown_difference, with_differences
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.heads import changes_backbone, check_peft, chosen_heads
+from evaluation.heads import changes_backbone, chosen_heads
 from evaluation.random_draws import mean_of_draws
 from evaluation.references import picture_blind
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
 from evaluation.tasks import Fingerprint, SplitStore, TaskData, configured_task, readable_task
+from evaluation.tuned_backbone import is_tuned_on
 from evaluation.video.clip_contents import readable_clips
 from evaluation.video.clip_features import DEFAULT_FRAMES
+from evaluation.video.clip_rows import windows_of
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.clip_reading import CLIP_SOURCE
 from flows.stages.encoder_resources import encoder_device, encoder_resources
+from flows.stages.evaluate_checks import OF_MAPS, check_asked
 from flows.stages.leaks import pretraining_overlap, split_leaks
 from flows.stages.pretrain import split_artifacts, task_artifact
 from flows.stages.scored_models import encoder_model, scored_model
+from pretrain.video.export import read_video_info
 from warehouse.artifacts import artifact_of
 from warehouse.forgotten import lake_key
 from warehouse.lineage import completed_run_id, plan_run
@@ -36,9 +40,6 @@ __all__ = ["run_evaluate"]
 
 HEADLINES = ("balanced_accuracy", "quadratic_weighted_kappa", "dice")
 """metrics that are printed beside the task's own primary one; the lake has them all"""
-
-_OF_MAPS = {"segmentation": "masks", "detection": "boxes"}
-"""kinds of labels that need patch tokens, and what they are called"""
 
 _BOX_LINES = ("ap", "f1_iou50", "presence_f1", "lesion_recall", "false_positives_per_minute", "false_positives_per_image")
 
@@ -64,23 +65,14 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     stored = SplitStore(folder=job.lake.root / "splits", data=data.absolute(), key=lake_key(job.lake.root))
     read = configured_task(task, data, config, fold=config.fold, stored=stored)
     heads = chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
-    found, identity = _readable(read, config)
+    model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
+    check_asked(heads, read, model, config, told=checkpoint)
+    found, identity = _readable(read, model, config)
     for image in found.unreadable:
         say(f"evaluate: {found.name} leaves out an unreadable {'clip' if found.has_clips else 'image'}: {image}")
-    model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     baseline = encoder_model(job.lake, encoder)
-    if model.clip_network is not None and not found.has_clips and found.kind not in _OF_MAPS:
-        raise ValueError(f"--model {checkpoint} is a video network, and {found.name} has classes of single images; give an image backbone")
     if (config.fold is not None or config.protocol != "clean") and chosen_on(job.lake, model.model_id, found.name):
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
-    if found.kind in _OF_MAPS and model.network is not None:
-        raise ValueError(
-            f"--model {checkpoint} gives one vector an image and no patch tokens, so {found.name}'s {_OF_MAPS[found.kind]} cannot be scored"
-        )
-    check_peft(heads)
-    tuned = [name for name in heads if changes_backbone(name)]
-    if tuned and model.network is not None:
-        raise ValueError(f"--model {checkpoint} is a network of a package, whose weights cannot be trained here; leave out {tuned[0]}")
     settings = {
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
@@ -98,9 +90,11 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data, config)}
     with job.record(plan) as run:
         models = [model, *draws, *([baseline] if baseline.model_id != model.model_id else [])]
-        if found.kind in _OF_MAPS and baseline in models and baseline.network is not None:
+        if found.kind in OF_MAPS and baseline in models and baseline.network is not None:
             models.remove(baseline)
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
+        elif baseline in models and not is_tuned_on(baseline) and (tuned := [name for name in heads if changes_backbone(name)]):
+            say(f"evaluate: encoder {baseline.label} is a network of a package and cannot be trained here, so {tuned[0]} has no row of it")
         cache_dir = str(job.lake.root / "staging" / "evaluate")
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
@@ -159,11 +153,13 @@ def _rivals(job: Job, model: ModelRef, scores: Sequence[Score]) -> list[Rival]:
     return rivals_of(scores, job.lake.root, label=label)
 
 
-def _readable(read: TaskData, config: EvaluateConfig) -> tuple[TaskData, Fingerprint]:
+def _readable(read: TaskData, model: ModelRef, config: EvaluateConfig) -> tuple[TaskData, Fingerprint]:
     """The set without what cannot be read, and the hashes of its files."""
     told: dict[str, Any] = {"max_unreadable": config.max_unreadable, "num_workers": config.num_workers}
     if read.has_clips:
-        return readable_clips(read, CLIP_SOURCE, num_frames=config.clip_frames or DEFAULT_FRAMES, **told)
+        own_frames = DEFAULT_FRAMES if model.clip_network is None else read_video_info(Path(model.path)).sizes.num_frames
+        told |= {"num_frames": config.clip_frames or own_frames, "num_windows": windows_of(read, config)}
+        return readable_clips(read, CLIP_SOURCE, **told)
     return readable_task(read, **told)
 
 

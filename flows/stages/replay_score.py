@@ -40,18 +40,24 @@ def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: st
 
     Raises:
         ValueError: there is no such score.
-        HeadError: it has no stored predictions.
+        HeadError: it has no stored predictions, or its number can be computed from nothing that is left.
     """
     score = find_score(lake, score_id)
     stored = open_score(score, lake.root)
     say(f"score {score.score_id}: {score.task} {score.head} {score.metric} {score.value:.6f} of {score.model}, {score.num_items} items")
-    found = [from_predictions(stored)]
-    say(f"from its stored predictions: {_compared(score, found[0])}")
     folder = stored.data if data is None else data if data.is_dir() else data.parent  # of a CSV its folder
+    found: list[float] = []
+    try:
+        found.append(from_predictions(stored, folder))
+        say(f"from its stored predictions: {_compared(score, found[0])}")
+    except (HeadError, TaskError) as error:
+        say(f"not from its stored predictions: {error}")
     again = _from_head(stored, folder, device, num_workers)
     if again is not None:
         found.append(again)
         say(f"from its stored head, on features computed again: {_compared(score, again)}")
+    if not found:
+        raise HeadError(f"score {score.score_id} cannot be computed again from what is left; evaluate again")
     return all(_is_same(score, value) for value in found)
 
 

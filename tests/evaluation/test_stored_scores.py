@@ -19,6 +19,7 @@ from evaluation.few_shot import draw_images, interval_of_draws
 from evaluation.heads import HeadError
 from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.run import evaluate_model
+from evaluation.sequence_scores import SEQUENCE_METRICS
 from evaluation.tasks import TaskData, fingerprint, read_task
 from warehouse.records import Score
 
@@ -76,15 +77,20 @@ def test_every_class_score_is_computed_again_from_what_is_stored(vit_folder: str
 def test_every_mask_score_is_computed_again_from_what_is_stored(cnn_folder: str, squares: Path, tmp_path: Path) -> None:
     heads = ("linear", "boosted_linear", "fpn", "unet", "dpt")
     config = replace(QUICK, heads=heads, boosted_test_scales=(1.0, 1.5), decoder_test_scales=(1.5,))
-    scores = evaluate(cnn_folder, read_task(squares), config, tmp_path)
+    task = read_task(squares)
+    metrics = ("dice", "iou", *SEQUENCE_METRICS)
+    scores = evaluate(cnn_folder, replace(task, own_protocol=replace(task.protocol, metrics=metrics)), config, tmp_path)
     assert list(dict.fromkeys(score.head for score in scores)) == ["linear_segmentation", *heads[1:]]
+    assert {score.metric for score in scores} == set(metrics)
     for score in scores:
         stored = open_score(score, tmp_path)
-        assert from_predictions(stored) == score.value
-        if score.metric == "dice":
+        assert from_predictions(stored) == pytest.approx(score.value, abs=1e-12)
+        if score.metric == "dice" or (score.metric in SEQUENCE_METRICS and score.head == "linear_segmentation"):
             assert from_head(stored, squares) == pytest.approx(score.value, abs=1e-6)
-    assert scores[2].details["input_size"] == "128"
-    assert scores[2].details["test_views"] == "4"
+    of_heads = {score.head: score.details for score in scores}
+    assert [of_heads["boosted_linear"][name] for name in ("input_size", "test_scales", "test_views")] == ["128", "1 1.5", "4"]
+    assert [of_heads["fpn"][name] for name in ("input_size", "test_scales", "test_views")] == ["64", "1.5", "1"]
+    assert "input_size" not in of_heads["linear_segmentation"]
     table = pq.read_table(tmp_path / scores[0].details["predictions_file"])
     assert table["mask"][0].as_py() == "masks/4.png"
     assert table["predicted_mask"][0].as_py().startswith(b"\x89PNG")

@@ -124,6 +124,7 @@ def test_a_trained_transformer_is_stored_with_its_detector(vit_folder: str, tree
     scores = scored(vit_folder, tmp_path, tree, detection_backbone="trained")
     ap = next(score for score in scores if score.metric == "ap_agnostic")
     assert ap.details["protocol"].startswith("fine-tuned with the detector")
+    assert ap.details["backbone"] == "fine-tuned"
     kept, started = load_file(tmp_path / ap.details["head_file"]), load_file(Path(vit_folder) / "model.safetensors")
     assert any(not torch.equal(kept[f"trunk.{name}"], value) for name, value in started.items() if f"trunk.{name}" in kept)
     assert from_head(open_score(ap, tmp_path), tree) == pytest.approx(ap.value, abs=1e-6)

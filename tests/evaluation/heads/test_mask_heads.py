@@ -100,7 +100,9 @@ def test_maps_are_joined_on_the_grid_of_the_last_but_one() -> None:
 def test_heads_are_chosen_by_name_for_labels_that_they_serve() -> None:
     assert chosen_heads(None, ("knn", "linear"), "ordinal") == ("knn", "linear")
     assert chosen_heads(("linear", "fpn", "fpn"), (), "segmentation") == ("linear_segmentation", "fpn")
-    with pytest.raises(HeadError, match=r"head 'ordinal' does not serve classification labels; give knn, linear, linear_grid$"):
+    with pytest.raises(
+        HeadError, match=r"head 'ordinal' does not serve classification labels; give knn, linear, linear_grid, finetune, lora$"
+    ):
         chosen_heads(("ordinal",), (), "classification")
     with pytest.raises(HeadError, match="head 'svm' is no head; give linear_segmentation, boosted_linear, fpn, unet, dpt"):
         chosen_heads(("svm",), (), "segmentation")

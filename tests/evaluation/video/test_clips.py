@@ -145,3 +145,16 @@ def test_equal_clips_have_equal_ids_wherever_they_lie(ramps: Path) -> None:
     assert found.items[0].span == (0.0, 1.7)
     shorter = replace(task, items=(replace(task.items[0], span=(0.0, 1.0)), *task.items[1:]))
     assert readable_clips(shorter, SOURCE, num_frames=8)[1].data_id != first.data_id
+
+
+def test_every_moment_that_is_scored_is_looked_at(ramps: Path) -> None:
+    task = resolve_task("clips", ramps)
+    read: list[list[float]] = []
+
+    def noted(path: str, seconds: Sequence[float]) -> npt.NDArray[np.uint8]:
+        read.append(list(seconds))
+        return read_array(path, seconds)
+
+    one = replace(task, items=(replace(task.items[0], span=(0.0, 1.6)),))
+    readable_clips(one, ClipSource(read=noted, duration=array_seconds), num_frames=2, num_windows=2)
+    np.testing.assert_allclose(read, [[0.2, 0.6, 1.0, 1.4]])

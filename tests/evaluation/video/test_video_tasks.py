@@ -56,7 +56,14 @@ def test_clean_folds_keep_clips_of_one_source_together(polypdiag: Path, tmp_path
     assert len(tested) == len(set(tested)) == 40
 
 
-@pytest.mark.parametrize(("line", "sentence"), [("99.mp4,1", "names '99.mp4', which is not in"), ("1.mp4,2", "give a file and 0 or 1")])
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("1.mp4,0", "the lists call 1.mp4 polyp and normal"),
+        ("99.mp4,1", "names '99.mp4', which is not in"),
+        ("1.mp4,2", "give a file and 0 or 1"),
+    ],
+)
 def test_a_list_that_names_what_is_not_there_is_refused(polypdiag: Path, tmp_path: Path, line: str, sentence: str) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "splits").mkdir()
