@@ -210,7 +210,7 @@ def _packed(dataset_id: str) -> str:
     return f"""
         packs_used AS (SELECT DISTINCT artifact_id FROM ancestry({told}) WHERE kind = 'clip_pack'),
         written AS (
-            SELECT min(r.started_at) AS at FROM datasets d JOIN runs r ON r.run_id = d.run_id AND r.status = 'complete'
+            SELECT min(r.started_at) AS started_at FROM datasets d JOIN runs r ON r.run_id = d.run_id AND r.status = 'complete'
             WHERE d.dataset_id = {told}),
         packed AS (
             SELECT c.*, v.path AS pack_path FROM clips c JOIN clip_videos v ON v.video_id = c.video_id AND v.cut_key = c.cut_key
@@ -218,7 +218,7 @@ def _packed(dataset_id: str) -> str:
             WHERE c.keep AND c.clip_id IN (SELECT clip_id FROM shard_clips WHERE dataset_id = {told})
             QUALIFY row_number() OVER (
                 PARTITION BY c.clip_id
-                ORDER BY p.artifact_id IS NULL, r.ended_at > (SELECT at FROM written), r.ended_at DESC, c.cut_key) = 1)"""
+                ORDER BY p.artifact_id IS NULL, r.ended_at > (SELECT started_at FROM written), r.ended_at DESC, c.cut_key) = 1)"""
 
 
 def dataset_kind(lake: Lake, name: str) -> str:
