@@ -439,6 +439,10 @@ def _check_video(config: PretrainConfig, video: VideoConfig) -> None:
     has_colour = augment.hue or augment.solarize_p or any(augment.blur_probabilities)
     _require(not has_colour, "views of clips have no hue, blur or solarisation; give augment.hue 0, blur_p 0 0 0 and solarize_p 0")
     _require(train.accumulate == 1, f"train.accumulate is {train.accumulate}; steps over clips are not cut into micro-batches, so give 1")
+    _require(train.compile != "on", "train.compile is on; the step over clips is not compiled, so give auto or off")
+    _require(
+        config.data.augment_on != "device", "data.augment_on is device; views of clips are cut in loader processes, so give auto or cpu"
+    )
     _require(not config.gram.weight, f"gram.weight is {config.gram.weight:g}; clips have no Gram anchoring, so give 0")
 
 

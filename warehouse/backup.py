@@ -2,7 +2,8 @@
 
 The files of tables, packs and shards are written once and never changed, so a copy of the catalog that is older than they are is whole.
 The order is DuckLake's own advice: the catalog first, then the files it names, and nothing is cleaned up meanwhile. The copy's catalog is
-exchanged last but one. What the lake has lost since goes after that, so that what was forgotten in the lake leaves the copy too.
+exchanged last but one, once every file that it names was found in the copy. What the lake has lost since goes after that, so that what
+was forgotten in the lake leaves the copy too.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from warehouse.lake import LakeError, open_lake
+from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_files
 from warehouse.store import read_json, remove_abandoned, write_json
 
@@ -30,6 +31,11 @@ MARK = "backup.json"
 
 _LEFT_OUT = {"staging", ".prefect", "lost+found"}
 """work in progress, and what is made again"""
+
+_TABLES_OF_PATHS = ("packs", "clip_videos", "embeddings", "shards", "private_frames")
+"""that name files below the lake's root"""
+_ALWAYS_THERE = ("packs", "clip_videos", "embeddings")
+"""of these, whose files leave the lake only together with their rows; shards and decided pictures may be deleted by themselves"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +63,9 @@ def maintenance_lock(root: Path) -> FileLock:
 def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Callable[[Path], None] = lambda path: None) -> Copied:
     """Bring `target` to the state of the lake `source`, and open it there.
 
-    A file that `target` has in the same size and with the same time of change is not copied again. Interrupted, it can be repeated; until
-    the catalog is exchanged, `target` is what it was.
+    A file that `target` has in the same size and with the same time of change is not copied again. Links are followed: the copy holds
+    what they point to. Interrupted, it can be repeated; until the catalog is exchanged, `target` is what it was, and nothing of it has
+    been deleted.
 
     Args:
         source: a lake, or a copy of one.
@@ -67,7 +74,8 @@ def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Cal
         seen: told of every file.
 
     Raises:
-        LakeError: `source` is no lake, `target` holds something else, one lies in the other, or the copy lacks files of its tables.
+        LakeError: `source` is no lake or cannot be read whole, `target` holds something else, one lies in the other, or the copy lacks
+            files that its tables name.
     """
     source, target = source.absolute(), target.absolute()
     if not (source / CATALOG).is_file():
@@ -75,29 +83,31 @@ def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Cal
     if source == target or source in target.parents or target in source.parents:
         raise LakeError(f"{target} and {source} lie in each other; give a folder elsewhere, best on another disk")
     _check_target(source, target, is_restore=is_restore)
-    target.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.mkdir(parents=True, mode=0o700)
+        _take_mode(source, target)
+    if not is_restore:
+        write_json(target / MARK, {"lake": str(source)})  # first, so that an interrupted one is known again
     # a backup may lie on a disk that cannot be written to, and nothing changes it meanwhile
     quiet = contextlib.nullcontext() if is_restore else maintenance_lock(source)
-    with quiet, contextlib.closing(_catalog_copy(source, target, is_quiet=is_restore)) as catalog:
+    partial = target / f".{CATALOG}.partial"
+    with quiet:
+        _copy_catalog(source, target, partial, is_quiet=is_restore)
         wanted = dict(_files(source))
+        _make_folders(source, target, wanted)
         num_new = new_bytes = 0
         for name, entry in wanted.items():
             seen(Path(name))
             if not _same(entry, target / name) and _copy(source / name, target / name):
                 num_new, new_bytes = num_new + 1, new_bytes + entry.st_size
-        if not is_restore:
-            write_json(target / MARK, {"lake": str(source)})
-        elif (target / MARK).is_file():
-            (target / MARK).unlink()
-        _set_data_path(catalog, target)
-        catalog.commit()
-    os.replace(target / f".{CATALOG}.partial", target / CATALOG)
-    gone = [name for name, _ in _files(target) if name not in wanted]
+        gone = [name for name, _ in _files(target) if name not in wanted]
+        num_tables, num_rows = _check(source, target, partial, wanted=wanted.keys(), gone=set(gone))
+    _take_mode(source / CATALOG, partial)
+    os.replace(partial, target / CATALOG)
     for name in gone:
         (target / name).unlink()
     _remove_empty_folders(target)
     remove_abandoned(target, older_than_s=0)
-    num_tables, num_rows = _check(target)
     return Copied(
         num_files=len(wanted),
         num_bytes=sum(entry.st_size for entry in wanted.values()),
@@ -125,35 +135,51 @@ def _check_target(source: Path, target: Path, *, is_restore: bool) -> None:
         raise LakeError(f"{target} is a backup of {of}, not of {source}; give another folder, or correct {mark} if the lake has moved")
 
 
-def _catalog_copy(source: Path, target: Path, *, is_quiet: bool) -> sqlite3.Connection:
+def _copy_catalog(source: Path, target: Path, partial: Path, *, is_quiet: bool) -> None:
     """A consistent copy of the catalog beside its place, by SQLite's own means; writers wait for the moment that it takes."""
-    partial = target / f".{CATALOG}.partial"
     partial.unlink(missing_ok=True)
-    copy = sqlite3.connect(partial)
+    _create_private(partial)
     writers = contextlib.nullcontext() if is_quiet else FileLock(source / "catalog.lock")
-    with writers, contextlib.closing(sqlite3.connect(f"file:{source / CATALOG}?mode=ro", uri=True)) as catalog:
-        catalog.backup(copy)
-    partial.chmod(stat.S_IMODE((source / CATALOG).stat().st_mode))
-    return copy
-
-
-def _set_data_path(catalog: sqlite3.Connection, target: Path) -> None:
-    """Plain DuckDB finds the tables by this path; EndoForge goes by the folder."""
-    catalog.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{target / 'tables'}/"])
+    with contextlib.closing(sqlite3.connect(partial)) as copy:
+        with writers, contextlib.closing(sqlite3.connect(f"file:{source / CATALOG}?mode=ro", uri=True)) as catalog:
+            catalog.backup(copy)
+        # plain DuckDB finds the tables by this path; EndoForge goes by the folder
+        copy.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{target / 'tables'}/"])
+        copy.commit()
 
 
 def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Names and facts of all files of a lake but its catalog, its locks, work in progress and links."""
-    for parent, folders, names in os.walk(root):
+    """Names and facts of all files of a lake but its catalog, its locks and work in progress; what links point to counts as theirs."""
+    for parent, folders, names in os.walk(root, onerror=_raise_unless_gone, followlinks=True):
         inner = Path(parent).relative_to(root)
-        folders[:] = sorted(name for name in folders if inner != Path() or name not in _LEFT_OUT)
+        left_out = _LEFT_OUT if inner == Path() else set()
+        folders[:] = sorted(name for name in folders if name not in left_out)
+        for name in folders:
+            _refuse_circle(Path(parent, name))
         for name in sorted(names):
             path = Path(parent, name)
-            is_own = inner == Path() and (name.startswith(CATALOG) or name in (MARK, f".{CATALOG}.partial"))
-            if is_own or name.endswith((".lock", ".tmp")) or path.is_symlink():
+            is_own = inner == Path() and (name.startswith((CATALOG, f".{CATALOG}.partial")) or name == MARK)
+            if is_own or name in left_out or name.endswith((".lock", ".tmp")):
                 continue
-            with contextlib.suppress(FileNotFoundError):  # a working file of another process
+            try:
                 yield str(inner / name), path.stat()
+            except FileNotFoundError:
+                if path.is_symlink():
+                    raise LakeError(f"{path} is a link to {os.readlink(path)}, which is not there; mount that disk, or mend it") from None
+                # else a working file of another process
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """A folder that cannot be listed must not pass for an empty one; one that another process has just deleted is none."""
+    if not isinstance(error, FileNotFoundError) or os.path.lexists(error.filename):
+        raise LakeError(f"{error.filename} cannot be listed: {error.strerror}; make it readable, nothing was deleted") from error
+
+
+def _refuse_circle(folder: Path) -> None:
+    if folder.is_symlink():
+        to = folder.resolve()
+        if to in (folder.parent.resolve(), *folder.parent.resolve().parents):
+            raise LakeError(f"{folder} is a link to {to}, in which it lies itself; take the link out of the lake")
 
 
 def _same(entry: os.stat_result, path: Path) -> bool:
@@ -164,13 +190,35 @@ def _same(entry: os.stat_result, path: Path) -> bool:
     return (there.st_size, there.st_mtime_ns) == (entry.st_size, entry.st_mtime_ns)
 
 
+def _make_folders(source: Path, target: Path, names: Iterable[str]) -> None:
+    """The folders of these files, with the source's modes, so that what is private stays so."""
+    for folder in sorted({parent for name in names for parent in Path(name).parents} - {Path()}):
+        (target / folder).mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # deleted since by a run that goes on
+            _take_mode(source / folder, target / folder)
+
+
+def _take_mode(source: Path, target: Path) -> None:
+    """Give `target` the mode of `source`; a folder stays open to its owner."""
+    mode = stat.S_IMODE(source.stat().st_mode) | (0o700 if target.is_dir() else 0)
+    if stat.S_IMODE(target.stat().st_mode) != mode:
+        with contextlib.suppress(PermissionError):  # some disks know no modes
+            target.chmod(mode)
+
+
+def _create_private(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
+
 def _copy(source: Path, target: Path) -> bool:
     """Whether the file was still there: a run that goes on deletes checkpoints that it no longer keeps."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name[:64]}.copy.tmp")
+    partial.unlink(missing_ok=True)
+    _create_private(partial)
     try:
-        shutil.copy2(source, partial)  # with the mode, so that what is private stays so, and the time, by which it is known again
+        shutil.copy2(source, partial)  # with the mode at last, and the time, by which it is known again
     except FileNotFoundError:
+        partial.unlink()
         return False
     os.replace(partial, target)
     return True
@@ -183,14 +231,35 @@ def _remove_empty_folders(root: Path) -> None:
                 os.rmdir(parent)
 
 
-def _check(target: Path) -> tuple[int, int]:
-    """Tables and rows of a copy; every file that its catalog names is there."""
-    with open_lake(target, read_only=True) as lake:
-        missing = [path for path in live_files(lake) if not path.is_file()]
+def _check(source: Path, target: Path, catalog: Path, *, wanted: Collection[str], gone: set[str]) -> tuple[int, int]:
+    """Tables and rows of a copy by its new catalog, which is not in its place yet.
+
+    Raises:
+        LakeError: a file that the catalog names is not in the lake, or was not copied.
+    """
+    with open_lake(target, read_only=True, catalog=f"sqlite:{catalog}") as lake:
+        found = live_files(lake)
+        named = [path.relative_to(target) for path in found if path.is_relative_to(target)]
+        # those of a migration are the copy's own
+        missing = [path for path in found if not path.is_file()] + [source / path for path in named if str(path) in gone]
         if missing:
             raise LakeError(
-                f"the copy {target} lacks {len(missing)} files of its tables, such as {min(missing)}; type the same command again"
+                f"{len(missing)} files of the tables of {source} are not there, such as {min(missing)}; bring them back and type the same "
+                f"command again. Nothing was deleted in {target}"
             )
+        _check_paths(lake, source, target, wanted=wanted, gone=gone)
         tables = [row["table_name"] for row in lake.rows("SELECT table_name FROM ducklake_table_info('lake')")]
         rows = sum(int(lake.rows(f'SELECT count(*) AS n FROM "{table}"')[0]["n"]) for table in tables)
     return len(tables), rows
+
+
+def _check_paths(lake: Lake, source: Path, target: Path, *, wanted: Collection[str], gone: set[str]) -> None:
+    """See that packs, vectors and shards that the tables name were copied, and that none is about to be lost with the lake's own."""
+    for table in _TABLES_OF_PATHS:
+        for row in lake.rows(f"SELECT DISTINCT path FROM {table} WHERE path IS NOT NULL ORDER BY path"):
+            name = os.path.normpath(row["path"])
+            is_copied = name in wanted and (target / name).is_file()
+            is_lost = table in _ALWAYS_THERE and name in gone
+            if is_lost or (not is_copied and (source / name).is_file()):
+                why = "is not in the lake any more, and the copy has it" if is_lost else "was not copied"
+                raise LakeError(f"{source / name}, which the table {table} names, {why}; bring it back. Nothing was deleted in {target}")

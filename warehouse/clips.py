@@ -196,12 +196,29 @@ def clip_members(lake: Lake, selection_id: str, tree_id: str, clip_key: str) -> 
 def clip_strips(lake: Lake, dataset_id: str, limit: int) -> list[dict[str, Any]]:
     """Some clips of a dataset and where their MP4s lie, the same ones at every call, by video and time."""
     return lake.rows(
-        """SELECT c.clip_id, c.video_id, c.start_us, c.end_us, c.num_frames, v.path AS pack_path, c.byte_offset, c.byte_size
-           FROM (SELECT DISTINCT clip_id FROM shard_clips WHERE dataset_id = $1 ORDER BY md5(clip_id) LIMIT $2) s
-           JOIN clips c USING (clip_id) JOIN clip_videos v ON v.video_id = c.video_id AND v.cut_key = c.cut_key
-           QUALIFY row_number() OVER (PARTITION BY c.clip_id ORDER BY c.cut_key) = 1 ORDER BY c.video_id, c.start_us""",
+        f"""WITH {_packed(dataset_id)}
+            SELECT c.clip_id, c.video_id, c.start_us, c.end_us, c.num_frames, c.pack_path, c.byte_offset, c.byte_size
+            FROM (SELECT DISTINCT clip_id FROM shard_clips WHERE dataset_id = $1 ORDER BY md5(clip_id) LIMIT $2) s
+            JOIN packed c USING (clip_id) ORDER BY c.video_id, c.start_us""",
         [dataset_id, limit],
     )
+
+
+def _packed(dataset_id: str) -> str:
+    """SQL for the clips of a dataset by the cutting whose MP4s it holds: another may have refused a clip, or have encoded it otherwise."""
+    told = quote(dataset_id)
+    return f"""
+        packs_used AS (SELECT DISTINCT artifact_id FROM ancestry({told}) WHERE kind = 'clip_pack'),
+        written AS (
+            SELECT min(r.started_at) AS started_at FROM datasets d JOIN runs r ON r.run_id = d.run_id AND r.status = 'complete'
+            WHERE d.dataset_id = {told}),
+        packed AS (
+            SELECT c.*, v.path AS pack_path FROM clips c JOIN clip_videos v ON v.video_id = c.video_id AND v.cut_key = c.cut_key
+            JOIN runs r ON r.run_id = v.run_id AND r.status = 'complete' LEFT JOIN packs_used p ON p.artifact_id = v.pack_id
+            WHERE c.keep AND c.clip_id IN (SELECT clip_id FROM shard_clips WHERE dataset_id = {told})
+            QUALIFY row_number() OVER (
+                PARTITION BY c.clip_id
+                ORDER BY p.artifact_id IS NULL, r.ended_at > (SELECT started_at FROM written), r.ended_at DESC, c.cut_key) = 1)"""
 
 
 def dataset_kind(lake: Lake, name: str) -> str:
@@ -217,9 +234,9 @@ def export_clip_shard_rows(lake: Lake, dataset: Dataset, folder: Path) -> dict[s
         The folder of each shard's rows, by the shard's name.
     """
     parts = lake.copy_to_partitions(
-        f"""SELECT DISTINCT s.shard, s.position, s.clip_id, c.video_id, c.start_us, s.byte_offset, s.byte_size, c.sha256
-            FROM shard_clips s JOIN (
-                FROM clips WHERE keep QUALIFY row_number() OVER (PARTITION BY clip_id ORDER BY cut_key) = 1) c USING (clip_id)
+        f"""WITH {_packed(dataset.dataset_id)}
+            SELECT DISTINCT s.shard, s.position, s.clip_id, c.video_id, c.start_us, s.byte_offset, s.byte_size, c.sha256
+            FROM shard_clips s JOIN packed c USING (clip_id)
             WHERE s.dataset_id = {quote(dataset.dataset_id)} AND starts_with(s.shard, {quote(dataset.name + "-")})
                   AND length(s.shard) = {len(dataset.name + "-000000.tar")}""",
         folder,

@@ -32,6 +32,8 @@ class DatasetAudit:
     """its frames that were no candidates when the sample was drawn; 0 if the sample is of the dataset itself"""
     num_unchecked_for_text: int
     """its frames that were never searched for text"""
+    is_of_clips: bool = False
+    """no audit looks at clips: audits sample single frames, and clips hold all those between"""
 
     @property
     def is_clear(self) -> bool:
@@ -41,7 +43,7 @@ class DatasetAudit:
 
 
 def dataset_audit(lake: Lake, dataset_id: str, *, samples: Path | None = None) -> DatasetAudit:
-    """The verdict on a dataset as of now.
+    """The verdict on a dataset as of now; one of clips is never audited by a look at frames.
 
     Args:
         lake: where the dataset is.
@@ -55,7 +57,8 @@ def dataset_audit(lake: Lake, dataset_id: str, *, samples: Path | None = None) -
             ORDER BY status = 'open', drawn_at DESC LIMIT 1""",
         [dataset_id],
     )
-    audit = Audit(**found[0]) if found else None
+    is_of_clips = bool(lake.rows("SELECT 1 FROM datasets WHERE dataset_id = $1 AND kind = 'clips' LIMIT 1", [dataset_id]))
+    audit = Audit(**found[0]) if found and not is_of_clips else None
     (row,) = lake.rows(
         f"""WITH used AS (SELECT DISTINCT frame_id FROM {used}),
                counted AS (
@@ -71,6 +74,7 @@ def dataset_audit(lake: Lake, dataset_id: str, *, samples: Path | None = None) -
         audit=audit,
         num_removed=row["num_removed"],
         num_unchecked_for_text=row["num_unchecked_for_text"],
+        is_of_clips=is_of_clips,
         **later,
     )
 

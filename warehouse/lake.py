@@ -41,8 +41,17 @@ class LakeError(ValueError):
 class Lake:
     """An attached lake. Made by `open_lake`; one process writes through one of these at a time."""
 
-    def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection, writing: contextlib.AbstractContextManager[object]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        connection: duckdb.DuckDBPyConnection,
+        writing: contextlib.AbstractContextManager[object],
+        *,
+        has_own_catalog: bool = True,
+    ) -> None:
+        """`has_own_catalog`: the catalog is the SQLite file in `root`, whose lock keeps writers apart."""
         self.root = root
+        self.has_own_catalog = has_own_catalog
         self._connection = connection
         self._writing = writing
 
@@ -189,7 +198,8 @@ def open_lake(
 ) -> Lake:
     """Attach the lake in the folder `root`.
 
-    A lake of an earlier release is brought up to date first, `read_only` or not: tables and columns are added, none is changed.
+    A lake of an earlier release is brought up to date first, `read_only` or not: tables and columns are added, none is changed. A state of
+    the past has the tables and views that it had then.
 
     Args:
         root: the lake's folder.
@@ -254,7 +264,12 @@ def open_lake(
                 f"the lake in {root} has no state {at!r} any more ({error}); `endoforge snapshots` lists what it has"
             ) from error
     connection.execute("USE lake")
-    lake = Lake(root, connection, writing)
+    lake = Lake(root, connection, writing, has_own_catalog=catalog is None)
+    if at is not None and _version(lake) < SCHEMA_VERSION:
+        if not OLDEST_VERSION <= _version(lake):
+            lake.close()
+            raise LakeError(f"the lake in {root} had no tables yet at {at!r}; `endoforge snapshots` lists later states")
+        return lake  # a state of the past is read by the tables and views that it had
     if read_only and OLDEST_VERSION <= _version(lake) < SCHEMA_VERSION:
         lake.close()
         _bring_up_to_date(root, catalog)

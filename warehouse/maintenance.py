@@ -58,17 +58,20 @@ def maintain(
         dry_run: change nothing; the files after are then those before.
 
     Raises:
-        LakeError: a file that is to be deleted is in use. Nothing has been deleted then.
+        LakeError: a file that is to be deleted is in use, or `grace` is 0 and the catalog is not the lake's own. Nothing has been deleted
+            then.
     """
+    if grace <= datetime.timedelta(0) and not lake.has_own_catalog:
+        raise LakeError("with a catalog of its own the lake keeps writers apart, with another it cannot: give a grace of an hour or more")
     now = datetime.datetime.now(datetime.UTC)
     files_before, bytes_before = _on_disk(lake.root / "tables")
-    snapshots = list_snapshots(lake)
-    old = [snapshot.version for snapshot in snapshots[:-1] if not snapshot.tags and snapshot.made_at < now - keep]
     num_merged = num_deleted = 0
+    with contextlib.nullcontext() if dry_run else lake.alone():  # nobody gives a snapshot a tag between the choice and its end
+        snapshots = list_snapshots(lake)
+        old = [snapshot.version for snapshot in snapshots[:-1] if not snapshot.tags and snapshot.made_at < now - keep]
+        if old and not dry_run:
+            lake.query(f"CALL ducklake_expire_snapshots('lake', versions => {old})")
     if not dry_run:
-        if old:
-            with lake.alone():
-                lake.query(f"CALL ducklake_expire_snapshots('lake', versions => {old})")
         with lake.alone():  # rows that were taken back leave their files first, so that merging finds few of them
             lake.query(f"CALL ducklake_rewrite_data_files('lake', delete_threshold => {min_deleted})")
         with lake.alone():
@@ -117,7 +120,12 @@ def compact_catalog(lake: Lake, needles: Sequence[str]) -> None:
     """Take texts out of the smallest and largest values that the catalog keeps of columns, and out of SQLite's free pages.
 
     Without such a value DuckLake reads a file that it might have skipped; it changes no answer.
+
+    Raises:
+        LakeError: the catalog is not the lake's own SQLite file.
     """
+    if not lake.has_own_catalog:
+        raise LakeError(f"the catalog of {lake.root} is not its catalog.sqlite; texts can be taken out of that alone")
     catalog = lake.root / "catalog.sqlite"
     with lake.alone(), contextlib.closing(sqlite3.connect(catalog, timeout=30.0)) as connection:
         for table in ("ducklake_table_column_stats", "ducklake_file_column_stats"):

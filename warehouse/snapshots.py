@@ -86,11 +86,11 @@ def tag_snapshot(lake: Lake, name: str, version: int | None = None) -> int:
     """
     if not _NAME.fullmatch(name):
         raise SnapshotError(f"tag {name!r} is no name; begin with a letter and use letters, digits, dot, dash and underscore")
-    known = [row["snapshot_id"] for row in lake.rows("SELECT snapshot_id FROM ducklake_snapshots('lake')")]
-    chosen = max(known) if version is None else version
-    if chosen not in known:
-        raise SnapshotError(f"there is no snapshot {chosen}; `endoforge snapshots` lists those that have not expired")
-    with lake.alone():
+    with lake.alone():  # it must not expire between the look and the tag
+        known = [row["snapshot_id"] for row in lake.rows("SELECT snapshot_id FROM ducklake_snapshots('lake')")]
+        chosen = max(known) if version is None else version
+        if chosen not in known:
+            raise SnapshotError(f"there is no snapshot {chosen}; `endoforge snapshots` lists those that have not expired")
         tags = read_tags(lake.root)
         if tags.get(name, chosen) != chosen:
             raise SnapshotError(f"tag {name!r} names snapshot {tags[name]} already; give another name, or remove that one with --untag")

@@ -15,6 +15,7 @@ from flows.stages.private_audit import erase_decided
 from warehouse import audits
 from warehouse.artifacts import artifact_of
 from warehouse.audits import Audit, AuditedFrame
+from warehouse.clips import dataset_kind
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, LakeError
 from warehouse.lineage import completed_run_id, plan_run
@@ -28,9 +29,14 @@ def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
     """Draw a sample of the candidates, or of one dataset's shards, and write its sheet; the same sample of the same frames is one audit.
 
     Raises:
-        LakeError: there is no such dataset, or nothing to draw from.
+        LakeError: there is no such dataset, it is of clips, or there is nothing to draw from.
     """
     chosen = dataset_named(job.lake, dataset) if dataset else None
+    if chosen and dataset_kind(job.lake, chosen.name) == "clips":
+        raise LakeError(
+            f"dataset {chosen.name!r} is of clips, and a sheet shows single frames; leave --dataset out to look at the sampled frames "
+            "that they were cut around, and play the clips in previews/"
+        )
     dataset_id = chosen.dataset_id if chosen else None
     drawn = audits.draw_sample(job.lake, size=config.sample, seed=config.seed, dataset_id=dataset_id)
     if not drawn:

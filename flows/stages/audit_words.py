@@ -23,7 +23,9 @@ def audit_state(audit: Audit) -> str:
 
 def dataset_sentence(verdict: DatasetAudit, lake: Path) -> str:
     """The privacy verdict on a dataset of the lake in that folder, with what was not looked at, in one line."""
-    if verdict.audit is None:
+    if verdict.is_of_clips:
+        parts = ["not audited: it is of clips, and audits sample single frames; play its clips before shards leave the hospital"]
+    elif verdict.audit is None:
         parts = [f"not audited: run `endoforge privacy-audit --lake {lake}` before shards leave the hospital"]
     else:
         parts = [audit_state(verdict.audit)]

@@ -25,6 +25,7 @@ from curation.clips import (
     write_filmstrip,
 )
 from curation.ingest import IngestConfig
+from curation.sources import scratch_folder
 from flows.config import RunConfig
 from flows.job import Job, one_at_a_time
 from flows.runners import Failure, raise_if_machine_failed, say, track
@@ -243,7 +244,13 @@ def _vectors(job: Job, config: ClipConfig, made: Made) -> Artifact:
         run.metrics.update(num_clips=num_clips, num_held_out=num_held, num_without_frame=num_bare)
         return Artifact(artifact_id=plan.stage_key, kind="clip_vectors", uri=out, num_rows=num_clips)
 
-    return job.once(plan, work)
+    found = job.done(plan)
+    if found is None or (job.lake.root / found.uri / "parts.json").is_file():
+        return job.once(plan, work)
+    say(f"clips: {found.uri} is not there any more, so the vectors are made again")
+    with scratch_folder(job.lake.root / "staging" / plan.stage) as folder:
+        work(RunRecorder(plan), folder)  # the same, as recorded
+    return found
 
 
 def write_strips(job: Job, dataset: Dataset) -> Path:

@@ -8,8 +8,9 @@ import pytest
 from curation.phantom.phantom import render_video
 from flows.cli.cli import main
 from tests.helpers.stored_lake import PHANTOM
-from warehouse.lake import open_lake
+from warehouse.lake import LakeError, open_lake
 from warehouse.schema import TABLES
+from warehouse.snapshots import list_snapshots
 
 STORED = sorted(Path(__file__).with_name("lakes").glob("*.tar.xz"))
 
@@ -29,6 +30,18 @@ def test_every_table_and_view_of_an_earlier_lake_answers(stored: Path) -> None:
         assert counts.keys() >= TABLES.keys()
     filled = {"videos": 2, "embeddings": 2, "datasets": 1, "shard_frames": 8, "checkpoints": 2}
     assert {name: counts[name] for name in filled} == filled
+
+
+def test_a_state_before_the_migration_is_read_as_it_was(stored: Path) -> None:
+    with open_lake(stored) as lake:
+        *_, before, _ = list_snapshots(lake)
+    for read_only in (True, False):
+        with open_lake(stored, read_only=read_only, at=str(before.version)) as then:
+            assert then.rows("SELECT max(version) AS version FROM lake_schema") == [{"version": 7}]
+            assert then.rows("SELECT count(*) AS n FROM candidates") != [{"n": 0}]
+            assert "kind" not in {row["column_name"] for row in then.rows("DESCRIBE datasets")}
+    with pytest.raises(LakeError, match="had no tables yet at '0'"):
+        open_lake(stored, at="0")
 
 
 def test_the_files_of_an_earlier_lake_are_those_it_recorded(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:

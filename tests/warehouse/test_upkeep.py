@@ -14,7 +14,7 @@ import pytest
 from warehouse.backup import copy_lake
 from warehouse.lake import Lake, LakeError, extension_path, open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
-from warehouse.maintenance import live_files, maintain
+from warehouse.maintenance import compact_catalog, live_files, maintain
 from warehouse.schema import TABLES
 from warehouse.snapshots import SnapshotError, list_snapshots, read_tags, remove_tag, tag_snapshot
 from warehouse.views import VIEWS
@@ -178,6 +178,84 @@ def test_a_killed_backup_leaves_the_earlier_one_whole(lake: Lake, tmp_path: Path
     with open_lake(tmp_path / "copy", read_only=True) as copy:
         assert copy.rows("SELECT count(*) AS n FROM rejects") == [{"n": 30}]
     assert copy_lake(lake.root, tmp_path / "copy").num_rows == 32
+
+
+def test_a_killed_first_backup_can_be_repeated(lake: Lake, tmp_path: Path) -> None:
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_lake(lake.root, tmp_path / "copy", seen=interrupt)
+    assert (tmp_path / "copy" / ".catalog.sqlite.partial").stat().st_mode & 0o777 == 0o600
+    assert copy_lake(lake.root, tmp_path / "copy").num_rows == 31
+
+
+def add_pack(lake: Lake, name: str) -> Path:
+    path = lake.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"pixels")
+    row: dict[str, object] = dict.fromkeys(TABLES["packs"].names) | {"path": name}
+    with lake.transaction():
+        lake.append("packs", pa.Table.from_pylist([row], schema=TABLES["packs"]))
+    return path
+
+
+def test_a_backup_follows_links_to_a_larger_disk(lake: Lake, tmp_path: Path) -> None:
+    pack = add_pack(lake, "packs/v.tar")
+    copy_lake(lake.root, tmp_path / "copy")
+    shutil.move(lake.root / "packs", tmp_path / "larger")
+    (lake.root / "packs").symlink_to(tmp_path / "larger")
+    (tmp_path / "note.txt").write_text("seen")
+    (lake.root / "note.txt").symlink_to(tmp_path / "note.txt")
+    assert copy_lake(lake.root, tmp_path / "copy").num_gone == 0
+    assert (tmp_path / "copy" / "packs" / "v.tar").read_bytes() == pack.read_bytes()
+    assert not (tmp_path / "copy" / "note.txt").is_symlink()
+    assert (tmp_path / "copy" / "note.txt").read_text() == "seen"
+    (lake.root / "circle").symlink_to(lake.root)
+    with pytest.raises(LakeError, match=r"circle is a link to .*in which it lies itself"):
+        copy_lake(lake.root, tmp_path / "copy")
+    (lake.root / "circle").unlink()
+    (tmp_path / "larger").rename(tmp_path / "unmounted")
+    with pytest.raises(LakeError, match=r"packs is a link to .*larger, which is not there"):
+        copy_lake(lake.root, tmp_path / "copy")
+    assert (tmp_path / "copy" / "packs" / "v.tar").exists()
+
+
+def test_a_lake_that_lost_files_does_not_take_them_from_its_backup(lake: Lake, tmp_path: Path) -> None:
+    pack, table = add_pack(lake, "packs/v.tar"), min(parquet_files(lake))
+    copy_lake(lake.root, tmp_path / "copy")
+    before = sorted(path for path in (tmp_path / "copy").rglob("*") if path.is_file())
+    for lost, message in ((table, "1 files of the tables of .* are not there"), (pack, "packs names, is not in the lake any more")):
+        kept = lost.read_bytes()
+        lost.unlink()
+        with pytest.raises(LakeError, match=message):
+            copy_lake(lake.root, tmp_path / "copy")
+        assert set(before) <= set((tmp_path / "copy").rglob("*"))
+        lost.write_bytes(kept)
+    copy_lake(lake.root, tmp_path / "copy")
+    with open_lake(tmp_path / "copy", read_only=True) as copy:
+        assert copy.rows("SELECT count(*) AS n FROM rejects") == [{"n": 30}]
+
+
+def test_folders_of_a_backup_keep_their_modes(lake: Lake, tmp_path: Path) -> None:
+    (lake.root / "forgotten").mkdir(mode=0o700)
+    (lake.root / "forgotten" / "record.json").touch(mode=0o600)
+    lake.root.chmod(0o750)
+    (lake.root / "catalog.sqlite").chmod(0o640)
+    copy_lake(lake.root, tmp_path / "copy")
+    modes = {
+        name: (tmp_path / "copy" / name).stat().st_mode & 0o777 for name in ("", "forgotten", "forgotten/record.json", "catalog.sqlite")
+    }
+    assert modes == {"": 0o750, "forgotten": 0o700, "forgotten/record.json": 0o600, "catalog.sqlite": 0o640}
+
+
+def test_another_catalog_is_neither_cleaned_at_once_nor_rewritten(lake: Lake) -> None:
+    lake.close()
+    with open_lake(lake.root, catalog=f"sqlite:{lake.root / 'catalog.sqlite'}") as other:
+        with pytest.raises(LakeError, match="give a grace of an hour or more"):
+            maintain(other, keep=NOTHING, grace=NOTHING)
+        with pytest.raises(LakeError, match=r"is not its catalog\.sqlite"):
+            compact_catalog(other, ["name"])
 
 
 def test_folders_that_cannot_be_a_backup_are_refused(lake: Lake, tmp_path: Path) -> None:

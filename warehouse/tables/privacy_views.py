@@ -61,14 +61,15 @@ PRIVACY_VIEWS: dict[str, View] = {
         GROUP BY t.audit_id""",
     ),
     "dataset_audits": View(
-        "Whether each dataset was audited, by which audit, and how many removed frames it holds",
+        "Whether each dataset was audited, by which audit, and how many removed frames it holds; no audit looks at clips",
         f"""
         WITH held AS (
             SELECT s.dataset_id, count(DISTINCT s.frame_id) AS num_removed
             FROM dataset_frames s SEMI JOIN removed_frames USING (frame_id) GROUP BY s.dataset_id),
         chosen AS (
             SELECT d.dataset_id, a.* EXCLUDE (dataset_id), a.dataset_id AS audited_dataset_id
-            FROM (SELECT DISTINCT dataset_id FROM datasets) d JOIN audit_status a ON a.dataset_id IS NULL OR a.dataset_id = d.dataset_id
+            FROM (SELECT DISTINCT dataset_id FROM datasets WHERE kind IS DISTINCT FROM 'clips') d
+            JOIN audit_status a ON a.dataset_id IS NULL OR a.dataset_id = d.dataset_id
             QUALIFY row_number() OVER (PARTITION BY d.dataset_id ORDER BY a.status = 'open', a.drawn_at DESC) = 1),
         known AS (
             SELECT d.name AS dataset, d.dataset_id, coalesce(h.num_removed, 0) AS num_removed, c.status AS audit_status, c.audit_id,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -15,6 +16,9 @@ from flows.stages.datasets import verify_dataset
 from tests.helpers.clips import FORMATS, moving_picture, write_clip
 from tests.helpers.films import room
 from warehouse.ancestry import LineageNode, lineage
+from warehouse.clips import clip_strips
+from warehouse.dataset_audit import dataset_audit
+from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, open_lake
 
 OPTIONS = ["--clips", "--clip-seconds", "2", "--clip-fps", "10", "--clip-side", "64", "--clip-min-frames", "8"]
@@ -91,6 +95,41 @@ def test_the_lake_says_what_was_kept_refused_and_made_of_what(lake: Path) -> Non
     assert "dataset " in uses
     assert "clips of video" in shard
     assert "clip_pack" in origin_of_set
+
+
+def test_vectors_that_are_not_there_any_more_are_made_again(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(lake / "clip_vectors")
+    holdout = ["--holdout", str(lake.parent / "held-out" / "list.csv")]
+    at = ["--lake", str(lake), "--runner", "serial", "--dedup-threshold", "0.9999"]
+    assert main(["curate", "--name", "again", "--size", "2", *OPTIONS, *holdout, *at]) == 0
+    said = capsys.readouterr()
+    assert "the vectors are made again" in said.out + said.err
+    assert list((lake / "clip_vectors").glob("*/parts.json"))
+
+
+def test_an_audit_of_clips_is_refused_and_none_counts_for_them(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["privacy-audit", "--lake", str(lake), "--dataset", "set"]) != 0
+    assert "dataset 'set' is of clips, and a sheet shows single frames" in capsys.readouterr().err
+    assert main(["privacy-audit", "--lake", str(lake)]) == 0
+    with opened(lake) as reader:
+        assert {row["status"] for row in reader.rows("SELECT status FROM dataset_audits")} == {"not audited"}
+        verdict = dataset_audit(reader, reader.rows("SELECT dataset_id FROM datasets WHERE name = 'set'")[0]["dataset_id"])
+        assert (verdict.status, verdict.audit, verdict.is_of_clips) == ("not audited", None, True)
+
+
+def test_clips_are_those_of_the_cutting_that_was_packed(lake: Path, tmp_path: Path) -> None:
+    with open_lake(shutil.copytree(lake, tmp_path / "lake")) as again:
+        dataset = dataset_named(again, "set")
+        before = clip_strips(again, dataset.dataset_id, 9)
+        clips = again.query("SELECT * REPLACE (cut_key || '-' AS cut_key, 'other' AS sha256) FROM clips WHERE keep")
+        refused = again.query("SELECT * REPLACE ('0' AS cut_key, false AS keep, NULL AS byte_offset, NULL AS sha256) FROM clips WHERE keep")
+        videos = again.query("SELECT * REPLACE (cut_key || '-' AS cut_key, 'other' AS pack_id) FROM clip_videos")
+        nothing = again.query("SELECT * REPLACE ('0' AS cut_key, NULL AS pack_id, NULL AS path) FROM clip_videos")
+        with again.transaction():
+            for table, rows in (("clips", clips), ("clips", refused), ("clip_videos", videos), ("clip_videos", nothing)):
+                again.append(table, rows)
+        assert clip_strips(again, dataset.dataset_id, 9) == before
+        assert verify_dataset(again, SerialRunner(), "set") == ()
 
 
 def test_a_rerun_with_nothing_new_says_so(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,3 +132,7 @@ def test_settings_that_views_of_clips_lack_are_refused() -> None:
         replace(config, augment=replace(config.augment, num_local=4))
     with pytest.raises(ValueError, match=r"train\.accumulate is 2"):
         replace(config, train=replace(config.train, accumulate=2))
+    with pytest.raises(ValueError, match=r"train\.compile is on"):
+        replace(config, train=replace(config.train, compile="on"))
+    with pytest.raises(ValueError, match=r"data\.augment_on is device"):
+        replace(config, data=replace(config.data, augment_on="device"))
