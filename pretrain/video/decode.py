@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import av
 import numpy as np
-from av.container import InputContainer
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
 
 __all__ = ["ClipError", "ClipHeader", "clip_header", "decoded_frames"]
 
@@ -72,6 +74,8 @@ def decoded_frames(data: bytes, indices: Sequence[int]) -> dict[int, Pixels]:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    import av  # who trains on images alone may lack it
+
     try:
         with av.open(io.BytesIO(data), mode="r") as container:
             if not container.streams.video:

@@ -79,5 +79,7 @@ def test_any_client_shows_the_comments(foreign: duckdb.DuckDBPyConnection) -> No
 
 def test_any_client_has_the_dictionary(foreign: duckdb.DuckDBPyConnection) -> None:
     foreign.execute("CREATE TABLE of_their_own (number INTEGER)")
-    assert foreign.sql("SELECT description FROM theirs.data_dictionary WHERE column_name = 'blur'").fetchall() == [(BLUR,)]
+    assert foreign.sql(
+        "SELECT description FROM theirs.data_dictionary WHERE table_name = 'frames' AND column_name = 'blur'"
+    ).fetchall() == [(BLUR,)]
     assert foreign.sql("FROM theirs.data_dictionary WHERE table_name = 'of_their_own'").fetchall() == []

@@ -185,7 +185,7 @@ def test_the_data_id_follows_devices_sites_and_frame_rates_where_they_are_known(
     (tmp_path / "a.png").write_bytes(b"picture")
     item = Item(path=str(tmp_path / "a.png"), split="test", group="g", label="a")
     plain = TaskData(name="t", kind="classification", items=(item,), classes=("a", "b"))
-    told = [replace(plain, items=(replace(item, **named),)) for named in ({"device": "x"}, {"site": "x"})]
+    told = [replace(plain, items=(one,)) for one in (replace(item, device="x"), replace(item, site="x"))]
     ids = [fingerprint(task).data_id for task in (plain, *told, replace(plain, frames_per_s=25.0))]
     assert len(set(ids)) == 4
     assert ids[0] == "22f243cd237adc0abe4ef2f6a391f31d2d9d5c8a450135e074a79df491e76dfc", "sets that name none of these keep their ids"

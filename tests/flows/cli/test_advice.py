@@ -16,6 +16,9 @@ from flows.cli import cli
 ROOT = Path(cli.__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 PRINTED_BY = {
+    "evaluation/heads/low_rank.py": ["evaluate"],
+    "flows/stages/evaluate_checks.py": ["evaluate"],
+    "evaluation/tasks/kumc.py": ["check-data", "evaluate"],
     "flows/cli/upkeep.py": ["forget", "snapshots"],
     "flows/stages/upkeep.py": ["maintain"],
     "warehouse/snapshots.py": ["snapshots"],
@@ -86,6 +89,8 @@ PRINTED_BY = {
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""
 ONLY_BY = {
     ("flows/cli/check_command.py", "--replay"): ["evaluate"],
+    ("flows/cli/check_command.py", "--plan"): ["curate"],
+    ("flows/cli/check_command.py", "--clips"): ["curate"],
     ("curation/embedding/encoder.py", "--device"): ["embed", "run"],
     ("flows/cli/commands.py", "--data"): ["evaluate"],
     ("flows/cli/upkeep.py", "--tag"): ["snapshots"],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from curation.holdout.find import _search
+from evaluation.config import EvaluateConfig
 from evaluation.tasks import Item
 from flows.cli.cli import main
 from flows.stages.leak_search import num_near_training
@@ -178,6 +179,7 @@ def test_a_test_image_that_shows_a_training_frame_is_counted(lake: Path, tmp_pat
         for name, pixels in pictures.items():
             cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
         items = [Item(path=str(tmp_path / f"{name}.png"), split="test", group=name) for name in pictures]
-        assert num_near_training(opened, items, [dataset["dataset_id"]]) == 2
-        assert num_near_training(opened, items[2:], [dataset["dataset_id"]]) == 0
-        assert num_near_training(opened, items, ["no such dataset"]) is None
+        config = EvaluateConfig(num_workers=1)
+        assert num_near_training(opened, items, [dataset["dataset_id"]], config) == 2
+        assert num_near_training(opened, items[2:], [dataset["dataset_id"]], config) == 0
+        assert num_near_training(opened, items, ["no such dataset"], config) is None
