@@ -47,7 +47,7 @@ def signalled(targets: dict[Path, signal.Signals], lake: Path) -> Iterator[dict[
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.05) and len(hit) < len(targets):  # each round asks every process for its files
+        while not done.wait(0.005) and len(hit) < len(targets):
             if not (lake / "staging/ingest").exists():
                 continue  # files are still being hashed
             for process in psutil.Process().children(recursive=True):
