@@ -65,7 +65,7 @@ class ModelRef:
     weights: Literal["trained", "random"] = "trained"
     """random: the same architecture as it is initialised, for a baseline row"""
     draw: int = 0
-    """of random weights: which of several, of the seed `seed + draw`"""
+    """number of the draw of random weights, which has the seed `seed + draw`"""
     network: Callable[[str], VectorNetwork] | None = None
     """gives, on a device (auto, cpu or cuda), a network that timm cannot build, in place of `path`; it keeps its own image size"""
     clip_network: Callable[[str, str, int], Any] | None = None

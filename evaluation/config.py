@@ -91,7 +91,7 @@ class EvaluateConfig:
     dpt_width: int = 64
     """channels of dpt; 256 as published, which is for GPUs"""
     decoder_test_scales: tuple[float, ...] = (1.0,)
-    """of the image's side, at which fpn, unet and dpt read a test image; several: its mirror image too, and all averaged"""
+    """shares of the image's side at which fpn, unet and dpt read a test image; several: its mirror image too, and all averaged"""
     detection_epochs: int = 12
     """passes over the training frames of fcos"""
     detection_learning_rates: tuple[float, ...] = (2e-3,)

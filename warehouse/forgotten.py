@@ -12,13 +12,13 @@ import hashlib
 import hmac
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from warehouse.store import atomic_file, canonical_json, read_json
 
-__all__ = ["Forgetting", "forgotten_hash", "forgotten_hashes", "is_authentic", "lake_key", "read_records", "request", "write_record"]
+__all__ = ["Forgetting", "forgotten_hash", "forgotten_in", "is_authentic", "lake_key", "read_records", "request", "write_record"]
 
 _FOLDER = "forgotten"
 
@@ -63,12 +63,16 @@ def lake_key(root: Path, *, is_kept: bool = True) -> bytes:
 
 def forgotten_hash(root: Path, identifier: str) -> str:
     """Keyed hash of a video id or a patient's pseudonym; the key is made where there is none."""
-    return hmac.new(lake_key(root), identifier.encode(), hashlib.sha256).hexdigest()
+    return _keyed_hash(lake_key(root), identifier)
 
 
-def forgotten_hashes(root: Path) -> frozenset[str]:
-    """Every keyed hash of a lake's records."""
-    return frozenset(value for record in read_records(root) for value in record.hashes)
+def forgotten_in(root: Path) -> Callable[[str], bool]:
+    """Tells whether a lake has forgotten what an id or a pseudonym names; key and records are read once, here."""
+    hashes = frozenset(value for record in read_records(root) for value in record.hashes)
+    if not hashes:
+        return lambda identifier: False
+    key = lake_key(root)
+    return lambda identifier: _keyed_hash(key, identifier) in hashes
 
 
 def read_records(root: Path) -> list[Forgetting]:
@@ -91,6 +95,10 @@ def is_authentic(root: Path, path: Path) -> bool:
     """Whether a record is as it was written."""
     stored = read_json(path)
     return hmac.compare_digest(stored["signature"], forgotten_hash(root, canonical_json(stored["record"])))
+
+
+def _keyed_hash(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def request(root: Path, identifiers: Iterable[str], *, requested_by: str, num_videos: int) -> Forgetting:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from warehouse.forgotten import forgotten_hash, forgotten_hashes
+from warehouse.forgotten import forgotten_in
 from warehouse.lake import Lake, commit_retries
 from warehouse.peak_memory import PeakMemory
 from warehouse.provenance import current_provenance
@@ -222,8 +222,8 @@ def _refuse_forgotten(lake: Lake, recorder: RunRecorder) -> None:
     Raises:
         ValueError: an input or an output was forgotten.
     """
-    hashes = forgotten_hashes(lake.root)
-    if hashes and any(forgotten_hash(lake.root, item.artifact_id) in hashes for item in (*recorder.plan.inputs, *recorder.outputs)):
+    is_forgotten = forgotten_in(lake.root)
+    if any(is_forgotten(item.artifact_id) for item in (*recorder.plan.inputs, *recorder.outputs)):
         raise ValueError(f"{recorder.run_id} worked on what was forgotten meanwhile, and is not recorded; type the same command again")
 
 

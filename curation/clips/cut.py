@@ -68,7 +68,7 @@ class CutVideo:
     """What came of it: rows and a pack, or a reject, or neither where it is left for the next run."""
 
     row: dict[str, Any] | None = None
-    """of the table clip_videos, without run_id"""
+    """row of the table clip_videos, without run_id"""
     part: str | None = None
     """staged Parquet of its rows of the table clips"""
     reason: str | None = None

@@ -20,7 +20,7 @@ _HEIGHT = 96
 _LABEL_HEIGHT = 16
 _COLUMNS = 8
 _WIDEST = 2.0
-"""of a frame, times its height; wider ones are shown smaller"""
+"""greatest width of a frame, in its heights; wider ones are shown smaller"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ class Moment:
     text_boxes: str | None
     """JSON, in pixels of the stored frame"""
     width: int | None
-    """of the stored frame; None if its picture is in no pack"""
+    """pixels of the stored frame; None if its picture is in no pack"""
     height: int | None
 
 

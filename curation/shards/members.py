@@ -60,12 +60,12 @@ class MemberKind:
     """One kind of dataset."""
 
     name: str
-    """as `dataset.json` says it"""
+    """name of the kind in `dataset.json`"""
     item: str
     """one of them in a sentence"""
     id_column: str
     suffix: str
-    """of the member beside the `.json`"""
+    """ending of the member beside the `.json`"""
     schema: pa.Schema
     """columns of the members"""
     content: tuple[str, ...]
@@ -81,7 +81,7 @@ class MemberKind:
     remedy: str
     """what to do if that does not hold such a file"""
     time_column: str
-    """of the row in the sidecar, to compare with the lake"""
+    """column of the sidecar that tells the time, to compare with the lake"""
     added: tuple[str, ...] = ()
     """keys that writing may add to the `.json`"""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from evaluation.config import TaskKind
@@ -37,6 +38,7 @@ _CLASS_HEADS: tuple[ClassHead, ...] = (
 )
 
 _PYRAMID = MapsWanted(layout="last", num_levels=3)
+_PYRAMID_AT_SCALES = replace(_PYRAMID, test_scales=lambda config: config.decoder_test_scales)
 
 _MASK_HEADS: tuple[MaskHead, ...] = (
     Head(name="linear_segmentation", kinds=_MASKS, fit=fit_linear_masks, load=load_linear_masks, maps=MapsWanted(layout="tokens")),
@@ -52,20 +54,8 @@ _MASK_HEADS: tuple[MaskHead, ...] = (
             test_scales=lambda config: config.boosted_test_scales,
         ),
     ),
-    Head(
-        name="fpn",
-        kinds=_MASKS,
-        fit=fit_fpn,
-        load=load_decoder,
-        maps=MapsWanted(layout="last", num_levels=3, test_scales=lambda config: config.decoder_test_scales),
-    ),
-    Head(
-        name="unet",
-        kinds=_MASKS,
-        fit=fit_unet,
-        load=load_decoder,
-        maps=MapsWanted(layout="last", num_levels=3, test_scales=lambda config: config.decoder_test_scales),
-    ),
+    Head(name="fpn", kinds=_MASKS, fit=fit_fpn, load=load_decoder, maps=_PYRAMID_AT_SCALES),
+    Head(name="unet", kinds=_MASKS, fit=fit_unet, load=load_decoder, maps=_PYRAMID_AT_SCALES),
     Head(
         name="dpt",
         kinds=_MASKS,

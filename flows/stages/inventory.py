@@ -14,7 +14,7 @@ from flows.runners import Failure, raise_if_machine_failed, say, track
 from flows.stages.faults import left_by
 from flows.stages.presence import if_present, proven_presence
 from warehouse.files import known_files, remember_files
-from warehouse.forgotten import forgotten_hash, forgotten_hashes
+from warehouse.forgotten import forgotten_in
 from warehouse.local_path import is_lake
 from warehouse.records import Left, VideoInfo, VideoRef
 
@@ -79,12 +79,11 @@ class Forgotten:
 
     def __init__(self, root: Path) -> None:
         self.uris: set[str] = set()
-        self._root = root
-        self._hashes = forgotten_hashes(root)
+        self._is_forgotten = forgotten_in(root)
 
     def leaves_out(self, identifier: str | None, uri: str) -> bool:
         """Whether this video id or pseudonym was forgotten; remembers the place if so."""
-        if not self._hashes or not identifier or forgotten_hash(self._root, identifier) not in self._hashes:
+        if not identifier or not self._is_forgotten(identifier):
             return False
         self.uris.add(uri)
         return True
