@@ -87,7 +87,7 @@ def test_wrong_data_and_unknown_tasks_are_told_before_work_begins(installed: dic
     listed = tmp_path / "test.txt"
     assert no_list == (1, f"endoforge: task ward_findings: {listed} does not exist; give the folder that holds it\n")
     assert unknown[0] == 1
-    assert "unknown task 'ward'; use auto for your own data, or one of cvc_clinicdb, " in unknown[1]
+    assert "unknown task 'ward'; use auto for your own data, or one of clips, " in unknown[1]
     assert "ward_findings" in unknown[1]
 
 
