@@ -192,7 +192,7 @@ VIEW_COLUMNS: dict[str, ViewColumns] = {
     "leaderboard": ViewColumns(
         ("scores",),
         {
-            "leak": "whether the task's splits share images or patients: clean, or overlap and a number of test images; unknown if not sought",
+            "leak": "whether the task's splits share images or patients: clean, overlap and a number of test images, or unknown",
             "patients": "whether the data name patients, videos or sequences: known, unknown, or unknown for so many of all",
             "leak_pretraining": "the same of the test images and what the model was pretrained on",
             "image_size": "side in pixels of the network's input",
