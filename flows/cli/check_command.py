@@ -10,6 +10,7 @@ from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
 from evaluation.tasks import check_task_name
 from flows.cli import commands, questions
+from flows.cli.reports import check_reports
 from flows.stages import (
     STAGES,
     check_count,
@@ -40,6 +41,7 @@ def check_command(command: Any) -> None:
         OSError: a file or folder is missing or cannot be used.
     """
     check_count("workers", getattr(getattr(command, "execution", command), "workers", None))
+    check_reports(command)
     match command:
         case commands.Demo():
             CurateConfig(size=command.size)
