@@ -21,6 +21,7 @@ from flows.config import RunConfig
 from pretrain.config import PretrainConfig
 from pretrain.init_source import InitSource
 from pretrain.recipes import recipe
+from warehouse.postgres import lake_folder
 
 __all__ = ["changed_recipe", "takes"]
 
@@ -98,7 +99,7 @@ def _run_config(given: Mapping[str, Any]) -> RunConfig:
     if "validation" in values:
         values["validation"] = tuple(map(Path, values["validation"]))
     if "lake" in values:
-        values["lake"] = Path(values["lake"])
+        values["lake"] = lake_folder(str(values["lake"]))
     return RunConfig(**values)
 
 
