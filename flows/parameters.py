@@ -21,6 +21,7 @@ from flows.config import RunConfig
 from pretrain.config import PretrainConfig
 from pretrain.init_source import InitSource
 from pretrain.recipes import recipe
+from warehouse.postgres import lake_folder
 
 __all__ = ["changed_recipe", "takes"]
 
@@ -97,7 +98,9 @@ def _run_config(given: Mapping[str, Any]) -> RunConfig:
             values[name] = (values[name],)
     if "validation" in values:
         values["validation"] = tuple(map(Path, values["validation"]))
-    for name in ("lake", "summary", "metrics_file"):
+    if "lake" in values:
+        values["lake"] = lake_folder(str(values["lake"]))
+    for name in ("summary", "metrics_file"):
         if name in values:
             values[name] = Path(values[name])
     return RunConfig(**values)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from warehouse.catalog import CATALOG_FILE, Catalog
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_files
 from warehouse.store import read_json, remove_abandoned, write_json
@@ -74,10 +75,12 @@ def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Cal
         seen: told of every file.
 
     Raises:
-        LakeError: `source` is no lake or cannot be read whole, `target` holds something else, one lies in the other, or the copy lacks
-            files that its tables name.
+        LakeError: `source` is no lake, its catalog is elsewhere, or it cannot be read whole; `target` holds something else, one lies in
+            the other, or the copy lacks files that its tables name.
     """
     source, target = source.absolute(), target.absolute()
+    if (source / CATALOG_FILE).is_file():
+        raise LakeError(f"the catalog of {source} is a Postgres database; dump it by pg_dump first, then copy the folder by your own means")
     if not (source / CATALOG).is_file():
         raise LakeError(f"there is no lake in {source} (no {CATALOG}); give the folder of one")
     if source == target or source in target.parents or target in source.parents:
@@ -237,7 +240,7 @@ def _check(source: Path, target: Path, catalog: Path, *, wanted: Collection[str]
     Raises:
         LakeError: a file that the catalog names is not in the lake, or was not copied.
     """
-    with open_lake(target, read_only=True, catalog=f"sqlite:{catalog}") as lake:
+    with open_lake(target, read_only=True, catalog=Catalog(kind="sqlite", where=str(catalog))) as lake:
         found = live_files(lake)
         named = [path.relative_to(target) for path in found if path.is_relative_to(target)]
         # those of a migration are the copy's own

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from pathlib import Path
+
+from warehouse.catalog import Catalog
+from warehouse.postgres import execute
+from warehouse.statements import quote
 
 __all__ = ["OFTEN_EMPTY", "count_empty_tables"]
 
@@ -31,17 +34,15 @@ entry, so no large table is among them: files of Parquet keep theirs."""
 _BUSY_SECONDS = 30.0
 
 
-def count_empty_tables(catalog: Path) -> None:
-    """Write an entry of 0 rows for those of `OFTEN_EMPTY` that have none; no DuckLake may write to the catalog meanwhile.
-
-    Args:
-        catalog: a SQLite catalog of DuckLake. A Postgres one needs it less: it is not read anew by parsing a file.
-    """
-    with contextlib.closing(sqlite3.connect(catalog, timeout=_BUSY_SECONDS)) as connection, connection:
-        connection.execute(
-            f"""INSERT INTO ducklake_table_stats (table_id, record_count, next_row_id, file_size_bytes)
-                SELECT table_id, 0, 0, 0 FROM ducklake_table
-                WHERE end_snapshot IS NULL AND table_name IN ({", ".join("?" * len(OFTEN_EMPTY))})
-                AND table_id NOT IN (SELECT table_id FROM ducklake_table_stats)""",
-            OFTEN_EMPTY,
-        )
+def count_empty_tables(catalog: Catalog) -> None:
+    """Write an entry of 0 rows for those of `OFTEN_EMPTY` that have none; no DuckLake may write to the catalog meanwhile."""
+    statement = f"""
+        INSERT INTO ducklake_table_stats (table_id, record_count, next_row_id, file_size_bytes)
+        SELECT table_id, 0, 0, 0 FROM ducklake_table
+        WHERE end_snapshot IS NULL AND table_name IN ({", ".join(map(quote, OFTEN_EMPTY))})
+        AND table_id NOT IN (SELECT table_id FROM ducklake_table_stats)"""
+    if catalog.kind == "postgres":
+        execute(catalog, statement)
+        return
+    with contextlib.closing(sqlite3.connect(catalog.where, timeout=_BUSY_SECONDS)) as connection, connection:
+        connection.execute(statement)

@@ -8,7 +8,6 @@ the network.
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import os
 import tempfile
 import uuid
@@ -21,22 +20,18 @@ import pyarrow as pa
 from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from warehouse.catalog import SQLITE_FILE, Catalog, LakeError, catalog_of, has_lake
 from warehouse.empty_tables import count_empty_tables
+from warehouse.extensions import EXTENSIONS, bare_connection, extension_path
 from warehouse.local_path import local_path
 from warehouse.migrations import OLDEST_VERSION, migration
+from warehouse.postgres import PostgresTurns, unreachable
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
 from warehouse.snapshots import moment_of
 from warehouse.statements import add_column, create_macro, create_table, create_view, quote
 from warehouse.views import MACROS, VIEWS
 
 __all__ = ["EXTENSIONS", "Lake", "LakeError", "commit_retries", "extension_path", "open_lake"]
-
-EXTENSIONS = ("ducklake", "sqlite_scanner")
-"""what the default catalog needs; a Postgres catalog needs postgres_scanner instead of sqlite_scanner"""
-
-
-class LakeError(ValueError):
-    """A lake that cannot be opened or written as asked; the message names the remedy."""
 
 
 class Lake:
@@ -47,12 +42,11 @@ class Lake:
         root: Path,
         connection: duckdb.DuckDBPyConnection,
         writing: contextlib.AbstractContextManager[object],
-        *,
-        has_own_catalog: bool = True,
+        catalog: Catalog,
     ) -> None:
-        """`has_own_catalog`: the catalog is the SQLite file in `root`, whose lock keeps writers apart."""
+        """`writing` keeps other writers out while it is entered."""
         self.root = root
-        self.has_own_catalog = has_own_catalog
+        self.catalog = catalog
         self._connection = connection
         self._writing = writing
 
@@ -176,6 +170,8 @@ class Lake:
     def close(self) -> None:
         """Detach; the lake stays as the last commit left it."""
         self._connection.close()
+        if isinstance(self._writing, PostgresTurns):
+            self._writing.close()
 
     def __enter__(self) -> Lake:
         return self
@@ -195,7 +191,7 @@ def commit_retries() -> Retrying:
 
 
 def open_lake(
-    root: Path | str, *, create: bool = False, read_only: bool = False, catalog: str | None = None, at: str | None = None
+    root: Path | str, *, create: bool = False, read_only: bool = False, catalog: Catalog | None = None, at: str | None = None
 ) -> Lake:
     """Attach the lake in the folder `root`.
 
@@ -206,26 +202,67 @@ def open_lake(
         root: the lake's folder.
         create: make the folder, the catalog and the tables where they are missing.
         read_only: refuse every write.
-        catalog: a DuckLake catalog other than the folder's own SQLite file, such as `postgres:dbname=lake host=...`.
+        catalog: another than the one the folder names (see `warehouse.catalog.catalog_of`).
         at: read it as it was then: a version, a tag, or a time (see `warehouse.snapshots.moment_of`).
 
     Raises:
         ValueError: `root` is a URI, or `at` names no state.
-        LakeError: there is no lake there, or an EndoForge with another schema wrote it.
+        LakeError: there is no lake there, its catalog cannot be reached, or an EndoForge with another schema wrote it.
     """
     root = local_path(root, what="the lake").absolute()
-    sqlite_catalog = root / "catalog.sqlite"
-    if catalog is None and not create and not sqlite_catalog.is_file():
+    catalog = catalog or catalog_of(root)
+    is_there = catalog.kind == "postgres" or Path(catalog.where).is_file()
+    if not create and not is_there:
         inner = root / "lake"
-        hint = f"did you mean {inner}?" if (inner / "catalog.sqlite").is_file() else "give the folder that `endoforge ingest --lake` made"
-        raise LakeError(f"there is no lake in {root} (no catalog.sqlite); {hint}")
+        hint = f"did you mean {inner}?" if has_lake(inner) else "give the folder that `endoforge ingest --lake` made"
+        raise LakeError(f"there is no lake in {root} (no {SQLITE_FILE}); {hint}")
     if create:
         (root / "tables").mkdir(parents=True, exist_ok=True)
-    # DuckDB would hash the 70 MB of the two extensions to check who signed them, 0.3 CPU seconds each time a lake is opened. They are
-    # loaded by path from the installation, whose hashes pip has checked and whose Python files nobody signs either.
-    connection = duckdb.connect(
-        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "allow_unsigned_extensions": "true"}
-    )
+    connection = _connection(root, catalog, read_only=read_only)
+    options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
+    if read_only or at is not None:
+        options.append("READ_ONLY")
+    if at is not None:
+        options.append(moment_of(root, at).option)
+    if catalog.kind == "sqlite":
+        # SQLite's rollback journal, not its WAL: that would need a writable folder even to read, and cannot lie on a network drive
+        options.append("META_BUSY_TIMEOUT 30000")
+    writing = contextlib.nullcontext() if read_only else _turns(catalog)
+    # attaching creates the catalog, and its file is there before its tables are
+    with writing if create or not is_there else contextlib.nullcontext():
+        try:
+            connection.execute(f"ATTACH {quote('ducklake:' + catalog.target)} AS lake ({', '.join(options)})")
+        except duckdb.Error as error:
+            if at is not None:
+                raise LakeError(
+                    f"the lake in {root} has no state {at!r} any more ({error}); `endoforge snapshots` lists what it has"
+                ) from error
+            if catalog.kind == "postgres":
+                raise unreachable(catalog, error) from None
+            raise
+    connection.execute("USE lake")
+    lake = Lake(root, connection, writing, catalog)
+    if at is not None and _version(lake) < SCHEMA_VERSION:
+        if not OLDEST_VERSION <= _version(lake):
+            lake.close()
+            raise LakeError(f"the lake in {root} had no tables yet at {at!r}; `endoforge snapshots` lists later states")
+        return lake  # a state of the past is read by the tables and views that it had
+    if read_only and OLDEST_VERSION <= _version(lake) < SCHEMA_VERSION:
+        lake.close()
+        _bring_up_to_date(root, catalog)
+        return open_lake(root, read_only=True, catalog=catalog)
+    for attempt in commit_retries():
+        with attempt:
+            is_new = _make_tables(lake, read_only=read_only or at is not None)
+    if is_new:
+        with lake.alone():
+            count_empty_tables(catalog)
+    return lake
+
+
+def _connection(root: Path, catalog: Catalog, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """DuckDB as every lake wants it."""
+    connection = bare_connection("ducklake", catalog.extension)
     # For what goes beyond DuckDB's own limit, 80% of memory; else it would make a folder wherever one happens to be. A lake that is only
     # read may be one that cannot be written to.
     spills = Path(tempfile.gettempdir()) if read_only else root / "staging"
@@ -239,52 +276,21 @@ def open_lake(
         connection.execute(f"SET threads = {int(threads)}")
     # DuckDB 1.5.5 fails, or answers wrongly, where it shares subplans between uses that need different columns (duckdb/duckdb#25819)
     connection.execute("SET disabled_optimizers = 'common_subplan'")
-    backend = "postgres_scanner" if (catalog or "").startswith("postgres:") else "sqlite_scanner"
-    for name in ("ducklake", backend):
-        connection.execute(f"LOAD {quote(str(extension_path(name)))}")
-    options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
-    if read_only or at is not None:
-        options.append("READ_ONLY")
-    if at is not None:
-        options.append(moment_of(root, at).option)
-    if backend == "sqlite_scanner":
-        # SQLite's rollback journal, not its WAL: that would need a writable folder even to read, and cannot lie on a network drive
-        options.append("META_BUSY_TIMEOUT 30000")
-    target = f"ducklake:{catalog or 'sqlite:' + str(sqlite_catalog)}"
-    # Two transactions that read a SQLite catalog and then both want to write wait for each other for ever (duckdb/ducklake#1309), so
-    # writers take turns; a Postgres catalog settles it by itself.
-    writing = contextlib.nullcontext() if catalog or read_only else FileLock(root / "catalog.lock")
-    # attaching creates the catalog, and its file is there before its tables are
-    with contextlib.nullcontext() if sqlite_catalog.is_file() and not create else writing:
-        try:
-            connection.execute(f"ATTACH {quote(target)} AS lake ({', '.join(options)})")
-        except duckdb.Error as error:
-            if at is None:
-                raise
-            raise LakeError(
-                f"the lake in {root} has no state {at!r} any more ({error}); `endoforge snapshots` lists what it has"
-            ) from error
-    connection.execute("USE lake")
-    lake = Lake(root, connection, writing, has_own_catalog=catalog is None)
-    if at is not None and _version(lake) < SCHEMA_VERSION:
-        if not OLDEST_VERSION <= _version(lake):
-            lake.close()
-            raise LakeError(f"the lake in {root} had no tables yet at {at!r}; `endoforge snapshots` lists later states")
-        return lake  # a state of the past is read by the tables and views that it had
-    if read_only and OLDEST_VERSION <= _version(lake) < SCHEMA_VERSION:
-        lake.close()
-        _bring_up_to_date(root, catalog)
-        return open_lake(root, read_only=True, catalog=catalog)
-    for attempt in commit_retries():
-        with attempt:
-            is_new = _make_tables(lake, read_only=read_only or at is not None)
-    if is_new and lake.has_own_catalog:
-        with lake.alone():
-            count_empty_tables(sqlite_catalog)
-    return lake
+    if catalog.kind == "postgres":
+        connection.execute("SET ducklake_max_retry_count = 100")  # writers of others, who take no turns (duckdb/ducklake#1283)
+    return connection
 
 
-def _bring_up_to_date(root: Path, catalog: str | None) -> None:
+def _turns(catalog: Catalog) -> contextlib.AbstractContextManager[object]:
+    """What keeps other writers out while it is entered.
+
+    Two transactions that read a SQLite catalog and then both want to write wait for each other for ever (duckdb/ducklake#1309), so writers
+    take turns by a lock file; at a Postgres catalog by its server.
+    """
+    return PostgresTurns(catalog) if catalog.kind == "postgres" else FileLock(Path(catalog.where).with_suffix(".lock"))
+
+
+def _bring_up_to_date(root: Path, catalog: Catalog) -> None:
     """Migrate a lake that was to be opened for reading alone."""
     try:
         open_lake(root, catalog=catalog).close()
@@ -334,15 +340,3 @@ def _version(lake: Lake) -> int:
         return int(lake.rows("SELECT max(version) AS version FROM lake_schema")[0]["version"])
     except duckdb.CatalogException:
         return 0
-
-
-def extension_path(name: str) -> Path:
-    """Where the wheel `duckdb-extension-<name>` put the extension for this DuckDB."""
-    folder = importlib.resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
-    path = Path(str(folder / f"{name}.duckdb_extension"))
-    if not path.is_file():
-        raise LakeError(
-            f"the DuckDB extension {name} for DuckDB {duckdb.__version__} is not at {path}; "
-            f"install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
-        )
-    return path

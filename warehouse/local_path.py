@@ -16,6 +16,7 @@ _OWN = {
 """Names that EndoForge gives to what it makes at the root of a lake."""
 _MADE = (("selection.json", "labels.csv"), ("predictions.csv", "overlays"))
 """Names that stand together where select-for-labels or predict wrote pictures, inside a lake or not."""
+_CATALOG = re.compile(r"(ducklake|postgres|postgresql|mysql|sqlite|duckdb|md|motherduck):", re.IGNORECASE)
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash where the URI had two
 
 
@@ -27,17 +28,19 @@ def local_path(path: Path | str, *, what: str) -> Path:
         what: what it is for, such as `--lake`.
 
     Raises:
-        ValueError: it is a URI such as `s3://bucket/lake` or `file:///lake`.
+        ValueError: it is a URI such as `s3://bucket/lake` or `file:///lake`, or names a database.
     """
     if _URI.match(str(path)):
         scheme = str(path).partition(":")[0]
         raise ValueError(f"{what} is {scheme}://..., a URI; give a folder or file of this machine; only input videos may lie elsewhere")
+    if found := _CATALOG.match(str(path)):
+        raise ValueError(f"{what} is {found[0]}..., a catalog; give a folder, or ducklake:postgres:dbname=... host=... as --lake")
     return Path(path)
 
 
 def belongs_to_lake(name: str) -> bool:
     """Whether a file or folder of that name, at the root of a lake, is the lake's own."""
-    return name in _OWN or name.startswith("catalog.sqlite")
+    return name in _OWN or name == "catalog.toml" or name.startswith("catalog.sqlite")
 
 
 def holds_made_pictures(folder: str) -> bool:
@@ -47,7 +50,7 @@ def holds_made_pictures(folder: str) -> bool:
 
 def is_lake(folder: str) -> bool:
     """Whether a folder is the root of a lake."""
-    marks = ("catalog.sqlite", *_LOCKS)  # a copy may lack the locks, and a lake with another catalog has no catalog.sqlite
+    marks = ("catalog.sqlite", "catalog.toml", *_LOCKS)  # a copy may lack the locks
     return os.path.isdir(os.path.join(folder, "tables")) and any(os.path.isfile(os.path.join(folder, mark)) for mark in marks)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.lake import Lake, LakeError
+from warehouse.postgres import erase_values
 from warehouse.snapshots import list_snapshots
 from warehouse.statements import quote
 
@@ -21,6 +22,8 @@ __all__ = ["Maintained", "compact_catalog", "live_files", "maintain"]
 
 _CATALOG = "__ducklake_metadata_lake"
 """what DuckLake calls the database of the catalog of a lake attached as `lake`"""
+_VALUES = ("ducklake_table_column_stats", "ducklake_file_column_stats")
+"""tables of the catalog that hold values of the lake's tables"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +61,8 @@ def maintain(
         dry_run: change nothing; the files after are then those before.
 
     Raises:
-        LakeError: a file that is to be deleted is in use, or `grace` is 0 and the catalog is not the lake's own. Nothing has been deleted
-            then.
+        LakeError: a file that is to be deleted is in use. Nothing has been deleted then.
     """
-    if grace <= datetime.timedelta(0) and not lake.has_own_catalog:
-        raise LakeError("with a catalog of its own the lake keeps writers apart, with another it cannot: give a grace of an hour or more")
     now = datetime.datetime.now(datetime.UTC)
     files_before, bytes_before = _on_disk(lake.root / "tables")
     num_merged = num_deleted = 0
@@ -117,23 +117,22 @@ def live_files(lake: Lake) -> set[Path]:
 
 
 def compact_catalog(lake: Lake, needles: Sequence[str]) -> None:
-    """Take texts out of the smallest and largest values that the catalog keeps of columns, and out of SQLite's free pages.
+    """Take texts out of the smallest and largest values that the catalog keeps of columns, and out of its free pages.
 
-    Without such a value DuckLake reads a file that it might have skipped; it changes no answer.
-
-    Raises:
-        LakeError: the catalog is not the lake's own SQLite file.
+    Without such a value DuckLake reads a file that it might have skipped; it changes no answer. What a Postgres server has written to its
+    log of changes and to its own backups is not reached.
     """
-    if not lake.has_own_catalog:
-        raise LakeError(f"the catalog of {lake.root} is not its catalog.sqlite; texts can be taken out of that alone")
-    catalog = lake.root / "catalog.sqlite"
-    with lake.alone(), contextlib.closing(sqlite3.connect(catalog, timeout=30.0)) as connection:
-        for table in ("ducklake_table_column_stats", "ducklake_file_column_stats"):
-            for needle in needles:
-                statement = f"UPDATE {table} SET min_value = NULL, max_value = NULL WHERE instr(min_value, ?) OR instr(max_value, ?)"
-                connection.execute(statement, [needle, needle])
-        connection.commit()
-        connection.execute("VACUUM")
+    with lake.alone():
+        if lake.catalog.kind == "postgres":
+            erase_values(lake.catalog, _VALUES, needles)
+            return
+        with contextlib.closing(sqlite3.connect(lake.catalog.where, timeout=30.0)) as connection:
+            for table in _VALUES:
+                for needle in needles:
+                    statement = f"UPDATE {table} SET min_value = NULL, max_value = NULL WHERE instr(min_value, ?) OR instr(max_value, ?)"
+                    connection.execute(statement, [needle, needle])
+            connection.commit()
+            connection.execute("VACUUM")
 
 
 def _delete(lake: Lake, *, older_than: datetime.datetime) -> int:

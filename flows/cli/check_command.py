@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,9 @@ def check_command(command: Any) -> None:
 
 def _check_run(command: commands.Run) -> None:
     check_stages(STAGES, command)
-    if os.path.isfile(command.lake / "catalog.sqlite"):
+    from warehouse.catalog import has_lake
+
+    if has_lake(command.lake):
         from warehouse.lake import open_lake
 
         with open_lake(command.lake) as lake:

@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in rest
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")  # its tracebacks are for --debug
     command, run = COMMANDS[name]
-    rest = [*rest, *_usual_lake(name, command, rest)]
     try:
+        rest = _with_folder([*rest, *_usual_lake(name, command, rest)])
         parsed = tyro.cli(
             command,
             args=rest,
@@ -83,11 +83,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _usual_lake(name: str, command: type, arguments: list[str]) -> list[str]:
-    """The option that names the lake of ENDOFORGE_LAKE, for a command that takes a lake and was told none; a restore makes a new one."""
+    """The option that names the lake of ENDOFORGE_LAKE, for a command that takes a lake and was told none, unless it makes a new one."""
     lake = os.environ.get("ENDOFORGE_LAKE", "")
     told = any(argument == "--lake" or argument.startswith("--lake=") for argument in arguments)
-    takes = name != "restore" and any(setting.name == "lake" for setting in fields(command))
+    takes = name not in ("init-lake", "restore") and any(setting.name == "lake" for setting in fields(command))
     return ["--lake", lake] if lake and takes and not told else []
+
+
+def _with_folder(arguments: list[str]) -> list[str]:
+    """The arguments with the lake's folder in the place of its catalog, where --lake names that."""
+    named = [
+        place
+        for place, argument in enumerate(arguments)
+        if argument.startswith(f"--lake={_CATALOG}") or (argument.startswith(_CATALOG) and place and arguments[place - 1] == "--lake")
+    ]
+    if not named:
+        return arguments
+    from warehouse.postgres import lake_folder
+
+    told = list(arguments)
+    for place in named:
+        option, text = ("--lake=", told[place].removeprefix("--lake=")) if told[place].startswith("--lake=") else ("", told[place])
+        told[place] = option + str(lake_folder(text))
+    return told
 
 
 def _sentence(error: Exception) -> str:
@@ -173,6 +191,8 @@ def _overview() -> str:
     )
 
 
+_CATALOG = "ducklake:"
+
 COMMANDS = {**ACTIONS, **ANSWERS, **UPKEEP}
 
 GROUPS = {
@@ -182,7 +202,7 @@ GROUPS = {
     "Models": ("pretrain", "evaluate", "predict", "export-model"),
     "Look": ("report", "leaderboard", "compare", "sql", "tables", "lineage", "check-data", "doctor"),
     "Datasets": ("datasets", "diff", "verify", "export"),
-    "The lake": ("snapshots", "maintain", "alerts", "backup", "restore", "deploy"),
+    "The lake": ("init-lake", "snapshots", "maintain", "alerts", "backup", "restore", "deploy"),
 }
 """Commands as they are listed; each is in one group."""
 

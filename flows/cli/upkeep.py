@@ -14,7 +14,16 @@ from flows.cli.execution import Alone, Asking, Execution, Flat, FlatAlone, FlatA
 from flows.cli.job import job_of
 from flows.upkeep_config import AlertConfig, UpkeepConfig
 
-__all__ = ["UPKEEP", "Alerts", "Backup", "Deploy", "Forget", "Maintain", "Restore", "Snapshots"]
+__all__ = ["UPKEEP", "Alerts", "Backup", "Deploy", "Forget", "InitLake", "Maintain", "Restore", "Snapshots"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitLake(OfLake):
+    """Make an empty lake whose catalog is a Postgres database, for writers on several machines; its folder has one path on all of them."""
+
+    catalog: str
+    """database of its own for the lake, as ducklake:postgres:dbname=lake host=db user=endoforge, without a password"""
+    execution: FlatAlone = field(default_factory=Alone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +125,12 @@ class Snapshots(OfLake):
             raise ValueError(f"version {self.version} is given without a tag; give the name that it is to have as --tag")
 
 
+def _init_lake(command: InitLake) -> None:
+    from warehouse.new_lake import make_lake
+
+    print(make_lake(command.lake, command.catalog))
+
+
 def _maintain(command: Maintain) -> None:
     from flows.stages import run_maintain
     from warehouse.lake import open_lake
@@ -193,6 +208,7 @@ def _snapshots(command: Snapshots) -> None:
 
 
 UPKEEP: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+    "init-lake": (InitLake, _init_lake),
     "snapshots": (Snapshots, _snapshots),
     "maintain": (Maintain, _maintain),
     "alerts": (Alerts, _alerts),

@@ -11,6 +11,7 @@ from pretrain.config import PretrainConfig
 from pretrain.machine import noted_machine
 from pretrain.plan import PretrainPlan, RecordedSpeed, loader_rate, plan_pretraining, what_fits
 from pretrain.video.flops import clip_tokens
+from warehouse.catalog import has_lake
 from warehouse.lake import Lake, open_lake
 from warehouse.plan_sizes import training_speeds
 
@@ -31,9 +32,9 @@ def plan_pretrain_text(lake_root: Path, config: PretrainConfig, *, recipe: str, 
         ValueError: the card is not known, or the GPUs cannot share the batch evenly.
     """
     card = card_named(gpu)
-    has_lake = (lake_root / "catalog.sqlite").is_file()
+    is_lake = has_lake(lake_root)
     recorded: tuple[RecordedSpeed, ...] = ()
-    if has_lake:
+    if is_lake:
         with open_lake(lake_root, read_only=True) as lake:
             recorded = recorded_speeds(lake)
     plan = plan_pretraining(config, card, num_gpus=num_gpus, recorded=recorded)
@@ -45,7 +46,7 @@ def plan_pretrain_text(lake_root: Path, config: PretrainConfig, *, recipe: str, 
             "",
             *_speed(config, num_gpus, plan),
             f"constants from {card.source} and tests/device/FIGURES.md; "
-            f"{len(recorded)} finished {'run' if len(recorded) == 1 else 'runs'} of {lake_root if has_lake else 'no lake'} to correct them",
+            f"{len(recorded)} finished {'run' if len(recorded) == 1 else 'runs'} of {lake_root if is_lake else 'no lake'} to correct them",
             "",
             *_verdict(config, card, num_gpus, plan),
         ]

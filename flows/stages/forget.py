@@ -84,8 +84,6 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
     Raises:
         LakeError: nothing is to be forgotten, or another process works on the lake.
     """
-    if not job.lake.has_own_catalog:
-        raise LakeError("the lake's catalog is a database of its own, whose older states cannot be taken out yet; nothing was removed")
     root = job.lake.root
     pending = root / "forgotten" / _PENDING
     with (

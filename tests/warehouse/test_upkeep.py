@@ -14,7 +14,7 @@ import pytest
 from warehouse.backup import copy_lake
 from warehouse.lake import Lake, LakeError, extension_path, open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
-from warehouse.maintenance import compact_catalog, live_files, maintain
+from warehouse.maintenance import live_files, maintain
 from warehouse.schema import TABLES
 from warehouse.snapshots import SnapshotError, list_snapshots, read_tags, remove_tag, tag_snapshot
 from warehouse.views import VIEWS
@@ -247,15 +247,6 @@ def test_folders_of_a_backup_keep_their_modes(lake: Lake, tmp_path: Path) -> Non
         name: (tmp_path / "copy" / name).stat().st_mode & 0o777 for name in ("", "forgotten", "forgotten/record.json", "catalog.sqlite")
     }
     assert modes == {"": 0o750, "forgotten": 0o700, "forgotten/record.json": 0o600, "catalog.sqlite": 0o640}
-
-
-def test_another_catalog_is_neither_cleaned_at_once_nor_rewritten(lake: Lake) -> None:
-    lake.close()
-    with open_lake(lake.root, catalog=f"sqlite:{lake.root / 'catalog.sqlite'}") as other:
-        with pytest.raises(LakeError, match="give a grace of an hour or more"):
-            maintain(other, keep=NOTHING, grace=NOTHING)
-        with pytest.raises(LakeError, match=r"is not its catalog\.sqlite"):
-            compact_catalog(other, ["name"])
 
 
 def test_folders_that_cannot_be_a_backup_are_refused(lake: Lake, tmp_path: Path) -> None:

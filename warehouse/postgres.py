@@ -1,0 +1,194 @@
+"""What a Postgres catalog needs beside DuckLake: turns of writers by an advisory lock, and the folder that belongs to a database."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+
+from warehouse.catalog import CATALOG_FILE, Catalog, LakeError, catalog_of, parse_catalog
+from warehouse.extensions import bare_connection
+from warehouse.statements import quote
+
+__all__ = ["PostgresTurns", "erase_values", "execute", "folder_of", "lake_folder", "mounted_folder_of", "unreachable"]
+
+_TURN = 0x656E646F666F7267
+"""key of the advisory lock; these are one for each database, and a database is the catalog of one lake"""
+_PATIENCE_S = 1
+"""after which a waiting writer looks whether it was interrupted"""
+_IDENTITY = "SELECT system_identifier::text || ' ' || current_database() AS id FROM pg_control_system()"
+
+
+class PostgresTurns(contextlib.AbstractContextManager[None]):
+    """Lets one writer at a time at a catalog, wherever it runs; may be entered again by who is in it.
+
+    DuckLake commits concurrently by itself, and gives up where its retries are spent. What EndoForge looks up before it writes must also
+    still hold when it commits. The server frees the turn of a process that is killed at once, and of a machine that is lost after a minute.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._depth = 0
+        self._inner = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._inner.acquire()
+        try:
+            if self._depth == 0:
+                self._wait()
+            self._depth += 1
+        except BaseException:
+            self._inner.release()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._depth -= 1
+        try:
+            if self._depth == 0 and self._connection is not None:
+                with contextlib.suppress(duckdb.Error):  # a lost connection has lost the turn too
+                    self._connection.execute("COMMIT")
+        finally:
+            self._inner.release()
+
+    def close(self) -> None:
+        """End the connection that waits for turns."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _wait(self) -> None:
+        while True:
+            if self._connection is None:
+                self._connection = _attached(self._catalog)
+            began = time.monotonic()
+            try:
+                self._connection.execute("BEGIN")
+                self._connection.execute(f"CALL postgres_execute('catalog', {quote(_SESSION)})")
+                self._connection.execute(
+                    f"FROM postgres_query('catalog', 'SELECT pg_advisory_xact_lock({_TURN})::text AS turn')"
+                ).fetchall()
+                return
+            except duckdb.Error as error:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.execute("ROLLBACK")
+                if time.monotonic() - began < _PATIENCE_S:  # else the lock was not had in time, in the server's language
+                    self.close()
+                    raise unreachable(self._catalog, error) from None
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+_SESSION = "; ".join(
+    f"SET LOCAL {name} = {value}"
+    for name, value in {
+        "lock_timeout": f"'{_PATIENCE_S}s'",
+        "idle_in_transaction_session_timeout": "0",  # a writer may hold its turn for long
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }.items()
+)
+
+
+def folder_of(catalog: Catalog) -> Path | None:
+    """The folder of the lake whose catalog is in this database; None if there is no lake's.
+
+    Raises:
+        LakeError: the database cannot be reached, or holds a DuckLake that EndoForge did not make.
+    """
+    with contextlib.closing(_attached(catalog)) as connection:
+        there = "SELECT to_regclass('ducklake_metadata') IS NOT NULL AS there"
+        if not _value(connection, there):
+            return None
+        path = str(_value(connection, "SELECT value FROM ducklake_metadata WHERE key = 'data_path'"))
+    folder = Path(path)
+    if folder.name != "tables" or not folder.is_absolute():
+        raise LakeError(
+            f"the DuckLake in {catalog.text} has its files in {path}, which is no lake of EndoForge; give a database of its own"
+        )
+    return folder.parent
+
+
+def mounted_folder_of(catalog: Catalog) -> Path:
+    """As `folder_of`, of a lake that is there and can be seen from this machine.
+
+    Raises:
+        LakeError: there is no lake, its folder is not on this machine, or that folder names another database.
+    """
+    folder = folder_of(catalog)
+    if folder is None:
+        raise LakeError(f"there is no lake in {catalog.text}; make one: `endoforge init-lake --lake FOLDER --catalog '{catalog.text}'`")
+    if not (folder / CATALOG_FILE).is_file():
+        raise LakeError(
+            f"the files of {catalog.text} are in {folder}, where there is no {CATALOG_FILE}; "
+            "mount that folder on this machine, or give the folder to --lake if it has moved"
+        )
+    other = catalog_of(folder)
+    if other != catalog and _identity(other) != _identity(catalog):
+        raise LakeError(f"the files of {catalog.text} are in {folder}, whose {CATALOG_FILE} names {other.text}; correct one of them")
+    return folder
+
+
+def lake_folder(text: str) -> Path:
+    """The folder of a lake that a person names by its folder or by its catalog, as `ducklake:postgres:...`.
+
+    Raises:
+        LakeError: see `parse_catalog` and `mounted_folder_of`.
+    """
+    return mounted_folder_of(parse_catalog(text)) if text.startswith("ducklake:") else Path(text)
+
+
+def erase_values(catalog: Catalog, tables: Sequence[str], needles: Sequence[str]) -> None:
+    """Forget the smallest and largest values that hold one of these texts, and write the tables anew without them."""
+    with contextlib.closing(_attached(catalog)) as connection:
+        for table in tables:
+            for text in map(quote, needles):
+                holds = f"strpos(min_value, {text}) > 0 OR strpos(max_value, {text}) > 0"
+                update = f"UPDATE {table} SET min_value = NULL, max_value = NULL WHERE {holds}"
+                connection.execute(f"CALL postgres_execute('catalog', {quote(update)})")
+            connection.execute(f"CALL postgres_execute('catalog', 'VACUUM FULL {table}', use_transaction => false)")
+
+
+def execute(catalog: Catalog, statement: str) -> None:
+    """Run a statement without rows in the database by itself."""
+    with contextlib.closing(_attached(catalog)) as connection:
+        connection.execute(f"CALL postgres_execute('catalog', {quote(statement)})")
+
+
+def unreachable(catalog: Catalog, error: Exception) -> LakeError:
+    """The error that names the remedy; what libpq says never holds a password."""
+    said = re.sub(r'^IO Error: Unable to connect to Postgres at ".*?": ', "", " ".join(str(error).split()))
+    return LakeError(
+        f"the catalog {catalog.text} cannot be used: {said}; see that the server runs, "
+        "and that PGPASSFILE, ~/.pgpass or PGPASSWORD has the password"
+    )
+
+
+def _identity(catalog: Catalog) -> object:
+    with contextlib.closing(_attached(catalog)) as connection:
+        return _value(connection, _IDENTITY)
+
+
+def _value(connection: duckdb.DuckDBPyConnection, sql: str) -> object:
+    row = connection.execute(f"FROM postgres_query('catalog', {quote(sql)})").fetchone()
+    return row[0] if row else None
+
+
+def _attached(catalog: Catalog) -> duckdb.DuckDBPyConnection:
+    """The database by itself, as `catalog`."""
+    connection = bare_connection(catalog.extension)
+    try:
+        connection.execute(f"ATTACH {quote(catalog.where)} AS catalog (TYPE postgres)")
+    except duckdb.Error as error:
+        connection.close()
+        raise unreachable(catalog, error) from None
+    return connection
