@@ -10,6 +10,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 from flows.cli.cli import COMMANDS, main
+from warehouse.dictionary import Entry, data_dictionary
 from warehouse.schema import DESCRIBED_TABLES
 from warehouse.views import MACROS, VIEWS
 
@@ -47,16 +48,23 @@ def tables_page() -> str:
     parts = [
         "# Tables and views",
         "Units are in the names: `pts_us` is in microseconds, `duration_s` in seconds. Shares are 0 to 1. "
-        "A lake says the same of itself: `FROM data_dictionary`.",
+        "`endoforge tables NAME` prints the same. A lake says it of its own tables and views: `FROM data_dictionary`.",
         "## Tables",
     ]
-    for name, table in DESCRIBED_TABLES.items():
-        rows = [f"| `{column}` | {said.type} | {_cell(said.what)} |" for column, said in table.columns.items()]
-        parts.append("\n".join([f"### {name}", "", f"{_cell(table.what)}.", "", "| column | type | what it is |", "|---|---|---|", *rows]))
+    entries = data_dictionary()
+    for name in DESCRIBED_TABLES:
+        parts.append(_described(name, entries))
     parts.append("## Views")
     for name, view in (VIEWS | MACROS).items():
-        parts.append(f"### {name}\n\n{_cell(view.what)}.\n\n```sql\n{_dedent(view.sql)}\n```")
+        parts.append(f"{_described(name, entries)}\n\n```sql\n{_dedent(view.sql)}\n```")
     return "\n\n".join(parts)
+
+
+def _described(name: str, entries: tuple[Entry, ...]) -> str:
+    """A heading, what the table or view is, and its columns."""
+    whole, *columns = (entry for entry in entries if entry.table == name)
+    rows = [f"| `{entry.column}` | {entry.type} | {_cell(entry.what)} |" for entry in columns]
+    return "\n".join([f"### {name}", "", f"{_cell(whole.what)}.", "", "| column | type | what it is |", "|---|---|---|", *rows])
 
 
 def _cell(text: str) -> str:

@@ -14,12 +14,18 @@ from rich.text import Text
 
 from warehouse.lake import Lake
 
-__all__ = ["answer"]
+__all__ = ["Format", "answer", "as_text"]
+
+Format = Literal["table", "csv", "json"]
 
 
-def answer(lake: Lake, statement: str, *, format: Literal["table", "csv", "json"]) -> str:
-    """Run a statement and write its rows as a table for people, as CSV with a header, or as one JSON array."""
-    rows = lake.ask(statement)
+def answer(lake: Lake, statement: str, *, format: Format) -> str:
+    """Run a statement and write its rows, as `as_text` does."""
+    return as_text(lake.ask(statement), format=format)
+
+
+def as_text(rows: pa.Table, *, format: Format) -> str:
+    """Write rows as a table for people, as CSV with a header, or as one JSON array."""
     if format == "json":
         return json.dumps(rows.to_pylist(), default=str, ensure_ascii=False, indent=1) + "\n"
     if format == "csv":

@@ -81,6 +81,18 @@ def _sql(command: questions.Sql) -> None:
         sys.stdout.write(answer(lake, command.statement, format=command.format))
 
 
+def _tables(command: questions.Tables) -> None:
+    from warehouse.answers import as_text
+    from warehouse.dictionary import data_dictionary, described
+
+    if command.lake is None:
+        entries = data_dictionary()
+    else:
+        with asked(command) as lake:
+            entries = data_dictionary(lake)
+    sys.stdout.write(as_text(described(entries, command.name), format=command.format))
+
+
 def _lineage(command: questions.Lineage) -> None:
     from rich.console import Console
     from rich.text import Text
@@ -132,6 +144,7 @@ ANSWERS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "report": (questions.Report, _report),
     "leaderboard": (questions.Leaderboard, _leaderboard),
     "sql": (questions.Sql, _sql),
+    "tables": (questions.Tables, _tables),
     "lineage": (questions.Lineage, _lineage),
     "check-data": (questions.CheckData, _check_data),
     "doctor": (questions.Doctor, _doctor),

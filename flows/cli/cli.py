@@ -180,7 +180,7 @@ GROUPS = {
     "From videos to a dataset": ("ingest", "requalify", "embed", "dedup", "curate", "select-for-labels"),
     "Privacy": ("privacy-audit", "remove-out-of-body", "forget"),
     "Models": ("pretrain", "evaluate", "predict", "export-model"),
-    "Look": ("report", "leaderboard", "compare", "sql", "lineage", "check-data", "doctor"),
+    "Look": ("report", "leaderboard", "compare", "sql", "tables", "lineage", "check-data", "doctor"),
     "Datasets": ("datasets", "diff", "verify", "export"),
     "The lake": ("snapshots", "maintain", "alerts", "backup", "restore", "deploy"),
 }

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from evaluation.config import EvaluateConfig
 from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
 
-__all__ = ["CheckData", "Compare", "Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Verify"]
+__all__ = ["CheckData", "Compare", "Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Tables", "Verify"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +135,19 @@ class Sql(OfLake):
     """such as "FROM funnel" """
     at: str | None = None
     """the lake as it was then: a version or a tag of `endoforge snapshots`, or a time such as 2026-11-28T12:30"""
+    format: Literal["table", "csv", "json"] = "table"
+    """of the answer"""
+    execution: FlatAsking = field(default_factory=Asking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """Say what each table and view of a lake is, or what the columns of one are; no lake is needed."""
+
+    name: Positional[str | None] = None
+    """of a table, view or macro; all of them unless given"""
+    lake: Path | None = None
+    """of this lake, with columns that installed filters have added to it"""
     format: Literal["table", "csv", "json"] = "table"
     """of the answer"""
     execution: FlatAsking = field(default_factory=Asking)

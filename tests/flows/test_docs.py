@@ -38,12 +38,14 @@ def test_the_data_dictionary_has_every_table_column_and_view() -> None:
     page = tables_page()
     parts = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
     assert [*parts] == [*DESCRIBED_TABLES, *VIEWS, *MACROS]
-    for table, schema in TABLES.items():
-        meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", parts[table], re.MULTILINE))
-        assert list(meanings) == schema.names
+    for table, part in parts.items():
+        meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", part, re.MULTILINE))
+        assert meanings, table
+        if table in TABLES:
+            assert list(meanings) == TABLES[table].names
         assert [name for name, meaning in meanings.items() if not meaning.strip()] == [], table
     assert (
-        "| `pts_us` | int64 | presentation time in microseconds since the video's first frame; stills are a second apart |"
+        "| `pts_us` | BIGINT | presentation time in microseconds since the video's first frame; stills are a second apart |"
         in parts["frames"]
     )
     assert [name for name in parts if parts[name].lstrip().startswith(("```", "|"))] == []

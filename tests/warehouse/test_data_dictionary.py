@@ -6,8 +6,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from warehouse.lake import extension_path, open_lake
+from warehouse.dictionary import data_dictionary, described
+from warehouse.lake import LakeError, extension_path, open_lake
 from warehouse.schema import DESCRIBED_TABLES, TABLES
+from warehouse.view_columns import VIEW_COLUMNS
 from warehouse.views import MACROS, VIEWS
 
 BLUR = "variance of the Laplacian over the content area, scaled to 256 pixels' width; low is blurred"
@@ -83,3 +85,42 @@ def test_any_client_has_the_dictionary(foreign: duckdb.DuckDBPyConnection) -> No
         "SELECT description FROM theirs.data_dictionary WHERE table_name = 'frames' AND column_name = 'blur'"
     ).fetchall() == [(BLUR,)]
     assert foreign.sql("FROM theirs.data_dictionary WHERE table_name = 'of_their_own'").fetchall() == []
+
+
+def test_no_column_of_a_view_lacks_a_description() -> None:
+    entries = data_dictionary()
+    assert len(entries) > 690
+    assert [f"{entry.table}.{entry.column}" for entry in entries if not entry.what] == []
+    assert {entry.table for entry in entries if entry.type == "view"} == VIEWS.keys() == VIEW_COLUMNS.keys()
+    known = {(entry.table, entry.column) for entry in entries}
+    assert [(view, column) for view, said in VIEW_COLUMNS.items() for column in said.own if (view, column) not in known] == []
+    for entry in entries:
+        assert len(entry.what) <= 200, entry
+        assert not entry.what.endswith("."), entry
+        assert entry.what.lower() != (entry.column or "").replace("_", " "), entry
+
+
+def test_a_view_says_what_it_passes_on_and_what_it_makes() -> None:
+    columns = {row["column"]: row for row in described(data_dictionary(), "per_video").to_pylist()}
+    assert columns["kept_share"] == {
+        "column": "kept_share",
+        "type": "DOUBLE",
+        "description": "num_frames_kept as a share, 0-1, of num_frames_sampled",
+    }
+    assert columns["duration_s"]["description"] == DESCRIBED_TABLES["videos"].columns["duration_s"].what
+
+
+def test_a_lake_and_the_schema_say_the_same(root: Path) -> None:
+    with open_lake(root, read_only=True) as lake:
+        assert data_dictionary(lake) == data_dictionary()
+
+
+def test_a_macro_gives_the_columns_that_it_is_said_to_give(root: Path) -> None:
+    with open_lake(root, read_only=True) as lake:
+        given = [(row["column_name"], row["column_type"]) for row in lake.rows("DESCRIBE FROM ancestry('none')")]
+    assert [(row["column"], row["type"]) for row in described(data_dictionary(), "ancestry").to_pylist()] == given
+
+
+def test_a_table_that_is_not_there_is_refused_with_the_nearest() -> None:
+    with pytest.raises(LakeError, match="there is no table or view 'funel'; did you mean 'funnel'"):
+        described(data_dictionary(), "funel")
