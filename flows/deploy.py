@@ -64,11 +64,15 @@ def deploy(file: Path, *, heartbeat_s: float, pool_limit: int | None) -> Iterato
 
     Raises:
         ValueError: the file does not say what is needed, names a flow or a setting that there is not, or no server is named.
+        ConnectionError: the server does not answer.
     """
     plans = read_plans(file)
-    if not PREFECT_API_URL.value():
+    address = PREFECT_API_URL.value()
+    if not address:
         raise ValueError("PREFECT_API_URL is not set; give the address of your Prefect server, such as http://127.0.0.1:4200/api")
     with get_client(sync_client=True) as client:
+        if client.api_healthcheck() is not None:
+            raise ConnectionError(f"no Prefect server answers at {address}; wait until it has started, or set PREFECT_API_URL")
         for pool in dict.fromkeys(plan.pool for plan in plans):
             yield _write_pool(client, pool, pool_limit)
         for plan in plans:

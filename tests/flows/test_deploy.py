@@ -52,7 +52,6 @@ def test_the_command_checks_a_file_without_a_server(capsys: pytest.CaptureFixtur
     ]
     assert main(["deploy", str(tmp_path / "nowhere.yaml")]) == 1
     assert "is no file; give a prefect.yaml" in capsys.readouterr().err
-    assert main(["deploy", "--heartbeat-s", "5"]) == 1
 
 
 def test_a_silent_run_is_one_that_misses_three_heartbeats_or_never_begins() -> None:

@@ -1,4 +1,4 @@
-"""OpenLineage events of runs: literal ones, and those of a real ingest and embedding."""
+"""OpenLineage events of runs: literal ones, and those that are written and posted."""
 
 import datetime
 import json
@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 
-from curation.phantom.phantom import render_video
-from flows.cli.cli import main
 from flows.job import Job
 from flows.open_lineage import event_of
 from flows.runners import make_runner
-from tests.flows.conftest import TINY
 from warehouse.lake import open_lake
 from warehouse.lineage import plan_run
 from warehouse.records import Artifact
@@ -93,11 +90,15 @@ def test_an_event_is_what_the_specification_asks_for() -> None:
 
 
 def test_the_outputs_of_one_stage_are_the_inputs_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    render_video(tmp_path / "patient-1.mp4", config=TINY, patient=0)
     monkeypatch.setenv("ENDOFORGE_OPENLINEAGE", str(tmp_path / "events" / "lineage.jsonl"))
-    lake = ["--lake", str(tmp_path / "clinic"), "--runner", "serial"]
-    assert main(["ingest", str(tmp_path / "patient-1.mp4"), "--text", "off", "--fps", "2", *lake]) == 0
-    assert main(["embed", *lake]) == 0
+    video = Artifact(artifact_id="v", kind="video", uri="file:///archive/patient-1.mp4")
+    packs = [Artifact(artifact_id=name, kind="frame_pack", uri=f"frames/{name}.tar", num_bytes=5, num_rows=2) for name in "pq"]
+    part = Artifact(artifact_id="e", kind="embedding_part", uri="embeddings/e.parquet", num_rows=4)
+    with open_lake(tmp_path / "clinic", create=True) as lake:
+        job = Job(lake=lake, runner=make_runner("serial", None))
+        for stage, inputs, outputs in (("ingest", [video], packs), ("embed", packs, [part])):
+            with job.record(plan_run(stage=stage, version=1, config={}, inputs=inputs)) as run:
+                run.output(*outputs)
     text = (tmp_path / "events" / "lineage.jsonl").read_text()
     assert "patient-1" not in text
     assert str(tmp_path) not in text
@@ -112,7 +113,10 @@ def test_the_outputs_of_one_stage_are_the_inputs_of_the_next(tmp_path: Path, mon
     assert names[2:] == [[["main.frames"], []], [["main.frames"], ["main.embeddings"]]]
     (made,), (read,) = events[1]["outputs"], events[3]["inputs"]
     assert (made["namespace"], read["namespace"]) == ("ducklake://clinic", "ducklake://clinic")
+    assert made["facets"]["version"] == read["facets"]["version"]
     assert "drop_reason" in [field["name"] for field in made["facets"]["schema"]["fields"]]
+    statistics = made["outputFacets"]["outputStatistics"]
+    assert (statistics["rowCount"], statistics["size"], statistics["fileCount"]) == (4, 10, 2)
 
 
 def test_a_failed_run_is_posted_without_its_message_and_a_silent_service_spoils_nothing(
