@@ -133,21 +133,21 @@ def train_grid(
     weights = {name: _initial(name, num_classes, values.shape[1], num_rates, seed).to(device) for name, values in inputs.items()}
     biases = {name: torch.zeros(num_rates * num_classes, device=device) for name in inputs}
     momenta = {name: (torch.zeros_like(weights[name]), torch.zeros_like(biases[name])) for name in inputs}
-    rates = (torch.tensor(learning_rates, device=device) * batch / 256).repeat_interleave(num_classes)
-    one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels).to(device), num_classes).float()
+    rates = (torch.tensor(learning_rates, dtype=torch.float32, device=device) * batch / 256).repeat_interleave(num_classes)
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels).to(device), num_classes).float().T.contiguous()
     emphasis = torch.from_numpy(class_weights(labels, num_classes) if balanced else np.ones(num_images, np.float32)).to(device)
     order = _Order(num_images, batch, seed)
     for step in range(steps):
         index = order.next().to(device)
-        target, weight_of = one_hot[index][:, None], emphasis[index][:, None, None] / batch
+        target, weight_of = one_hot.index_select(1, index), emphasis.index_select(0, index) / batch
         rate = rates * (0.5 * (1 + math.cos(math.pi * step / steps)))
         for name, values in inputs.items():
-            seen = values[index]
-            logits = torch.addmm(biases[name], seen, weights[name].T).view(batch, num_rates, num_classes)
-            error = logits.softmax(2).sub_(target).mul_(weight_of).view(batch, -1)
+            seen = values.index_select(0, index)
+            logits = torch.addmm(biases[name][:, None], weights[name], seen.T).view(num_rates, num_classes, batch)
+            error = logits.softmax(1).sub_(target).mul_(weight_of).view(-1, batch)
             weight_momentum, bias_momentum = momenta[name]
-            weight_momentum.mul_(_MOMENTUM).addmm_(error.T, seen)
-            bias_momentum.mul_(_MOMENTUM).add_(error.sum(0))
+            weight_momentum.addmm_(error, seen, beta=_MOMENTUM)
+            bias_momentum.mul_(_MOMENTUM).add_(error.sum(1))
             weights[name].addcmul_(rate[:, None], weight_momentum, value=-1)
             biases[name].addcmul_(rate, bias_momentum, value=-1)
     return {
