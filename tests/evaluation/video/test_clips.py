@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -132,7 +132,7 @@ def test_a_network_that_is_trained_too_is_stored_and_scores_the_same_again(
         num_bootstrap=10,
         device="cpu",
     )
-    told = {"cache_dir": str(tmp_path), "root": str(tmp_path), "data": str(ramps)}
+    told: dict[str, Any] = {"cache_dir": str(tmp_path), "root": str(tmp_path), "data": str(ramps)}
     scores = evaluate_model(model, task=task, identity=identity, config=config, clips=SOURCE, **told)
     found = {score.head: score for score in scores if score.metric == "accuracy"}
     assert (found["linear"].details["backbone"], found["finetune"].details["backbone"]) == ("frozen", "fine-tuned")
