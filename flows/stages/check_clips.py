@@ -86,7 +86,7 @@ def _page(
         PageTable(
             title="Length",
             hint="Seconds.",
-            columns=("split", "clips", "videos", "shortest", "median", "longest"),
+            columns=("split", "clips", "videos", "min", "median", "max"),
             rows=duration_rows(found),
         ),
         PageTable(
