@@ -16,11 +16,17 @@ from evaluation.images import mask_pixels
 from evaluation.tasks import SPLITS, Expected, FileFacts, Item, TaskData, eight_bit, open_file, oriented_size, upright
 
 __all__ = [
+    "NUM_SHOWN",
+    "Rows",
     "Shown",
     "box_overlays",
+    "box_rows",
+    "box_size_rows",
     "class_rows",
     "duplicate_rows",
+    "evenly",
     "group_rows",
+    "jpeg_of",
     "kind_rows",
     "overlays",
     "published_rows",
@@ -56,6 +62,33 @@ def class_rows(task: TaskData) -> Rows:
     if len(names) > 1:
         found["all"] = [sum(found[name][place] for name in names) for place in range(len(SPLITS))]
     return tuple((name, *map(_count, row), _count(sum(row))) for name, row in found.items())
+
+
+def box_rows(task: TaskData) -> Rows:
+    """Boxes of each class by split, and in all."""
+    counts = Counter((box.label, item.split) for item in task.items for box in item.boxes or ())
+    return tuple((name, *(_count(counts[name, split]) for split in SPLITS), _count(_boxes_of(counts, name))) for name in task.classes)
+
+
+def box_size_rows(task: TaskData, facts: Mapping[str, FileFacts]) -> Rows:
+    """Of each class the smallest, the median and the largest box as shares of their frames, and how many lesions they show."""
+    shares: dict[str, list[float]] = defaultdict(list)
+    lesions: dict[str, set[str]] = defaultdict(set)
+    for item in task.items:
+        width, height = facts[item.path].size
+        for box in item.boxes or ():
+            x1, y1, x2, y2 = box.corners
+            shares[box.label].append((x2 - x1) * (y2 - y1) / (width * height))
+            lesions[box.label].add(box.lesion)
+    return tuple(
+        (name, *(f"{value:.2%}" for value in (min(shares[name]), median(shares[name]), max(shares[name]))), _count(len(lesions[name])))
+        for name in task.classes
+        if shares[name]
+    )
+
+
+def _boxes_of(counts: Mapping[tuple[str, str], int], name: str) -> int:
+    return sum(counts.get((name, split), 0) for split in SPLITS)
 
 
 def published_rows(task: TaskData, expected: Expected) -> Rows:
@@ -116,7 +149,7 @@ def overlays(task: TaskData, *, num_workers: int) -> tuple[Shown, ...]:
     with ThreadPoolExecutor(num_workers) as pool:
         shares = list(pool.map(lambda item: float(mask_pixels(item).mean()), task.items))
         order = sorted(range(len(shares)), key=lambda place: (shares[place], place))
-        chosen = _evenly(order, NUM_SHOWN)
+        chosen = evenly(order, NUM_SHOWN)
         pictures = pool.map(lambda place: _overlay(task.items[place]), chosen)
         return tuple(
             Shown(jpeg, f"{shares[place]:.1%}, {task.items[place].split}, {_name(task.items[place])}")
@@ -126,14 +159,14 @@ def overlays(task: TaskData, *, num_workers: int) -> tuple[Shown, ...]:
 
 def box_overlays(task: TaskData) -> tuple[Shown, ...]:
     """Frames with their boxes, some of those that show something evenly over the set."""
-    shown = _evenly([item for item in task.items if item.boxes], NUM_SHOWN)
+    shown = evenly([item for item in task.items if item.boxes], NUM_SHOWN)
     return tuple(Shown(_boxed(item), f"{', '.join(box.label for box in item.boxes or ())}, {item.split}, {_name(item)}") for item in shown)
 
 
 def samples(task: TaskData, name: str) -> tuple[Shown, ...]:
     """Some images of a class."""
-    items = _evenly([item for item in task.items if item.label == name], NUM_SHOWN)
-    return tuple(Shown(_jpeg(_picture(item, _SAMPLE_PX)), f"{item.split}, {_name(item)}") for item in items)
+    items = evenly([item for item in task.items if item.label == name], NUM_SHOWN)
+    return tuple(Shown(jpeg_of(_picture(item, _SAMPLE_PX)), f"{item.split}, {_name(item)}") for item in items)
 
 
 def _overlay(item: Item) -> bytes:
@@ -141,7 +174,7 @@ def _overlay(item: Item) -> bytes:
     mask = Image.fromarray(mask_pixels(item)).convert("L").resize(picture.size, Image.Resampling.NEAREST)
     edge = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(5)), mask)
     picture.paste(Image.new("RGB", picture.size, _OUTLINE), mask=edge)
-    return _jpeg(picture)
+    return jpeg_of(picture)
 
 
 def _boxed(item: Item) -> bytes:
@@ -153,7 +186,7 @@ def _boxed(item: Item) -> bytes:
     for box in item.boxes or ():
         x1, y1, x2, y2 = box.corners
         drawing.rectangle((x1 * across, y1 * down, x2 * across, y2 * down), outline=_OUTLINE, width=2)
-    return _jpeg(picture)
+    return jpeg_of(picture)
 
 
 def _picture(item: Item, side: int) -> Image.Image:
@@ -167,13 +200,14 @@ def _picture(item: Item, side: int) -> Image.Image:
         return small
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def jpeg_of(image: Image.Image) -> bytes:
+    """A picture as a file."""
     file = BytesIO()
     image.save(file, "JPEG", quality=82)
     return file.getvalue()
 
 
-def _evenly(things: Sequence[T], number: int) -> list[T]:
+def evenly(things: Sequence[T], number: int) -> list[T]:
     """Some of a sequence with the first and the last, evenly spaced."""
     if len(things) <= number:
         return list(things)

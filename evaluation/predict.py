@@ -22,6 +22,7 @@ from evaluation.training_distance import training_distance
 from evaluation.training_vectors import FEATURES, TrainingDistance, map_vectors
 from evaluation.tuned_backbone import adapted_backbone
 from evaluation.video.clip_features import clip_device, load_clip_backbone
+from evaluation.video.clip_tuning import adapted_clip_backbone
 from evaluation.video.clip_windows import ClipSetup, clip_probabilities
 from warehouse.records import Score
 
@@ -131,8 +132,9 @@ def open_predictor(
 
 def _of_clips(stored: StoredScore, config: EvaluateConfig, clip_network: ClipNetworks | None) -> Predictor:
     told, device = stored.settings["clips"], clip_device(config.device)
+    head = load_head(stored.head, device=device)
     setup = ClipSetup(
-        network=load_clip_backbone(stored_model(stored, clip_network), config),
+        network=adapted_clip_backbone(load_clip_backbone(stored_model(stored, clip_network), config), head),
         num_frames=told["frames"],
         num_windows=told["windows"],
         pooling=told["pooling"],
@@ -145,7 +147,7 @@ def _of_clips(stored: StoredScore, config: EvaluateConfig, clip_network: ClipNet
         classes=tuple(stored.settings["classes"]),
         backbone=None,
         views=(),
-        head=load_head(stored.head, device=device),
+        head=head,
         wanted=None,
         distance=None,
         no_distance="it is not made for clips",

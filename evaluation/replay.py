@@ -34,6 +34,7 @@ from evaluation.tasks import BinaryCut, Item
 from evaluation.tuned_backbone import adapted_backbone
 from evaluation.video.clip_features import clip_device, extract_clip_features, load_clip_backbone
 from evaluation.video.clip_frames import ClipSource
+from evaluation.video.clip_tuning import adapted_clip_backbone
 from warehouse.records import Score
 from warehouse.store import file_sha256
 
@@ -140,8 +141,9 @@ def from_head(
         if clips is None:
             raise HeadError("the head tells classes of clips, and nothing was given that reads videos")
         network = load_clip_backbone(model, config)
-        vectors = extract_clip_features(network, items, clips, config, num_windows=told["windows"])
         of_clips = cast(FittedClasses, load_head(stored.head, device=clip_device(config.device)))
+        network = adapted_clip_backbone(network, of_clips)
+        vectors = extract_clip_features(network, items, clips, config, num_windows=told["windows"])
         return _class_value(stored, mean_of_logits(of_clips.probabilities(vectors), told["windows"]))
     if stored.settings["kind"] == "detection":
         seen = load_clip_backbone(model, config) if model.clip_network is not None else _loaded(stored, model, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ from evaluation.video.context_rows import context_batches, context_maps
 __all__ = ["detection_rows", "detection_value", "detection_value_again"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """One backbone on one task."""
+
+    backbone: Backbone | ClipBackbone
+    model: ModelRef
+    task: TaskData
+    data_id: str
+    config: EvaluateConfig
+    places: Places
+
+
 def detection_rows(
     backbone: Backbone | ClipBackbone, model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places
 ) -> Rows:
@@ -44,8 +57,9 @@ def detection_rows(
     if is_trained and not isinstance(backbone, Backbone):
         raise HeadError(f"detection_backbone is trained, and {model.label} is a video network; leave it frozen, or give an image backbone")
     num_frames = _num_frames(backbone, config)
+    what = _Scored(backbone=backbone, model=model, task=task, data_id=data_id, config=config, places=places)
     for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
-        train, val = (_part(backbone, model, task, split, data_id, config, places) for split in ("train", "val"))
+        train, val = (_part(what, split) for split in ("train", "val"))
         fitted = fit_detector(
             train,
             val,
@@ -153,34 +167,19 @@ def detection_value_again(
     return detection_value(again, settings, metric)
 
 
-def _part(
-    backbone: Backbone | ClipBackbone,
-    model: ModelRef,
-    task: TaskData,
-    split: SelectionSplit,
-    data_id: str,
-    config: EvaluateConfig,
-    places: Places,
-) -> Part:
-    items = task.split(split)
-    targets = targets_of(items, image_sizes(items), classes=task.classes, image_size=backbone.image_size)
-    return Part(_maps(backbone, model, task, split, data_id, config, places), targets)
+def _part(scored: _Scored, split: SelectionSplit) -> Part:
+    items = scored.task.split(split)
+    targets = targets_of(items, image_sizes(items), classes=scored.task.classes, image_size=scored.backbone.image_size)
+    return Part(_maps(scored, split), targets)
 
 
-def _maps(
-    backbone: Backbone | ClipBackbone,
-    model: ModelRef,
-    task: TaskData,
-    split: SelectionSplit,
-    data_id: str,
-    config: EvaluateConfig,
-    places: Places,
-) -> MapsAt:
+def _maps(scored: _Scored, split: SelectionSplit) -> MapsAt:
+    backbone, model, data_id, config, places = scored.backbone, scored.model, scored.data_id, scored.config, scored.places
     device = _device(backbone, config)
     if not isinstance(backbone, Backbone):
         frames = _num_frames(backbone, config)
-        return frozen_maps((context_maps(backbone, model, task, split, frames, data_id, config, places, device),), device)
-    items = task.split(split)
+        return frozen_maps((context_maps(backbone, model, scored.task, split, frames, data_id, config, places, device),), device)
+    items = scored.task.split(split)
     if config.detection_backbone == "trained":
         return trained_maps(backbone, items, num_workers=config.num_workers)
     maps = cached_maps(

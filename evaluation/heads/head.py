@@ -102,7 +102,7 @@ class Pictures(Generic[Frozen]):
     frozen: Frozen
     """labels, and the features or maps of the unchanged backbone, from which training starts"""
     pixels: npt.NDArray[np.uint8]
-    """[N, S, S, 3] RGB at the backbone's size; a memory map as a rule"""
+    """[N, S, S, 3] RGB at the backbone's size, of clips [N, T, S, S, 3]; a memory map as a rule"""
 
     def __post_init__(self) -> None:
         """Refuses as many pictures as there are no labels of."""
@@ -118,7 +118,7 @@ class Trunk:
 
     module: Any
     prepared: Callable[[npt.NDArray[np.uint8]], torch.Tensor]
-    """pixels [B, S, S, 3] to what the module takes"""
+    """pixels [B, S, S, 3] or [B, T, S, S, 3] to what the module takes, height and width last"""
     read: Callable[[Any, torch.Tensor], list[torch.Tensor]]
     """(module, prepared pixels): a vector [B, D], or the maps [B, D, h, w] that a mask head reads, with gradients"""
 

@@ -15,7 +15,7 @@ from evaluation.heads.head import HeadError
 
 __all__ = ["adapted_layers", "adapters", "add_adapters"]
 
-_ATTENTION = re.compile(r"(^|\.)attn\.(qkv|q_proj|k_proj|v_proj|proj)$")
+_ATTENTION = re.compile(r"(^|\.)(temporal_)?attn\.(qkv|q_proj|k_proj|v_proj|proj)$")
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
 
 

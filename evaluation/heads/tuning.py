@@ -191,7 +191,7 @@ def _epochs(
     for epoch in range(1, config.tune_epochs + 1):
         for drawn in torch.split(torch.randperm(len(pixels), generator=generator), batch):
             index = np.sort(drawn.numpy())  # ascending reads of the memory map
-            axes = [axis for axis in (2, 3) if torch.rand(1, generator=generator) < 0.5]
+            axes = [axis for axis in (-2, -1) if torch.rand(1, generator=generator) < 0.5]
             found = loss(module, head, trunk.prepared(np.array(pixels[index])).flip(axes), index, axes)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(found)

@@ -33,9 +33,12 @@ class DataPage:
     notes: tuple[Note, ...]
     tables: tuple[PageTable, ...]
     overlays: ContactSheet | None = None
-    """images with the outline of their mask"""
+    """images with the outline of their mask, or frames with their boxes"""
+    overlays_hint: str = ""
     samples: tuple[ContactSheet, ...] = ()
     """some images of each class"""
+    unit: str = "images"
+    """what `samples` shows some of"""
 
 
 def render_data_page(data: DataPage, path: Path) -> None:

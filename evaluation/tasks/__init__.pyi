@@ -2,6 +2,7 @@ from .binary_cut import BinaryCut as BinaryCut
 from .contents import (
     FileFacts as FileFacts,
     box_fault as box_fault,
+    boxes_inside as boxes_inside,
     look_at_files as look_at_files,
     most_unreadable as most_unreadable,
     readable_task as readable_task,

@@ -89,4 +89,8 @@ def _read(data: Path) -> Reading:
     return read_clip_table(table, data)
 
 
-CLIPS = Task(name="clips", data=f"clips of your own videos that {TABLE} labels", read=_read)
+def _is_here(data: Path) -> bool:
+    return (data / TABLE).is_file() and not (data / "labels.csv").is_file()
+
+
+CLIPS = Task(name="clips", data=f"clips of your own videos that {TABLE} labels", read=_read, detect=_is_here)

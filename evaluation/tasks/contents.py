@@ -12,7 +12,7 @@ from evaluation.tasks.items import Fingerprint, Item, TaskData, TaskError, files
 from evaluation.tasks.masks import aspect_fault
 from evaluation.tasks.pixels import eight_bit, open_file, orientation, upright
 
-__all__ = ["FileFacts", "box_fault", "look_at_files", "most_unreadable", "readable_task", "without_unreadable"]
+__all__ = ["FileFacts", "box_fault", "boxes_inside", "look_at_files", "most_unreadable", "readable_task", "without_unreadable"]
 
 _SHOWN = 3
 
@@ -46,7 +46,7 @@ def readable_task(task: TaskData, *, max_unreadable: float = 0.01, num_workers: 
         TaskError: files are missing, a crop box is outside its image, or too many images are unreadable.
     """
     facts = look_at_files(task, num_workers=num_workers)
-    found = _clipped(without_unreadable(task, facts, max_unreadable=max_unreadable), facts)
+    found = boxes_inside(without_unreadable(task, facts, max_unreadable=max_unreadable), facts)
     return found, fingerprint(found, hashes={path: one.sha256 for path, one in facts.items()})
 
 
@@ -94,7 +94,7 @@ def most_unreadable(num_images: int, share: float) -> int:
     return max(1, int(share * num_images)) if share > 0 else 0
 
 
-def _clipped(task: TaskData, facts: Mapping[str, FileFacts]) -> TaskData:
+def boxes_inside(task: TaskData, facts: Mapping[str, FileFacts]) -> TaskData:
     """The set with boxes cut at the borders of their frames, and without those that lie outside."""
     if task.kind != "detection":
         return task

@@ -73,6 +73,14 @@ def _read(data: Path) -> Reading:
     return items, (*notes, *((_PREPARED,) if lists is not None else ()), *more, *_shared(items))
 
 
+def _is_here(data: Path) -> bool:
+    """A split with a folder of images and one of VOC files, so that images beside masks are not taken for it."""
+    roots = (data, *(found for name in _ROOTS if (found := child(data, name))))
+    splits = [folder for root in roots for split in SPLITS if (folder := _split_folder(root, split)) is not None]
+    told = [found for folder in splits if (found := child(folder, "Annotation", "Annotations")) is not None]
+    return any(path.suffix.lower() == ".xml" for folder in told for path in folder.rglob("*"))
+
+
 def _by_number(path: Path) -> tuple[tuple[int, int, str], ...]:
     return natural_key(path.name)
 
@@ -142,6 +150,7 @@ KUMC = Task(
     name="kumc",
     data="KUMC's PolypsSet: boxes of adenomatous and hyperplastic polyps",
     read=_read,
+    detect=_is_here,
     kind="detection",
     splits=(
         SplitProtocol(

@@ -46,6 +46,10 @@ def _root(data: Path) -> Path:
     raise TaskError(f"task polypdiag: no folders videos and splits under {data}; give the folder of both")
 
 
+def _is_here(data: Path) -> bool:
+    return any((data / name / "videos").is_dir() and (data / name / "splits" / "train.txt").is_file() for name in _ROOTS)
+
+
 def _list(root: Path, split: str) -> list[tuple[str, str, str]]:
     """File name, path and class of each line `file,label` of a list."""
     table = root / "splits" / f"{split}.txt"
@@ -87,6 +91,7 @@ POLYPDIAG = Task(
     name="polypdiag",
     data="PolypDiag: clips of colonoscopies with a polyp or without",
     read=_read,
+    detect=_is_here,
     kind="classification",
     protocol=Protocol(heads=("knn", "linear"), metrics=("f1", "auroc/polyp", "balanced_accuracy", "accuracy"), primary="f1"),
     clip_windows=4,

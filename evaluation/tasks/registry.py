@@ -85,7 +85,7 @@ def resolve_task(
     fold: int | None = None,
     stored: SplitStore | None = None,
 ) -> TaskData:
-    """The evaluation set called `name` under `data`; auto asks the tasks of other packages whether it is theirs, then reads its layout.
+    """The evaluation set called `name` under `data`; auto asks tasks whether it is theirs, then reads its layout.
 
     Args:
         name: a task, or auto.
@@ -186,9 +186,10 @@ def _named(name: str) -> Task:
 
 
 def _detected(data: Path) -> Task | None:
-    """The task of another package that takes a folder for its data."""
+    """The task that takes a folder for its data: of this project those of clips and boxes, and those of other packages."""
+    own = [task for task in _BUILT_IN if task.detect is not None]
     installed = [_blamed(title, task) for title, task in load_all(TASKS) if task.detect is not None]
-    found = [task for task in installed if task.detect is not None and data.is_dir() and task.detect(data)]
+    found = [task for task in (*own, *installed) if task.detect is not None and data.is_dir() and task.detect(data)]
     if len(found) > 1:
         raise TaskError(f"{data} is data of the tasks {' and '.join(task.name for task in found)}; give one of them as the task")
     return found[0] if found else None

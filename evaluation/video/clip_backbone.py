@@ -7,7 +7,8 @@ backbone too: it sees each frame alone, and the vectors of the frames are averag
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import torch
 
 from evaluation.backbone import Backbone, vectors_and_tokens
 
-__all__ = ["ClipBackbone", "ClipReader", "ImageClipBackbone", "clip_tensor"]
+__all__ = ["ClipBackbone", "ClipReader", "ImageClipBackbone", "TrainableClipBackbone", "clip_tensor"]
 
 ClipReader = Callable[[str, Sequence[float]], npt.NDArray[np.uint8]]
 """(path of a video, seconds since its first frame) to the frames shown then, [T, H, W, 3] uint8 RGB, in the order asked for."""
@@ -49,6 +50,18 @@ class ClipBackbone(Protocol):
         """Vectors (B, D) and patches (B, T, h, w, D) of normalised clips (B, 3, T, H, W); a CNN's patches have a width of their own."""
 
 
+@runtime_checkable
+class TrainableClipBackbone(ClipBackbone, Protocol):
+    """A network of clips whose weights are at hand, so that heads may change a copy of them."""
+
+    @property
+    def module(self) -> Any:
+        """The weights."""
+
+    def with_module(self, module: Any) -> Self:
+        """The same network with other weights of the same architecture."""
+
+
 class ImageClipBackbone:
     """An image backbone that sees each frame alone; a clip's vector is the mean of its frames', whatever their order."""
 
@@ -62,6 +75,15 @@ class ImageClipBackbone:
         self.backbone = backbone
         self.num_frames = num_frames
         self.image_size, self.mean, self.std = backbone.image_size, backbone.mean, backbone.std
+
+    @property
+    def module(self) -> Any:
+        """The weights of the image backbone."""
+        return self.backbone.module
+
+    def with_module(self, module: Any) -> ImageClipBackbone:
+        """As `TrainableClipBackbone.with_module`."""
+        return ImageClipBackbone(replace(self.backbone, module=module), num_frames=self.num_frames)
 
     @property
     def dim(self) -> int:

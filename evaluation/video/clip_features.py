@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,11 @@ __all__ = [
     "clip_device",
     "clip_sets",
     "extract_clip_features",
+    "interpolation_of",
     "load_clip_backbone",
     "num_frames_of",
+    "pooled_sets",
+    "window_batches",
 ]
 
 CLIP_FEATURES_VERSION = 1
@@ -75,13 +78,17 @@ def clip_sets(backbone: ClipBackbone, clips: npt.NDArray[np.uint8], *, pooling: 
         device: that the network is on.
     """
     with torch.inference_mode():
-        vectors, patches = backbone.tokens(clip_tensor(clips, mean=backbone.mean, std=backbone.std, device=device))
-        frames = patches.float().mean((2, 3))
-        if pooling == "ordered":
-            sets = {"last": frames.flatten(1)}
-        else:
-            sets = {"last": vectors.float(), "last+mean": torch.cat([vectors.float(), frames.mean(1)], 1)}
+        sets = pooled_sets(backbone, clip_tensor(clips, mean=backbone.mean, std=backbone.std, device=device), pooling=pooling)
     return {name: value.cpu().numpy() for name, value in sets.items()}
+
+
+def pooled_sets(backbone: ClipBackbone, clips: torch.Tensor, *, pooling: str) -> dict[str, torch.Tensor]:
+    """As `clip_sets`, of normalised clips (B, 3, T, H, W), as tensors with gradients."""
+    vectors, patches = backbone.tokens(clips)
+    frames = patches.float().mean((2, 3))
+    if pooling == "ordered":
+        return {"last": frames.flatten(1)}
+    return {"last": vectors.float(), "last+mean": torch.cat([vectors.float(), frames.mean(1)], 1)}
 
 
 def extract_clip_features(
@@ -92,22 +99,39 @@ def extract_clip_features(
     Raises:
         ClipError: a clip cannot be read.
     """
+    device = clip_device(config.device)
+    batches = [
+        clip_sets(backbone, pixels, pooling=config.clip_pooling, device=device)
+        for pixels in window_batches(backbone, items, source, config, num_windows=num_windows)
+    ]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def window_batches(
+    backbone: ClipBackbone, items: Sequence[Item], source: ClipSource, config: EvaluateConfig, *, num_windows: int
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Pixels of all windows of some clips at a time, [b * W, T, S, S, 3] RGB at the network's size, in order.
+
+    Raises:
+        ClipError: a clip cannot be read.
+    """
     frames = num_frames_of(backbone, config)
     load: Any = partial(
         clip_pixels,
         source=source,
         size=backbone.image_size,
-        interpolation=getattr(getattr(backbone, "backbone", None), "interpolation", "bicubic"),
+        interpolation=interpolation_of(backbone),
         num_frames=frames,
         num_windows=num_windows,
     )
-    device = clip_device(config.device)
-    at_once = max(1, (config.batch_size or (64 if device.type == "cuda" else 8)) // (frames * num_windows))
-    batches = [
-        clip_sets(backbone, pixels.reshape(-1, *pixels.shape[2:]), pooling=config.clip_pooling, device=device)
-        for pixels in stream(load, items, batch_size=at_once, num_workers=config.num_workers)
-    ]
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    at_once = max(1, (config.batch_size or (64 if clip_device(config.device).type == "cuda" else 8)) // (frames * num_windows))
+    for pixels in stream(load, items, batch_size=at_once, num_workers=config.num_workers):
+        yield pixels.reshape(-1, *pixels.shape[2:])
+
+
+def interpolation_of(backbone: ClipBackbone) -> str:
+    """How frames are resized for a network: as its image backbone says, else bicubic."""
+    return str(getattr(getattr(backbone, "backbone", None), "interpolation", "bicubic"))
 
 
 def cached_clip_features(

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+import numpy.typing as npt
 
 from evaluation.backbone import ModelRef
-from evaluation.class_rows import feature_rows
+from evaluation.class_rows import feature_rows, mean_of_logits
 from evaluation.config import EvaluateConfig
-from evaluation.heads import HeadError
+from evaluation.heads import FittedClasses, HeadError, HeadSettings, Labelled
 from evaluation.stored_evaluation import Places, Rows
 from evaluation.tasks import TaskData
+from evaluation.tuned_backbone import is_tuned_on
 from evaluation.video.clip_backbone import ClipBackbone
 from evaluation.video.clip_features import cached_clip_features, clip_device, num_frames_of
 from evaluation.video.clip_frames import ClipSource
+from evaluation.video.clip_tuning import tuned_clips
 
 __all__ = ["clip_rows", "windows_of"]
+
+Floats = npt.NDArray[np.float32]
 
 
 def clip_rows(
@@ -24,6 +31,7 @@ def clip_rows(
 
     Raises:
         HeadError: a head does not exist, does not serve the task's labels, or few-shot curves are asked for of several windows.
+        BackboneError: a head changes the backbone, and it cannot be trained.
         ClipError: a clip cannot be read.
     """
     windows = windows_of(task, config)
@@ -43,6 +51,7 @@ def clip_rows(
         device=clip_device(config.device),
         image_size=backbone.image_size,
         num_windows=windows,
+        tune=partial(_tuned, backbone, task, places, source, windows) if is_tuned_on(model) else None,
         clips={"frames": frames, "windows": windows, "pooling": config.clip_pooling, "seconds": usual_seconds(task)},
         told={
             "clip_frames": str(frames),
@@ -51,6 +60,21 @@ def clip_rows(
             **({"chosen_by": "single windows of val clips, not the mean of their logits"} if windows > 1 else {}),
         },
     )
+
+
+def _tuned(
+    backbone: ClipBackbone,
+    task: TaskData,
+    places: Places,
+    source: ClipSource,
+    num_windows: int,
+    name: str,
+    train: Labelled,
+    val: Labelled,
+    settings: HeadSettings,
+) -> tuple[FittedClasses, Floats]:
+    head, probabilities = tuned_clips(backbone, task, places, source, name, train, val, settings, num_windows=num_windows)
+    return head, mean_of_logits(probabilities, num_windows)
 
 
 def usual_seconds(task: TaskData) -> float:

@@ -15,7 +15,7 @@ from evaluation.class_rows import mean_of_logits
 from evaluation.heads import FittedClasses
 from evaluation.images import array_image
 from evaluation.video.clip_backbone import ClipBackbone
-from evaluation.video.clip_features import clip_sets
+from evaluation.video.clip_features import clip_sets, interpolation_of
 from evaluation.video.clip_frames import window_times
 
 __all__ = ["ClipSetup", "clip_probabilities", "with_windows"]
@@ -43,8 +43,7 @@ class ClipSetup:
 
     def small(self, rgb: Pixels) -> Pixels:
         """A frame [H, W, 3] at the network's size."""
-        interpolation = getattr(getattr(self.network, "backbone", None), "interpolation", "bicubic")
-        return array_image(rgb, size=self.network.image_size, interpolation=interpolation)
+        return array_image(rgb, size=self.network.image_size, interpolation=interpolation_of(self.network))
 
 
 def with_windows(

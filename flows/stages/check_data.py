@@ -8,6 +8,8 @@ from evaluation.config import EvaluateConfig
 from evaluation.data_check import (
     Shown,
     box_overlays,
+    box_rows,
+    box_size_rows,
     class_rows,
     duplicate_rows,
     group_rows,
@@ -25,22 +27,29 @@ from evaluation.tasks import (
     FileFacts,
     TaskData,
     TaskError,
+    boxes_inside,
     configured_task,
     fingerprint,
     look_at_files,
     without_unreadable,
 )
 from flows.runners import say
-from warehouse.store import content_id
+from flows.stages.check_clips import check_clips
+from flows.stages.check_notes import as_note, digest_of, first_rows, nameless
 
 __all__ = ["run_check_data"]
 
-MOST_ROWS = 12
 MOST_CLASSES = 24
 _DRAWN = ("segmentation", "detection")
 """Kinds of labels that are drawn into the pictures."""
 
-_WARNINGS = ("warning", "unreadable", "patients unknown", "repeated", NO_PATIENTS)
+_MASKS_HINT = (
+    "From the smallest to the largest foreground, evenly spaced. The line is the edge of the foreground as it is read; "
+    "its share of the picture is below."
+)
+_BOXES_HINT = "Some of the frames that show something, evenly over the set, with the boxes as they are read."
+
+_WARNINGS = ("warning", "unreadable", "left out", "degenerate", "boxes", "patients unknown", "repeated", NO_PATIENTS)
 """How notes of a set begin that a reader must not miss."""
 
 
@@ -58,18 +67,22 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
     """
     fold = 0 if config.fold == "all" else config.fold
     read = configured_task(task, data, config, fold=fold)
-    if read.has_clips:
-        raise TaskError(f"task {read.name} is of clips of videos, and this page is about images; `endoforge evaluate` checks clips itself")
-    facts = look_at_files(read, num_workers=config.num_workers)
-    found = without_unreadable(read, facts, max_unreadable=1.0)
-    problems, notes = _notes(read, found, facts, config)
-    path = (output or Path(f"check-data-{found.name}")).absolute() / "index.html"
+    page, problems, notes = check_clips(read, Path(data), config) if read.has_clips else _of_images(read, Path(data), config)
+    path = (output or Path(f"check-data-{read.name}")).absolute() / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    render_data_page(_page(read, found, facts, data, (*problems, *notes), config), path)
+    render_data_page(page, path)
     for note in (*problems, *notes):
         say(f"check-data: {note.level}: {note.text}")
-    say(f"check-data: {found.name}, {found.kind}, {len(found.items):,} items; the page is {path}; keep it as you keep the data")
+    say(f"check-data: {read.name}, {page.subtitle}; the page is {path}; keep it as you keep the data")
     return not problems
+
+
+def _of_images(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
+    """The page of a set of images, what keeps it from being scored, and what has to be known of it."""
+    facts = look_at_files(read, num_workers=config.num_workers)
+    found = boxes_inside(without_unreadable(read, facts, max_unreadable=1.0), facts)
+    problems, notes = _notes(read, found, facts, config)
+    return _page(read, found, facts, data, (*problems, *notes), config), problems, notes
 
 
 def _notes(
@@ -79,34 +92,15 @@ def _notes(
     problems, warnings = [], []
     try:
         without_unreadable(read, facts, max_unreadable=config.max_unreadable)
-        warnings += [_note(_nameless(text, found)) for text in found.validate()]
+        warnings += [as_note(nameless(text, found)) for text in found.validate()]
     except TaskError as error:
-        problems.append(Note(level="problem", text=_nameless(str(error), read)))
+        problems.append(Note(level="problem", text=nameless(str(error), read)))
     hashes = {path: one.sha256 for path, one in facts.items()}
-    warnings += [_note(text) for text in fingerprint(found, hashes=hashes).leaks]
-    notes = [_note(text, "warning" if text.startswith(_WARNINGS) else "info") for text in found.notes]
+    warnings += [as_note(text) for text in fingerprint(found, hashes=hashes).leaks]
+    notes = [as_note(text, "warning" if text.startswith(_WARNINGS) else "info") for text in found.notes]
     if len(found.classes) > MOST_CLASSES and found.kind not in _DRAWN:
-        notes.append(_note(f"pictures of the first {MOST_CLASSES} of {len(found.classes)} classes are shown", "info"))
+        notes.append(as_note(f"pictures of the first {MOST_CLASSES} of {len(found.classes)} classes are shown", "info"))
     return tuple(problems), (*warnings, *notes)
-
-
-def _digest(group: str) -> str:
-    """A page is passed on more easily than a folder of data: patients stand on it by a digest, as on the page of scores."""
-    return content_id([group])[:8]
-
-
-def _nameless(text: str, task: TaskData) -> str:
-    """A sentence with digests in place of the groups that it quotes; files and classes of the same name stay."""
-    groups = {item.group for item in task.items} - {item.path for item in task.items} - set(task.classes)
-    for group in groups:
-        text = text.replace(repr(group), repr(_digest(group)))
-    return text
-
-
-def _note(text: str, level: str = "warning") -> Note:
-    if text.startswith("leak: "):
-        return Note(level="leak", text=text.removeprefix("leak: "))
-    return Note(level=level, text=text.removeprefix("warning: "))
 
 
 def _page(
@@ -115,7 +109,7 @@ def _page(
     known = KNOWN_TASKS.get(found.name)
     expected = known.expected if known is not None else None
     images, duplicates = {item.path for item in found.items}, duplicate_rows(found, facts)
-    shared = tuple((_digest(group), *counts) for group, *counts in shared_group_rows(found))
+    shared = tuple((digest_of(group), *counts) for group, *counts in shared_group_rows(found))
     num_alone = sum(item.group == item.path for item in found.items)
     groups = "unknown" if num_alone == len(found.items) or not found.are_patients else f"{len({item.group for item in found.items}):,}"
     tables = [
@@ -133,16 +127,26 @@ def _page(
         PageTable(title="Image sizes", columns=("width x height", "images"), rows=size_rows(found, facts)),
         PageTable(title="Files", columns=("format and pixels", "files"), rows=kind_rows(found, facts)),
     ]
+    if found.kind == "detection":
+        tables[1:1] = [
+            PageTable(title="Boxes", columns=("class", "train", "val", "test", "all"), rows=box_rows(found)),
+            PageTable(
+                title="Size of boxes",
+                hint="Share of the frame.",
+                columns=("class", "smallest", "median", "largest", "lesions"),
+                rows=box_size_rows(found, facts),
+            ),
+        ]
     if expected is not None:
         hint = f"What is here differs: {found.count_difference}." if found.count_difference else "Each published count is here."
         columns = ("counted", "published", "here", "difference")
         tables.insert(1, PageTable(title="Published counts", hint=hint, columns=columns, rows=published_rows(read, expected)))
     if found.unreadable:
-        tables.append(_some("Left out", ("image and reason",), tuple((fault,) for fault in found.unreadable)))
+        tables.append(first_rows("Left out", ("image and reason",), tuple((fault,) for fault in found.unreadable)))
     if shared:
-        tables.append(_some("Groups in several splits", ("group", "train", "val", "test"), shared))
+        tables.append(first_rows("Groups in several splits", ("group", "train", "val", "test"), shared))
     if duplicates:
-        tables.append(_some("Files of equal bytes", ("files", "splits"), duplicates))
+        tables.append(first_rows("Files of equal bytes", ("files", "splits"), duplicates))
     return DataPage(
         title=f"Data check: {found.name}",
         subtitle=f"{found.kind}, {len(found.items):,} items of {len(images):,} images",
@@ -162,13 +166,9 @@ def _page(
         notes=notes,
         tables=tuple(tables),
         overlays=_overlays(found, config),
+        overlays_hint=_BOXES_HINT if found.kind == "detection" else _MASKS_HINT,
         samples=() if found.kind in _DRAWN else _samples(found),
     )
-
-
-def _some(title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> PageTable:
-    hint = f"The first {MOST_ROWS} of {len(rows):,}." if len(rows) > MOST_ROWS else ""
-    return PageTable(title=title, hint=hint, columns=columns, rows=rows[:MOST_ROWS])
 
 
 def _overlays(found: TaskData, config: EvaluateConfig) -> ContactSheet | None:

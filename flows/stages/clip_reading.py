@@ -9,10 +9,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from curation.video import PacketIndex, UnreadableVideo, duration_s, frames_at, index_packets
+from curation.video import PacketIndex, UnreadableVideo, duration_s, frames_at, index_packets, probe
+from evaluation.video.clip_check import VideoFacts
 from evaluation.video.clip_frames import ClipError, ClipSource
 
-__all__ = ["CLIP_SOURCE", "clip_duration", "read_clip"]
+__all__ = ["CLIP_SOURCE", "clip_duration", "read_clip", "video_facts"]
+
+_VARIABLE = 0.1
+"""of the usual distance of two frames: what is more than this away from it is another rate"""
 
 
 def read_clip(path: str, seconds: Sequence[float]) -> npt.NDArray[np.uint8]:
@@ -44,6 +48,25 @@ def clip_duration(path: str) -> float:
     if seconds <= 0:
         raise ClipError("it has fewer than two frames; a clip needs more")
     return seconds
+
+
+def video_facts(path: str) -> VideoFacts:
+    """What a video's container and the times of its frames say of it.
+
+    Raises:
+        ClipError: it cannot be read, or has a single frame.
+    """
+    seconds = clip_duration(path)
+    index, told = _index(path, *_version(path)), probe(path)
+    distances = np.diff(np.sort(index.pts)).astype(np.float64)
+    usual = float(np.median(distances))
+    return VideoFacts(
+        seconds=seconds,
+        num_frames=len(index.pts),
+        frames_per_s=1 / (usual * float(index.time_base)),
+        is_variable=bool((np.abs(distances - usual) > _VARIABLE * usual).any()),
+        size=(told.width, told.height),
+    )
 
 
 CLIP_SOURCE = ClipSource(read=read_clip, duration=clip_duration)

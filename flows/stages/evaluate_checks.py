@@ -43,9 +43,8 @@ def check_asked(heads: Sequence[str], task: TaskData, model: ModelRef, config: E
     tuned = [name for name in heads if changes_backbone(name)]
     if tuned and model.network is not None:
         raise ValueError(f"--model {told} is a network of a package, whose weights cannot be trained here; leave out {tuned[0]}")
-    if tuned and (task.has_clips or is_video):
-        why = f"{task.name} has clips" if task.has_clips else f"--model {told} is a video network"
-        raise HeadError(f"head {tuned[0]} trains image backbones on images, and {why}; leave it out")
+    if tuned and is_video and not task.has_clips:
+        raise HeadError(f"head {tuned[0]} trains image backbones on images, and --model {told} is a video network; leave it out")
     if is_video and task.kind == "segmentation":
         _check_scales(heads, config, told)
     if config.few_shot:

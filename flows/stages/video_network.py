@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +39,10 @@ class VideoNetwork:
     def num_frames(self) -> int:
         """Rows of the time embedding."""
         return self.module.sizes.num_frames
+
+    def with_module(self, module: DividedSpaceTimeViT) -> VideoNetwork:
+        """As `TrainableClipBackbone.with_module`."""
+        return replace(self, module=module)
 
     def tokens(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As `ClipBackbone.tokens`."""

@@ -4,19 +4,29 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
-from evaluation.backbone import ModelRef
+from evaluation.backbone import BackboneError, ModelRef
 from evaluation.class_rows import mean_of_logits
 from evaluation.config import EvaluateConfig
+from evaluation.predict import open_predictor, predict_clips
+from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.run import evaluate_model
 from evaluation.tasks import TaskError, resolve_task
 from evaluation.tasks.clips import read_clip_table
+from evaluation.video.clip_backbone import ClipBackbone
 from evaluation.video.clip_contents import readable_clips
-from evaluation.video.clip_frames import ClipError, ClipSource, window_times
+from evaluation.video.clip_features import load_clip_backbone
+from evaluation.video.clip_frames import ClipError, ClipSource, clip_pixels, window_times
+from evaluation.video.clip_tuning import clip_trunk
+from flows.stages.video_network import find_video_network, video_model
+from pretrain.video.export import write_video_backbone
+from pretrain.video.model import DividedSpaceTimeViT, SpaceTimeSizes
 
 FPS = 10
 
@@ -92,6 +102,60 @@ def test_the_mean_of_frames_does_not_know_their_order(ramps: Path, vit_folder: s
     assert mean["accuracy"] == 0.5
     ordered = _scores(ramps, vit_folder, tmp_path, clip_pooling="ordered", clip_windows=2)
     assert ordered["accuracy"] > 0.9
+
+
+@pytest.fixture(scope="module")
+def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny video network as the video recipes export it, of random weights."""
+    folder = tmp_path_factory.mktemp("video")
+    torch.manual_seed(5)
+    module = DividedSpaceTimeViT(SpaceTimeSizes(embed_dim=24, depth=2, num_heads=2, image_size=28, patch_size=14, num_frames=4))
+    write_video_backbone(module, folder, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("video", "mean"), ("image", "ordered")])
+def test_a_network_that_is_trained_too_is_stored_and_scores_the_same_again(
+    ramps: Path, vit_folder: str, video_folder: Path, tmp_path: Path, kind: str, pooling: Literal["mean", "ordered"]
+) -> None:
+    is_video = kind == "video"
+    model = video_model(video_folder, model_id="v", label="v") if is_video else ModelRef(model_id="m", label="m", path=vit_folder)
+    task, identity = readable_clips(resolve_task("clips", ramps), SOURCE, num_frames=4)
+    config = EvaluateConfig(
+        heads=("linear", "finetune"),
+        clip_frames=4,
+        clip_windows=2,
+        clip_pooling=pooling,
+        regularization=(1e-4,),
+        tune_epochs=2,
+        finetune_learning_rates=(3e-3,),
+        num_bootstrap=10,
+        device="cpu",
+    )
+    told: dict[str, Any] = {"cache_dir": str(tmp_path), "root": str(tmp_path), "data": str(ramps)}
+    scores = evaluate_model(model, task=task, identity=identity, config=config, clips=SOURCE, **told)
+    found = {score.head: score for score in scores if score.metric == "accuracy"}
+    assert (found["linear"].details["backbone"], found["finetune"].details["backbone"]) == ("frozen", "fine-tuned")
+    if is_video:  # time attention starts with a last layer of zeros, so the frozen network does not know an order
+        assert found["linear"].value == 0.5
+    else:
+        assert found["finetune"].value > 0.9
+    stored = open_score(found["finetune"], tmp_path)
+    assert from_predictions(stored) == found["finetune"].value
+    assert from_head(stored, ramps, device="cpu", clips=SOURCE, clip_network=find_video_network) == found["finetune"].value
+    predictor = open_predictor(found["finetune"], tmp_path, cache_dir=tmp_path, device="cpu", clip_network=find_video_network)
+    item = task.split("test")[0]
+    windows = clip_pixels(item, SOURCE, size=28, interpolation="bicubic", num_frames=4, num_windows=2)
+    (row,) = [row for row in stored.predictions.to_pylist() if row["path"] == Path(item.path).name]
+    np.testing.assert_allclose(predict_clips(predictor, [windows])[0].probabilities, row["probabilities"], atol=1e-5)
+    assert predictor.clips is not None
+    frozen = replace(predictor, clips=replace(predictor.clips, network=load_clip_backbone(model, config)))
+    assert abs(predict_clips(frozen, [windows])[0].probabilities[0] - row["probabilities"][0]) > 1e-3
+
+
+def test_a_network_whose_weights_are_not_at_hand_is_not_trained() -> None:
+    with pytest.raises(BackboneError, match="weights are not at hand"):
+        clip_trunk(cast(ClipBackbone, object()), EvaluateConfig(device="cpu"))
 
 
 def test_a_table_is_read_with_whole_videos_and_groups(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ PRINTED_BY = {
     "evaluation/heads/low_rank.py": ["evaluate"],
     "flows/stages/evaluate_checks.py": ["evaluate"],
     "evaluation/tasks/kumc.py": ["check-data", "evaluate"],
+    "flows/stages/check_clips.py": ["check-data"],
     "flows/cli/upkeep.py": ["forget", "snapshots"],
     "flows/stages/upkeep.py": ["maintain"],
     "warehouse/snapshots.py": ["snapshots"],

@@ -30,7 +30,6 @@ def task(kind: TaskKind, *, clips: bool = False) -> TaskData:
 @pytest.mark.parametrize(
     ("kind", "clips", "model", "heads", "settings", "sentence"),
     [
-        ("classification", True, IMAGE, ("finetune",), {}, "head finetune trains image backbones on images, and demo has clips"),
         ("segmentation", False, VIDEO, ("fpn", "finetune_fpn"), {}, "head finetune_fpn .* --model told is a video network"),
         ("classification", False, VIDEO, ("knn",), {}, "demo has classes of single images"),
         ("segmentation", False, VIDEO, ("boosted_linear",), {}, "leave out head boosted_linear"),
@@ -53,6 +52,7 @@ def test_what_fits_is_not_refused() -> None:
     few = EvaluateConfig(few_shot=True, clip_windows=1)
     check_asked(("knn",), task("classification", clips=True), VIDEO, few, told="told")
     check_asked(("finetune", "linear"), task("classification"), IMAGE, few, told="told")
+    check_asked(("finetune", "lora"), task("classification", clips=True), VIDEO, EvaluateConfig(), told="told")
     check_asked(("linear_segmentation", "dpt"), task("segmentation"), VIDEO, EvaluateConfig(), told="told")
 
 

@@ -1,0 +1,37 @@
+"""Notes and tables that pages about labelled sets share."""
+
+from __future__ import annotations
+
+from evaluation.report import Note, PageTable
+from evaluation.tasks import TaskData
+from warehouse.store import content_id
+
+__all__ = ["as_note", "digest_of", "first_rows", "nameless"]
+
+MOST_ROWS = 12
+
+
+def digest_of(group: str) -> str:
+    """A page is passed on more easily than a folder of data: patients stand on it by a digest, as on the page of scores."""
+    return content_id([group])[:8]
+
+
+def nameless(text: str, task: TaskData) -> str:
+    """A sentence with digests in place of the groups that it quotes; files and classes of the same name stay."""
+    groups = {item.group for item in task.items} - {item.path for item in task.items} - set(task.classes)
+    for group in groups:
+        text = text.replace(repr(group), repr(digest_of(group)))
+    return text
+
+
+def as_note(text: str, level: str = "warning") -> Note:
+    """A sentence with its level, which `leak: ` at its start sets."""
+    if text.startswith("leak: "):
+        return Note(level="leak", text=text.removeprefix("leak: "))
+    return Note(level=level, text=text.removeprefix("warning: "))
+
+
+def first_rows(title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> PageTable:
+    """A table of the first rows, which says how many there are."""
+    hint = f"The first {MOST_ROWS} of {len(rows):,}." if len(rows) > MOST_ROWS else ""
+    return PageTable(title=title, hint=hint, columns=columns, rows=rows[:MOST_ROWS])
