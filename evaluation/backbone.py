@@ -18,12 +18,14 @@ from safetensors.torch import load_file
 
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item
+from warehouse.store import file_sha256
 
 __all__ = [
     "Backbone",
     "BackboneError",
     "ModelRef",
     "VectorNetwork",
+    "config_id",
     "features_of",
     "load_backbone",
     "token_batches",
@@ -100,6 +102,15 @@ class Backbone:
         tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         mean, std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
         return (tensor - mean) / std
+
+
+def config_id(model: ModelRef) -> str:
+    """Id of the folder's config.json, which has architecture and preprocessing; empty for a network without a folder.
+
+    Equal weights with another mean or interpolation give other features, so scores, heads and caches hold it.
+    """
+    path = Path(model.path, "config.json")
+    return file_sha256(path)[:16] if model.path and path.is_file() else ""
 
 
 def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | None = None, seed: int = 0) -> Backbone:

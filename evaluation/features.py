@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from evaluation.backbone import Backbone, ModelRef, features_of, token_batches
+from evaluation.backbone import Backbone, ModelRef, config_id, features_of, token_batches
 from evaluation.heads import Maps, MapsWanted
 from evaluation.images import item_image, stream
 from evaluation.maps import map_batches, num_maps
@@ -150,4 +150,4 @@ def found_maps(backbone: Backbone, model: ModelRef, wanted: MapsWanted, *, data_
 
 def _key(what: str, backbone: Backbone, model: ModelRef, data_id: str, seed: int) -> str:
     weights = f"random {seed + model.draw}" if model.weights == "random" else "trained"
-    return content_id([what, FEATURES_VERSION, model.model_id, weights, data_id, backbone.transform])
+    return content_id([what, FEATURES_VERSION, model.model_id, config_id(model), weights, data_id, backbone.transform])

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from evaluation.backbone import Backbone, ModelRef, load_backbone
+from evaluation.backbone import Backbone, ModelRef, config_id, load_backbone
 from evaluation.class_rows import class_scores, mean_of_logits
 from evaluation.clinical_rows import CLINICAL_MASK_METRICS, clinical_scores
 from evaluation.config import EvaluateConfig
@@ -228,7 +228,7 @@ def stored_model(stored: StoredScore, clip_network: ClipNetworks | None) -> Mode
         clip_network: finds the video network of a folder, None for a folder of an image network.
 
     Raises:
-        HeadError: it is not there, or its weights are others.
+        HeadError: it is not there, or its weights or its config.json are others.
     """
     told = stored.settings["backbone"]
     if not told["path"]:
@@ -241,7 +241,10 @@ def stored_model(stored: StoredScore, clip_network: ClipNetworks | None) -> Mode
         raise HeadError(f"the weights of {str(folder)!r} are others than those that were scored; put the old ones back")
     network = clip_network(folder) if clip_network is not None else None
     named: dict[str, Any] = {"model_id": told["model_id"], "label": told["label"], "weights": told["weights"]}
-    return ModelRef(**named, path=str(folder), draw=told.get("draw", 0), clip_network=network)
+    found = ModelRef(**named, path=str(folder), draw=told.get("draw", 0), clip_network=network)
+    if told.get("config") and config_id(found) != told["config"]:
+        raise HeadError(f"config.json of {str(folder)!r} is another than the one that was scored; put the old one back")
+    return found
 
 
 def _loaded(stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Backbone:

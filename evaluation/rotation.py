@@ -157,7 +157,18 @@ def rotation_rows(
     return tuple(rows)
 
 
-_OF_THE_SET = ("backbone", "image_size", "weights", "protocol", "split_protocol", "patients", "reference", "settings", "code")
+_OF_THE_SET = (
+    "backbone",
+    "backbone_config",
+    "image_size",
+    "weights",
+    "protocol",
+    "split_protocol",
+    "patients",
+    "reference",
+    "settings",
+    "code",
+)
 """Details of a fold's score that are true of all folds."""
 _VERDICTS = ("leak", "leak_pretraining")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from evaluation.backbone import ModelRef, load_backbone
+from evaluation.backbone import ModelRef, config_id, load_backbone
 from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
 from evaluation.detection import detection_rows, reference_box_rows
@@ -79,7 +79,7 @@ def evaluate_model(
     learned = "clean" if model.weights == "random" else pretraining.get(model.model_id, "unknown")
     settings = {**head_settings(config), "num_bootstrap": config.num_bootstrap}
     division = [task.split_protocol, task.count_difference]
-    own = [model.model_id, model.label, model.weights, model.draw, task.name, identity.data_id, task.notes]
+    own = [model.model_id, model.label, model.weights, model.draw, config_id(model), task.name, identity.data_id, task.notes]
     what = [*own, division, asdict(config), leak.details, learned]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
@@ -96,6 +96,7 @@ def evaluate_model(
         "image_size": str(image_size),
         "weights": model.weights,
         "backbone": "frozen",
+        **({"backbone_config": told} if (told := config_id(model)) else {}),
         "protocol": "frozen; chosen on val, reported on test",
         **_division(task),
         **({"warnings": "; ".join((*warnings, *identity.leaks))} if warnings or identity.leaks else {}),

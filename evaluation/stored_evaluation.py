@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from evaluation.backbone import ModelRef
+from evaluation.backbone import ModelRef, config_id
 from evaluation.config import EvaluateConfig
 from evaluation.heads import Storable, save_head
 from evaluation.metrics import Interval
@@ -100,7 +100,8 @@ def places_of(
         data: folder of the evaluation set; the deepest one that holds all its files unless given.
     """
     settings = head_settings(config)
-    key = content_id([FORMAT, model.model_id, model.weights, task.name, task.kind, identity.data_id, asdict(task.protocol), settings])
+    network = [model.model_id, config_id(model), model.weights]
+    key = content_id([FORMAT, *network, task.name, task.kind, identity.data_id, asdict(task.protocol), settings])
     return Places(cache, root or cache, f"{FOLDER}/{key[:32]}", base_folder(task, data), identity.images_id)
 
 
@@ -150,6 +151,7 @@ def store(
             "weights": model.weights,
             "draw": model.draw,
             "sha256": file_sha256(weights) if model.path and weights.is_file() else "",
+            "config": config_id(model),
             "image_size": image_size,
         },
     }

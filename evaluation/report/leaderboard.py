@@ -14,6 +14,7 @@ from evaluation.against_reference import shown_difference
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import template_environment
+from evaluation.report.score_columns import seen_size
 from warehouse.records import Score
 
 __all__ = ["BoardFormat", "division", "render_leaderboard"]
@@ -82,7 +83,7 @@ def _tables(scores: Sequence[Score]) -> list[_Table]:
             key=lambda score: (not math.isfinite(score.value), order * score.value if math.isfinite(score.value) else 0.0, score.model)
         )
         published = tuple(figure for figure in PUBLISHED if (figure.task, figure.metric) == (task, metric))
-        sizes = {size for score in found if (size := score.details.get("image_size"))}
+        sizes = {size for score in found if (size := seen_size(score))}
         first = found[0]
         rows = tuple(_cells(score) for score in found)
         tables.append(_Table(task, data_id, metric, first.num_items, first.num_groups, rows, len(sizes) > 1, published))
@@ -104,7 +105,7 @@ def _cells(score: Score) -> tuple[str, ...]:
         details.get("leak", "unknown"),
         details.get("leak_pretraining", "unknown"),
         division(score),
-        details.get("image_size", ""),
+        seen_size(score),
         str(score.seed),
         details.get("settings", ""),
     )

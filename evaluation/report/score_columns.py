@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from warehouse.records import Score
 
-__all__ = ["ClassMeasures", "class_measures", "metric_name", "metrics_by_table"]
+__all__ = ["ClassMeasures", "class_measures", "metric_name", "metrics_by_table", "seen_size"]
 
 _FIRST, _MORE = 4, 6
 """columns of the first table, which has the difference to a reference too, and of those after it"""
@@ -45,6 +45,11 @@ class ClassMeasures:
 def metric_name(metric: str) -> str:
     """What a column of a page is called."""
     return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def seen_size(score: Score) -> str:
+    """Side in pixels of the images that the score's head read, which may be larger than the model's own; empty where it is not known."""
+    return score.details.get("input_size", score.details.get("image_size", ""))
 
 
 def metrics_by_table(metrics: Sequence[str], *, primary: str = "") -> tuple[tuple[str, ...], ...]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.report.on_validation import primary_metric
-from evaluation.report.score_columns import class_measures, metrics_by_table
+from evaluation.report.score_columns import class_measures, metrics_by_table, seen_size
 from evaluation.report.subgroups import Subgroups
 from warehouse.records import Score
 
@@ -32,13 +32,14 @@ def score_tables(
     for key, scores in grouped.items():  # what looks at no picture stands in each table of its set
         shown = {score.metric for score in scores}
         scores += [guess for guess in guesses.get(key[:2], []) if guess.metric in shown]
-    tables = []
+    tables: list[dict[str, object]] = []
     for (task, data_id, head), scores in grouped.items():
         metrics = list(dict.fromkeys(score.metric for score in scores))
         primary = next(filter(None, map(primary_metric, scores)), "")
         found: dict[tuple[str, ...], dict[str, Score]] = defaultdict(dict)
         for score in scores:
-            how = (score.details.get("image_size", ""), score.details.get("settings", ""), score.details.get("code", ""), str(score.seed))
+            told = (score.details.get(name, "") for name in ("settings", "backbone_config", "code"))
+            how = (seen_size(score), *told, str(score.seed))
             found[score.model_id, score.model, *how][score.metric] = score
         best = {metric: _best([s.value for s in scores if s.metric == metric and math.isfinite(s.value)], metric) for metric in metrics}
         ours_first = sorted(found.items(), key=lambda one: one[0][0] not in own_models)
@@ -53,7 +54,7 @@ def score_tables(
                 "parts": [part for part in parts if part["rows"]],
                 "by_class": class_measures([(_row_name(key, sizes), cells) for key, cells in ours_first]),
                 "subgroups": [
-                    (_row_name(("", score.model, score.details.get("image_size", "")), sizes), of_head)
+                    (_row_name(("", score.model, seen_size(score)), sizes), of_head)
                     for score, of_head in subgroups
                     if (score.task, score.data_id, score.head) == (task, data_id, head) and (of_head.columns or of_head.groups)
                 ],

@@ -26,7 +26,7 @@ from evaluation.report.on_validation import on_validation, primary_metric
 from evaluation.report.prediction_pictures import box_sheets, mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, confusion, reliability
 from evaluation.report.report import ContactSheet
-from evaluation.report.score_columns import ClassMeasures, class_measures, metrics_by_table
+from evaluation.report.score_columns import ClassMeasures, class_measures, metrics_by_table, seen_size
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
 from evaluation.report.score_words import SCORE_FILTERS
 from evaluation.report.subgroups import Subgroups, prediction_files, prediction_table, subgroups_of
@@ -74,6 +74,8 @@ class _Set:
     tables: tuple[_Table, ...]
     """the measures of the whole set, the one that decides on validation first"""
     by_class: ClassMeasures | None
+    sizes: tuple[str, ...]
+    """of the images that the models saw, in pixels"""
     division: str
     """and fold; empty for the data's own splits"""
     verdict: str
@@ -116,10 +118,10 @@ def _set(scores: list[Score], root: Path) -> _Set:
     whole = [score for score in scores if "shots" not in score.details]
     metrics = tuple(dict.fromkeys(score.metric for score in whole))
     primary = next(filter(None, map(primary_metric, whole)), "")
-    cells: dict[tuple[str, str, str, str, str], dict[str, Score]] = defaultdict(dict)
+    cells: dict[tuple[str, str, str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in whole:
-        how = (score.details.get("settings", ""), str(score.seed))
-        cells[labels[score.model_id], _head(score), score.details.get("image_size", ""), *how][score.metric] = score
+        how = (score.details.get("settings", ""), score.details.get("backbone_config", ""), str(score.seed))
+        cells[labels[score.model_id], _head(score), seen_size(score), *how][score.metric] = score
     columns = metrics_by_table(metrics, primary=primary)
     rows = sorted(cells.items(), key=lambda row: -_shown_first(row[1], columns[0]))
     tables = tuple(
@@ -140,6 +142,7 @@ def _set(scores: list[Score], root: Path) -> _Set:
         num_groups=first.num_groups,
         tables=tables,
         by_class=class_measures([(_row_name(*told[:3], sizes), found) for told, found in rows]),
+        sizes=tuple(sorted(sizes, key=int)),
         division=division(first),
         verdict=f"Splits: {first.details.get('leak', 'unknown')}. Patients: {first.details.get('patients', 'unknown')}.",
         notes=tuple(dict.fromkeys(score.details["splits"] for score in scores if "splits" in score.details)),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation.config import TaskKind
+from evaluation.tasks.group_names import one_name_each
 from evaluation.tasks.items import Item, TaskData, TaskError
 from evaluation.tasks.labels import classes_of, grade_notes, kind_of, one_spelling, ordered, unrepeated
 from evaluation.tasks.layout import refuse_half_known
@@ -104,6 +105,7 @@ def task_data(
     if not items:
         raise TaskError(f"task {name} has no labelled image; give the folder that holds them")
     items, respelled = one_spelling(items)
+    items, joined = one_name_each(items)
     items, repeated = unrepeated(items)
     found = kind_of(items)
     asked = "ordinal" if order and kind in (None, "auto") else kind
@@ -130,7 +132,7 @@ def task_data(
     except TaskError as error:
         raise TaskError(f"task {name}: {error}") from error
     kept = stored.notes() if stored else ()
-    told = (*notes, *learned, *respelled, *repeated, *completed.notes, *kept, *_patients(items, notes))
+    told = (*notes, *learned, *respelled, *joined, *repeated, *completed.notes, *kept, *_patients(items, notes))
     where = f"stored as {stored.name!r}" if stored and stored.used else "made here"
     return TaskData(
         name=name,

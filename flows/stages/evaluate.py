@@ -9,7 +9,7 @@ from typing import Any
 
 from curation.embedding import EmbedConfig
 from evaluation.against_reference import Rival, constant_rivals, rivals_of, shown_difference, with_differences
-from evaluation.backbone import ModelRef
+from evaluation.backbone import ModelRef, config_id
 from evaluation.config import EvaluateConfig
 from evaluation.heads import changes_backbone, chosen_heads
 from evaluation.random_draws import mean_of_draws
@@ -77,6 +77,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
         "task": found.name,
         "baseline": baseline.model_id,
+        "backbone_config": config_id(model),
         **({"own_protocol": asdict(found.own_protocol)} if found.own_protocol else {}),
     }
     plan = plan_run(
@@ -182,4 +183,6 @@ def _verdict(score: Score) -> str:
     if "reference" in details:
         return details["reference"]
     said = f"splits {details.get('leak', 'unknown')}, patients {details.get('patients', 'unknown')}"
-    return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {details.get('image_size', '?')} px"
+    return (
+        f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {details.get('input_size', details.get('image_size', '?'))} px"
+    )

@@ -42,6 +42,22 @@ def evaluate(folder: str, task: TaskData, config: EvaluateConfig, root: Path, da
     return evaluate_model(model, task=task, identity=fingerprint(task), config=config, **told)  # type: ignore[arg-type]
 
 
+def test_equal_weights_with_another_preprocessing_are_another_score(vit_folder: str, colours: Path, tmp_path: Path) -> None:
+    folder, task, config = tmp_path / "ours", read_task(colours), replace(QUICK, heads=("knn",))
+    shutil.copytree(vit_folder, folder)
+    before = evaluate(str(folder), task, config, tmp_path, colours)
+    told = json.loads((folder / "config.json").read_text())
+    told["pretrained_cfg"] |= {"mean": [0.0, 0.0, 0.0], "std": [0.01, 0.01, 0.01]}
+    (folder / "config.json").write_text(json.dumps(told))
+    after = evaluate(str(folder), task, config, tmp_path, colours)
+    for what in ("head_file", "backbone_config"):
+        assert {score.details[what] for score in before}.isdisjoint(score.details[what] for score in after)
+    assert {score.score_id for score in before}.isdisjoint(score.score_id for score in after)
+    assert from_head(open_score(after[0], tmp_path), colours) == after[0].value
+    with pytest.raises(HeadError, match=r"config.json of .* is another than the one that was scored"):
+        from_head(open_score(before[0], tmp_path), colours)
+
+
 def test_every_class_score_is_computed_again_from_what_is_stored(vit_folder: str, colours: Path, tmp_path: Path) -> None:
     heads = ("knn", "linear", "linear_grid", "ordinal")
     task = read_task(colours, kind="ordinal", order=("blue", "green", "red"))

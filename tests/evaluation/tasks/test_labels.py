@@ -81,6 +81,15 @@ def test_numbers_are_sorted_as_numbers_and_said_to_be_grades(
         assert part in note
 
 
+def test_a_patient_written_in_two_ways_stands_in_one_split(images: Path) -> None:
+    again = [f"{number}.png,{'ab'[number % 2]},p{number % 9}" for number in range(18, 36)]
+    task = read(images, ("a", "b"), extra=again)
+    assert {item.group for item in task.items} == {f"P{number}" for number in range(9)}
+    assert len({(item.group, item.split) for item in task.items}) == 9
+    told = "groups: 9 groups are written in several ways (case, spaces, Unicode form, 12.0 for 12) and read as one each"
+    assert notes(task) == [told]
+
+
 def test_stations_that_are_asked_for_as_names_are_names(images: Path) -> None:
     task = read(images, ("1", "2", "3"), kind="classification")
     assert (task.kind, notes(task)) == ("classification", [])
