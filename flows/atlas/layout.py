@@ -50,4 +50,5 @@ def _principal(vectors: npt.NDArray[np.float32], number: int) -> tuple[npt.NDArr
 def _unit(positions: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     low = positions.min(axis=0)
     spread = positions.max(axis=0) - low
-    return ((positions - low) / np.where(spread > 0, spread, 1)).astype(np.float32)
+    unit: npt.NDArray[np.float32] = ((positions - low) / np.where(spread > 0, spread, 1)).astype(np.float32)
+    return unit

@@ -40,7 +40,7 @@ _FRAMES = """
     SELECT s.*, count(*) OVER () AS num_all, i.site, i.device, f.imaging_mode, k.cluster_id AS cluster, g.cluster_id AS large_cluster,
            CASE WHEN h.frame_id IS NOT NULL THEN 'in the dataset' WHEN d.is_duplicate THEN d.kind || ' duplicate'
                 WHEN d.frame_id IS NOT NULL THEN 'not chosen' ELSE 'not in its candidates' END AS fate
-    FROM shown s JOIN current_frames f ON f.frame_id = s.frame_id LEFT JOIN video_info i ON i.video_id = s.video_id
+    FROM shown s JOIN frames f ON f.frame_id = s.frame_id LEFT JOIN video_info i ON i.video_id = s.video_id
     LEFT JOIN fine k ON k.frame_id = s.frame_id LEFT JOIN coarse g ON g.frame_id = s.frame_id
     LEFT JOIN chosen h ON h.frame_id = s.frame_id LEFT JOIN compared d ON d.frame_id = s.frame_id
     ORDER BY hash(s.frame_id), s.frame_id LIMIT $3"""

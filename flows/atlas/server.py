@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi import Body, FastAPI, HTTPException, Response
 
 from curation.packs import read_frame, thumbnail
 from flows.atlas.points import Atlas, Picture, as_script, num_removals
@@ -25,7 +25,7 @@ MAX_ANSWER_ROWS = 500
 _PICTURE_PX = 320
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -71,8 +71,8 @@ def make_app(lake: Lake, atlas: Atlas, secret: str) -> FastAPI:
         except (OSError, ValueError) as error:
             raise HTTPException(404, "the picture is not there any more") from error
 
-    @app.get("/{given}/sql")
-    def _sql(given: str, statement: Annotated[str, Query(max_length=1_000_000)]) -> Response:
+    @app.post("/{given}/sql")  # statements with thousands of ids are longer than an address may be
+    def _sql(given: str, statement: Annotated[str, Body(embed=True, max_length=1_000_000)]) -> Response:
         check(given)
         try:
             with lock:

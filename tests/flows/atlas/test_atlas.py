@@ -89,7 +89,7 @@ def test_the_server_answers_under_its_secret_alone(root: Path, atlas: Atlas) -> 
     assert HOST == "127.0.0.1"
     with open_lake(root, read_only=True) as lake:
         client = TestClient(make_app(lake, atlas, SECRET))
-        for path in ("/", "/docs", "/openapi.json", "/wrong/index.html", "/wrong/pictures/0.jpg", "/wrong/sql?statement=FROM+funnel"):
+        for path in ("/", "/docs", "/openapi.json", "/wrong/index.html", "/wrong/pictures/0.jpg"):
             assert client.get(path).status_code == 404, path
         for path in ("index.html", "atlas.js", "atlas.css", "points.js"):
             got = client.get(f"/{SECRET}/{path}")
@@ -98,11 +98,11 @@ def test_the_server_answers_under_its_secret_alone(root: Path, atlas: Atlas) -> 
         assert client.get(f"/{SECRET}/pictures/0.jpg").content[:2] == b"\xff\xd8"
         for path in ("pictures/-1.jpg", "pictures/9999.jpg", "server.py", "..%2f..%2fcatalog.sqlite"):
             assert client.get(f"/{SECRET}/{path}").status_code in (404, 422), path
-        told = client.get(f"/{SECRET}/sql", params={"statement": "SELECT count(*) AS n FROM candidates"}).json()
-        assert told == {"columns": ["n"], "rows": [{"n": atlas.num_all}], "num_rows": 1}
-        assert "error" in client.get(f"/{SECRET}/sql", params={"statement": "DELETE FROM frames"}).json()
-        assert "error" in client.get(f"/{SECRET}/sql", params={"statement": "FROM nowhere"}).json()
-        assert client.post(f"/{SECRET}/sql").status_code == 405
+        told = client.post(f"/{SECRET}/sql", json={"statement": "SELECT count(*) AS n FROM candidates"})
+        assert told.json() == {"columns": ["n"], "rows": [{"n": atlas.num_all}], "num_rows": 1}
+        for statement in ("DELETE FROM frames", "FROM nowhere"):
+            assert "error" in client.post(f"/{SECRET}/sql", json={"statement": statement}).json()
+        assert client.post("/wrong/sql", json={"statement": "FROM funnel"}).status_code == 404
 
 
 def test_positions_are_principal_components() -> None:
