@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import threading
 from importlib.resources import files
 from typing import Annotated
@@ -98,8 +99,19 @@ def make_app(lake: Lake, atlas: Atlas, secret: str) -> FastAPI:
 
 
 def serve(lake: Lake, atlas: Atlas, *, port: int) -> None:
-    """Serve until interrupted; the address is printed."""
+    """Serve until interrupted; the address is printed.
+
+    Raises:
+        OSError: the port is taken.
+        KeyboardInterrupt: it was interrupted.
+    """
     secret = secrets.token_urlsafe(16)
-    config = uvicorn.Config(make_app(lake, atlas, secret), host=HOST, port=port, log_level="warning", access_log=False)
-    say(f"open http://{HOST}:{port}/{secret}/index.html on this machine; Ctrl-C ends it")
-    uvicorn.Server(config).run()
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+        except OSError as error:
+            raise OSError(f"port {port} of {HOST} cannot be listened on ({error.strerror}); give another with --port") from error
+        config = uvicorn.Config(make_app(lake, atlas, secret), log_level="warning", access_log=False)
+        say(f"open http://{HOST}:{listening.getsockname()[1]}/{secret}/index.html on this machine; Ctrl-C ends it")
+        uvicorn.Server(config).run(sockets=[listening])

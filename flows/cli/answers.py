@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -89,7 +90,8 @@ def _atlas(command: questions.Atlas) -> None:
     with asked(command) as lake:
         atlas = read_atlas(lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
         if command.export is None:
-            serve(lake, atlas, port=command.port)
+            with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+                serve(lake, atlas, port=command.port)
         else:
             print(export_atlas(atlas, command.export))
 

@@ -24,7 +24,7 @@ function pixel(over, under, share) { return [0, 1, 2].reduce((sum, c) => sum | (
 let order = [], groups = [], frame = null;
 function sort() { groups = Uint8Array.from(ATLAS.id.keys(), group); order = Uint32Array.from(ATLAS.id.keys()).sort((a, b) => groups[b] - groups[a]); } // the commonest come last, on top
 
-function draw() { // pixels are set one by one: a hundred thousand small rectangles take ten times as long
+function draw() { // pixels are set one by one: a hundred thousand small rectangles take several times as long
   waiting = false;
   if (!canvas.width || !canvas.height) return;
   const style = getComputedStyle(document.body), back = rgb(style.getPropertyValue("--back"));

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,16 @@ def test_the_server_answers_under_its_secret_alone(root: Path, atlas: Atlas) -> 
         for statement in ("DELETE FROM frames", "FROM nowhere"):
             assert "error" in client.post(f"/{SECRET}/sql", json={"statement": statement}).json()
         assert client.post("/wrong/sql", json={"statement": "FROM funnel"}).status_code == 404
+
+
+def test_a_port_that_is_taken_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["atlas", "--lake", str(root), "--port", str(port)]) == 1
+    refused = "(Address already in use); give another with --port"
+    assert capsys.readouterr().err == f"endoforge: port {port} of 127.0.0.1 cannot be listened on {refused}\n"
 
 
 def test_positions_are_principal_components() -> None:
