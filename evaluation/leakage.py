@@ -22,7 +22,7 @@ from evaluation.tasks import Item, TaskData
 
 __all__ = ["COPY_OF_OTHER_PATIENT", "LEAKAGE_VERSION", "Copy", "Judge", "LeakVerdict", "Propose", "find_leaks", "patients_of"]
 
-LEAKAGE_VERSION = 3
+LEAKAGE_VERSION = 4
 """raise when the same images would give another verdict"""
 
 Floats = npt.NDArray[np.float32]

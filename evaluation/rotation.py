@@ -7,7 +7,7 @@ pooled. The pooled value has an interval over groups, so that a patient who is t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +171,7 @@ def _details(scores: Sequence[Score], rotation: Rotation) -> dict[str, str]:
     return {
         **kept,
         **({"fold_predictions": " ".join(files), "fold_head": first["head_file"]} if are_pooled else {}),
+        **_validation([score.details for score in scores]),
         **{name: _worst([score.details[name] for score in scores]) for name in _VERDICTS if all(name in score.details for score in scores)},
         **({"warnings": "; ".join(warnings)} if warnings else {}),
         "fold": ROTATION,
@@ -180,6 +181,12 @@ def _details(scores: Sequence[Score], rotation: Rotation) -> dict[str, str]:
         "sd": f"{rotation.sd:.4f}",
         "value_is": "of all predictions pooled" if rotation.pooled else "the mean of the folds",
     }
+
+
+def _validation(folds: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The means of the validation values that the heads were chosen by."""
+    names = [name for name in folds[0] if name.startswith("val_") and all(name in details for details in folds)]
+    return {name: f"{np.mean([float(details[name]) for details in folds]):.4f}" for name in names}
 
 
 def _worst(verdicts: Sequence[str]) -> str:

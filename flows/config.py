@@ -20,6 +20,7 @@ from curation.shards import ShardConfig
 from evaluation.config import EvaluateConfig
 from evaluation.validation_tasks import Validation, make_validation
 from flows.runners import RunnerName
+from flows.upkeep_config import AlertConfig, UpkeepConfig
 
 __all__ = ["RunConfig"]
 
@@ -80,6 +81,14 @@ class RunConfig:
     sample: NoOption[SampleConfig] = field(default_factory=SampleConfig)
     shard: NoOption[ShardConfig] = field(default_factory=ShardConfig)
     clips: NoOption[ClipConfig] = field(default_factory=ClipConfig)
+    alerts: NoOption[AlertConfig] = field(default_factory=AlertConfig)
+    upkeep: NoOption[UpkeepConfig] = field(default_factory=UpkeepConfig)
+    lake_url: NoOption[str | None] = None
+    """address under which the lake's folder is served, for a link to the report that opens in a browser"""
+    summary: Path | None = None
+    """JSON file to write at the end, also of a failed run: counts, reasons, datasets, seconds, and what was not done"""
+    metrics_file: Path | None = None
+    """file to write at the end, also of a failed run: gauges as OpenMetrics text, such as for node_exporter's textfile collector"""
     seed: NoOption[int] = 0
     """every random draw of curation follows from it"""
     runner: RunnerName = "processes"

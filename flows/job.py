@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from curation.sources import scratch_folder
+from flows.open_lineage import emitted
 from flows.runners import Runner, ray_job_id, say
+from flows.tally import current_tally
 from warehouse.lake import Lake
 from warehouse.lineage import RunContext, RunPlan, RunRecorder, completed_run_id, record_run, run_outputs
 from warehouse.records import Artifact
@@ -31,12 +34,21 @@ class Job:
     def record(self, plan: RunPlan) -> Iterator[RunRecorder]:
         """Record a run of this job, with Ray's job id if it ran there; see `record_run`."""
         context = RunContext(runner=self.runner.name, prefect_flow_run_id=self.prefect_flow_run_id)
-        with record_run(self.lake, plan, context) as run:
-            try:
-                yield run
-            finally:
-                if self.runner.name == "ray":
-                    run.ray_job_id = ray_job_id()
+        tally, started = current_tally(), time.monotonic()
+        try:
+            told = emitted(self.lake.root, plan, flow_run_id=self.prefect_flow_run_id)
+            with told as emission, record_run(self.lake, plan, context) as run:
+                emission.run = run
+                try:
+                    yield run
+                finally:
+                    if self.runner.name == "ray":
+                        run.ray_job_id = ray_job_id()
+        except BaseException:
+            tally.ran(plan.stage, plan.run_id, seconds=time.monotonic() - started, metrics={}, has_failed=True)
+            raise
+        if not run.is_void:
+            tally.ran(plan.stage, run.run_id, seconds=time.monotonic() - started, metrics=run.metrics)
 
     def done(self, plan: RunPlan) -> Artifact | None:
         """The one artifact that a committed run of that plan made; None if there is no such run."""
@@ -52,6 +64,7 @@ class Job:
             resumes: keep the folder of interrupted work, so that the next try goes on from it; one process at a time.
         """
         if done := self.done(plan):
+            current_tally().reused(plan.stage)
             return done
         with self._kept_folder(plan) if resumes else scratch_folder(self.lake.root / "staging" / plan.stage) as folder:
             if resumes and (done := self.done(plan)):  # by the process that this one waited for

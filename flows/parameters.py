@@ -97,8 +97,9 @@ def _run_config(given: Mapping[str, Any]) -> RunConfig:
             values[name] = (values[name],)
     if "validation" in values:
         values["validation"] = tuple(map(Path, values["validation"]))
-    if "lake" in values:
-        values["lake"] = Path(values["lake"])
+    for name in ("lake", "summary", "metrics_file"):
+        if name in values:
+            values[name] = Path(values[name])
     return RunConfig(**values)
 
 

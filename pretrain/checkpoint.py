@@ -132,23 +132,25 @@ def write_state(folder: Path, step: int, state: dict[str, Tensor], worker: Worke
         save(state, storage_writer=writer, no_dist=worker.world_size == 1)
 
 
-def load_state(run_dir: Path, step: int, state: dict[str, Tensor], *, worker: Worker) -> None:
+def load_state(run_dir: Path, step: int, state: dict[str, Tensor], *, worker: Worker, unread: str | None = None) -> None:
     """Fill `state` in place from a checkpoint, however many workers wrote it; `checkpoint_damage` looks at its files.
+
+    `unread`: what names of tensors begin with that the checkpoint may have beside them.
 
     Raises:
         StateError: the checkpoint has fewer tensors, more, or others.
     """
-    read_state(step_dir(run_dir, step), step, state, worker)
+    read_state(step_dir(run_dir, step), step, state, worker, unread=unread)
 
 
-def read_state(folder: Path, step: int, state: dict[str, Tensor], worker: Worker) -> None:
-    """Fill `state` in place from a folder that has state/ and state.json.
+def read_state(folder: Path, step: int, state: dict[str, Tensor], worker: Worker, *, unread: str | None = None) -> None:
+    """Fill `state` in place from a folder that has state/ and state.json; `unread` as in `load_state`.
 
     Raises:
         StateError: it has fewer tensors, more, or others.
     """
     try:
-        compare_tensors(folder, tensor_shapes(state))
+        compare_tensors(folder, tensor_shapes(state), unread=unread)
     except StateError as error:
         raise StateError(
             f"reading the training state of step {step} failed ({error}); it was written with another model or by another version: "

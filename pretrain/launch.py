@@ -26,7 +26,7 @@ from pretrain.metrics import newest_row
 from pretrain.notices import notices_after
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
-from pretrain.start import check_anchor
+from pretrain.start import check_anchor, drop_start
 from pretrain.trainer import Progress, train
 from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
@@ -121,6 +121,7 @@ def pretrain(
         else:
             raise ValueError(f"the local backend trains in one process, not {num_workers}; give num_workers 1 or the ray backend")
         write_json(evidence, _result(run_dir, run_id, num_steps=config.train.num_steps))
+    drop_start(run_dir)
     found = read_json(evidence)
     return PretrainResult(
         checkpoints=tuple(Checkpoint(**row | {"path": _relative(run_dir / row["path"], lake_root)}) for row in found["checkpoints"]),

@@ -21,7 +21,7 @@ from pretrain.state import ANCHOR, TrainingState, state_tensors
 from pretrain.state_files import tensor_names
 from warehouse.store import canonical_json, file_sha256, read_json, write_json
 
-__all__ = ["START", "Start", "check_anchor", "find_start", "give_start", "given_step", "load_start", "start_of_unfinished"]
+__all__ = ["START", "Start", "check_anchor", "drop_start", "find_start", "give_start", "given_step", "load_start", "start_of_unfinished"]
 
 START = "start"
 """In a run's folder: as the folder of the other run, with one checkpoint."""
@@ -75,6 +75,11 @@ def give_start(run_dir: Path, start: Start) -> None:
     temporary.rename(final)
 
 
+def drop_start(run_dir: Path) -> None:
+    """Delete the checkpoint that a run was given to start from, once it has ended; which one it was stays."""
+    shutil.rmtree(run_dir / START / "checkpoints", ignore_errors=True)
+
+
 def start_of_unfinished(run_dir: Path, config: PretrainConfig) -> tuple[str, Start] | None:
     """The run that started from this one with the same settings and has not ended, and what it started from.
 
@@ -124,7 +129,9 @@ def check_anchor(run_dir: Path, config: PretrainConfig) -> None:
 
 
 def load_start(run_dir: Path, step: int, state: TrainingState, worker: Worker) -> None:
-    """Fill the state from the checkpoint that a run was given; if that has no anchor and the run has, its teacher becomes the anchor.
+    """Fill the state from the checkpoint that a run was given.
+
+    If that has no anchor and the run has, its teacher becomes the anchor; if only that has one, nothing is held to it any more.
 
     Raises:
         StateError: the checkpoint has fewer tensors, more, or others.
@@ -134,7 +141,7 @@ def load_start(run_dir: Path, step: int, state: TrainingState, worker: Worker) -
     is_new = state.anchor is not None and not any(name.startswith(ANCHOR) for name in saved)
     if is_new:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ANCHOR)}
-    load_state(run_dir / START, step, tensors, worker=worker)
+    load_state(run_dir / START, step, tensors, worker=worker, unread=ANCHOR if state.anchor is None else None)
     if is_new and state.anchor is not None:
         refresh(state.anchor, list(state.teacher_network.backbone.parameters()))
 

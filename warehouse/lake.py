@@ -21,6 +21,7 @@ import pyarrow as pa
 from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from warehouse.empty_tables import count_empty_tables
 from warehouse.local_path import local_path
 from warehouse.migrations import OLDEST_VERSION, migration
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
@@ -276,7 +277,10 @@ def open_lake(
         return open_lake(root, read_only=True, catalog=catalog)
     for attempt in commit_retries():
         with attempt:
-            _make_tables(lake, read_only=read_only or at is not None)
+            is_new = _make_tables(lake, read_only=read_only or at is not None)
+    if is_new and lake.has_own_catalog:
+        with lake.alone():
+            count_empty_tables(sqlite_catalog)
     return lake
 
 
@@ -291,11 +295,14 @@ def _bring_up_to_date(root: Path, catalog: str | None) -> None:
         ) from error
 
 
-def _make_tables(lake: Lake, *, read_only: bool) -> None:
-    """Create the tables of a new lake, bring one of an earlier release up to date, or refuse one of another schema."""
+def _make_tables(lake: Lake, *, read_only: bool) -> bool:
+    """Create the tables of a new lake, bring one of an earlier release up to date, or refuse one of another schema.
+
+    Returns whether it had something to do.
+    """
     version = _version(lake)
     if version == SCHEMA_VERSION:
-        return
+        return False
     found = f"the lake in {lake.root} has schema version {version}"
     if version > SCHEMA_VERSION:
         raise LakeError(f"{found}, this EndoForge knows up to {SCHEMA_VERSION}; upgrade EndoForge to open it")
@@ -305,16 +312,17 @@ def _make_tables(lake: Lake, *, read_only: bool) -> None:
                 lake._run(migration(earlier))
                 lake._run(_view_statements())
                 lake.query("UPDATE lake_schema SET version = $1", [earlier + 1])
-        return
+        return True
     if version or read_only:
         raise LakeError(f"{found}, expected {SCHEMA_VERSION}; lakes made before 0.1.0 are not converted, so ingest the videos again")
     with lake.transaction():
         if _version(lake) == SCHEMA_VERSION:
-            return  # another process was quicker
+            return False  # another process was quicker
         lake._run(statement for name, table in DESCRIBED_TABLES.items() for statement in create_table(name, table))
         lake._run(_view_statements())
         lake._run(create_macro(signature, macro) for signature, macro in MACROS.items())
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
+    return True
 
 
 def _view_statements() -> Iterator[str]:

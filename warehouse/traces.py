@@ -18,6 +18,8 @@ __all__ = ["Subject", "Traces", "delete_rows", "find_traces", "searched", "subje
 
 _TOP_LEFT = {"tables", "forgotten"}
 """folders of a lake whose files are not searched by name: rows are deleted, and records name nothing"""
+_SEEN = "SELECT video_id, uri FROM videos UNION ALL SELECT video_id, uri FROM files UNION ALL SELECT video_id, uri FROM rejects"
+"""every place where a video was seen"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,7 @@ def videos_of_uri(lake: Lake, named: Sequence[str]) -> tuple[str, ...]:
     for name in named:
         uri = name if "://" in name else Path(name).absolute().as_uri()
         rows = lake.rows(
-            """SELECT DISTINCT video_id FROM (SELECT video_id, uri FROM videos UNION ALL SELECT video_id, uri FROM files
-                                              UNION ALL SELECT video_id, uri FROM rejects)
+            f"""SELECT DISTINCT video_id FROM ({_SEEN})
                WHERE video_id IS NOT NULL AND (uri = $1 OR (length($2) >= 8 AND starts_with(video_id, $2)))""",
             [uri, name],
         )
@@ -106,8 +107,7 @@ def subject_of(lake: Lake, video_ids: Sequence[str], patient_ids: Sequence[str] 
     return Subject(
         video_ids=tuple(ids),
         uris=column(  # a place where another video was seen too is not theirs alone
-            """SELECT uri FROM (SELECT video_id, uri FROM videos UNION ALL SELECT video_id, uri FROM files
-               UNION ALL SELECT video_id, uri FROM rejects UNION ALL SELECT video_id, uri FROM manifest_videos)
+            f"""SELECT uri FROM ({_SEEN} UNION ALL SELECT video_id, uri FROM manifest_videos)
                WHERE video_id IS NOT NULL GROUP BY uri HAVING bool_and(list_contains($1, video_id))"""
         ),
         pack_ids=packs,
@@ -168,6 +168,10 @@ def delete_rows(lake: Lake, subject: Subject, *, withdrawn: Sequence[str], messa
                 for column in columns:
                     if column.endswith("frame_id") and column != "frame_id":
                         lake.query(f'UPDATE "{table}" SET "{column}" = NULL WHERE {_starts(column, subject.prefixes)}')
+            lake.query(  # of others' frames that a hold-out leaves out for one of these videos, the reason stays without its name
+                "UPDATE holdout SET reference = NULL, reference_sha256 = NULL WHERE list_contains($1, reference_sha256)",
+                [list(subject.video_ids)],
+            )
             for table in ("shards", "shard_frames", "shard_clips"):
                 lake.query(f"DELETE FROM {table} WHERE list_contains($1, dataset_id)", [list(withdrawn)])
             for needle in subject.needles:

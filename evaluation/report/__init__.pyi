@@ -15,6 +15,12 @@ from .report import (
     render_report as render_report,
 )
 from .scorecard import render_scorecard as render_scorecard
+from .subgroups import (
+    Subgroups as Subgroups,
+    prediction_files as prediction_files,
+    prediction_table as prediction_table,
+    subgroups_of as subgroups_of,
+)
 from .timeline import (
     ArchiveFrame as ArchiveFrame,
     Timeline as Timeline,

@@ -14,11 +14,14 @@ from jinja2 import Environment
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.report.charts import cluster_figure, funnel_figure, normalized_entropy, training_figure
 from evaluation.report.encoding import data_uri, template_environment
 from evaluation.report.growth import StageGrowth, growth_figures, growth_rows
 from evaluation.report.loss_charts import LossCurve, losses_figure
+from evaluation.report.on_validation import on_validation
+from evaluation.report.score_tables import score_tables
+from evaluation.report.score_words import SCORE_FILTERS
+from evaluation.report.subgroups import Subgroups
 from warehouse.records import Score
 from warehouse.store import atomic_file
 
@@ -36,7 +39,7 @@ __all__ = [
     "render_report",
 ]
 
-REPORT_VERSION = 6
+REPORT_VERSION = 7
 """raise when the same lake would give another page"""
 
 _HEADLINES = {"balanced_accuracy": "balanced accuracy", "quadratic_weighted_kappa": "weighted kappa", "dice": "Dice"}
@@ -133,6 +136,8 @@ class ReportData:
     training: TrainingCurve | None = None
     losses: tuple[LossCurve, ...] = ()
     scores: tuple[Score, ...] = ()
+    subgroups: tuple[tuple[Score, Subgroups], ...] = ()
+    """of heads of our models: any score of the head, and its test images by device, site and patient"""
     own_models: tuple[str, ...] = ()
     """model ids to show as ours; the others are baselines"""
     notes: tuple[Note, ...] = ()
@@ -170,7 +175,7 @@ def render_report(data: ReportData, path: Path) -> None:
             data=data,
             figures=figures,
             has_reference=any(curve.reference for curve in data.losses),
-            tables=_score_tables(data),
+            tables=score_tables(data.scores, data.own_models, data.subgroups),
             tiles=_tiles(data),
             entropies=_entropies(data),
             growth=growth_rows(data.growth),
@@ -186,6 +191,7 @@ def render_report(data: ReportData, path: Path) -> None:
 def page_environment() -> Environment:
     """Templates of this room's pages, which escape every string, with the filters that they use."""
     environment = template_environment()
+    environment.filters.update(SCORE_FILTERS)
     environment.filters.update(count=_count, score=_score, seconds=_seconds, data_uri=data_uri, percent=_percent, shown=_shown)
     environment.filters.update(size=_size, long=_long)
     return environment
@@ -198,7 +204,7 @@ def _tiles(data: ReportData) -> list[dict[str, str]]:
         ends = (data.funnel[0], data.funnel[-1]) if len(data.funnel) > 1 else (data.funnel[0],)
         tiles += [{"name": step.name, "value": _count(step.num_frames)} for step in ends]
     for score in _headlines(data):
-        chosen = " (chosen on validation)" if math.isfinite(_on_validation(score)) else ""
+        chosen = " (chosen on validation)" if math.isfinite(on_validation(score)) else ""
         name = f"{score.task}: {_HEADLINES[score.metric]}, {score.head.replace('_', ' ')}{chosen}"
         tiles.append({"name": name, "value": _score(score.value)})
     return tiles
@@ -210,70 +216,7 @@ def _headlines(data: ReportData) -> list[Score]:
     for score in data.scores:
         if score.model_id in data.own_models and score.metric in _HEADLINES:
             found[score.task, score.data_id].append(score)
-    return [max(scores, key=lambda score: (_HEADLINES_RANK[score.metric], _on_validation(score))) for scores in found.values()]
-
-
-def _on_validation(score: Score) -> float:
-    """The head's validation score; below all others where it is not known."""
-    of_primary = next((text for name, text in score.details.items() if name.startswith("val_") and name != "val_images"), "nan")
-    value = float(score.details.get(f"val_{score.metric}", of_primary))
-    return value if math.isfinite(value) else -math.inf
-
-
-def _best(values: list[float], metric: str) -> float:
-    return (min if metric in LOWER_IS_BETTER else max)(values, default=math.nan)
-
-
-def _score_tables(data: ReportData) -> list[dict[str, object]]:
-    """One table per evaluation set and head: a row per model, resolution and settings, a column per metric; our models first."""
-    grouped: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
-    for score in data.scores:
-        grouped[score.task, score.data_id, score.head].append(score)
-    guesses = {
-        key[:2]: grouped.pop(key) for key in list(grouped) if key[2] == "constant" and len({k for k in grouped if k[:2] == key[:2]}) > 1
-    }
-    for key, scores in grouped.items():  # what looks at no picture stands in each table of its set
-        shown = {score.metric for score in scores}
-        scores += [guess for guess in guesses.get(key[:2], []) if guess.metric in shown]
-    tables = []
-    for (task, data_id, head), scores in grouped.items():
-        metrics = list(dict.fromkeys(score.metric for score in scores))
-        found: dict[tuple[str, ...], dict[str, Score]] = defaultdict(dict)
-        for score in scores:
-            how = (score.details.get("image_size", ""), score.details.get("settings", ""), score.details.get("code", ""), str(score.seed))
-            found[score.model_id, score.model, *how][score.metric] = score
-        best = {metric: _best([s.value for s in scores if s.metric == metric and math.isfinite(s.value)], metric) for metric in metrics}
-        rows = [
-            {
-                "model": key[1],
-                "own": key[0] in data.own_models,
-                "resolution": f"{key[2]} px" if key[2] else "",
-                "learned": next(iter(cells.values())).details.get("leak_pretraining", "unknown"),
-                "cells": [cells.get(metric) for metric in metrics],
-            }
-            for key, cells in sorted(found.items(), key=lambda one: one[0][0] not in data.own_models)
-        ]
-        sizes = sorted({int(key[2]) for key in found if key[2].isdigit()})
-        first = scores[0]
-        tables.append(
-            {
-                "task": task,
-                "data_id": data_id,
-                "head": head,
-                "metrics": metrics,
-                "rows": rows,
-                "best": [best[metric] for metric in metrics],
-                "num_items": first.num_items,
-                "num_groups": first.num_groups,
-                "warnings": first.details.get("warnings"),
-                "has_leaks": int(first.details.get("num_leaks", 0)) > 0,
-                "leak": first.details.get("leak", "unknown"),
-                "patients": first.details.get("patients", "unknown"),
-                "mixed": ", ".join(map(str, sizes)) if len(sizes) > 1 else "",
-                "splits": first.details.get("splits"),
-            }
-        )
-    return tables
+    return [max(scores, key=lambda score: (_HEADLINES_RANK[score.metric], on_validation(score))) for scores in found.values()]
 
 
 def _entropies(data: ReportData) -> dict[str, float]:
@@ -314,6 +257,7 @@ def _machine_readable(data: ReportData) -> dict[str, object]:
             }
             for score in data.scores
         ],
+        "subgroups": [_readable_subgroups(score, found) for score, found in data.subgroups],
         "timings": [{"stage": timing.stage, "seconds": timing.seconds, "num_items": timing.num_items} for timing in data.timings],
         "growth": [
             {
@@ -324,6 +268,17 @@ def _machine_readable(data: ReportData) -> dict[str, object]:
             }
             for stage in data.growth
         ],
+    }
+
+
+def _readable_subgroups(score: Score, found: Subgroups) -> dict[str, object]:
+    return {
+        "model": score.model,
+        "task": score.task,
+        "head": score.head,
+        "measure": found.measure,
+        **{name: {row.name: [row.num_items, _finite(row.score.value)] for row in rows} for name, rows in found.columns},
+        "worst": {row.group: [row.num_items, _finite(row.value)] for row in found.groups},
     }
 
 

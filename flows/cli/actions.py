@@ -15,6 +15,9 @@ from pretrain.recipes import recipe
 
 __all__ = ["ACTIONS"]
 
+OF_SCHEDULES = ("alerts", "upkeep", "summary", "metrics_file")
+"""Settings of scheduled flows alone: what comes of a command is written by the command line."""
+
 
 def _demo(command: commands.Demo) -> None:
     _prefect_in(command.out / "lake")
@@ -29,7 +32,7 @@ def _run(command: commands.Run) -> None:
     _prefect_in(command.lake)
     from flows.pipeline import run_flow
 
-    print(run_flow(**{setting.name: getattr(command, setting.name) for setting in fields(RunConfig)}))
+    print(run_flow(**{setting.name: getattr(command, setting.name) for setting in fields(RunConfig) if setting.name not in OF_SCHEDULES}))
 
 
 def _prefect_in(lake: Path) -> None:

@@ -10,6 +10,7 @@ from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
 from evaluation.tasks import check_task_name
 from flows.cli import commands, questions
+from flows.cli.reports import check_reports
 from flows.stages import (
     STAGES,
     check_count,
@@ -40,6 +41,7 @@ def check_command(command: Any) -> None:
         OSError: a file or folder is missing or cannot be used.
     """
     check_count("workers", getattr(getattr(command, "execution", command), "workers", None))
+    check_reports(command)
     match command:
         case commands.Demo():
             CurateConfig(size=command.size)
@@ -69,6 +71,11 @@ def check_command(command: Any) -> None:
                 check_new_folder(command.out.parent, "the folder of out")
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
+        case questions.Atlas():
+            if command.export is not None:
+                if command.export.exists():
+                    raise FileExistsError(f"{command.export} is there already; give a new folder")
+                check_new_folder(command.export.parent, "the folder of export")
         case questions.CheckData():
             check_new_folder(command.output or Path(), "output")
             command.config  # noqa: B018 - raises for a setting that is out of range

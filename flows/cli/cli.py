@@ -22,6 +22,7 @@ from flows.cli.answers import ANSWERS
 from flows.cli.check_command import check_command
 from flows.cli.local_paths import refuse_uris
 from flows.cli.remedies import INSTALL_REMEDY
+from flows.cli.reports import report_killed, run_reported
 from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
 from flows.cli.upkeep import UPKEEP
 from pretrain.recipes import recipe
@@ -66,8 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         if not inner:
             check_command(parsed)
             if name in SUPERVISED and argv is None:
-                return run_supervised()
-        return run(parsed) or 0
+                return report_killed(name, parsed, run_supervised())
+        return run_reported(name, parsed, run)
     except KeyboardInterrupt:
         print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -181,7 +182,7 @@ GROUPS = {
     "Models": ("pretrain", "evaluate", "predict", "export-model"),
     "Look": ("report", "atlas", "leaderboard", "compare", "sql", "tables", "lineage", "check-data", "doctor"),
     "Datasets": ("datasets", "diff", "verify", "export"),
-    "The lake": ("snapshots", "maintain", "backup", "restore"),
+    "The lake": ("snapshots", "maintain", "alerts", "backup", "restore", "deploy"),
 }
 """Commands as they are listed; each is in one group."""
 

@@ -21,6 +21,10 @@ class Execution:
     """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
     workers: int | None = None
     """worker processes; as many as there are cores unless given"""
+    summary: Path | None = None
+    """JSON file to write at the end, also of a failed command: counts, reasons, datasets, seconds, and what was not done"""
+    metrics_file: Path | None = None
+    """file to write at the end, also of a failed command: gauges as OpenMetrics text, such as for node_exporter's textfile collector"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -52,6 +56,10 @@ class Alone:
 
     runner: RunnerName = "serial"
     """taken as by every command; all is done in this process"""
+    summary: Path | None = None
+    """JSON file to write at the end, also of a failed command: counts, reasons, datasets, seconds, and what was not done"""
+    metrics_file: Path | None = None
+    """file to write at the end, also of a failed command: gauges as OpenMetrics text, such as for node_exporter's textfile collector"""
     debug: bool = False
     """show the traceback of an error"""
 

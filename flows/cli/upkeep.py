@@ -6,31 +6,56 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from flows.cli.execution import Alone, Asking, Execution, Flat, FlatAlone, FlatAsking, OfLake
 from flows.cli.job import job_of
+from flows.upkeep_config import AlertConfig, UpkeepConfig
 
-__all__ = ["UPKEEP", "Backup", "Forget", "Maintain", "Restore", "Snapshots"]
+__all__ = ["UPKEEP", "Alerts", "Backup", "Deploy", "Forget", "Maintain", "Restore", "Snapshots"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintain(OfLake):
     """Make a lake small and quick: expire old snapshots, merge small files, delete what nothing reads any more."""
 
-    keep_days: float = 90.0
-    """how far back the lake can still be read as it was (`endoforge sql --at`); snapshots with a tag stay whatever their age"""
-    grace_hours: float = 24.0
-    """how long a file stays that is replaced; longer than your longest query"""
+    config: Annotated[UpkeepConfig, arg(name="")] = field(default_factory=UpkeepConfig)
     dry_run: bool = False
     """change nothing and say what would be done"""
     execution: FlatAlone = field(default_factory=Alone)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerts(OfLake):
+    """Compare rejects, new videos, disk, drift and audits with thresholds; exit code 1 if one is passed."""
+
+    config: Annotated[AlertConfig, arg(name="")] = field(default_factory=AlertConfig)
+    format: Literal["lines", "json"] = "lines"
+    """of the answer: a line a check on stderr, or a JSON array on stdout as well"""
+    execution: FlatAlone = field(default_factory=Alone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy:
+    """Write the schedules of a file to the Prefect server that PREFECT_API_URL names: pool, deployments, limits, watch over silent runs."""
+
+    file: Positional[Path] = Path("prefect.yaml")
+    """deployments, as Prefect has them; runs start in its folder"""
+    heartbeat_s: float = 180.0
+    """how often runs say that they live, as PREFECT_FLOWS_HEARTBEAT_FREQUENCY; one that misses three is Crashed"""
+    pool_limit: int | None = None
+    """most runs of the work pool at once; any number unless given"""
+    dry_run: bool = False
+    """check the file and write nothing"""
+    execution: FlatAsking = field(default_factory=Asking)
+
     def __post_init__(self) -> None:
-        if self.keep_days < 0 or self.grace_hours < 0:
-            raise ValueError(f"keep_days {self.keep_days:g} and grace_hours {self.grace_hours:g} are times; give 0 or more")
+        if self.heartbeat_s < 30:
+            raise ValueError(f"heartbeat_s is {self.heartbeat_s:g}, and Prefect takes 30 at least; give that or more")
+        if self.pool_limit is not None and self.pool_limit < 1:
+            raise ValueError(f"pool_limit is {self.pool_limit}; give 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +121,32 @@ def _maintain(command: Maintain) -> None:
     from warehouse.lake import open_lake
 
     with open_lake(command.lake) as lake:
-        run_maintain(lake, keep_days=command.keep_days, grace_hours=command.grace_hours, dry_run=command.dry_run)
+        run_maintain(lake, command.config, dry_run=command.dry_run)
+
+
+def _alerts(command: Alerts) -> int:
+    import json
+    from dataclasses import asdict
+
+    from flows.cli.job import asked
+    from flows.stages import run_alerts
+
+    with asked(command) as lake:
+        checks = run_alerts(lake, command.config)
+    if command.format == "json":
+        print(json.dumps([asdict(check) for check in checks], indent=1))
+    return 1 if any(check.state == "alert" for check in checks) else 0
+
+
+def _deploy(command: Deploy) -> None:
+    from flows.deploy import deploy, read_plans
+
+    if command.dry_run:
+        for plan in read_plans(command.file):
+            print(f"deployment {plan.flow.name}/{plan.name} can be written")
+        return
+    for written in deploy(command.file, heartbeat_s=command.heartbeat_s, pool_limit=command.pool_limit):
+        print(written)
 
 
 def _backup(command: Backup) -> None:
@@ -145,6 +195,8 @@ def _snapshots(command: Snapshots) -> None:
 UPKEEP: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "snapshots": (Snapshots, _snapshots),
     "maintain": (Maintain, _maintain),
+    "alerts": (Alerts, _alerts),
+    "deploy": (Deploy, _deploy),
     "backup": (Backup, _backup),
     "restore": (Restore, _restore),
     "forget": (Forget, _forget),

@@ -6,17 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-__all__ = ["say", "track", "track_steps"]
+from flows.tally import current_tally
+
+__all__ = ["say", "say_undone", "told_to", "track", "track_steps"]
 
 Item = TypeVar("Item")
 _LOG_EVERY_S = 10.0
 _console = Console(stderr=True, highlight=False)
+_listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", default=None)
 
 
 class _RateColumn(ProgressColumn):
@@ -26,7 +30,27 @@ class _RateColumn(ProgressColumn):
 
 def say(message: str) -> None:
     """One line for the person who watches; on stderr, so that results on stdout stay clean."""
-    _console.print(message, markup=False, soft_wrap=True)
+    listener = _listener.get()
+    if listener is None:
+        _console.print(message, markup=False, soft_wrap=True)
+    else:
+        listener(message)
+
+
+def say_undone(message: str) -> None:
+    """Say what was asked for and not done; it stands in the command's summary too."""
+    current_tally().not_done.append(message)
+    say(message)
+
+
+@contextmanager
+def told_to(listener: Callable[[str], object]) -> Iterator[None]:
+    """Give what is said inside to a listener, such as a logger of Prefect's, in place of stderr."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def track(items: Iterable[Item], *, description: str, total: int, size: Callable[[Item], int] | None = None) -> Iterator[Item]:

@@ -1,3 +1,4 @@
+from .alerts import AlertsRaisedError as AlertsRaisedError, Check as Check, run_alerts as run_alerts
 from .audit import run_audit as run_audit, run_sign_off as run_sign_off
 from .check_data import run_check_data as run_check_data
 from .checks import (

@@ -8,7 +8,7 @@ import flows.stages.cluster  # a missing FAISS is to be named before any work
 from curation.config import CurateConfig
 from flows.config import RunConfig
 from flows.job import Job
-from flows.runners import say
+from flows.runners import say, say_undone
 from flows.stages.audit_words import dataset_sentence
 from flows.stages.checks import check_dataset_names, refuse_taken_names
 from flows.stages.order import run_stages, stages_of
@@ -44,5 +44,7 @@ def run_curation(job: Job, config: RunConfig, made: Made) -> Made:
         for dataset in made.datasets:
             flows.stages.write_strips(job, dataset)
     for dataset in made.datasets:
-        say(f"curate: {dataset.name}: {dataset_sentence(dataset_audit(job.lake, dataset.dataset_id), job.lake.root)}")
+        verdict = dataset_audit(job.lake, dataset.dataset_id)
+        tell = say if verdict.is_clear else say_undone
+        tell(f"curate: {dataset.name}: {dataset_sentence(verdict, job.lake.root)}")
     return made

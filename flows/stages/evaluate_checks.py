@@ -10,7 +10,7 @@ from evaluation.heads import HeadError, changes_backbone, check_peft
 from evaluation.tasks import TaskData
 from evaluation.video.clip_rows import windows_of
 
-__all__ = ["OF_MAPS", "check_asked"]
+__all__ = ["OF_MAPS", "check_asked", "check_curve"]
 
 OF_MAPS = {"segmentation": "masks", "detection": "boxes"}
 """kinds of labels that need patch tokens, and what they are called"""
@@ -60,10 +60,19 @@ def _check_scales(heads: Sequence[str], config: EvaluateConfig, told: str) -> No
         raise HeadError(f"--model {told} is a video network, which sees frames at one size; leave out {what}")
 
 
+def check_curve(task: TaskData, config: EvaluateConfig) -> None:
+    """Refuse a few-shot curve of labels that have none, whatever the model.
+
+    Raises:
+        HeadError: of boxes, or of clips with several windows.
+    """
+    if config.few_shot and task.kind == "detection":
+        raise HeadError(f"{task.name} has boxes, of which there is no few-shot curve; leave out --few-shot, or {task.name}")
+    if config.few_shot and task.has_clips and (windows := windows_of(task, config)) > 1:
+        raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")
+
+
 def _check_few_shot(task: TaskData, config: EvaluateConfig, *, is_video: bool, told: str) -> None:
-    if task.kind == "detection":
-        raise HeadError(f"{task.name} has boxes, of which there is no few-shot curve; leave out --few-shot")
+    check_curve(task, config)
     if is_video and not task.has_clips:
         raise HeadError(f"--model {told} is a video network, whose masks have no few-shot curve; leave out --few-shot")
-    if task.has_clips and (windows := windows_of(task, config)) > 1:
-        raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")

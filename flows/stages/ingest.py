@@ -20,6 +20,7 @@ from flows.stages.ingest_plan import Decided, decided_before, plan_ingest
 from flows.stages.inventory import Inventory, take_inventory
 from flows.stages.manifests import record_manifest
 from flows.stages.reject_reasons import recorded_rejects_in_words, rejects_in_words
+from flows.tally import current_tally
 from warehouse.files import remember_gone
 from warehouse.left import remember_left
 from warehouse.records import Reject, VideoRef
@@ -95,6 +96,7 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
         num_frames_kept=sum(item.pack.num_frames for item in done if item.pack is not None),
         why_nothing=None if left or any(item.video for item in done) else _why_nothing(job, before, inventory, config),
     )
+    _count(summary)
     _say_summary(summary)
     if inventory.num_forgotten:
         say(f"ingest: {inventory.num_forgotten} more files are of videos or patients that were forgotten, and are left out")
@@ -111,6 +113,22 @@ def _why_nothing(job: Job, before: Decided, inventory: Inventory, config: Ingest
     if any(video.video_id in before.first_of for video in inventory.videos):
         return None
     return recorded_rejects_in_words(job.lake, [video.uri for video in inventory.videos], ingest_key(config))
+
+
+def _count(summary: IngestSummary) -> None:
+    """For the command's summary, which may be read elsewhere: counts, and no name of a file."""
+    tally = current_tally()
+    tally.facts["files"] = {
+        "found": summary.num_files,
+        "known": summary.num_known,
+        "known_rejected": summary.num_known_rejected,
+        "moved": summary.num_moved,
+        "ingested": summary.num_ingested,
+        "rejected": summary.num_rejected,
+        "left": summary.num_left,
+        "left_by_reason": dict(sorted(summary.left_by_reason.items())),
+    }
+    tally.not_done += [f"ingest: {count} files left for the next run: {reason}" for reason, count in sorted(summary.left_by_reason.items())]
 
 
 def _say_summary(summary: IngestSummary) -> None:

@@ -14,7 +14,11 @@ from evaluation.report import (
     Picture,
     ReportData,
     StageTiming,
+    Subgroups,
+    prediction_files,
+    prediction_table,
     render_report,
+    subgroups_of,
 )
 from flows.job import Job
 from flows.runners import say
@@ -100,6 +104,7 @@ def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Ch
         training=training_curve(lake, best),
         losses=loss_curves(training),
         scores=scores,
+        subgroups=_subgroups(lake, scores, best.checkpoint_id),
         own_models=(best.checkpoint_id,),
         notes=(*training_signs(training), *flag_notes(lake), *_notes(facts, verdict, lake.root)),
         timings=tuple(
@@ -114,6 +119,13 @@ def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Ch
         ),
         growth=stage_growth(lake),
     )
+
+
+def _subgroups(lake: Lake, scores: tuple[Score, ...], own: str) -> tuple[tuple[Score, Subgroups], ...]:
+    """Of each head of the checkpoint whose predictions are there, its test images by device, site and patient."""
+    heads = {files: score for score in scores if score.model_id == own and (files := prediction_files(score))}
+    tables = ((score, prediction_table(score, lake.root)) for score in heads.values())
+    return tuple((score, subgroups_of(table, lake.root)) for score, table in tables if table is not None)
 
 
 def _funnel(facts: summary.RunSummary) -> tuple[FunnelStep, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from curation.selection import SELECT_VERSION, select_frames
 from flows.config import RunConfig
 from flows.job import Job
-from flows.runners import say
+from flows.runners import say, say_undone
 from flows.stages.pool import export_clustered, what
 from flows.stages.stage import Made, needed
 from warehouse import queries
@@ -52,12 +52,12 @@ def run_select(job: Job, run: RunRecorder, work: Path, config: RunConfig, made: 
         if unknown := counts.get(f"num_unknown_{kind}"):
             say(f"select: the {kind} of {unknown} {what(made)} is unknown, so max-per-{kind} does not limit them")
     if counts["num_allowed"] < min(size, num_candidates):
-        say(
+        say_undone(
             f"select: {size} {asked} were asked for and the caps allow {counts['num_allowed']} of {num_candidates} candidates: "
             "all are taken"
         )
     elif num_candidates < size:
-        say(f"select: {size} {asked} were asked for and there are {num_candidates} candidates: all are taken")
+        say_undone(f"select: {size} {asked} were asked for and there are {num_candidates} candidates: all are taken")
     else:
         say(f"select: {selection.num_rows} of {num_candidates} {what(made)}, balanced over the clusters")
     return selection

@@ -14,6 +14,7 @@ from flows.runners import say, successes, track
 from flows.stages.cards import make_cards, make_clip_cards
 from flows.stages.pool import members_of, what
 from flows.stages.stage import Made, needed
+from flows.tally import current_tally
 from warehouse import dataset_queries
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake
@@ -44,6 +45,7 @@ def run_shard(job: Job, config: RunConfig, made: Made) -> Dataset:
     lock = job.lake.root / "staging" / f"dataset-{name}.lock"  # two that wrote one at once would mix their tars
     with one_at_a_time(lock, busy=f"another process works on dataset-{name}"):
         if completed_run_id(job.lake, plan):
+            current_tally().reused("shard")
             say(f"shard: dataset {name!r} is there already")
             return dataset_queries.dataset_named(job.lake, name)
         selection_id, root = needed(made.selection).artifact_id, str(job.lake.root)

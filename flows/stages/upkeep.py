@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.job import one_at_a_time
 from flows.runners import say
+from flows.upkeep_config import UpkeepConfig
 from warehouse.backup import Copied, copy_lake
 from warehouse.lake import Lake
 from warehouse.maintenance import Maintained, maintain
@@ -18,14 +19,16 @@ __all__ = ["run_backup", "run_maintain", "run_restore"]
 _SAY_EVERY_S = 15.0
 
 
-def run_maintain(lake: Lake, *, keep_days: float, grace_hours: float, dry_run: bool = False) -> Maintained:
+def run_maintain(lake: Lake, config: UpkeepConfig, *, dry_run: bool = False) -> Maintained:
     """Make a lake small and say what came of it; a copy that is under way is waited for.
 
     Raises:
         LakeError: a file that was to be deleted is in use.
     """
     with one_at_a_time(lake.root / "maintenance.lock", busy="another process copies or maintains this lake"):
-        done = maintain(lake, keep=datetime.timedelta(days=keep_days), grace=datetime.timedelta(hours=grace_hours), dry_run=dry_run)
+        done = maintain(
+            lake, keep=datetime.timedelta(days=config.keep_days), grace=datetime.timedelta(hours=config.grace_hours), dry_run=dry_run
+        )
     if dry_run:
         say(
             f"maintain: {done.num_expired} snapshots would expire, {done.num_kept} stay; {_sizes(done.files_before, done.bytes_before)} now"
@@ -34,7 +37,7 @@ def run_maintain(lake: Lake, *, keep_days: float, grace_hours: float, dry_run: b
     say(f"maintain: {done.num_expired} snapshots expired, {done.num_kept} kept; {done.num_merged} files merged, {done.num_deleted} deleted")
     say(f"maintain: {_sizes(done.files_before, done.bytes_before)} before, {_sizes(done.files_after, done.bytes_after)} now")
     if done.num_waiting:
-        say(f"maintain: {done.num_waiting} files that nothing reads any more stay for {grace_hours:g} hours (--grace-hours)")
+        say(f"maintain: {done.num_waiting} files that nothing reads any more stay for {config.grace_hours:g} hours (--grace-hours)")
     return done
 
 

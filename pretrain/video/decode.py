@@ -60,7 +60,7 @@ def decoded_frames(data: bytes, indices: Sequence[int]) -> dict[int, Pixels]:
     with _opened(data) as (container, stream):
         for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
-                pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                pixels = np.asarray(frame.to_ndarray(format="rgb24", threads=1), np.uint8)
                 size = size or pixels.shape[:2]
                 if pixels.shape[:2] != size:
                     raise ClipError(f"frame {index} is {pixels.shape[1]}x{pixels.shape[0]} and the first was {size[1]}x{size[0]}")

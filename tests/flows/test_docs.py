@@ -31,7 +31,7 @@ def test_the_reference_has_the_help_of_every_command(commands: dict[str, str]) -
     assert list(commands) == list(COMMANDS)
     for name, text in commands.items():
         assert text.startswith(f"usage: endoforge {name} ")
-        assert "--lake" in text or name in ("demo", "check-data")
+        assert "--lake" in text or name in ("demo", "check-data", "deploy")
 
 
 def test_the_data_dictionary_has_every_table_column_and_view() -> None:

@@ -40,9 +40,12 @@ class Server:
     outside: Observed
     """What the server and its clients asked of other machines."""
 
-    def run(self, *arguments: str) -> None:
-        done = subprocess.run([*PREFECT, *arguments], env=self.environment, cwd=REPOSITORY, capture_output=True, text=True)
+    def deploy(self) -> str:
+        """What `endoforge deploy` says."""
+        command = [sys.executable, "-m", "flows.cli.cli", "deploy", "prefect.yaml"]
+        done = subprocess.run(command, env=self.environment, cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def start(self, *arguments: str, log: Path) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
@@ -117,6 +120,14 @@ def test_a_server_started_as_readme_says_calls_no_other_machine(server: Server) 
 def test_the_nightly_schedule_starts_runs_by_itself_and_a_second_night_takes_in_what_is_new(server: Server, tmp_path: Path) -> None:
     archive = make_archive(tmp_path / "archive", names=("a.mp4", "b.mp4"))
     lake = tmp_path / "lake"
+    for _ in range(2):  # typed again, it changes nothing
+        said = server.deploy()
+    assert [line.partition(":")[0] for line in said.splitlines()] == [
+        "work pool endoforge",
+        "deployment endoforge-nightly/nightly",
+        "deployment endoforge-weekly/weekly",
+        "automation endoforge-silent-runs",
+    ]
     worker = server.start("worker", "start", "--pool", "endoforge", "--type", "process", log=tmp_path / "worker.log")
     with SyncPrefectClient(server.url) as client:
 
@@ -136,12 +147,16 @@ def test_the_nightly_schedule_starts_runs_by_itself_and_a_second_night_takes_in_
             return str(flow_run_id)
 
         try:
-            wait_until(lambda: client.request("POST", "/work_pools/filter", json={}).json() != [], seconds=120)
-            server.run("--no-prompt", "deploy", "--all")
+            (pool,) = client.request("POST", "/work_pools/filter", json={}).json()
+            assert (pool["name"], pool["type"]) == ("endoforge", "process")
+            (automation,) = client.request("POST", "/automations/filter", json={}).json()
+            assert automation["name"] == "endoforge-silent-runs"
+            assert automation["actions"][0]["state"] == "CRASHED"
             nightly = client.read_deployment_by_name("endoforge-nightly/nightly")
             weekly = client.read_deployment_by_name("endoforge-weekly/weekly")
             crons = [getattr(schedule.schedule, "cron", None) for schedule in (*nightly.schedules, *weekly.schedules)]
             assert crons == ["0 1 * * *", "0 6 * * 6"]
+            assert (nightly.global_concurrency_limit.limit, weekly.global_concurrency_limit.limit) == (1, 1)  # type: ignore[union-attr]
             wait_until(lambda: len(runs_of_schedule(nightly.id, "SCHEDULED")) > 0, seconds=120)
             wait_until(lambda: len(runs_of_schedule(weekly.id, "SCHEDULED")) > 0, seconds=120)
             assert {run["next_scheduled_start_time"][11:16] for run in runs_of_schedule(nightly.id, "SCHEDULED")} == {"01:00"}
@@ -175,16 +190,24 @@ def test_the_nightly_schedule_starts_runs_by_itself_and_a_second_night_takes_in_
                 "ingest": settings["ingest"],
                 "holdout": {"holdout": [str(tmp_path / "held.csv")], "holdout_scope": "video"},
                 "devices": {"blur_percentile": 40, "blur_cap": 1e6, "min_device_frames": 2},
+                "summary": str(tmp_path / "nightly.json"),
+                "alerts": {"min_disk_days": None, "min_free_gib": 0},
             }
             second = ended(client.create_flow_run_from_deployment(nightly.id, parameters=parameters).id)
+            told = json.loads((tmp_path / "nightly.json").read_text())
+            assert (told["exit_code"], told["files"]["ingested"]) == (0, 1)
+            assert {check["name"]: check["state"] for check in told["checks"]}["rejects"] == "unknown"
+            logged = client.request("POST", "/logs/filter", json={"logs": {"flow_run_id": {"any_": [second]}}}).json()
+            assert any("1 ingested, 0 rejected" in line["message"] for line in logged)
             with pytest.raises(PrefectHTTPStatusError, match="settle"):
                 client.create_flow_run_from_deployment(nightly.id, parameters={**parameters, "ingest": {"settle": 60}})
         finally:
             stop(worker)
-        artifacts = client.request("POST", "/artifacts/filter", json={"artifacts": {"key": {"any_": ["frame-funnel"]}}}).json()
+        asked = {"artifacts": {"key": {"any_": ["frame-funnel", "alerts"]}}}
+        artifacts = [artifact["key"] for artifact in client.request("POST", "/artifacts/filter", json=asked).json()]
     assert server.outside.requests == []
     assert server.outside.connections == set()
-    assert len(artifacts) == 2
+    assert artifacts.count("frame-funnel") == artifacts.count("alerts") == 2
     with open_lake(lake, read_only=True) as opened:
         datasets = opened.rows("SELECT d.name, d.num_images, r.prefect_flow_run_id AS id FROM datasets d JOIN runs r USING (run_id)")
         assert sorted((row["id"] == second, row["num_images"]) for row in datasets) == [(False, 2), (False, 4), (True, 2)]

@@ -200,3 +200,8 @@ def test_a_run_without_an_anchor_continues_with_its_teacher_as_one(
     assert [step for step, name, _ in rows if name == "loss/gram"] == [10]
     name = "blocks.1.mlp.fc1.weight"
     assert torch.equal(state_of(tmp_path / "run", 10)[f"anchor.{name}"], state_of(first, 9)[f"teacher.backbone.{name}"])
+
+    free = without_start(dataclasses.replace(micro, train=dataclasses.replace(micro.train, num_steps=11)))
+    give_start(tmp_path / "free", find_start(tmp_path / "run"))
+    assert [name for _, name, _ in go(free, dataset_dir, tmp_path / "free")].count("loss/gram") == 0
+    assert not [name for name in state_of(tmp_path / "free", 11) if name.startswith("anchor.")]

@@ -6,7 +6,7 @@ from pathlib import Path
 from pretrain.checkpoint import step_dir
 from pretrain.config import PretrainConfig
 from pretrain.run_folder import check_run_dir
-from pretrain.start import Start, give_start, start_of_unfinished
+from pretrain.start import Start, drop_start, give_start, start_of_unfinished
 
 
 def test_a_run_that_did_not_end_is_found_with_what_it_started_from(micro: PretrainConfig, tmp_path: Path) -> None:
@@ -24,3 +24,7 @@ def test_a_run_that_did_not_end_is_found_with_what_it_started_from(micro: Pretra
     assert start_of_unfinished(first, longer) is None
     (second / "result.json").write_text("{}")
     assert start_of_unfinished(first, micro) is None
+    drop_start(second)
+    assert [path.name for path in (second / "start").iterdir()] == ["source.json"]
+    assert (step_dir(first, 3) / "state").is_dir()
+    drop_start(second)

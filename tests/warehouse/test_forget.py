@@ -35,6 +35,7 @@ def lake(tmp_path: Path) -> Lake:
         add(made, "frames", frame_id=f"{video_id[:16]}-00000000-0", video_id=video_id)
         add(made, "packs", pack_id=f"pack of {video_id[:3]}", video_id=video_id)
         add(made, "artifacts", artifact_id=video_id, kind="video", uri=uris[0])
+    add(made, "holdout", frame_id=f"{B[:16]}-00000000-0", match_kind="perceptual", reference="my a.mp4", reference_sha256=A)
     add(made, "dedup", frame_id=f"{B[:16]}-00000000-0", nearest_frame_id=f"{A[:16]}-00000000-0")
     return made
 
@@ -48,6 +49,9 @@ def test_a_place_that_holds_another_video_now_is_not_theirs(lake: Lake) -> None:
     for table, column in (("files", "video_id"), ("videos", "video_id"), ("frames", "video_id"), ("artifacts", "artifact_id")):
         assert lake.rows(f"SELECT DISTINCT {column} AS one FROM {table}") == [{"one": B}], table
     assert lake.rows("SELECT frame_id, nearest_frame_id FROM dedup") == [{"frame_id": f"{B[:16]}-00000000-0", "nearest_frame_id": None}]
+    assert lake.rows("SELECT match_kind, reference, reference_sha256 FROM holdout") == [
+        {"match_kind": "perceptual", "reference": None, "reference_sha256": None}
+    ]
 
 
 def test_a_name_of_several_or_no_videos_is_refused(lake: Lake) -> None:

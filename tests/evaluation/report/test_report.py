@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from evaluation.intervals import Interval
 from evaluation.report.charts import normalized_entropy, training_figure
 from evaluation.report.growth import GrowthPoint, StageGrowth, growth_figures, time_exponent
+from evaluation.report.prediction_tables import GroupRow, SubgroupRow
 from evaluation.report.report import (
     ContactSheet,
     CurvePoint,
@@ -24,6 +27,7 @@ from evaluation.report.report import (
     TrainingCurve,
     render_report,
 )
+from evaluation.report.subgroups import Subgroups
 from warehouse.records import Score
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"alert(1)\">'\"&{{ 7*7 }}\n結腸"
@@ -226,11 +230,19 @@ def _with_wide_tables() -> ReportData:
         )
         for stage in stages
     ]
-    metrics = ("accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "macro_auroc", "expected_calibration_error")
+    whole = ("accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "macro_auroc", "expected_calibration_error", "brier")
+    by_class = (f"{measure}/{name}" for name in ("dyed-lifted-polyps", "z-line") for measure in ("sensitivity", "auroc", "auprc"))
+    scores = tuple(_score("a", "3f2a9c51d0e84b77 step 125000", metric, 0.5) for metric in (*whole, *by_class))
+    devices = tuple(
+        SubgroupRow(name, 60, 8, Interval(value, value - 0.1, value + 0.1))
+        for name, value in (("Olympus CF-HQ190L", 0.9), ("Fujifilm EC-760R-V/L", 0.7))
+    )
+    told = Subgroups(measure="accuracy", columns=(("device", devices),), groups=(GroupRow("a41f0c22", 7, 0.25),))
     return replace(
         data,
         growth=(*grown, replace(GROWTH, stage="place", points=GROWTH.points[:1], line=(), elsewhere=(), note=note)),
-        scores=tuple(_score("a", "3f2a9c51d0e84b77 step 125000", metric, 0.5) for metric in metrics),
+        scores=scores,
+        subgroups=((scores[0], told),),
         funnel=(
             *data.funnel,
             FunnelStep(name="kept", num_frames=120_000_000, note="dropped: " + ", ".join(["out of body 12,345,678"] * 8)),
@@ -241,38 +253,27 @@ def _with_wide_tables() -> ReportData:
     )
 
 
-_BOXES = """() => [...document.querySelectorAll('table')].flatMap(table => {
-    const card = table.closest('section').getBoundingClientRect();
-    const cells = [...table.querySelectorAll('th, td')].filter(cell => cell.getClientRects().length);
-    const outside = cells.filter(cell => {
-        const box = cell.getBoundingClientRect();
-        return box.left < card.left - 1 || box.right > card.right + 1 || cell.scrollWidth > cell.clientWidth + 1;
-    });
-    const heights = [...table.querySelectorAll('tr')].map(row => row.getBoundingClientRect().height);
-    return [{section: table.closest('section').id, outside: outside.map(cell => cell.textContent.trim()), tallest: Math.max(...heights),
-             shown: cells.length}];
-})"""
-
-
 # at 390 px a row is a block, with a line or two for each cell
-@pytest.mark.parametrize(("width", "tallest"), [(390, 360), (1440, 100), (1920, 100)])
-def test_every_cell_lies_in_its_card_and_rows_are_low(tmp_path: Path, width: int, tallest: int) -> None:
-    executable = _chromium()
-    from playwright.sync_api import sync_playwright
+_TALLEST = {390: 360, 1440: 100, 1920: 100}
 
+
+def test_every_cell_lies_in_its_card_and_rows_are_low(tmp_path: Path, tables_at: Callable[..., dict[int, list[dict[str, Any]]]]) -> None:
     render_report(_with_wide_tables(), tmp_path / "report.html")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.goto((tmp_path / "report.html").as_uri())
-        page.wait_for_selector("html[data-charts=drawn]", state="attached")
-        tables = page.evaluate(_BOXES)
-        scrolled = page.evaluate("document.documentElement.scrollWidth")
-        browser.close()
-    assert {table["section"] for table in tables} == {"scores", "funnel", "timings", "growth"}
-    assert [table["outside"] for table in tables if table["outside"]] == []
-    assert all(table["shown"] > 0 and table["tallest"] <= tallest for table in tables), tables
-    assert scrolled <= width
+    found = tables_at(tmp_path / "report.html", *_TALLEST, wait_for="html[data-charts=drawn]", screenshots=tmp_path)
+    for width, tables in found.items():
+        assert {table["section"] for table in tables} == {"scores", "funnel", "timings", "growth"}
+        assert [table["outside"] for table in tables if table["outside"]] == [], width
+        assert all(table["shown"] > 0 and table["tallest"] <= _TALLEST[width] for table in tables), tables
+
+
+def test_subgroups_stand_closed_beside_their_task_and_machines_can_read_them(tmp_path: Path) -> None:
+    render_report(_with_wide_tables(), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<details data-subgroups><summary>3f2a9c51d0e84b77 step 125000 by device, patient or sequence</summary>") == 1
+    assert '<td class="name">Olympus CF-HQ190L</td><td data-label="images">60</td>' in page
+    (told,) = _machine_block(page)["subgroups"]
+    assert told["device"] == {"Olympus CF-HQ190L": [60, 0.9], "Fujifilm EC-760R-V/L": [60, 0.7]}
+    assert told["worst"] == {"a41f0c22": [7, 0.25]}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

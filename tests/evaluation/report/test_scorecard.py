@@ -31,11 +31,19 @@ def scores(colours: Path, vit_folder: str, tmp_path_factory: pytest.TempPathFact
     return root, evaluate_model(model, **told, data=str(colours))  # type: ignore[arg-type]
 
 
+def _heads(page: str) -> list[tuple[str, str]]:
+    """Name of each head that can be opened, and what is said of its validation."""
+    return re.findall(r'<summary>(.*?) <span class="pill">(.*?)</span></summary>', page)
+
+
 def test_the_page_shows_each_head_and_names_no_patient_and_no_network(scores: tuple[Path, tuple[Score, ...]], tmp_path: Path) -> None:
     root, found = scores
     render_scorecard(found, root=root, path=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert re.findall(r"<summary>(.*?)</summary>", page) == ["&lt;model&gt;, knn", "&lt;model&gt;, linear"]
+    assert _heads(page) == [
+        ("&lt;model&gt;, knn", "best on validation: balanced accuracy 1.000"),
+        ("&lt;model&gt;, linear", "validation: balanced accuracy 1.000"),
+    ]
     assert page.count('aria-label="reliability"') == 2
     assert page.count('aria-label="few-shot curve"') == 1
     assert "patient" not in page.replace("The patients or sequences", "")
@@ -70,9 +78,9 @@ def test_all_folds_have_their_spread_and_one_confusion_matrix_of_them_together(
     rows = rotation_rows([whole, lower], num_items=24, num_groups=4, pooled=pooled)
     render_scorecard(rows, root=root, path=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert re.findall(r"<summary>(.*?)</summary>", page) == ["&lt;model&gt;, knn", "&lt;model&gt;, linear"]
+    assert [name for name, _ in _heads(page)] == ["&lt;model&gt;, knn", "&lt;model&gt;, linear"]
     value = float(rows[0].details["mean"])
-    assert f"0.600 to 0.800; 2 folds: {value:.4f} ± 0.0707" in page
+    assert f'0.600 to 0.800</span> <span class="interval folds">2 folds: {value:.4f} ± 0.0707</span>' in page
     counts = re.findall(r'<td class="cell"[^>]*>(\d+)</td>', page)
     assert sum(map(int, counts)) == 2 * 24  # heads, and the twelve test images of both folds
 

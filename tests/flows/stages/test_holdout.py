@@ -149,7 +149,7 @@ def test_every_real_picture_is_found_that_lies_in_the_pool_itself(tmp_path: Path
     real_data = Path(os.environ["ENDOFORGE_REAL_DATA"])
     pool = tmp_path / "pool"
     pool.mkdir()
-    for number in range(26, 104):
+    for number in range(26, 66):
         shutil.copy(real_data / "cvc_clinicdb" / "images" / f"{number:03d}.jpg", pool)
     lake = tmp_path / "lake"
     assert main(["ingest", str(pool), "--text", "off", "--lake", str(lake), "--runner", "serial"]) == 0
@@ -158,7 +158,7 @@ def test_every_real_picture_is_found_that_lies_in_the_pool_itself(tmp_path: Path
     with open_lake(lake, read_only=True) as opened:
         kept = opened.rows("SELECT frame_id, format('pool/{:03d}.jpg', 26 + pts_us // 1000000) AS name FROM candidates")
         matches = {row["frame_id"]: row["reference"] for row in opened.rows("FROM holdout_matches")}
-    assert len(kept) > 60
+    assert len(kept) > 30
     assert [row["name"] for row in kept if row["frame_id"] not in matches] == []
 
 

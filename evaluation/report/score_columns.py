@@ -1,0 +1,91 @@
+"""Which of a set's scores stand side by side: a few columns of whole measures, and rows of the measures of each class.
+
+A task of 23 classes has 92 clinical measures. As columns they leave every page; as rows, a class each, they stay four wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from warehouse.records import Score
+
+__all__ = ["ClassMeasures", "class_measures", "metric_name", "metrics_by_table"]
+
+_FIRST, _MORE = 4, 6
+"""columns of the first table, which has the difference to a reference too, and of those after it"""
+
+_MEASURES = ("sensitivity", "specificity", "auroc", "auprc", "ap50", "ap")
+"""what stands before the class in `sensitivity/CLASS`, and behind the question in `QUESTION/auroc`"""
+
+_NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95": "HD95, px",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "ap": "AP",
+    "ap50": "AP50",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "quadratic_weighted_kappa": "weighted kappa",
+}
+"""what a column is called where it is not the metric's own name"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMeasures:
+    """The measures of each class against the rest, and of yes-or-no questions, by model."""
+
+    measures: tuple[str, ...]
+    rows: tuple[tuple[str, str, tuple[Score | None, ...]], ...]
+    """class or question, what the model's row is called, and a score a measure; rows of one class stand together"""
+
+
+def metric_name(metric: str) -> str:
+    """What a column of a page is called."""
+    return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def metrics_by_table(metrics: Sequence[str], *, primary: str = "") -> tuple[tuple[str, ...], ...]:
+    """The measures of a whole set, without those of single classes, as columns of one table or more, each of at most six.
+
+    Args:
+        metrics: names, in the order of scores.
+        primary: that decides on the validation split; it comes first.
+    """
+    whole = [name for name in dict.fromkeys(metrics) if _of_class(name) is None]
+    whole.sort(key=lambda name: name != primary)
+    later = whole[_FIRST:]
+    return (tuple(whole[:_FIRST]), *(tuple(later[start : start + _MORE]) for start in range(0, len(later), _MORE)))
+
+
+def class_measures(rows: Sequence[tuple[str, Mapping[str, Score]]]) -> ClassMeasures | None:
+    """The measures of single classes; None if there are none.
+
+    Args:
+        rows: of a set: what each is called, and its scores by metric.
+    """
+    cells: dict[str, dict[int, dict[str, Score]]] = {}
+    for number, (_, scores) in enumerate(rows):
+        for metric, score in scores.items():
+            if found := _of_class(metric):
+                name, measure = found
+                cells.setdefault(name, {}).setdefault(number, {})[measure] = score
+    shown = {measure for by_row in cells.values() for found in by_row.values() for measure in found}
+    measures = tuple(measure for measure in _MEASURES if measure in shown)
+    told = tuple(
+        (name, rows[number][0], tuple(found.get(measure) for measure in measures))
+        for name, by_row in cells.items()
+        for number, found in by_row.items()
+    )
+    return ClassMeasures(measures, told) if told else None
+
+
+def _of_class(metric: str) -> tuple[str, str] | None:
+    """The class or question of a metric, and its measure; None of one that is of the whole set."""
+    first, _, name = metric.partition("/")
+    if name and first in _MEASURES:
+        return name, first
+    question, _, last = metric.rpartition("/")
+    return (question, last) if question and last in _MEASURES else None
