@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -81,6 +82,20 @@ def _sql(command: questions.Sql) -> None:
         sys.stdout.write(answer(lake, command.statement, format=command.format))
 
 
+def _atlas(command: questions.Atlas) -> None:
+    from flows.atlas.export import export_atlas
+    from flows.atlas.points import read_atlas
+    from flows.atlas.server import serve
+
+    with asked(command) as lake:
+        atlas = read_atlas(lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
+        if command.export is None:
+            with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+                serve(lake, atlas, port=command.port)
+        else:
+            print(export_atlas(atlas, command.export))
+
+
 def _tables(command: questions.Tables) -> None:
     from warehouse.answers import as_text
     from warehouse.dictionary import data_dictionary, described
@@ -136,6 +151,7 @@ def _doctor(command: questions.Doctor) -> int:
 
 
 ANSWERS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+    "atlas": (questions.Atlas, _atlas),
     "compare": (questions.Compare, _compare),
     "datasets": (questions.Datasets, _datasets),
     "diff": (questions.Diff, _diff),

@@ -70,6 +70,11 @@ def check_command(command: Any) -> None:
                 check_new_folder(command.out.parent, "the folder of out")
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
+        case questions.Atlas():
+            if command.export is not None:
+                if command.export.exists():
+                    raise FileExistsError(f"{command.export} is there already; give a new folder")
+                check_new_folder(command.export.parent, "the folder of export")
         case questions.CheckData():
             check_new_folder(command.output or Path(), "output")
             command.config  # noqa: B018 - raises for a setting that is out of range

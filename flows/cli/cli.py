@@ -200,7 +200,7 @@ GROUPS = {
     "From videos to a dataset": ("ingest", "requalify", "embed", "dedup", "curate", "select-for-labels"),
     "Privacy": ("privacy-audit", "remove-out-of-body", "forget"),
     "Models": ("pretrain", "evaluate", "predict", "export-model"),
-    "Look": ("report", "leaderboard", "compare", "sql", "tables", "lineage", "check-data", "doctor"),
+    "Look": ("report", "atlas", "leaderboard", "compare", "sql", "tables", "lineage", "check-data", "doctor"),
     "Datasets": ("datasets", "diff", "verify", "export"),
     "The lake": ("init-lake", "snapshots", "maintain", "alerts", "backup", "restore", "deploy"),
 }

@@ -11,7 +11,40 @@ from tyro.conf import Positional
 from evaluation.config import EvaluateConfig
 from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
 
-__all__ = ["CheckData", "Compare", "Datasets", "Diff", "Doctor", "Export", "Leaderboard", "Lineage", "Report", "Sql", "Tables", "Verify"]
+__all__ = [
+    "Atlas",
+    "CheckData",
+    "Compare",
+    "Datasets",
+    "Diff",
+    "Doctor",
+    "Export",
+    "Leaderboard",
+    "Lineage",
+    "Report",
+    "Sql",
+    "Tables",
+    "Verify",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Atlas(OfLake):
+    """Show the embedded frames as a map in a browser of this machine: colours, pictures, lasso, SQL; or write it as static files."""
+
+    dataset: str | None = None
+    """whose clusters and choices colour the points; the latest unless given"""
+    encoder: str | None = None
+    """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    most: int = 20_000
+    """points shown, at most 100,000; of more frames a sample, the same one each time"""
+    layout: Literal["pca", "tsne"] = "pca"
+    """pca: two principal components, at once; tsne: neighbours lie together, of at most 10,000 points"""
+    export: Path | None = None
+    """folder to write instead of serving, with the frames' pictures; must not be there yet"""
+    port: int = 8420
+    """of 127.0.0.1, on which alone it listens"""
+    execution: FlatAsking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

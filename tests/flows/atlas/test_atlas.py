@@ -1,0 +1,187 @@
+"""The atlas of a small real lake: what it shows, what it keeps to itself, and the page in a browser."""
+
+import json
+import re
+import shutil
+import socket
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+
+from flows.atlas.export import export_atlas
+from flows.atlas.layout import lay_out
+from flows.atlas.points import Atlas, as_script, read_atlas
+from flows.atlas.server import HOST, make_app
+from flows.cli.cli import main
+from warehouse.lake import open_lake
+
+STORED = Path(__file__).parents[2] / "warehouse" / "lakes" / "0.1.0.tar.xz"
+SECRET = "0123456789abcdef"
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stored")
+    with tarfile.open(STORED) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "lake"
+
+
+@pytest.fixture(scope="module")
+def atlas(root: Path) -> Atlas:
+    with open_lake(root, read_only=True) as lake:
+        return read_atlas(lake, encoder=None, dataset=None, most=1000, layout="pca")
+
+
+def test_the_map_has_the_kept_frames_and_their_fate(root: Path, atlas: Atlas) -> None:
+    with open_lake(root, read_only=True) as lake:
+        kept = {row["frame_id"] for row in lake.rows("SELECT frame_id FROM candidates")}
+        chosen = {row["frame_id"] for row in lake.rows("SELECT frame_id FROM selections")}
+    assert set(atlas.frame_ids) == kept
+    assert len(atlas.frame_ids) == atlas.num_all == len(kept)
+    assert {f for f, fate in zip(atlas.frame_ids, atlas.colours["dataset"], strict=True) if fate == "in the dataset"} == chosen
+    assert len(set(atlas.colours["video"])) == 2
+    assert "site" not in atlas.colours
+    assert atlas.positions.min() == 0
+    assert atlas.positions.max() == 1
+    assert atlas.notes[0] == f"{len(kept)} of {len(kept)} kept and embedded frames"
+    assert ".mp4" not in as_script(atlas).decode()
+
+
+def test_a_smaller_map_is_a_part_of_the_same_and_says_so(root: Path, atlas: Atlas) -> None:
+    with open_lake(root, read_only=True) as lake:
+        part = read_atlas(lake, encoder=None, dataset="set", most=5, layout="pca")
+        with pytest.raises(ValueError, match=r"got 100001 as the most points, expected 3 to 100,000"):
+            read_atlas(lake, encoder=None, dataset=None, most=100_001, layout="pca")
+    assert part.frame_ids == atlas.frame_ids[:5]
+    assert part.notes[0] == f"5 of {atlas.num_all} kept and embedded frames"
+
+
+def test_frames_of_a_flagged_video_and_removed_frames_are_not_shown(root: Path, atlas: Atlas, tmp_path: Path) -> None:
+    copy = tmp_path / "lake"
+    shutil.copytree(root, copy)
+    flagged, other = sorted(set(atlas.colours["video"]))
+    gone = next(frame for frame, video in zip(atlas.frame_ids, atlas.colours["video"], strict=True) if video == other)
+    with open_lake(copy) as lake, lake.transaction():
+        lake.query("UPDATE videos SET out_of_body_share = 0.9 WHERE starts_with(video_id, $1)", [flagged])
+    with open_lake(copy, read_only=True) as lake:
+        left = read_atlas(lake, encoder=None, dataset=None, most=1000, layout="pca")
+        assert all(not frame.startswith(flagged) for frame in left.frame_ids)
+        assert "1 flagged videos are left out until a person has looked at them" in left.notes
+        client = TestClient(make_app(lake, left, SECRET))
+        assert client.get(f"/{SECRET}/pictures/0.jpg").status_code == 200
+        with open_lake(copy) as writing, writing.transaction():
+            run = writing.rows("SELECT run_id FROM runs LIMIT 1")[0]["run_id"]
+            writing.query("INSERT INTO removals BY NAME SELECT $1 AS frame_id, 'identified_in_audit' AS reason, $2 AS run_id", [gone, run])
+        refused = client.get(f"/{SECRET}/pictures/0.jpg")
+        assert (refused.status_code, refused.json()["detail"]) == (
+            410,
+            "frames were removed from the lake since the atlas began; start it again",
+        )
+
+
+def test_the_server_answers_under_its_secret_alone(root: Path, atlas: Atlas) -> None:
+    assert HOST == "127.0.0.1"
+    with open_lake(root, read_only=True) as lake:
+        client = TestClient(make_app(lake, atlas, SECRET))
+        for path in ("/", "/docs", "/openapi.json", "/wrong/index.html", "/wrong/pictures/0.jpg"):
+            assert client.get(path).status_code == 404, path
+        for path in ("index.html", "atlas.js", "atlas.css", "points.js"):
+            got = client.get(f"/{SECRET}/{path}")
+            assert got.status_code == 200
+            assert got.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert client.get(f"/{SECRET}/pictures/0.jpg").content[:2] == b"\xff\xd8"
+        for path in ("pictures/-1.jpg", "pictures/9999.jpg", "server.py", "..%2f..%2fcatalog.sqlite"):
+            assert client.get(f"/{SECRET}/{path}").status_code in (404, 422), path
+        told = client.post(f"/{SECRET}/sql", json={"statement": "SELECT count(*) AS n FROM candidates"})
+        assert told.json() == {"columns": ["n"], "rows": [{"n": atlas.num_all}], "num_rows": 1}
+        for statement in ("DELETE FROM frames", "FROM nowhere"):
+            assert "error" in client.post(f"/{SECRET}/sql", json={"statement": statement}).json()
+        assert client.post("/wrong/sql", json={"statement": "FROM funnel"}).status_code == 404
+
+
+def test_a_port_that_is_taken_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["atlas", "--lake", str(root), "--port", str(port)]) == 1
+    refused = "(Address already in use); give another with --port"
+    assert capsys.readouterr().err == f"endoforge: port {port} of 127.0.0.1 cannot be listened on {refused}\n"
+
+
+def test_positions_are_principal_components() -> None:
+    angles = np.linspace(0, 2 * np.pi, 50, endpoint=False)
+    plane = np.stack([4 * np.cos(angles), 2 * np.sin(angles)], axis=1)
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(16, 2)))[0]
+    vectors = (plane @ axes.T + 3).astype(np.float32)
+    positions, said = lay_out(vectors, "pca")
+    spread = positions.astype(float) * (8, 4)
+    np.testing.assert_allclose(np.hypot((spread[:, 0] - 4) / 4, (spread[:, 1] - 2) / 2), 1, atol=0.01)
+    assert said.startswith("positions are the first two principal components, 100% of the variance")
+    with pytest.raises(ValueError, match="got 10,001 points for t-SNE, expected at most 10,000"):
+        lay_out(np.zeros((10_001, 2), np.float32), "tsne")
+
+
+def test_the_command_writes_a_folder_once(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "map"
+    assert main(["atlas", "--lake", str(root), "--export", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out / 'index.html'}\n"
+    told = json.loads((out / "points.js").read_text().removeprefix("const ATLAS = ").removesuffix(";\n"))
+    assert told["sql"] is False
+    assert len(list((out / "pictures").iterdir())) == len(told["id"]) == pq.read_metadata(out / "points.parquet").num_rows
+    assert main(["atlas", "--lake", str(root), "--export", str(out)]) == 1
+    assert "is there already; give a new folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_browser_shows_picks_and_chooses_without_a_request_outside(atlas: Atlas, tmp_path: Path, width: int) -> None:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    named = tuple(HOSTILE if number % 2 else "plain" for number in range(len(atlas.frame_ids)))
+    path = export_atlas(replace(atlas, colours={"device": named, **atlas.colours}, notes=(HOSTILE,)), tmp_path / "map")
+    problems: list[str] = []
+    requests: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-drawn]", state="attached")
+        assert page.locator("#notes li").text_content() == HOSTILE
+        box = page.locator("#map").bounding_box()
+        assert box is not None
+        page.click("#lasso")
+        left, top, right, bottom = box["x"] + 2, box["y"] + 60, box["x"] + box["width"] - 2, box["y"] + box["height"] - 2
+        page.mouse.move(left, box["y"] + 2)
+        page.mouse.down()
+        for x, y in ((right, box["y"] + 2), (right, bottom), (left, bottom), (left, top)):
+            page.mouse.move(x, y)
+        page.mouse.up()
+        assert page.locator("#count").text_content() == f"{len(atlas.frame_ids)} frames chosen"
+        statement = page.locator("#sql").input_value()
+        page.locator("#thumbs img").first.click()
+        page.wait_for_function("document.getElementById('picture').naturalWidth > 0")
+        assert atlas.frame_ids[0] in (page.locator("#facts").text_content() or "")
+        page.locator("#map").focus()
+        page.keyboard.press("Escape")
+        assert not page.is_visible("#frame")
+        page.keyboard.press("Enter")
+        assert page.is_visible("#frame")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        browser.close()
+    assert problems == []
+    assert set(re.findall(r"'([^']+)'", statement)) == set(atlas.frame_ids)
+    assert [url for url in requests if not url.startswith(("file://" + str(tmp_path), "data:"))] == []
