@@ -1,6 +1,6 @@
 """What pretraining on clips adds: the recipe endofm-tiny against random weights and against image models, on the phantom's motion.
 
-    python -m tests.benchmarks.bench_video_model CLIPS MOTION_SET RUNS [--images BACKBONE ...] [--seeds 3]
+    python -m tests.benchmarks.bench_video_model CLIPS MOTION_SET RUNS [--images BACKBONE ...] [--seeds 0 1 2]
 
 CLIPS is a dataset of clips, `LAKE/shards/NAME`; MOTION_SET is `evaluation/motion` of `endoforge demo --phantom.motion-pairs 2`. A run for
 each seed is made below RUNS, and gone on with by the next call. BACKBONE is the folder of an image backbone, one for each seed: frames are
@@ -50,17 +50,19 @@ def main() -> None:
     parser.add_argument("motion", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--images", type=Path, nargs="*", default=[])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     told = parser.parse_args()
     torch.set_num_threads(1)
+    whole = recipe("endofm-tiny")
+    configs = {seed: replace(whole, train=replace(whole.train, seed=seed)) for seed in told.seeds}
+    # all runs before any score: a loader that is forked after an evaluation can wait for its threads without end
+    folders = {seed: trained(config, told.clips, told.runs / f"seed-{seed}") for seed, config in configs.items()}
     print(HEADINGS, flush=True)
-    for seed in range(told.seeds):
-        config = recipe("endofm-tiny")
-        config = replace(config, train=replace(config.train, seed=seed))
-        folder = trained(config, told.clips, told.runs / f"seed-{seed}")
+    for number, (seed, config) in enumerate(configs.items()):
+        folder = folders[seed]
         models = [("endofm-tiny", video_model(folder, model_id=f"video {seed}", label="video")), ("its random weights", _random(config))]
-        if seed < len(told.images):
-            models.append(("image model", ModelRef(model_id=f"image {seed}", label="image", path=str(told.images[seed].absolute()))))
+        if number < len(told.images):
+            models.append(("image model", ModelRef(model_id=f"image {seed}", label="image", path=str(told.images[number].absolute()))))
         for name, model in models:
             for pooling in POOLINGS:
                 rows = motion_rows(model, name, told.motion, pooling=pooling, seed=seed, heads=("knn", "linear"))
