@@ -392,6 +392,8 @@ class VideoConfig:
     """register tokens of the backbone"""
     mlp_ratio: float = 4.0
     """hidden width of the MLP over the token width"""
+    init_std: float = 0.02
+    """deviation of the linear layers of a fresh backbone; a narrow network needs more, or its class token hardly sees the clip"""
     resampling: Literal["nearest", "bicubic"] = "nearest"
     """of positions for other sizes and lengths: nearest as released, or bicubic with antialiasing, and linear in time"""
     global_frames: tuple[int, int] = (8, 16)
@@ -422,6 +424,7 @@ class VideoConfig:
         )
         _require(self.num_registers >= 0, f"num_registers is {self.num_registers}; give 0 or more")
         _require(self.mlp_ratio > 0, f"mlp_ratio is {self.mlp_ratio}; give a positive number")
+        _require(self.init_std > 0, f"init_std is {self.init_std}; give a positive number")
         _require(self.min_frames > 0, f"min_frames is {self.min_frames}; give 1 or more")
         _require(
             self.window_frames >= self.min_frames,

@@ -9,6 +9,8 @@ from curation.limits import at_least
 
 __all__ = ["ClipConfig"]
 
+_TEXT_EVERY_S = 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipConfig:
@@ -28,6 +30,8 @@ class ClipConfig:
     """seconds without a source frame that end a clip"""
     clip_max_poor_share: float = 0.5
     """share of a clip's source frames that may be blurred, dark or otherwise poor; a clip with more is refused"""
+    clip_text_every_s: float = _TEXT_EVERY_S
+    """seconds between two looks for text; 0 searches every frame, so that text shown for less is found too, at several times the cost"""
     clip_max_per_video: int | None = None
     """clips cut from a video at most, spread evenly over it; all unless given"""
     clip_crf: int = 18
@@ -52,6 +56,8 @@ class ClipConfig:
             raise ValueError(f"clip_max_poor_share is {self.clip_max_poor_share}; give a share of 0 to 1")
         if not 0 < self.clip_max_gap_s <= 10:
             raise ValueError(f"clip_max_gap_s is {self.clip_max_gap_s}; give a time above 0 and up to 10 seconds")
+        if not 0 <= self.clip_text_every_s <= 5:
+            raise ValueError(f"clip_text_every_s is {self.clip_text_every_s}; give 0 to 5 seconds, 0 for every frame")
         if self.clip_timeout_s <= 0:
             raise ValueError(f"clip_timeout_s is {self.clip_timeout_s}; give a time above 0, 36000 is ten hours")
         if not 0 <= self.clip_crf <= 51:
@@ -63,5 +69,8 @@ class ClipConfig:
         return max(1, round(self.clip_seconds * self.clip_fps))
 
     def cutting(self) -> dict[str, Any]:
-        """The settings that say what a cutting gives."""
-        return {name: value for name, value in asdict(self).items() if name not in ("clips", "clip_timeout_s")}
+        """The settings that say what a cutting gives; one that came later counts where it is not its default."""
+        left_out = ["clips", "clip_timeout_s"]
+        if self.clip_text_every_s == _TEXT_EVERY_S:
+            left_out.append("clip_text_every_s")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}

@@ -215,7 +215,7 @@ def _pieces(path: str, windows: Sequence[Window], ingest: IngestConfig, config: 
         refuse_large(size, ingest)
         if size not in surveys:
             surveys[size] = _survey(path, size, ingest, index, sampling, is_first=size == (header.width, header.height) or not surveys)
-        piece = Piece(window, surveys[size], ingest, side=config.clip_side)
+        piece = Piece(window, surveys[size], ingest, side=config.clip_side, text_us=round(config.clip_text_every_s * 1e6))
         for _, frame in part:
             piece.add(frame)
         piece.close()

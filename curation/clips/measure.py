@@ -15,14 +15,10 @@ from curation.ingest import IngestConfig, Sample, Survey, decide_film, measure_f
 from curation.privacy import TextTracker
 from curation.video import SampledFrame
 
-__all__ = ["STILL_US", "TEXT_US", "Piece", "clip_size"]
+__all__ = ["STILL_US", "Piece", "clip_size"]
 
 STILL_US = 1_000_000
 """time over which motion is measured: as long as between two samples of an ingest, whose threshold says what stands still"""
-
-TEXT_US = 500_000
-"""time between two looks for text at most. Boxes hold for the whole clip, so only text that comes and goes between two looks is missed; a
-look at every frame would take 150 ms each, for in film what stands still is no sign of an overlay"""
 
 
 def clip_size(stored: tuple[int, int], side: int) -> tuple[int, int]:
@@ -43,13 +39,24 @@ class Piece:
         pictures: each frame [height, width, 3] uint8 RGB at that size, black outside the content area and in insets.
     """
 
-    def __init__(self, window: Window, survey: Survey, ingest: IngestConfig, *, side: int) -> None:
+    def __init__(self, window: Window, survey: Survey, ingest: IngestConfig, *, side: int, text_us: int) -> None:
+        """Start before the first frame.
+
+        Args:
+            window: the time that is cut.
+            survey: of the video at the frames' size.
+            ingest: settings by which frames are looked at.
+            side: of the clip's shorter side in pixels.
+            text_us: time between two looks for text at most; 0 searches every frame. Boxes hold for the whole clip, so only text that
+                comes and goes between two looks is missed. A search takes up to 150 ms, for in film what stands still is no sign of text.
+        """
         self.window, self.survey = window, survey
         self.size = clip_size(survey.geometry.stored_size, side)
         self.samples: list[Sample] = []
         self.pictures: list[np.ndarray] = []
         # nobody audits the doubtful boxes of a clip, so they stay, and no clip waits for that
         self._ingest = replace(ingest, store_private=False)
+        self._text_us = text_us
         self._grays: deque[tuple[int, np.ndarray]] = deque()
         self._looks: list[int] = []
         """positions of the frames that were looked at for text"""
@@ -57,7 +64,9 @@ class Piece:
         self._tracker: TextTracker | None = None
         if survey.searches is not None:
             self._tracker = TextTracker(
-                interval_us=round(ingest.text_interval_s * 1e6), content=survey.geometry.stored_mask, overview=survey.searches
+                interval_us=round(ingest.text_interval_s * 1e6) if text_us else 0,
+                content=survey.geometry.stored_mask,
+                overview=survey.searches,
             )
 
     def add(self, frame: SampledFrame) -> None:
@@ -73,7 +82,7 @@ class Piece:
         stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))
         self.samples.append(sample)
         self._last = stored
-        if not self._looks or frame.pts_us - self.samples[self._looks[-1]].pts_us >= TEXT_US:
+        if not self._looks or frame.pts_us - self.samples[self._looks[-1]].pts_us >= self._text_us:
             self._look()
         self.pictures.append(shrink(stored, *self.size))
 

@@ -19,10 +19,20 @@ from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["BlockDrops", "DividedSpaceTimeViT", "SpaceTimeBlock", "SpaceTimeSizes", "SpaceTimeTokens", "nearest_indices", "resample_grid"]
+__all__ = [
+    "INIT_STD",
+    "BlockDrops",
+    "DividedSpaceTimeViT",
+    "SpaceTimeBlock",
+    "SpaceTimeSizes",
+    "SpaceTimeTokens",
+    "nearest_indices",
+    "resample_grid",
+]
 
 _EPS = 1e-6
-_STD = 0.02
+INIT_STD = 0.02
+"""of the linear layers of a fresh network, and of its tokens and positions"""
 
 Resampling = Literal["nearest", "bicubic"]
 
@@ -176,12 +186,12 @@ class DividedSpaceTimeViT(nn.Module):
         """Truncated normals of deviation 0.02; zero for biases, the time embedding and `temporal_fc`, so that clips begin as images."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=_STD)
+                nn.init.trunc_normal_(module.weight, std=INIT_STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for token in (self.cls_token, self.pos_embed, self.reg_token):
             if token is not None:
-                nn.init.trunc_normal_(token, std=_STD)
+                nn.init.trunc_normal_(token, std=INIT_STD)
         nn.init.zeros_(self.time_embed)
         for block in self.blocks:
             assert isinstance(block, SpaceTimeBlock)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pretrain.config import VIDEO_ARCHITECTURE, PretrainConfig
 from pretrain.model import Outputs, PrototypeHead
-from pretrain.video.model import BlockDrops, DividedSpaceTimeViT, SpaceTimeSizes
+from pretrain.video.model import INIT_STD, BlockDrops, DividedSpaceTimeViT, SpaceTimeSizes
 
 __all__ = ["VideoNetwork", "build_video_network", "space_time_sizes"]
 
@@ -110,8 +110,19 @@ def space_time_sizes(config: PretrainConfig) -> SpaceTimeSizes:
 def build_video_network(config: PretrainConfig, *, student: bool) -> VideoNetwork:
     """A student, or a teacher in evaluation mode that takes no gradient; what the teacher drops is a matter of the draws it is given."""
     network = VideoNetwork(config)
+    assert config.video is not None
+    _widen(network.backbone, config.video.init_std / INIT_STD)
     if config.model.layer_scale_init:
         for name, parameter in network.backbone.named_parameters():
             if name.endswith("gamma"):
                 nn.init.constant_(parameter, config.model.layer_scale_init)
     return network.train() if student else network.eval().requires_grad_(False)
+
+
+def _widen(backbone: DividedSpaceTimeViT, times: float) -> None:
+    """Scale the fresh weights of the linear layers; those that are zero stay so."""
+    if times != 1:
+        with torch.no_grad():
+            for module in backbone.modules():
+                if isinstance(module, nn.Linear):
+                    module.weight.mul_(times)

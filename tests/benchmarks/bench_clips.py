@@ -1,6 +1,6 @@
 """Clip cutting beside what nothing can do without: bare PyAV decoding of the same seconds and bare x264 encoding of the same pictures.
 
-    python tests/benchmarks/bench_clips.py VIDEO [seconds] [repeats] [--no-text]
+    python tests/benchmarks/bench_clips.py VIDEO [seconds] [repeats] [--no-text | --every-frame]
 
 The video's first seconds are cut into clips in this process, on one thread: decoded, every frame looked at, encoded, packed. The limit is
 PyAV's decoding of these frames to RGB, with scaling to the clips' size, and x264 by the clips' settings; both on one thread too. Medians of
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -37,12 +38,12 @@ def timed(action: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def cut(video: VideoRef, seconds: int, ingest: IngestConfig) -> tuple[int, int]:
+def cut(video: VideoRef, seconds: int, ingest: IngestConfig, config: ClipConfig) -> tuple[int, int]:
     """Clips kept and refused."""
     moments = tuple(Moment(pts_us=1_000_000 * each, drop_reason=None, text_boxes=None, width=None, height=None) for each in range(seconds))
     item = ClipVideo(video=video, ingest_key="0" * 64, ingest=ingest, cut_key="1" * 64, moments=moments)
     with tempfile.TemporaryDirectory() as lake:
-        row = cut_video(item, lake_root=lake, config=CONFIG, removed={}).row
+        row = cut_video(item, lake_root=lake, config=config, removed={}).row
     assert row is not None
     return row["num_kept"], row["num_clips"] - row["num_kept"]
 
@@ -76,15 +77,20 @@ def main() -> None:
     path = Path(sys.argv[1])
     numbers = [int(word) for word in sys.argv[2:] if word.isdecimal()]
     seconds, repeats = [*numbers, *(10, 3)[len(numbers) :]][:2]
+    config = replace(CONFIG, clip_text_every_s=0) if "--every-frame" in sys.argv else CONFIG
     ingest = IngestConfig(text="off" if "--no-text" in sys.argv else "blackout")
     cv2.setNumThreads(1)
     video = identify(VideoRef(video_id="", path=str(path.absolute()), num_bytes=path.stat().st_size))
     assert isinstance(video, VideoRef)
-    kept, refused = cut(video, seconds, ingest)  # loads what is loaded once
+    kept, refused = cut(video, seconds, ingest, config)  # loads what is loaded once
     pictures = decoded(path, seconds)
     times = np.array(
         [
-            (timed(lambda: cut(video, seconds, ingest)), timed(lambda: decoded(path, seconds)), timed(lambda: encode(pictures, seconds)))
+            (
+                timed(lambda: cut(video, seconds, ingest, config)),
+                timed(lambda: decoded(path, seconds)),
+                timed(lambda: encode(pictures, seconds)),
+            )
             for _ in range(repeats)
         ]
     )

@@ -9,10 +9,9 @@ after another; a tiny video network has random weights, its temporal branch too,
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -41,6 +40,50 @@ def random_video_network(device: str, weights: str, seed: int) -> VideoNetwork:
     return VideoNetwork(module=module.eval().requires_grad_(False), mean=MEAN, std=STD)
 
 
+def motion_rows(
+    model: ModelRef,
+    name: str,
+    motion: Path,
+    *,
+    pooling: Literal["mean", "ordered"],
+    seed: int,
+    heads: tuple[str, ...] = ("linear",),
+    image_size: int | None = None,
+) -> list[str]:
+    """Rows of the table, one a head: a model's accuracy on the clips of MOTION_SET with its interval over patients, and at each station.
+
+    Args:
+        model: of clips, or of images, which sees each frame at `image_size` pixels.
+        name: of the rows.
+        motion: the set of clips.
+        pooling: what a clip's vector is.
+        seed: of the heads.
+        heads: knn or linear.
+        image_size: pixels; None for the model's own.
+    """
+    num_frames = 8
+    task, identity = readable_clips(resolve_task("clips", motion), CLIP_SOURCE, num_frames=num_frames)
+    config = EvaluateConfig(
+        heads=heads, clip_pooling=pooling, clip_frames=num_frames, seed=seed, image_size=image_size, device="cpu", num_bootstrap=50
+    )
+    stations = _stations(motion / "clips.csv")
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        scores = evaluate_model(model, task=task, identity=identity, config=config, cache_dir=cache, data=str(motion), clips=CLIP_SOURCE)
+        for found in (score for score in scores if score.metric == "accuracy"):
+            right: dict[str, list[bool]] = {"caecum": [], "descending_colon": []}
+            for row in pq.read_table(Path(cache) / found.details["predictions_file"]).to_pylist():
+                right[stations[row["path"]]].append(row["label"] == row["prediction"])
+            parts = " | ".join(f"{np.mean(values):.3f}" for values in right.values())
+            interval = f"{found.ci_low:.3f} to {found.ci_high:.3f}"
+            rows.append(f"| {name} | {found.head} | {pooling} | {seed} | {found.value:.3f} | {interval} | {parts} |")
+    return rows
+
+
+POOLINGS: tuple[Literal["mean", "ordered"], ...] = ("mean", "ordered")
+HEADINGS = "| model | head | vector | seed | accuracy | 95% interval | caecum | descending colon |\n|---|---|---|---|---|---|---|---|"
+
+
 def main() -> None:
     """Print a row for each model, pooling and seed."""
     parser = argparse.ArgumentParser()
@@ -49,35 +92,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=96)
     told = parser.parse_args()
-    task, identity = readable_clips(resolve_task("clips", told.motion), CLIP_SOURCE, num_frames=8)
-    stations = _stations(told.motion / "clips.csv")
     image = ModelRef(model_id="image", label="image", path=str(told.backbone))
-    print("| model | pooling | seed | accuracy | 95% interval | caecum | descending colon |\n|---|---|---|---|---|---|---|")
+    print(HEADINGS)
+    for pooling in POOLINGS:  # its features and probes are the same for all seeds
+        rows = motion_rows(image, "image backbone", told.motion, pooling=pooling, seed=0, image_size=told.image_size)
+        print("\n".join(rows), flush=True)
     for seed in range(told.seeds):
         video = ModelRef(model_id=f"video {seed}", label="random video network", path="", clip_network=random_video_network)
-        for model, name, pooling in (
-            (image, "image backbone", "mean"),
-            (image, "image backbone", "ordered"),
-            (video, "random video network", "mean"),
-            (video, "random video network", "ordered"),
-        ):
-            if model is image and seed:
-                continue  # its features and probes are the same for all seeds
-            own_size = None if model is video else told.image_size
-            config = EvaluateConfig(heads=("linear",), clip_pooling=pooling, seed=seed, image_size=own_size, device="cpu", num_bootstrap=50)  # type: ignore[arg-type]
-            with tempfile.TemporaryDirectory() as cache:
-                scores = evaluate_model(
-                    model, task=task, identity=identity, config=config, cache_dir=cache, data=str(told.motion), clips=CLIP_SOURCE
-                )
-                found = next(score for score in scores if score.metric == "accuracy")
-                rows = pq.read_table(Path(cache) / found.details["predictions_file"]).to_pylist()
-            right: dict[str, list[bool]] = {"caecum": [], "descending_colon": []}
-            for row in rows:
-                right[stations[row["path"]]].append(row["label"] == row["prediction"])
-            parts = " | ".join(f"{np.mean(values):.3f}" for values in right.values())
-            interval = f"{found.ci_low:.3f} to {found.ci_high:.3f}"
-            print(f"| {name} | {pooling} | {seed} | {found.value:.3f} | {interval} | {parts} |", flush=True)
-    print(json.dumps({"test clips": len(rows), "patients": found.num_groups, "frames": 8}))
+        for pooling in POOLINGS:
+            print("\n".join(motion_rows(video, "random video network", told.motion, pooling=pooling, seed=seed)), flush=True)
 
 
 def _stations(table: Path) -> dict[str, str]:

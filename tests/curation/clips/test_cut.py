@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -46,7 +47,13 @@ def tissue(number: int, width: int = 128, height: int = 96) -> np.ndarray:
 
 
 def cut(
-    path: Path, seconds: int, *, config: ClipConfig = CONFIG, reasons: dict[int, str] | None = None, boxes: str | None = None
+    path: Path,
+    seconds: int,
+    *,
+    config: ClipConfig = CONFIG,
+    reasons: dict[int, str] | None = None,
+    boxes: str | None = None,
+    ingest: IngestConfig = INGEST,
 ) -> CutVideo:
     video = identify(VideoRef(video_id="", path=str(path), num_bytes=path.stat().st_size))
     assert isinstance(video, VideoRef)
@@ -54,7 +61,7 @@ def cut(
         Moment(pts_us=1_000_000 * second, drop_reason=(reasons or {}).get(second), text_boxes=boxes, width=128, height=96)
         for second in range(seconds)
     )
-    item = ClipVideo(video=video, ingest_key="i" * 64, ingest=INGEST, cut_key="c" * 64, moments=moments)
+    item = ClipVideo(video=video, ingest_key="i" * 64, ingest=ingest, cut_key="c" * 64, moments=moments)
     return cut_video(item, lake_root=str(path.parent / "lake"), config=config, removed={})
 
 
@@ -99,6 +106,21 @@ def test_a_clip_ends_where_the_room_begins_and_boxes_of_samples_stay_black(tmp_p
     for frame in decode_clip(content, range(0, 20, 4)):
         assert frame[2:12, 2:24].max() < 24
         assert frame[30:, 40:].mean() > 60
+
+
+def test_text_of_a_fifth_of_a_second_is_found_where_every_frame_is_searched(tmp_path: Path) -> None:
+    pictures = [tissue(number, 384, 288) for number in range(8)]
+    for number in (3, 4):
+        cv2.putText(pictures[number], "DOE JOHN 1953", (90, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 2, cv2.LINE_AA)
+    path = film(tmp_path / "flash.mp4", pictures, range(0, 800, 100))
+    ingest = IngestConfig(text="blackout", min_blur=0)
+    config = ClipConfig(clip_seconds=1, clip_fps=10, clip_side=288, clip_min_frames=8, clip_text_every_s=0)
+    (row,) = rows(path, cut(path, 1, config=config, ingest=ingest))
+    left, top, width, height = np.array(json.loads(row["text_boxes"])).T
+    assert left.min() <= 94
+    assert top.min() <= 48
+    assert (left + width).max() >= 240
+    assert (top + height).max() >= 58
 
 
 def test_a_change_of_size_divides_a_clip_and_a_still_picture_ends_it(tmp_path: Path) -> None:
