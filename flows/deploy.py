@@ -16,13 +16,12 @@ import yaml
 from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.actions import ChangeFlowRunState
 from prefect.exceptions import ObjectNotFound, ParameterTypeError
 from prefect.flows import Flow
 from prefect.settings import PREFECT_API_URL
-from prefect.states import StateType
 from prefect.workers.process import ProcessWorker
 
 from flows import pipeline
@@ -178,8 +177,8 @@ def silent_runs(heartbeat_s: float, *, flows: Sequence[str] = ("endoforge-nightl
     trigger = EventTrigger(
         after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending", "prefect.flow-run.Running"},
         expect=set(events),
-        match={"prefect.resource.id": "prefect.flow-run.*"},  # type: ignore[arg-type]
-        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(flows)},  # type: ignore[arg-type]
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(flows)},
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
@@ -190,5 +189,5 @@ def silent_runs(heartbeat_s: float, *, flows: Sequence[str] = ("endoforge-nightl
         name=AUTOMATION,
         description="Written by `endoforge deploy`.",
         trigger=trigger,
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, name=None, message=message, force=False)],
     )

@@ -83,7 +83,7 @@ def test_a_command_says_in_a_file_what_it_did_and_what_not(tmp_path: Path) -> No
     (rejects,) = [check for check in told["checks"] if check["name"] == "rejects"]
     assert (rejects["state"], rejects["value"], rejects["limit"]) == ("alert", 0.5, 0.4)
     assert told["exit_code"] == 1
-    samples = [sample for family in read_open_metrics(metrics.read_text()) for sample in family.samples]
+    samples = [sample for family in read_open_metrics(metrics.read_text()) for sample in family.samples]  # type: ignore[no-untyped-call]
     raised = {sample.labels["check"]: sample.value for sample in samples if sample.name == "endoforge_alert"}
     assert raised["rejects"] == 1
     assert raised["new_videos"] == 0

@@ -51,11 +51,10 @@ def test_each_alert_is_raised_beyond_its_threshold_and_not_at_it(tmp_path: Path)
         run(lake, "ingest-new", "ingest", days_ago=3)
         add(lake, "videos", *(video(number, "ingest-new", kept=30) for number in range(10, 16)))
         reasons = ["not_a_video"] * 4 + ["duplicate"] * 9
-        add(
-            lake,
-            "rejects",
-            *({"uri": f"file:///{n}", "run_id": "ingest-new", "ingest_key": "k", "reason": r} for n, r in enumerate(reasons)),
-        )
+        rejects: list[dict[str, object]] = [
+            {"uri": f"file:///{n}", "run_id": "ingest-new", "ingest_key": "k", "reason": reason} for n, reason in enumerate(reasons)
+        ]
+        add(lake, "rejects", *rejects)
         pack = {"artifact_id": "p", "kind": "frame_pack", "uri": "frames/p.tar", "num_bytes": 28 * 2**40}
         add(lake, "artifacts", pack)
         add(lake, "edges", {"run_id": "ingest-new", "artifact_id": "p", "direction": "output"})
