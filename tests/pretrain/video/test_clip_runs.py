@@ -27,6 +27,7 @@ from pretrain.video.batches import ClipBatches
 from pretrain.video.decode import ClipError, clip_header, decoded_frames
 from pretrain.video.export import load_video_backbone
 from pretrain.video.fixed_views import FixedClipViews
+from pretrain.video.network import build_video_network
 from tests.helpers.moving_clips import moving_clip, write_clips
 from tests.helpers.shards import picture, write_dataset
 
@@ -200,3 +201,18 @@ def test_a_run_starts_from_an_inflated_image_network(clips_dir: Path, tmp_path: 
     _run(config, clips_dir, tmp_path / "run")
     told = json.loads((tmp_path / "run" / "init" / "init.json").read_text())
     assert len(told["inflated"]) == 12
+
+
+def test_a_wider_start_scales_the_linear_weights_alone() -> None:
+    config = _micro("endofm-clean")
+    assert config.video is not None
+    found = []
+    for init_std in (0.02, 0.06):
+        torch.manual_seed(0)
+        found.append(build_video_network(replace(config, video=replace(config.video, init_std=init_std)), student=True).backbone)
+    narrow, wide = (dict(backbone.named_parameters()) for backbone in found)
+    torch.testing.assert_close(wide["blocks.0.attn.qkv.weight"], 3 * narrow["blocks.0.attn.qkv.weight"])
+    assert not wide["blocks.0.temporal_fc.weight"].any()
+    assert wide["pos_embed"].equal(narrow["pos_embed"])
+    with pytest.raises(ValueError, match="init_std is 0; give a positive number"):
+        replace(config.video, init_std=0)
