@@ -17,7 +17,7 @@ from tests.helpers.films import tissue, write_video
 from tests.helpers.postgres import PASSWORD, Server, binaries, server
 from tests.helpers.rejects import add_reject
 from warehouse.backup import copy_lake
-from warehouse.catalog import LakeError, parse_catalog
+from warehouse.catalog import LakeError, parse_catalog, write_catalog_file
 from warehouse.lake import open_lake
 from warehouse.local_path import is_lake
 from warehouse.maintenance import compact_catalog, live_files, maintain
@@ -103,7 +103,7 @@ def test_a_killed_writer_leaves_its_turn_and_nothing_else(folder: Path) -> None:
     assert holder.stdout is not None
     assert any("holding" in line for line in holder.stdout)
     with open_lake(folder) as lake:
-        waiting = threading.Thread(target=add_reject, args=(lake, "after the kill"))
+        waiting = threading.Thread(target=add_reject, args=(lake, "after the kill"), daemon=True)
         waiting.start()
         waiting.join(timeout=1.5)
         assert waiting.is_alive(), "the turn is another's"
@@ -154,7 +154,8 @@ def test_a_lake_is_made_small_and_loses_no_live_file(postgres: Server, tmp_path:
             add_reject(lake, str(number))
         none = datetime.timedelta(0)
         done = maintain(lake, keep=none, grace=none)
-        assert (done.num_kept, done.num_merged, done.num_waiting) == (1, 7, 0)
+        assert (done.num_kept, done.num_merged, done.num_waiting) == (1, 7, 8)
+        assert maintain(lake, keep=none, grace=none).num_deleted == 8
         assert set((lake.root / "tables").rglob("*.parquet")) == live_files(lake)
         assert lake.rows("SELECT count(*) AS n FROM rejects") == [{"n": 8}]
         add_reject(lake, "file:///it's%20a%20name.mp4")
@@ -206,6 +207,9 @@ def test_what_does_not_belong_together_is_refused(postgres: Server, folder: Path
     with pytest.raises(LakeError, match="mount that folder on this machine"):
         lake_folder(empty)
     open_lake(moved, read_only=True).close()
+    write_catalog_file(moved, parse_catalog(postgres.catalog("new")))
+    with pytest.raises(LakeError, match=r"dbname=new .* cannot be used: .*does not exist"):
+        open_lake(moved)
     (moved / "catalog.sqlite").touch()
     with pytest.raises(LakeError, match="has two catalogs"):
         open_lake(moved)
