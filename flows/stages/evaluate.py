@@ -90,12 +90,13 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     leak = split_leaks(job.lake, found, identity, config)
     learned = {model.model_id: pretraining_overlap(job.lake, model.model_id, found, identity, data, config)}
     with job.record(plan) as run:
-        models = [model, *draws, *([baseline] if baseline.model_id != model.model_id else [])]
-        if found.kind in OF_MAPS and baseline in models and baseline.network is not None:
-            models.remove(baseline)
+        beside = [baseline] if baseline.model_id != model.model_id else []
+        if found.kind in OF_MAPS and beside and baseline.network is not None:
+            beside = []
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
-        elif baseline in models and not is_tuned_on(baseline) and (tuned := [name for name in heads if changes_backbone(name)]):
+        elif beside and not is_tuned_on(baseline) and (tuned := [name for name in heads if changes_backbone(name)]):
             say(f"evaluate: encoder {baseline.label} is a network of a package and cannot be trained here, so {tuned[0]} has no row of it")
+        models = [model, *draws, *beside]
         cache_dir = str(job.lake.root / "staging" / "evaluate")
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
@@ -118,14 +119,14 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         guess = None if found.kind == "detection" else picture_blind(found, data)  # its guess has no rows a person could compare
         constant = reference_scores(found, identity=identity, config=config, leak=leak, guess=guess)
         drawn = [by_model.get(each.model_id, ()) for each in draws]
-        beside = by_model.get(baseline.model_id, ()) if baseline in models else ()
+        of_baseline = by_model.get(baseline.model_id, ()) if beside else ()
         rivals = [
             *(constant_rivals(constant, guess.predictions) if guess is not None else ()),
             *(rival for each, found_rows in zip(draws, drawn, strict=True) for rival in _rivals(job, each, found_rows)),
-            *_rivals(job, baseline, beside),
+            *_rivals(job, baseline, of_baseline),
         ]
         own = with_differences(by_model.get(model.model_id, ()), rivals, job.lake.root, classes=found.classes)
-        scores = [*own, *mean_of_draws(drawn), *beside, *constant]
+        scores = [*own, *mean_of_draws(drawn), *of_baseline, *constant]
         run.rows("scores", scores)
         run.output(*map(artifact_of, scores), *split_artifacts(stored, job.lake.root))
     for score in scores:
