@@ -1,0 +1,91 @@
+"""What a frame's neighbours tell a linear head of masks: CVC-ClinicDB in five folds of whole sequences, context of T frames.
+
+    python tests/benchmarks/bench_cvc_context.py CVC_FOLDER IMAGE_BACKBONE [--frames 1 8] [--epochs 10] [--image-size 224]
+
+CVC_FOLDER is what `--task cvc12k` takes. The image backbone sees each frame by itself, once; with T frames the head reads the mean of the
+patches of the T frames around each, which a video network would join by attention. Masks are scored at the frames' native size, empty ones
+against empty ones as 1. It prints the Dice of each fold's frames, the mean over all frames, and over sequences with an interval over these.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evaluation.backbone import ModelRef, load_backbone, token_batches
+from evaluation.config import EvaluateConfig
+from evaluation.heads import MASK_HEADS, HeadSettings, MaskLabelled, SelectionSplit
+from evaluation.images import mask_pixels
+from evaluation.labels import group_indices
+from evaluation.mask_scoring import image_scores, predicted_masks, target_masks
+from evaluation.metrics import mean_scores
+from evaluation.sequence_scores import sequence_means
+from evaluation.tasks import Item, TaskData, resolve_task
+from evaluation.video.context_rows import neighbours
+
+Maps = npt.NDArray[np.float16]
+
+
+def with_context(maps: Maps, items: tuple[Item, ...], *, num_frames: int) -> Maps:
+    """The mean of the patches of the frames around each, [N, D, h, w]; windows stay in a sequence."""
+    alone = tuple(Item(path=item.path, split="all", group=item.group) for item in items)
+    at = {item.path: place for place, item in enumerate(items)}
+    windows = [[at[item.path] for item in window] for window, _ in neighbours(alone, num_frames=num_frames)]
+    return np.stack([maps[window].astype(np.float32).mean(0).astype(np.float16) for window in windows])
+
+
+def dice_of(task: TaskData, maps: dict[str, npt.NDArray[np.float16]], config: EvaluateConfig, size: int) -> npt.NDArray[np.float64]:
+    """Dice of each test frame of a fold."""
+
+    def labelled(split: SelectionSplit) -> MaskLabelled:
+        items = task.split(split)
+        return MaskLabelled(split, (np.stack([maps[item.path] for item in items]),), target_masks(items, size=size))
+
+    device = torch.device("cpu")
+    settings = HeadSettings(config=config, num_classes=2, metric="dice", device=device)
+    head = MASK_HEADS["linear_segmentation"].fit(labelled("train"), labelled("val"), settings)
+    test = task.split("test")
+    tested = np.stack([maps[item.path] for item in test])
+    shapes = [mask_pixels(item).shape for item in test]
+    masks = predicted_masks(head, [([(tested,)], False)], ((shape[0], shape[1]) for shape in shapes), device=device)
+    return np.asarray(image_scores(masks, test, clinical=False)[0]["dice"])
+
+
+def main() -> None:
+    """Print a row for each number of frames."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("backbone", type=Path)
+    parser.add_argument("--frames", type=int, nargs="+", default=(1, 8))
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--image-size", type=int, default=224)
+    told = parser.parse_args()
+    folds = [resolve_task("cvc12k", told.data, fold=fold) for fold in range(5)]
+    items = folds[0].items
+    backbone = load_backbone(ModelRef(model_id="b", label="b", path=str(told.backbone)), device="cpu", image_size=told.image_size)
+    alone = np.concatenate(list(token_batches(backbone, items, batch_size=None, num_workers=1)))
+    print(f"{len(items)} frames of {len({item.group for item in items})} sequences, patches {alone.shape[1:]}", flush=True)
+    config = EvaluateConfig(segmentation_epochs=told.epochs, segmentation_learning_rates=(3e-3,), device="cpu")
+    print("| T | Dice of each fold | frames | sequences | 95% interval |\n|---|---|---|---|---|")
+    for frames in told.frames:
+        seen = alone if frames == 1 else with_context(alone, items, num_frames=frames)
+        maps = {item.path: seen[place] for place, item in enumerate(items)}
+        size = max(4 * alone.shape[3], told.image_size // 4)
+        found = [dice_of(task, maps, config, size) for task in folds]
+        dice = np.concatenate(found)
+        tested = [item for task in folds for item in task.split("test")]
+        groups = group_indices(tested)
+        of_sequences = sequence_means(dice, groups)
+        interval = mean_scores(of_sequences, np.arange(len(of_sequences)), num_bootstrap=1000, seed=0)
+        each = " ".join(f"{values.mean():.3f}" for values in found)
+        print(
+            f"| {frames} | {each} | {dice.mean():.3f} | {of_sequences.mean():.3f} | {interval.low:.3f} to {interval.high:.3f} |", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
