@@ -222,7 +222,7 @@ def open_lake(
     options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
     if read_only or at is not None:
         options.append("READ_ONLY")
-    if not create:
+    if catalog.kind == "postgres" and not create:
         options.append("CREATE_IF_NOT_EXISTS false")  # an empty database is one that was lost, or another
     if at is not None:
         options.append(moment_of(root, at).option)

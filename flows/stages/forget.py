@@ -84,6 +84,8 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
     Raises:
         LakeError: nothing is to be forgotten, or another process works on the lake.
     """
+    if job.lake.catalog.kind == "postgres":
+        raise LakeError("the lake's catalog is a Postgres database, whose older states cannot be taken out yet; nothing was removed")
     root = job.lake.root
     pending = root / "forgotten" / _PENDING
     with (
