@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 
 from evaluation.backbone import Backbone, BackboneError, ModelRef, vectors_and_tokens
-from evaluation.heads import FittedClasses, FittedMasks, MapsWanted, Pictures, Trunk, TunedClasses, TunedMasks, changed
-from evaluation.heads.head import Frozen
+from evaluation.heads import FittedClasses, FittedMasks, Frozen, MapsWanted, Pictures, Trunk, TunedClasses, TunedMasks, changed
 from evaluation.images import item_image, stream
 from evaluation.maps import levels_of
 from evaluation.tasks import Item, TaskData
