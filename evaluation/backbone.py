@@ -28,6 +28,7 @@ __all__ = [
     "config_id",
     "features_of",
     "load_backbone",
+    "set_size",
     "token_batches",
     "vectors_and_tokens",
 ]
@@ -86,6 +87,8 @@ class Backbone:
     device: torch.device
     has_tokens: bool = True
     """whether it is timm's, with blocks and patch tokens; else there is one vector an image"""
+    is_changed: bool = False
+    """whether a head changed its weights, so that they are not those of its file"""
 
     @property
     def batch_size(self) -> int:
@@ -146,13 +149,8 @@ def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | No
     built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)  # what the weights were saved for
     own_size = int(built_for[0]) if built_for is not None else own_size
     size = image_size or own_size
-    if size != own_size and hasattr(module, "set_input_size"):
-        try:
-            module.set_input_size(img_size=(size, size))
-        except (AssertionError, ValueError, RuntimeError) as error:
-            raise BackboneError(
-                f"{config['architecture']} cannot take {size} px images ({error}); use a multiple of its patch size"
-            ) from error
+    if size != own_size:
+        set_size(module, size)
     patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
     if patch is not None and size % int(patch[0]):
         raise BackboneError(
@@ -164,6 +162,21 @@ def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | No
     mean = tuple(map(float, pretrained_cfg.get("mean", (0.485, 0.456, 0.406))))
     std = tuple(map(float, pretrained_cfg.get("std", (0.229, 0.224, 0.225))))
     return Backbone(module, size, mean, std, str(pretrained_cfg.get("interpolation", "bicubic")), chosen)
+
+
+def set_size(module: Any, size: int) -> None:
+    """Let a network of timm's take images of another size, in place; position embeddings are resampled. Convolutions take any size.
+
+    Raises:
+        BackboneError: it cannot take that size.
+    """
+    if not hasattr(module, "set_input_size"):
+        return
+    try:
+        module.set_input_size(img_size=(size, size))
+    except (AssertionError, ValueError, RuntimeError) as error:
+        name = module.pretrained_cfg.get("architecture", type(module).__name__)
+        raise BackboneError(f"{name} cannot take {size} px images ({error}); use a multiple of its patch size") from error
 
 
 def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> dict[str, Floats]:

@@ -17,14 +17,13 @@ from evaluation.clinical_rows import clinical_scores
 from evaluation.config import EvaluateConfig
 from evaluation.features import cached_features, extract_features
 from evaluation.few_shot import few_shot_rows
-from evaluation.heads import CLASS_HEADS, TUNED_CLASS_HEADS, FittedClasses, HeadSettings, Labelled, Pictures, chosen_heads
+from evaluation.heads import CLASS_HEADS, TUNED_CLASS_HEADS, FittedClasses, HeadSettings, Labelled, chosen_heads
 from evaluation.labels import class_indices, group_indices
 from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores
 from evaluation.stored_evaluation import Places, Rows, class_table, store
 from evaluation.tasks import TaskData
 from evaluation.training_vectors import FEATURES, keep_training_vectors
-from evaluation.tuned_backbone import adapted_backbone, cached_pixels, is_tuned_on, trunk_of
-from warehouse.store import content_id
+from evaluation.tuned_backbone import adapted_backbone, is_tuned_on, shown_pictures, trunk_of
 
 __all__ = ["class_rows", "class_scores", "feature_rows", "mean_of_logits", "task_scores"]
 
@@ -122,30 +121,14 @@ def _tuned(
 ) -> tuple[FittedClasses, Floats]:
     """A head that changes the backbone, and its probabilities of the test images."""
     config = settings.config
-    shown = [
-        Pictures(
-            part,
-            cached_pixels(
-                backbone,
-                task.split(part.split),
-                data_id=f"{places.images_id} {_division(task, part.split)}",
-                cache_dir=places.cache,
-                num_workers=config.num_workers,
-            ),
-        )
-        for part in (train, val)
-    ]
+    reading: dict[str, Any] = {"images_id": places.images_id, "cache_dir": places.cache, "num_workers": config.num_workers}
+    shown = shown_pictures(backbone, task, (train, val), **reading)
     head = TUNED_CLASS_HEADS[name].fit(shown[0], shown[1], replace(settings, trunk=trunk_of(backbone)))
     adapted = adapted_backbone(backbone, head)
     told: dict[str, Any] = {"batch_size": config.batch_size, "num_workers": config.num_workers}
     seen = [extract_features(adapted, task.split(split), **told) for split in ("train", "val", "test")]
     keep_training_vectors(places.root / places.folder / f"{name}.training.safetensors", seen[0][FEATURES], seen[1][FEATURES])
     return head, head.probabilities(seen[2])
-
-
-def _division(task: TaskData, split: str) -> str:
-    """Which images are of a split: folds of one set share the id of its images."""
-    return content_id([item.split == split for item in task.items])
 
 
 def task_scores(labels: Ints, probabilities: Floats, groups: Ints, task: TaskData, config: EvaluateConfig) -> dict[str, Interval]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evaluation.backbone import Backbone, BackboneError, ModelRef, load_backbone, token_batches
+from evaluation.backbone import Backbone, BackboneError, ModelRef, load_backbone, set_size, token_batches
 from evaluation.heads import MapsWanted, joined
 from evaluation.images import item_image, stream
 from evaluation.tasks import Item
@@ -28,6 +29,9 @@ _NO_TOKENS = "the network gives one vector an image and no patch tokens, so mask
 def resized_backbone(backbone: Backbone, model: ModelRef, scale: float, *, seed: int) -> Backbone:
     """The backbone at `scale` times its image size, to the nearest multiple of its patch size (32 for a CNN).
 
+    A transformer is read from its file again, so that position embeddings are resampled once. One whose weights a head changed is in no
+    file: it is copied, and its own embeddings are resampled.
+
     Raises:
         BackboneError: it cannot take that size.
     """
@@ -38,6 +42,10 @@ def resized_backbone(backbone: Backbone, model: ModelRef, scale: float, *, seed:
         return backbone
     if patch is None:  # convolutions take any size
         return replace(backbone, image_size=size)
+    if backbone.is_changed:
+        module = deepcopy(backbone.module)
+        set_size(module, size)
+        return replace(backbone, module=module, image_size=size)
     return load_backbone(model, device=str(backbone.device), image_size=size, seed=seed)
 
 

@@ -22,7 +22,6 @@ from evaluation.heads import (
     Maps,
     MapsWanted,
     MaskLabelled,
-    Pictures,
     SelectionSplit,
     changes_backbone,
     chosen_heads,
@@ -37,7 +36,7 @@ from evaluation.sequence_scores import sequence_scores
 from evaluation.stored_evaluation import Places, Rows, mask_image, mask_table, store
 from evaluation.tasks import Item, TaskData
 from evaluation.training_vectors import keep_training_vectors, map_vectors
-from evaluation.tuned_backbone import adapted_backbone, cached_pixels, is_tuned_on, trunk_of
+from evaluation.tuned_backbone import adapted_backbone, is_tuned_on, shown_pictures, trunk_of
 
 __all__ = ["mask_rows", "scored_masks", "scoring_views"]
 
@@ -59,7 +58,7 @@ def mask_rows(backbone: Backbone, model: ModelRef, task: TaskData, data_id: str,
         train, val = (_labelled(sized, model, task, split, wanted, data_id, config, places) for split in ("train", "val"))
         fitted: FittedMasks
         if changes_backbone(name):
-            fitted, sized = _tuned(name, sized, task, train, val, wanted, settings, data_id, places)
+            fitted, sized = _tuned(name, sized, task, train, val, wanted, settings, places)
             views = scoring_views(sized, model, task.split("test"), wanted, config)
         else:
             fitted = MASK_HEADS[name].fit(train, val, settings)
@@ -114,24 +113,12 @@ def _tuned(
     val: MaskLabelled,
     wanted: MapsWanted,
     settings: HeadSettings,
-    data_id: str,
     places: Places,
 ) -> tuple[FittedMasks, Backbone]:
     """A head that changes the backbone, and the backbone as it changed it."""
     config = settings.config
-    shown = [
-        Pictures(
-            part,
-            cached_pixels(
-                backbone,
-                task.split(part.split),
-                data_id=f"{data_id} {part.split}",
-                cache_dir=places.cache,
-                num_workers=config.num_workers,
-            ),
-        )
-        for part in (train, val)
-    ]
+    reading: dict[str, Any] = {"images_id": places.images_id, "cache_dir": places.cache, "num_workers": config.num_workers}
+    shown = shown_pictures(backbone, task, (train, val), **reading)
     head = TUNED_MASK_HEADS[name].fit(shown[0], shown[1], replace(settings, trunk=trunk_of(backbone, wanted)))
     adapted = adapted_backbone(backbone, head)
     told: dict[str, Any] = {"batch_size": config.batch_size, "num_workers": config.num_workers}

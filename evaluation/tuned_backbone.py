@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 
 from evaluation.backbone import Backbone, BackboneError, ModelRef, vectors_and_tokens
-from evaluation.heads import FittedClasses, FittedMasks, MapsWanted, Trunk, TunedClasses, TunedMasks, changed
+from evaluation.heads import FittedClasses, FittedMasks, Frozen, MapsWanted, Pictures, Trunk, TunedClasses, TunedMasks, changed
 from evaluation.images import item_image, stream
 from evaluation.maps import levels_of
-from evaluation.tasks import Item
+from evaluation.tasks import Item, TaskData
 from warehouse.store import atomic_file, content_id
 
-__all__ = ["adapted_backbone", "cached_pixels", "is_tuned_on", "trunk_of"]
+__all__ = ["adapted_backbone", "is_tuned_on", "shown_pictures", "trunk_of"]
 
 _BATCH = 32
 
@@ -56,10 +56,31 @@ def adapted_backbone(backbone: Backbone, head: FittedClasses | FittedMasks) -> B
     """The backbone as a head changed it; as it is where the head changes none."""
     if not isinstance(head, TunedClasses | TunedMasks):
         return backbone
-    return replace(backbone, module=changed(backbone.module, head.change))
+    return replace(backbone, module=changed(backbone.module, head.change), is_changed=True)
 
 
-def cached_pixels(backbone: Backbone, items: Sequence[Item], *, data_id: str, cache_dir: Path, num_workers: int) -> npt.NDArray[np.uint8]:
+def shown_pictures(
+    backbone: Backbone, task: TaskData, parts: Sequence[Frozen], *, images_id: str, cache_dir: Path, num_workers: int
+) -> list[Pictures[Frozen]]:
+    """The pictures of splits, with what the unchanged backbone gives for them.
+
+    Args:
+        backbone: whose size and interpolation count.
+        task: whose items are decoded.
+        parts: of its splits, each with the features or maps of all the split's items.
+        images_id: of the task's images, whatever their labels and splits; folds of one set share it.
+        cache_dir: for the pictures.
+        num_workers: threads that decode.
+    """
+    pictures = []
+    for part in parts:
+        division = content_id([item.split == part.split for item in task.items])
+        told: dict[str, Any] = {"data_id": f"{images_id} {division}", "cache_dir": cache_dir, "num_workers": num_workers}
+        pictures.append(Pictures(part, _cached_pixels(backbone, task.split(part.split), **told)))
+    return pictures
+
+
+def _cached_pixels(backbone: Backbone, items: Sequence[Item], *, data_id: str, cache_dir: Path, num_workers: int) -> npt.NDArray[np.uint8]:
     """Pictures of items at the backbone's size, [N, S, S, 3] RGB, as a read-only memory map of a .npy file in the cache.
 
     Args:

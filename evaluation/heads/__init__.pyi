@@ -3,6 +3,7 @@ from .decoders import DptDecoder as DptDecoder, FpnDecoder as FpnDecoder
 from .head import (
     FittedClasses as FittedClasses,
     FittedMasks as FittedMasks,
+    Frozen as Frozen,
     Head as Head,
     HeadError as HeadError,
     HeadSettings as HeadSettings,

@@ -16,12 +16,14 @@ from torch import nn
 
 from evaluation.backbone import BackboneError, ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
-from evaluation.heads import BackboneChange, HeadError, changed, chosen_heads, read_settings
+from evaluation.heads import BackboneChange, HeadError, TunedClasses, changed, chosen_heads, read_settings
 from evaluation.heads.low_rank import adapted_layers, adapters, add_adapters, check_peft
+from evaluation.maps import resized_backbone
 from evaluation.predict import open_predictor, predict_frames
 from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.run import evaluate_model
 from evaluation.tasks import TaskData, fingerprint, read_task
+from evaluation.tuned_backbone import adapted_backbone, trunk_of
 from warehouse.records import Score
 
 QUICK = EvaluateConfig(
@@ -66,6 +68,19 @@ def test_adapters_are_added_to_the_weights_that_they_name() -> None:
     assert torch.equal(after[0].weight, before[0].weight)
     with pytest.raises(ValueError, match="the backbone has no layer '1', which the stored adapters change"):
         changed(nn.Linear(2, 2), BackboneChange(kind="lora", scale=1.0, tensors=low))
+
+
+def test_a_changed_backbone_keeps_its_weights_at_other_sizes(vit_folder: str, cnn_folder: str) -> None:
+    for folder, size, larger in ((vit_folder, 28, 56), (cnn_folder, 64, 128)):
+        model = ModelRef(model_id="abc", label="ours", path=folder)
+        before = load_backbone(model, device="cpu", image_size=size)
+        change = BackboneChange(kind="full", scale=1.0, tensors={name: 2 * value for name, value in before.module.state_dict().items()})
+        after = adapted_backbone(before, TunedClasses(change, None))  # type: ignore[arg-type]
+        resized = resized_backbone(after, model, 2.0, seed=0)
+        assert (resized.image_size, after.image_size) == (larger, size)
+        found = resized.module.state_dict()
+        for name, value in told(folder, larger).state_dict().items():
+            assert torch.allclose(found[name], 2 * value, atol=1e-6), name
 
 
 def test_attention_of_a_transformer_and_plain_convolutions_of_a_cnn_are_adapted(vit_folder: str, cnn_folder: str) -> None:
@@ -130,8 +145,6 @@ def test_further_draws_of_random_weights_have_no_tuned_heads(vit_folder: str, co
 
 
 def test_a_network_without_weights_at_hand_is_refused(vit_folder: str) -> None:
-    from evaluation.tuned_backbone import trunk_of
-
     backbone = replace(load_backbone(ModelRef(model_id="abc", label="ours", path=vit_folder), device="cpu"), has_tokens=False)
     with pytest.raises(BackboneError, match="the network comes from a package and cannot be trained here"):
         trunk_of(backbone)
