@@ -92,7 +92,7 @@ def decode_clip(content: bytes, positions: Sequence[int]) -> list[np.ndarray]:
     try:
         with av.open(io.BytesIO(content), "r") as container:
             frames = (frame for frame in container.decode(container.streams.video[0]))
-            found = {number: frame.to_ndarray(format="rgb24") for number, frame in enumerate(frames) if number in wanted}
+            found = {number: frame.to_ndarray(format="rgb24", threads=1) for number, frame in enumerate(frames) if number in wanted}
     except (av.FFmpegError, IndexError) as failure:
         raise ValueError(f"{len(content)} bytes were given as a clip and cannot be decoded: {failure}") from failure
     if missing := wanted - found.keys():

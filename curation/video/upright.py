@@ -16,6 +16,7 @@ _NEARLY_SQUARE = Fraction(1, 100)
 _WIDEST = 4
 """a pixel that is longer by more is taken for damage"""
 _IDENTITY = (1, 0, 0, 1)
+# Frames are converted in one thread: each core has a worker of its own, and the scaler would start and end threads for every frame.
 
 Matrix = tuple[int, int, int, int]
 """a, b, c, d: a point (x, y) of the coded picture is shown at (a x + c y, b x + d y); all are -1, 0 or 1"""
@@ -54,15 +55,16 @@ def shown(frame: VideoFrame, aspect: Fraction) -> np.ndarray:
     """The frame as [height, width, 3] uint8 RGB, upright, with square pixels; the longer side of a pixel is kept."""
     width, height = _squared(frame, aspect)
     if (width, height) != (frame.width, frame.height):
-        picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC")
+        picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1)
         return upright(picture.to_ndarray(), _display_matrix(frame))
-    return upright(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
+    return upright(frame.to_ndarray(format="rgb24", threads=1), _display_matrix(frame))
 
 
 def shrunk(frame: VideoFrame, aspect: Fraction, max_side: int) -> np.ndarray:
     """The same, scaled down to at most `max_side`."""
     width, height = shrunk_size(_squared(frame, aspect), max_side)
-    return upright(frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray(), _display_matrix(frame))
+    picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)
+    return upright(picture.to_ndarray(), _display_matrix(frame))
 
 
 def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
