@@ -19,11 +19,10 @@ from evaluation.backbone import ModelRef, config_id
 from evaluation.config import EvaluateConfig
 from evaluation.heads import Storable, save_head
 from evaluation.metrics import Interval
-from evaluation.tasks import Fingerprint, Item, MaskEncoding, TaskData
+from evaluation.tasks import SUBGROUPS, Fingerprint, Item, MaskEncoding, TaskData
 from warehouse.store import canonical_json, content_id, file_sha256, write_parquet
 
 __all__ = [
-    "SUBGROUPS",
     "Places",
     "Rows",
     "base_folder",
@@ -41,9 +40,6 @@ Rows = list[tuple[str, str, Interval, dict[str, str]]]
 """Head, metric, value with its interval, and details of each score."""
 
 FOLDER = "evaluations"
-
-SUBGROUPS = ("device", "site")
-"""columns of predictions that the data may name"""
 
 FORMAT = 1
 """raise when heads or predictions of the same settings would be others"""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluation.report.prediction_tables import GroupRow, SubgroupRow, group_rows, subgroup_rows
-from evaluation.stored_evaluation import SUBGROUPS
+from evaluation.tasks import SUBGROUPS
 from warehouse.forgotten import forgotten_hash
 from warehouse.records import Score
 

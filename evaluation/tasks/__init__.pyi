@@ -12,6 +12,7 @@ from .expected import Expected as Expected
 from .folder import PATIENTS_UNKNOWN as PATIENTS_UNKNOWN, read_task as read_task
 from .items import (
     SPLITS as SPLITS,
+    SUBGROUPS as SUBGROUPS,
     Fingerprint as Fingerprint,
     Item as Item,
     MaskEncoding as MaskEncoding,

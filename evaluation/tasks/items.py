@@ -15,9 +15,24 @@ from evaluation.tasks.binary_cut import BinaryCut
 from evaluation.tasks.protocol import PROTOCOLS, Protocol
 from warehouse.store import content_id, file_sha256
 
-__all__ = ["SPLITS", "Fingerprint", "Item", "MaskEncoding", "Plane", "TaskData", "TaskError", "TrueBox", "files_of", "fingerprint"]
+__all__ = [
+    "SPLITS",
+    "SUBGROUPS",
+    "Fingerprint",
+    "Item",
+    "MaskEncoding",
+    "Plane",
+    "TaskData",
+    "TaskError",
+    "TrueBox",
+    "files_of",
+    "fingerprint",
+]
 
 SPLITS = ("train", "val", "test")
+
+SUBGROUPS = ("device", "site")
+"""what of an item the data may name, by which its scores are told apart"""
 
 Plane = Literal["grey", "colour", "colour on white", "alpha"]
 """What of a mask says foreground: grey values, the distance from black or from white, or how opaque a pixel is."""
