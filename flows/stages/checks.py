@@ -155,7 +155,6 @@ def check_task(task: str, data: Path | None, config: EvaluateConfig | None = Non
         ValueError: the task, its division or its fold is not known, or its data is missing or unusable.
     """
     from evaluation.tasks import check_task_name, configured_task
-    from flows.stages.evaluate_checks import check_curve
 
     check_task_name(task)
     if data is not None:
@@ -163,7 +162,10 @@ def check_task(task: str, data: Path | None, config: EvaluateConfig | None = Non
         fold = 0 if told.fold == "all" else told.fold
         found = configured_task(task, data, told, fold=fold)
         found.validate()
-        check_curve(found, told)
+        if told.few_shot:
+            from flows.stages.evaluate_checks import check_curve  # builds on torch
+
+            check_curve(found, told)
         if told.heads is not None:
             from evaluation.heads import check_peft, chosen_heads
 

@@ -16,6 +16,10 @@ from flows.cli import cli
 ROOT = Path(cli.__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 PRINTED_BY = {
+    "flows/atlas/layout.py": ["atlas"],
+    "flows/atlas/server.py": ["atlas"],
+    "warehouse/local_path.py": ["curate", "ingest", "init-lake", "run", "sql"],
+    "warehouse/postgres.py": ["curate", "ingest", "init-lake", "run", "sql"],
     "evaluation/heads/low_rank.py": ["evaluate"],
     "flows/stages/evaluate_checks.py": ["evaluate"],
     "evaluation/tasks/kumc.py": ["check-data", "evaluate"],
