@@ -97,7 +97,7 @@ def _remembered(rgb: np.ndarray) -> Features:
     return _features_of_bytes(rgb.tobytes(), rgb.shape)
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=512)  # at 0.6 MB each
 def _features_of_bytes(pixels: bytes, shape: tuple[int, ...]) -> Features:
     return features_of(np.frombuffer(pixels, np.uint8).reshape(shape))
 
