@@ -1,13 +1,13 @@
 import io
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from curation.privacy.audit_sheet import AuditSheet, SheetPicture, render_sheet, upper_bound
+from tests.helpers.chromium import chromium, watched
 
 HOSTILE = "</script><script>alert(1)</script>'\"&{{ 7*7 }}"
 
@@ -53,22 +53,11 @@ def test_a_sheet_holds_its_pictures_and_says_what_they_prove(tmp_path: Path) -> 
 
 
 def test_a_browser_shows_marks_and_enlarges_frames_without_a_request(tmp_path: Path) -> None:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
     path = tmp_path / "sheet.html"
     render_sheet(sheet(30, scope=HOSTILE), path)
-    problems: list[str] = []
-    requests: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with chromium() as browser:
         page = browser.new_page()
-        page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(dialog.message))
-        page.on("request", lambda request: requests.append(request.url))
+        problems, requests = watched(page)
         page.goto(path.as_uri())
         command = page.locator("#command")
         assert page.locator("#grid img").count() == 24
@@ -85,6 +74,5 @@ def test_a_browser_shows_marks_and_enlarges_frames_without_a_request(tmp_path: P
         page.reload()
         page.get_by_text("Next page").click()
         assert command.text_content() == signing
-        browser.close()
     assert problems == []
     assert [url.partition("#")[0] for url in requests if not url.startswith("data:")] == [path.as_uri()] * 2  # opened, then reloaded

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers.chromium import chromium
 
 _BOXES = """() => [...document.querySelectorAll('table')].flatMap(table => {
     const card = table.closest('section').getBoundingClientRect();
@@ -28,15 +29,10 @@ def tables_at() -> Callable[..., dict[int, list[dict[str, Any]]]]:
 
     What can be opened is open. No page may be wider than its window.
     """
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
 
     def look(path: Path, *widths: int, wait_for: str = "body", screenshots: Path | None = None) -> dict[int, list[dict[str, Any]]]:
         found = {}
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        with chromium() as browser:
             for width in widths:
                 page = browser.new_page(viewport={"width": width, "height": 900})
                 page.goto(path.as_uri())
@@ -47,7 +43,6 @@ def tables_at() -> Callable[..., dict[int, list[dict[str, Any]]]]:
                     page.screenshot(path=screenshots / f"{path.stem}-{width}.png", full_page=True)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 page.close()
-            browser.close()
         return found
 
     return look

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from evaluation.report.report import (
     render_report,
 )
 from evaluation.report.subgroups import Subgroups
+from tests.helpers.chromium import chromium, watched
 from warehouse.records import Score
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"alert(1)\">'\"&{{ 7*7 }}\n結腸"
@@ -182,13 +182,6 @@ def test_growth_is_drawn_as_points_a_line_and_a_forecast(tmp_path: Path) -> None
     assert _machine_block(page)["growth"][1]["measured"] == [[1000, 200.0, None], [10_000, 2000.0, 10**9]]
 
 
-def _chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
-    return found
-
-
 def _hostile() -> ReportData:
     data = report_data()
     return replace(
@@ -279,21 +272,12 @@ def test_subgroups_stand_closed_beside_their_task_and_machines_can_read_them(tmp
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("case", ["plain", "hostile"])
 def test_a_browser_shows_the_page_without_an_error_or_a_request(tmp_path: Path, case: str, scheme: str) -> None:
-    executable = _chromium()
-    from playwright.sync_api import sync_playwright
-
     data = report_data() if case == "plain" else _hostile()
     path = tmp_path / "report.html"
     render_report(data, path)
-    problems: list[str] = []
-    requests: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with chromium() as browser:
         page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
-        page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(dialog.message))
-        page.on("request", lambda request: requests.append(request.url))
+        problems, requests = watched(page)
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-charts=drawn]", state="attached")
         page.wait_for_function("document.querySelectorAll('.chart svg.main-svg').length >= 5")
@@ -311,6 +295,5 @@ def test_a_browser_shows_the_page_without_an_error_or_a_request(tmp_path: Path, 
             assert page.locator("tr.own").count() == 1
             points = page.evaluate("document.getElementById('chart-training').data.map(trace => [trace.name, trace.x.length])")
             assert points == [["training loss", 3], ["landmarks/val/knn_balanced_accuracy", 2], ["chosen checkpoint (step 100)", 1]]
-        browser.close()
     assert problems == []
     assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]

@@ -18,6 +18,7 @@ from flows.atlas.layout import lay_out
 from flows.atlas.points import Atlas, as_script, read_atlas
 from flows.atlas.server import HOST, make_app
 from flows.cli.cli import main
+from tests.helpers.chromium import chromium, watched
 from warehouse.lake import open_lake
 
 STORED = Path(__file__).parents[2] / "warehouse" / "lakes" / "0.1.0.tar.xz"
@@ -142,22 +143,11 @@ def test_the_command_writes_a_folder_once(root: Path, tmp_path: Path, capsys: py
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_browser_shows_picks_and_chooses_without_a_request_outside(atlas: Atlas, tmp_path: Path, width: int) -> None:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
     named = tuple(HOSTILE if number % 2 else "plain" for number in range(len(atlas.frame_ids)))
     path = export_atlas(replace(atlas, colours={"device": named, **atlas.colours}, notes=(HOSTILE,)), tmp_path / "map")
-    problems: list[str] = []
-    requests: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": width, "height": 800})
-        page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(dialog.message))
-        page.on("request", lambda request: requests.append(request.url))
+        problems, requests = watched(page)
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-drawn]", state="attached")
         assert page.locator("#notes li").text_content() == HOSTILE
@@ -181,7 +171,6 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(atlas: Atla
         page.keyboard.press("Enter")
         assert page.is_visible("#frame")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        browser.close()
     assert problems == []
     assert set(re.findall(r"'([^']+)'", statement)) == set(atlas.frame_ids)
     assert [url for url in requests if not url.startswith(("file://" + str(tmp_path), "data:"))] == []
