@@ -67,7 +67,8 @@ def class_rows(task: TaskData) -> Rows:
 def box_rows(task: TaskData) -> Rows:
     """Boxes of each class by split, and in all."""
     counts = Counter((box.label, item.split) for item in task.items for box in item.boxes or ())
-    return tuple((name, *(_count(counts[name, split]) for split in SPLITS), _count(_boxes_of(counts, name))) for name in task.classes)
+    rows = {name: [counts[name, split] for split in SPLITS] for name in task.classes}
+    return tuple((name, *map(_count, row), _count(sum(row))) for name, row in rows.items())
 
 
 def box_size_rows(task: TaskData, facts: Mapping[str, FileFacts]) -> Rows:
@@ -85,10 +86,6 @@ def box_size_rows(task: TaskData, facts: Mapping[str, FileFacts]) -> Rows:
         for name in task.classes
         if shares[name]
     )
-
-
-def _boxes_of(counts: Mapping[tuple[str, str], int], name: str) -> int:
-    return sum(counts.get((name, split), 0) for split in SPLITS)
 
 
 def published_rows(task: TaskData, expected: Expected) -> Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,9 @@ from evaluation.maps import levels_of
 from evaluation.tasks import Item, TaskData
 from warehouse.store import atomic_file, content_id
 
-__all__ = ["adapted_backbone", "is_tuned_on", "shown_pictures", "trunk_of"]
+__all__ = ["adapted_backbone", "is_tuned_on", "kept_pixels", "pictures_of", "shown_pictures", "trunk_of"]
+
+Pixels = npt.NDArray[np.uint8]
 
 _BATCH = 32
 
@@ -62,41 +64,49 @@ def adapted_backbone(backbone: Backbone, head: FittedClasses | FittedMasks) -> B
 def shown_pictures(
     backbone: Backbone, task: TaskData, parts: Sequence[Frozen], *, images_id: str, cache_dir: Path, num_workers: int
 ) -> list[Pictures[Frozen]]:
-    """The pictures of splits, with what the unchanged backbone gives for them.
+    """The pictures of splits at the backbone's size, [N, S, S, 3] RGB, with what the unchanged backbone gives for them.
 
     Args:
-        backbone: whose size and interpolation count.
+        backbone: whose size and interpolation count; its weights do not.
         task: whose items are decoded.
         parts: of its splits, each with the features or maps of all the split's items.
         images_id: of the task's images, whatever their labels and splits; folds of one set share it.
         cache_dir: for the pictures.
         num_workers: threads that decode.
     """
-    pictures = []
-    for part in parts:
-        division = content_id([item.split == part.split for item in task.items])
-        told: dict[str, Any] = {"data_id": f"{images_id} {division}", "cache_dir": cache_dir, "num_workers": num_workers}
-        pictures.append(Pictures(part, _cached_pixels(backbone, task.split(part.split), **told)))
-    return pictures
+    size = backbone.image_size
+
+    def pixels(items: Sequence[Item], items_id: str) -> Pixels:
+        load = partial(item_image, size=size, interpolation=backbone.interpolation)
+        path = cache_dir / f"{content_id(['pixels', items_id, size, backbone.interpolation])}.npy"
+        return kept_pixels(path, (len(items), size, size, 3), stream(load, items, batch_size=_BATCH, num_workers=num_workers))
+
+    return pictures_of(task, parts, pixels, images_id=images_id)
 
 
-def _cached_pixels(backbone: Backbone, items: Sequence[Item], *, data_id: str, cache_dir: Path, num_workers: int) -> npt.NDArray[np.uint8]:
-    """Pictures of items at the backbone's size, [N, S, S, 3] RGB, as a read-only memory map of a .npy file in the cache.
+def pictures_of(
+    task: TaskData, parts: Sequence[Frozen], pixels: Callable[[Sequence[Item], str], Pixels], *, images_id: str
+) -> list[Pictures[Frozen]]:
+    """The pictures of splits, with what the unchanged backbone gives for them.
 
     Args:
-        backbone: whose size and interpolation count; its weights do not.
-        items: to decode.
-        data_id: of the items, in their order.
-        cache_dir: for the file.
-        num_workers: threads that decode.
+        task: whose items are decoded.
+        parts: of its splits, each with the features or maps of all the split's items.
+        pixels: items, and an id of them in their order, to their pixels.
+        images_id: of the task's images, whatever their labels and splits; folds of one set share it.
     """
-    size = backbone.image_size
-    path = cache_dir / f"{content_id(['pixels', data_id, size, backbone.interpolation])}.npy"
+    divisions = [content_id([item.split == part.split for item in task.items]) for part in parts]
+    return [
+        Pictures(part, pixels(task.split(part.split), f"{images_id} {division}")) for part, division in zip(parts, divisions, strict=True)
+    ]
+
+
+def kept_pixels(path: Path, shape: tuple[int, ...], batches: Iterable[Pixels]) -> Pixels:
+    """Pixels as a read-only memory map of a .npy file, which is written from `batches` if it is not there; else these are not begun."""
     if not path.is_file():
-        load = partial(item_image, size=size, interpolation=backbone.interpolation)
         with atomic_file(path) as file:
-            np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": (len(items), size, size, 3)})
-            for pixels in stream(load, items, batch_size=_BATCH, num_workers=num_workers):
+            np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for pixels in batches:
                 file.write(np.ascontiguousarray(pixels).data)
-    found: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    found: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     return found

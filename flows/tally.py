@@ -33,7 +33,7 @@ class Tally:
 
     stages: dict[str, StageTally] = field(default_factory=dict)
     run_ids: list[str] = field(default_factory=list)
-    """of the committed runs"""
+    """ids of the committed runs"""
     facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """what is in no run, such as the counts `files` of ingest, or the `checks` of a lake against thresholds"""
     not_done: list[str] = field(default_factory=list)

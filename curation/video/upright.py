@@ -16,7 +16,6 @@ _NEARLY_SQUARE = Fraction(1, 100)
 _WIDEST = 4
 """a pixel that is longer by more is taken for damage"""
 _IDENTITY = (1, 0, 0, 1)
-# Frames are converted in one thread: each core has a worker of its own, and the scaler would start and end threads for every frame.
 
 Matrix = tuple[int, int, int, int]
 """a, b, c, d: a point (x, y) of the coded picture is shown at (a x + c y, b x + d y); all are -1, 0 or 1"""
@@ -51,6 +50,7 @@ def is_as_coded(frame: VideoFrame) -> bool:
     return _display_matrix(frame) == _IDENTITY
 
 
+# Frames are converted in one thread: each core has a worker of its own, and the scaler would start and end threads for every frame.
 def shown(frame: VideoFrame, aspect: Fraction) -> np.ndarray:
     """The frame as [height, width, 3] uint8 RGB, upright, with square pixels; the longer side of a pixel is kept."""
     width, height = _squared(frame, aspect)

@@ -137,7 +137,7 @@ class ReportData:
     losses: tuple[LossCurve, ...] = ()
     scores: tuple[Score, ...] = ()
     subgroups: tuple[tuple[Score, Subgroups], ...] = ()
-    """of heads of our models: any score of the head, and its test images by device, site and patient"""
+    """heads of our models: any score of the head, and its test images by device, site and patient"""
     own_models: tuple[str, ...] = ()
     """model ids to show as ours; the others are baselines"""
     notes: tuple[Note, ...] = ()

@@ -32,4 +32,4 @@ def _interval(score: Score | Interval) -> str:
 
 
 SCORE_FILTERS: Mapping[str, Callable[..., Any]] = {"number": _number, "value": _value, "interval": _interval, "metric": metric_name}
-"""by name"""
+"""filters of templates by name"""

@@ -75,7 +75,7 @@ class _Set:
     """the measures of the whole set, the one that decides on validation first"""
     by_class: ClassMeasures | None
     sizes: tuple[str, ...]
-    """of the images that the models saw, in pixels"""
+    """sides of the images that the models saw, in pixels"""
     division: str
     """and fold; empty for the data's own splits"""
     verdict: str

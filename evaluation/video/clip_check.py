@@ -28,7 +28,7 @@ class VideoFacts:
     """from the first frame to the end of the last"""
     num_frames: int
     frames_per_s: float
-    """by the median distance of two frames"""
+    """rate by the median distance of two frames"""
     is_variable: bool
     """some distance differs by more than a tenth of that"""
     size: tuple[int, int]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from evaluation.heads import (
     FittedMasks,
     HeadSettings,
     Labelled,
-    Pictures,
     Trunk,
     TunedClasses,
     changed,
@@ -27,12 +25,13 @@ from evaluation.heads import (
 from evaluation.stored_evaluation import Places
 from evaluation.tasks import Item, TaskData
 from evaluation.training_vectors import FEATURES
+from evaluation.tuned_backbone import kept_pixels, pictures_of
 from evaluation.video.clip_backbone import ClipBackbone, TrainableClipBackbone, clip_tensor
 from evaluation.video.clip_features import clip_device, extract_clip_features, interpolation_of, num_frames_of, pooled_sets, window_batches
 from evaluation.video.clip_frames import ClipSource
-from warehouse.store import atomic_file, content_id
+from warehouse.store import content_id
 
-__all__ = ["adapted_clip_backbone", "cached_windows", "clip_trunk", "tuned_clips"]
+__all__ = ["adapted_clip_backbone", "clip_trunk", "tuned_clips"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -68,21 +67,14 @@ def tuned_clips(
     """
     config = settings.config
     trunk = clip_trunk(backbone, config)
-    shown = [
-        Pictures(
-            part,
-            cached_windows(
-                backbone,
-                task.split(part.split),
-                source,
-                config,
-                data_id=f"{places.images_id} {content_id([item.split == part.split for item in task.items])}",
-                cache_dir=places.cache,
-                num_windows=num_windows,
-            ),
-        )
-        for part in (train, val)
-    ]
+    size, frames = backbone.image_size, num_frames_of(backbone, config)
+
+    def pixels(clips: Sequence[Item], clips_id: str) -> npt.NDArray[np.uint8]:
+        key = content_id(["windows", clips_id, size, interpolation_of(backbone), frames, num_windows])
+        shape = (len(clips) * num_windows, frames, size, size, 3)
+        return kept_pixels(places.cache / f"{key}.npy", shape, window_batches(backbone, clips, source, config, num_windows=num_windows))
+
+    shown = pictures_of(task, (train, val), pixels, images_id=places.images_id)
     head = TUNED_CLASS_HEADS[name].fit(shown[0], shown[1], replace(settings, trunk=trunk))
     adapted = adapted_clip_backbone(backbone, head)
     return head, head.probabilities(extract_clip_features(adapted, task.split("test"), source, config, num_windows=num_windows))
@@ -116,43 +108,6 @@ def adapted_clip_backbone(backbone: ClipBackbone, head: FittedClasses | FittedMa
         return backbone
     trainable = _trainable(backbone)
     return trainable.with_module(changed(trainable.module, head.change))
-
-
-def cached_windows(
-    backbone: ClipBackbone,
-    items: Sequence[Item],
-    source: ClipSource,
-    config: EvaluateConfig,
-    *,
-    data_id: str,
-    cache_dir: Path,
-    num_windows: int,
-) -> npt.NDArray[np.uint8]:
-    """Pixels of the windows of clips at the network's size, [N * W, T, S, S, 3] RGB, as a read-only memory map of a file in the cache.
-
-    Args:
-        backbone: whose size and interpolation count; its weights do not.
-        items: clips to decode.
-        source: how videos are read.
-        config: frames of a clip.
-        data_id: of the clips, in their order.
-        cache_dir: for the file.
-        num_windows: W.
-
-    Raises:
-        ClipError: a clip cannot be read.
-    """
-    size, frames = backbone.image_size, num_frames_of(backbone, config)
-    key = content_id(["windows", data_id, size, interpolation_of(backbone), frames, num_windows])
-    path = cache_dir / f"{key}.npy"
-    if not path.is_file():
-        shape = (len(items) * num_windows, frames, size, size, 3)
-        with atomic_file(path) as file:
-            np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for pixels in window_batches(backbone, items, source, config, num_windows=num_windows):
-                file.write(np.ascontiguousarray(pixels).data)
-    found: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return found
 
 
 def _trainable(backbone: ClipBackbone) -> TrainableClipBackbone:

@@ -43,7 +43,7 @@ class Atlas(OfLake):
     export: Path | None = None
     """folder to write instead of serving, with the frames' pictures; must not be there yet"""
     port: int = 8420
-    """of 127.0.0.1, on which alone it listens"""
+    """port of 127.0.0.1, on which alone it listens"""
     execution: FlatAsking = field(default_factory=Asking)
 
 
@@ -96,7 +96,7 @@ class Datasets(OfLake):
     """List the datasets: content id, images, shards, bytes, when and from what they were made, and whether they were audited."""
 
     format: Literal["table", "csv", "json"] = "table"
-    """of the answer"""
+    """form of the answer"""
     execution: FlatAsking = field(default_factory=Asking)
 
 
@@ -152,7 +152,7 @@ class Leaderboard(OfLake):
     """List all scores by task, data and metric, the best first, with published figures apart."""
 
     format: Literal["md", "csv", "html"] = "md"
-    """of the answer"""
+    """form of the answer"""
     task: str | None = None
     """of this task alone"""
     out: Path | None = None
@@ -169,7 +169,7 @@ class Sql(OfLake):
     at: str | None = None
     """the lake as it was then: a version or a tag of `endoforge snapshots`, or a time such as 2026-11-28T12:30"""
     format: Literal["table", "csv", "json"] = "table"
-    """of the answer"""
+    """form of the answer"""
     execution: FlatAsking = field(default_factory=Asking)
 
 
@@ -178,11 +178,11 @@ class Tables:
     """Say what each table and view of a lake is, or what the columns of one are; no lake is needed."""
 
     name: Positional[str | None] = None
-    """of a table, view or macro; all of them unless given"""
+    """name of a table, view or macro; all of them unless given"""
     lake: Path | None = None
-    """of this lake, with columns that installed filters have added to it"""
+    """lake whose tables are meant, with columns that installed filters have added to it"""
     format: Literal["table", "csv", "json"] = "table"
-    """of the answer"""
+    """form of the answer"""
     execution: FlatAsking = field(default_factory=Asking)
 
 

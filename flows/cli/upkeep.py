@@ -42,7 +42,7 @@ class Alerts(OfLake):
 
     config: Annotated[AlertConfig, arg(name="")] = field(default_factory=AlertConfig)
     format: Literal["lines", "json"] = "lines"
-    """of the answer: a line a check on stderr, or a JSON array on stdout as well"""
+    """form of the answer: a line a check on stderr, or a JSON array on stdout as well"""
     execution: FlatAlone = field(default_factory=Alone)
 
 

@@ -13,12 +13,10 @@ from evaluation.video.clip_check import VideoFacts, duration_rows, is_short, mid
 from evaluation.video.clip_contents import readable_clips
 from evaluation.video.clip_features import DEFAULT_FRAMES
 from evaluation.video.clip_rows import windows_of
-from flows.stages.check_notes import as_note, digest_of, first_rows, nameless
+from flows.stages.check_notes import MOST_CLASSES, as_note, digest_of, first_rows, nameless
 from flows.stages.clip_reading import CLIP_SOURCE, video_facts
 
 __all__ = ["check_clips"]
-
-MOST_CLASSES = 24
 
 
 def check_clips(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:

@@ -34,12 +34,10 @@ from evaluation.tasks import (
     without_unreadable,
 )
 from flows.runners import say
-from flows.stages.check_clips import check_clips
-from flows.stages.check_notes import as_note, digest_of, first_rows, nameless
+from flows.stages.check_notes import MOST_CLASSES, as_note, digest_of, first_rows, nameless
 
 __all__ = ["run_check_data"]
 
-MOST_CLASSES = 24
 _DRAWN = ("segmentation", "detection")
 """Kinds of labels that are drawn into the pictures."""
 
@@ -67,7 +65,7 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
     """
     fold = 0 if config.fold == "all" else config.fold
     read = configured_task(task, data, config, fold=fold)
-    page, problems, notes = check_clips(read, Path(data), config) if read.has_clips else _of_images(read, Path(data), config)
+    page, problems, notes = _of_clips(read, Path(data), config) if read.has_clips else _of_images(read, Path(data), config)
     path = (output or Path(f"check-data-{read.name}")).absolute() / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     render_data_page(page, path)
@@ -75,6 +73,12 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
         say(f"check-data: {note.level}: {note.text}")
     say(f"check-data: {read.name}, {page.subtitle}; the page is {path}; keep it as you keep the data")
     return not problems
+
+
+def _of_clips(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
+    from flows.stages.check_clips import check_clips  # builds on torch, which a set of images does not need
+
+    return check_clips(read, data, config)
 
 
 def _of_images(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:

@@ -6,13 +6,18 @@ from evaluation.report import Note, PageTable
 from evaluation.tasks import TaskData
 from warehouse.store import content_id
 
-__all__ = ["as_note", "digest_of", "first_rows", "nameless"]
+__all__ = ["MOST_CLASSES", "as_note", "digest_of", "first_rows", "nameless"]
 
 MOST_ROWS = 12
+MOST_CLASSES = 24
+"""classes of which a page shows pictures"""
 
 
 def digest_of(group: str) -> str:
-    """A page is passed on more easily than a folder of data: patients stand on it by a digest, as on the page of scores."""
+    """A page is passed on more easily than a folder of data: patients stand on it by a digest.
+
+    It is not keyed, unlike that of the page of scores: this page is made without a lake, so a known name can be found on it.
+    """
     return content_id([group])[:8]
 
 
