@@ -1,7 +1,9 @@
 """Lakes that earlier releases left behind, made by tests/helpers/stored_lake.py of their time: each still answers, and goes on."""
 
+import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from warehouse.lake import LakeError, open_lake
 from warehouse.schema import TABLES
 from warehouse.snapshots import list_snapshots
 
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "lake.ipynb"
 STORED = sorted(Path(__file__).with_name("lakes").glob("*.tar.xz"))
 
 
@@ -30,6 +33,32 @@ def test_every_table_and_view_of_an_earlier_lake_answers(stored: Path) -> None:
         assert counts.keys() >= TABLES.keys()
     filled = {"videos": 2, "embeddings": 2, "datasets": 1, "shard_frames": 8, "checkpoints": 2}
     assert {name: counts[name] for name in filled} == filled
+
+
+def test_an_earlier_lake_has_the_newest_views_and_macros(stored: Path) -> None:
+    with open_lake(stored, read_only=True) as lake:
+        (model,) = lake.rows("FROM models")
+        (night,) = lake.rows("SELECT num_failed, num_videos, num_frames_kept, num_rejects FROM nights")
+        costs = {row["stage"]: row["seconds_per_video_hour"] for row in lake.rows("FROM cost_per_video_hour")}
+        assert lake.rows("FROM dataset_diff('set', 'set')") == []
+        only = lake.rows("SELECT only_in, count(*) AS n, count(uri) AS num_known FROM dataset_diff('set', 'other') GROUP BY ALL")
+    assert (model["datasets"], model["num_images"], model["num_steps"], model["num_scores"]) == (["set"], 8, 6, 0)
+    assert night["num_videos"] == 2
+    assert night["num_frames_kept"] > 8
+    assert (night["num_failed"], night["num_rejects"]) == (0, 0)
+    assert {"ingest", "embed", "pretrain"} <= costs.keys()
+    assert min(costs.values()) > 0
+    assert only == [{"only_in": "set", "n": 8, "num_known": 8}]
+
+
+def test_the_notebook_runs(stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ENDOFORGE_LAKE", str(stored))
+    names: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    shown = capsys.readouterr().out
+    assert all(told in shown for told in ("near_duplicate", "seconds", "[set]", "######"))
 
 
 def test_a_state_before_the_migration_is_read_as_it_was(stored: Path) -> None:
