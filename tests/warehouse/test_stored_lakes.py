@@ -1,6 +1,7 @@
 """Lakes that earlier releases left behind, made by tests/helpers/stored_lake.py of their time: each still answers, and goes on."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from curation.phantom.phantom import render_video
 from flows.cli.cli import main
+from flows.stages import run_in_words
 from tests.helpers.stored_lake import PHANTOM
 from warehouse.lake import LakeError, open_lake
 from warehouse.schema import TABLES
@@ -49,6 +51,23 @@ def test_an_earlier_lake_has_the_newest_views_and_macros(stored: Path) -> None:
     assert {"ingest", "embed", "pretrain"} <= costs.keys()
     assert min(costs.values()) > 0
     assert only == [{"only_in": "set", "n": 8, "num_known": 8}]
+
+
+def test_the_end_of_a_run_names_what_was_made_and_promises_nothing(stored: Path) -> None:
+    report = stored / "report.html"
+    with open_lake(stored, read_only=True) as lake:
+        run_id = lake.rows("SELECT run_id FROM models")[0]["run_id"]
+        frames, dataset, model, files, *commands = run_in_words(lake, run_id, report)
+        assert run_in_words(lake, "pretrain-0", report) == []
+    assert (
+        frames == "frames   20 of 40 kept; dropped: blurred 15, out_of_body 4, near_duplicate 1; something is blacked out in 0 of the kept"
+    )
+    assert dataset.startswith("dataset  set: 8 images in ")
+    assert re.match(
+        rf"model    {run_id} step \d of 6, .*; nothing was scored, so nobody knows what it is worth; 8 images, seen 6 times", model
+    )
+    assert f"report {report}; weights {stored}/runs/{run_id}/checkpoints/" in files
+    assert [line.split("endoforge ")[1].split()[0] for line in commands] == ["atlas", "privacy-audit", "export-model"]
 
 
 def test_the_notebook_runs(stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
