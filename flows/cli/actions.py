@@ -176,6 +176,7 @@ def _pretrain(command: commands.Pretrain) -> None:
 
         init = find_init(command.init, lake_root=command.lake, allow_download=command.allow_download) if command.init else None
         told: dict[str, Any] = {"dataset": command.dataset, "config": command.config, "num_workers": command.train_workers}
+        told["min_workers"] = command.min_train_workers
         print(run_pretrain(job, **told, validation=command.labelled, init=init).run_id)
 
 
@@ -187,8 +188,8 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
     with job_of(command) as job:
         from flows.stages import run_resume
 
-        chosen_by = command.labelled
-        best = run_resume(job, run_id=run_id, changes=command.set, validation=chosen_by, num_workers=command.train_workers)
+        workers: dict[str, Any] = {"num_workers": command.train_workers, "min_workers": command.min_train_workers}
+        best = run_resume(job, run_id=run_id, changes=command.set, validation=command.labelled, **workers)
         print(best.run_id)
 
 

@@ -16,6 +16,7 @@ from flows.stages import (
     check_dataset_names,
     check_encoder,
     check_faiss,
+    check_fewest,
     check_given,
     check_held_out,
     check_inputs,
@@ -97,6 +98,7 @@ def check_command(command: Any) -> None:
             check_validation(command.labelled, command.task)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
+            check_fewest(command.execution.runner, command.train_workers, command.min_train_workers)
             check_accumulation(command.config, command.train_workers)
         case commands.Evaluate(replay=str()):
             if command.model or command.task or command.config != EvaluateConfig(device=command.config.device):

@@ -6,6 +6,7 @@ from .checks import (
     check_dataset_names as check_dataset_names,
     check_encoder as check_encoder,
     check_faiss as check_faiss,
+    check_fewest as check_fewest,
     check_given as check_given,
     check_held_out as check_held_out,
     check_inputs as check_inputs,

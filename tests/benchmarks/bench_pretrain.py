@@ -78,7 +78,9 @@ def main() -> None:
     parser.add_argument("--accumulate", type=int, default=1)
     asked = parser.parse_args()
     if asked.batch < 2 * asked.accumulate or asked.batch % asked.accumulate:
-        parser.error(f"--batch is {asked.batch}; give a multiple of --accumulate with two or more images for each of its {asked.accumulate}")
+        parser.error(
+            f"--batch is {asked.batch}; give a multiple of --accumulate with two or more images for each of its {asked.accumulate}"
+        )
     base = recipe(asked.recipe)
     head = HeadConfig(num_prototypes=asked.prototypes)
     config = replace(
