@@ -90,6 +90,9 @@ class EvaluateConfig:
     """channels of unet"""
     dpt_width: int = 64
     """channels of dpt; 256 as published, which is for GPUs"""
+    dpt_logits: Literal["half", "full"] = "half"
+    """side of the masks that dpt draws and is trained on, in shares of the image's: half, which takes some 0.6 of the time; full, as
+    published"""
     decoder_test_scales: tuple[float, ...] = (1.0,)
     """shares of the image's side at which fpn, unet and dpt read a test image; several: its mirror image too, and all averaged"""
     detection_epochs: int = 12
