@@ -26,7 +26,7 @@ from evaluation.report.on_validation import on_validation, primary_metric
 from evaluation.report.prediction_pictures import box_sheets, mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, confusion, reliability
 from evaluation.report.report import ContactSheet
-from evaluation.report.score_columns import ClassMeasures, class_measures, metrics_by_table, seen_size
+from evaluation.report.score_columns import ClassMeasures, class_measures, metrics_by_table, seen_size, size_words
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
 from evaluation.report.score_words import SCORE_FILTERS
 from evaluation.report.subgroups import Subgroups, prediction_files, prediction_table, subgroups_of
@@ -103,6 +103,7 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
     environment.filters.update(
         data_uri=data_uri,
         folds=_folds,
+        pixels=size_words,
         difference=shown_difference,
         words=_words,
     )
