@@ -52,6 +52,8 @@ class _Detail:
     calibration_error: float
     subgroups: Subgroups
     sheets: tuple[ContactSheet, ...]
+    score_id: str
+    """start of the id by which the head is predicted with and computed again; empty of several folds, which have a head each"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ def _detail(score: Score, root: Path) -> _Detail | None:
         calibration_error=_calibration_error(table) if is_classes else math.nan,
         subgroups=subgroups_of(table, root),
         sheets=sheets,
+        score_id=score.score_id[:12] if "head_file" in score.details else "",
     )
 
 

@@ -69,5 +69,5 @@ def _at_one_size(models: Sequence[ModelRef], config: EvaluateConfig) -> Evaluate
         if size != side and (model.network is not None or model.clip_network is not None):
             say(f"evaluate: {model.label} takes images of {size} px alone, so it does not see them at {side} px as the others do")
         elif size != side:
-            say(f"evaluate: {model.label} sees images at {side} px, not at its own {size}; --image-size own gives each model its own size")
+            say(f"evaluate: {model.label} sees images at {side} px, not at its own {size}")
     return replace(config, image_size=side)

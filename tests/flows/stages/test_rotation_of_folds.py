@@ -73,7 +73,7 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     assert seen == {"vit": "32", "random weights": "32", "efficientnet-lite0": "32 (own 224)", "no picture": ""}
     said = capsys.readouterr().err
     assert "over 4 folds vit" in said
-    assert "evaluate: efficientnet-lite0 sees images at 32 px, not at its own 224; --image-size own gives each model its own size" in said
+    assert "evaluate: efficientnet-lite0 sees images at 32 px, not at its own 224\n" in said
 
 
 def test_a_set_without_folds_is_refused_before_any_work(tmp_path: Path) -> None:
