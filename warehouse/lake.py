@@ -214,7 +214,7 @@ def open_lake(
     is_there = catalog.kind == "postgres" or Path(catalog.where).is_file()
     if not create and not is_there:
         inner = root / "lake"
-        hint = f"did you mean {inner}?" if has_lake(inner) else "give the folder that `endoforge ingest --lake` made"
+        hint = f"did you mean {inner}?" if has_lake(inner) else "give a folder that `endoforge ingest` or `endoforge evaluate` made"
         raise LakeError(f"there is no lake in {root} (no {SQLITE_FILE}); {hint}")
     if create:
         (root / "tables").mkdir(parents=True, exist_ok=True)

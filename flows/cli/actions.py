@@ -199,15 +199,10 @@ def _evaluate(command: commands.Evaluate) -> int | None:
     with job_of(command, create=command.lake == commands.SCORES) as job:
         from curation.embedding import EmbedConfig
         from evaluation.report import render_scorecard
-        from flows.stages import evaluate_folds
+        from flows.stages import evaluate_models
 
         encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
-        scores = [
-            score
-            for task, data in command.pairs
-            for model in command.model
-            for score in evaluate_folds(job, checkpoint=model, task=task, data=data, encoder=encoder, config=command.config)
-        ]
+        scores = evaluate_models(job, models=command.model, pairs=command.pairs, encoder=encoder, config=command.config)
         page = command.page or command.lake / "scorecard.html"
         render_scorecard(scores, root=job.lake.root, path=page)
         print(page)

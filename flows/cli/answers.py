@@ -134,7 +134,10 @@ def _lineage(command: questions.Lineage) -> None:
 def _check_data(command: questions.CheckData) -> int:
     from flows.stages import run_check_data
 
-    return 0 if run_check_data(command.data, task=command.task, output=command.output, config=command.config) else 1
+    if command.lake is not None:
+        asked(command).close()  # refuses a folder that is no lake
+    told: dict[str, Any] = {"task": command.task, "output": command.output, "config": command.config, "lake": command.lake}
+    return 0 if run_check_data(command.data, **told) else 1
 
 
 def _doctor(command: questions.Doctor) -> int:

@@ -57,6 +57,8 @@ class CheckData:
     """name of a known task, or auto"""
     output: Path | None = None
     """folder for the page, index.html; check-data-TASK in the current folder unless given"""
+    lake: Path | None = None
+    """whose key makes the digests by which patients stand on the page; without one a known name can be found there"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; found from them unless given"""
     order: str = ""

@@ -36,6 +36,7 @@ from .export_model import ModelFormat as ModelFormat, run_export_model as run_ex
 from .forget import find_subject as find_subject, run_forget as run_forget, say_traces as say_traces
 from .holdout import plan_holdout as plan_holdout, read_held_out as read_held_out, run_holdout as run_holdout
 from .ingest import run_ingest as run_ingest
+from .model_names import check_models as check_models
 from .order import (
     STAGES as STAGES,
     check_stages as check_stages,
@@ -63,5 +64,6 @@ from .rotation import evaluate_folds as evaluate_folds
 from .select import plan_select as plan_select, run_select as run_select
 from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labels as run_select_for_labels
 from .shard import plan_shard as plan_shard, run_shard as run_shard
+from .side_by_side import evaluate_models as evaluate_models
 from .stage import Made as Made, Stage as Stage
 from .upkeep import run_backup as run_backup, run_maintain as run_maintain, run_restore as run_restore

@@ -20,7 +20,7 @@ from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.tasks import KNOWN_TASKS, TASKS
 from flows.job import Job
 from flows.runners import say
-from flows.stages.scored_models import backbone_folder
+from flows.stages.model_names import backbone_folder
 from pretrain.closest_recipe import closest_recipe
 from pretrain.onnx_file import write_onnx
 from pretrain.reference_layout import reference_arguments, write_reference

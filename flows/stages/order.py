@@ -172,7 +172,8 @@ def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
             if config.evaluations is None:  # the test split beside what chose the checkpoint
                 one = config.labelled.tasks[number]
                 settings = replace(settings, order=",".join(one.order), protocol=one.protocol, max_unreadable=one.max_unreadable)
-            stages.evaluate_folds(job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=settings)
+            pairs = [(task, Path(data))]
+            stages.evaluate_models(job, models=[made.pretraining], pairs=pairs, encoder=config.embed, config=settings)
     return made
 
 

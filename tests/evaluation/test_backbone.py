@@ -12,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import load, save
 
-from evaluation.backbone import BackboneError, ModelRef, features_of, load_backbone, token_batches
+from evaluation.backbone import BackboneError, ModelRef, features_of, load_backbone, own_image_size, token_batches
 from evaluation.features import cached_features, cached_tokens, extract_features
 from evaluation.images import item_image
 from evaluation.tasks import read_task
@@ -67,8 +67,14 @@ def test_random_weights_are_the_same_for_one_seed_and_not_the_trained_ones(vit_f
 def test_another_image_size_resamples_the_position_embeddings(vit_folder: str) -> None:
     backbone = load_backbone(_ref(vit_folder), device="cpu", image_size=42)
     assert features_of(backbone, np.zeros((1, 42, 42, 3), np.uint8))["last"].shape == (1, 24)
-    with pytest.raises(BackboneError, match="20"):
-        load_backbone(_ref(vit_folder), device="cpu", image_size=20)
+    assert (backbone.own_size, own_image_size(_ref(vit_folder))) == (28, 28)
+
+
+def test_a_size_becomes_the_nearest_multiple_of_the_patches_of_a_transformer_alone(vit_folder: str, cnn_folder: str) -> None:
+    sizes = {asked: load_backbone(_ref(vit_folder), device="cpu", image_size=asked).image_size for asked in (5, 20, 22, 28, 48)}
+    assert sizes == {5: 14, 20: 14, 22: 28, 28: 28, 48: 42}
+    assert load_backbone(_ref(cnn_folder), device="cpu", image_size=50).image_size == 50
+    assert own_image_size(_ref(cnn_folder)) == 64
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
