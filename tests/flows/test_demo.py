@@ -156,6 +156,7 @@ def trained(lake: Path) -> tuple[list[dict[str, object]], list[dict[str, object]
     return metrics, checkpoints, weights
 
 
+@pytest.mark.drill
 def test_a_training_killed_under_ray_ends_like_one_that_ran_through_without_it(demo: Demo, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     for lake in (killed, whole):
