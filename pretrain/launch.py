@@ -28,6 +28,7 @@ from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.start import check_anchor, drop_start
 from pretrain.trainer import Progress, train
+from warehouse.private_files import file_mask
 from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
 
@@ -211,7 +212,7 @@ def _train_under_ray(
             make_trainer = CauseTrainer
         trainer = make_trainer(  # type: ignore[call-arg]  # mypy sees the trainer of Ray Train's first version
             ray_worker,
-            train_loop_config={"pickled": pickle.dumps({"config": config, **arguments, "beside": beside})},
+            train_loop_config={"pickled": pickle.dumps({"config": config, **arguments, "beside": beside, "mask": file_mask()})},
             torch_config=torch_config,
             scaling_config=ScalingConfig(
                 num_workers=(counts[0], num_workers) if counts else num_workers,  # type: ignore[arg-type]  # as above

@@ -34,8 +34,8 @@ def _verify(command: questions.Verify) -> int:
 def _export(command: questions.Export) -> None:
     from flows.stages import export_dataset
 
-    with job_of(command, read_only=True) as job:
-        export_dataset(job.lake, job.runner, command.name, format=command.format, out=command.out)
+    with job_of(command) as job:
+        export_dataset(job, command.name, format=command.format, out=command.out)
 
 
 def _compare(command: questions.Compare) -> None:
@@ -87,13 +87,13 @@ def _atlas(command: questions.Atlas) -> None:
     from flows.atlas.points import read_atlas
     from flows.atlas.server import serve
 
-    with asked(command) as lake:
-        atlas = read_atlas(lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
+    with job_of(command, read_only=command.export is None) as job:
+        atlas = read_atlas(job.lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
         if command.export is None:
             with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-                serve(lake, atlas, port=command.port)
+                serve(job.lake, atlas, port=command.port)
         else:
-            print(export_atlas(atlas, command.export))
+            print(export_atlas(job, atlas, command.export))
 
 
 def _tables(command: questions.Tables) -> None:
@@ -120,9 +120,16 @@ def _lineage(command: questions.Lineage) -> None:
             grow(tree.add(Text(child.label)), child)
 
     with asked(command) as lake:
-        origin, uses = lineage(lake, command.id, max_children=command.most)
+        if command.patient:
+            from flows.stages import find_patient
+            from warehouse.patient_lineage import patient_lineage
+
+            trees = [("used by", patient_lineage(lake, find_patient(lake, command.patient), max_children=command.most))]
+        else:
+            origin, uses = lineage(lake, command.id, max_children=command.most)
+            trees = [("made from", origin), ("used by", uses)]
     console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
-    for title, root in (("made from", origin), ("used by", uses)):
+    for title, root in trees:
         tree = Tree(Text(f"{root.label}  [{title}]"))
         grow(tree, root)
         if root.children:

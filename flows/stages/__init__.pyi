@@ -45,6 +45,7 @@ from .order import (
     steps as steps,
 )
 from .out_of_body import run_remove_out_of_body as run_remove_out_of_body
+from .patient import find_patient as find_patient
 from .pool import cluster_pool as cluster_pool
 from .predict import run_predict as run_predict
 from .pretrain import run_pretrain as run_pretrain

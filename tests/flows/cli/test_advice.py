@@ -27,6 +27,7 @@ PRINTED_BY = {
     "evaluation/tasks/kumc.py": ["check-data", "evaluate"],
     "flows/stages/check_clips.py": ["check-data"],
     "flows/cli/upkeep.py": ["forget", "snapshots"],
+    "flows/cli/questions.py": ["lineage"],
     "flows/stages/upkeep.py": ["maintain"],
     "warehouse/snapshots.py": ["snapshots"],
     "curation/ingest/config.py": ["ingest", "run"],

@@ -3,6 +3,8 @@
 import csv
 import importlib.util
 import os
+import platform
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.flows.conftest import ODD_NAMES, TINY, endoforge, kill_when, succeed
 from tests.helpers.lakes import contents, count
 from tests.helpers.ray_nodes import foreign_cluster, without_ray
 from warehouse.lake import open_lake
+from warehouse.traces import find_traces, subject_of
 
 
 def curate_all(archive: Path, lake: Path, runner: str) -> None:
@@ -70,6 +73,13 @@ def test_a_dataset_is_verified_compared_and_exported(reference: Path, tmp_path: 
         assert main(["export", "set", "--lake", str(lake), "--format", form, "--out", str(tmp_path / form), "--runner", "serial"]) == 0
     with open_lake(lake, read_only=True) as opened:
         frame_ids = {row["frame_id"] for row in opened.rows("SELECT frame_id FROM shard_frames")}
+        recorded = opened.rows("SELECT what, user, host, path FROM exports ORDER BY exported_at")
+        find = "SELECT any_value(video_id) AS one FROM frames JOIN shard_frames USING (frame_id)"
+        traces = find_traces(opened, subject_of(opened, [str(opened.rows(find)[0]["one"])]))
+    here = {"user": pwd.getpwuid(os.getuid()).pw_name, "host": platform.node()}
+    paths = [str(tmp_path / form) for form in ("hf", "parquet", "imagefolder")]
+    assert recorded == [{"what": "set", **here, "path": path} for path in paths]
+    assert traces.exports == tuple(sorted(paths))
     for form in ("hf", "parquet", "imagefolder"):
         described = mlcroissant.Dataset(jsonld=str(tmp_path / form / "croissant.json"))
         assert {row["frames/frame_id"].decode() for row in described.records("frames")} == frame_ids
