@@ -22,7 +22,7 @@ from flows.config import RunConfig
 from flows.job import Job
 from flows.outcome import reported
 from flows.parameters import takes
-from flows.runners import make_runner, told_to
+from flows.runners import make_runner, say, told_to
 from flows.stages import STAGES, AlertsRaisedError, Check, Made, check_stages, run_alerts, run_curation, run_maintain, run_stages, stages_of
 from warehouse.dataset_queries import latest_dataset
 from warehouse.lake import open_lake
@@ -134,9 +134,11 @@ def _parameters(commands: tuple[str, ...]) -> list[str]:
 
 
 def _go(commands: tuple[str, ...], config: RunConfig, made: Made) -> Made:
-    for command in commands:
-        if any(stage.is_wanted(config) for stage in stages_of(command)):
-            made = TASKS[command](config, made)
+    wanted = [command for command in commands if any(stage.is_wanted(config) for stage in stages_of(command))]
+    for number, command in enumerate(wanted, 1):
+        with _said_in_prefect():
+            say(f"step {number} of {len(wanted)}: {command}")
+        made = TASKS[command](config, made)
     return made
 
 

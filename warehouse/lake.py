@@ -338,13 +338,16 @@ def _make_tables(lake: Lake, *, read_only: bool) -> bool:
             return False  # another process was quicker
         lake._run(statement for name, table in DESCRIBED_TABLES.items() for statement in create_table(name, table))
         lake._run(_view_statements())
-        lake._run(create_macro(signature, macro) for signature, macro in MACROS.items())
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
     return True
 
 
 def _view_statements() -> Iterator[str]:
-    return (statement for name, view in VIEWS.items() for statement in create_view(name, view))
+    """Views and macros as they are now."""
+    for name, view in VIEWS.items():
+        yield from create_view(name, view)
+    for signature, macro in MACROS.items():
+        yield create_macro(signature, macro)
 
 
 def _version(lake: Lake) -> int:

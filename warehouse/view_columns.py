@@ -244,6 +244,53 @@ VIEW_COLUMNS: dict[str, ViewColumns] = {
             "run_id": "sign_off or private_sign_off run",
         },
     ),
+    "models": ViewColumns(
+        ("checkpoints", "runs", "datasets"),
+        {
+            "run_id": "pretrain run",
+            "checkpoint_id": "the chosen checkpoint, as checkpoints.checkpoint_id",
+            "datasets": "names of the datasets that it was trained on; null if the lake no longer has them",
+            "num_images": "images, or clips, in the dataset",
+            "architecture": "name of the network, as timm has it or endofm",
+            "num_steps": "optimiser steps of the whole run",
+            "batch_size": "images a step, of all workers together",
+            "num_scores": "test scores of the chosen checkpoint, the latest of each task, head and metric; few-shot curves left out",
+            "scores": "task, head, metric and value of each of them; null without one",
+            "ended_at": "when the run ended",
+            "duration_s": "seconds from start to end of its last attempt",
+        },
+    ),
+    "nights": ViewColumns(
+        (),
+        {
+            "night": "date on whose noon (UTC) the night began",
+            "num_runs": "runs of stages that started in it",
+            "num_failed": "those that failed",
+            "stages": "names of the stages that ran",
+            "duration_s": "seconds of all these runs together",
+            "num_videos": "videos ingested",
+            "video_hours": "hours of these videos",
+            "num_frames_kept": "frames that ingest kept of them",
+            "num_rejects": "files rejected",
+        },
+    ),
+    "rejects_by_day": ViewColumns(
+        ("rejects",),
+        {
+            "day": "date (UTC) on which the run that rejected them started",
+            "num_files": "files",
+            "num_bytes": "bytes of these files together",
+        },
+    ),
+    "cost_per_video_hour": ViewColumns(
+        ("runs",),
+        {
+            "num_runs": "complete runs of the stage",
+            "duration_s": "seconds of all of them together, by the clock",
+            "video_hours": "hours of the videos that the lake holds",
+            "seconds_per_video_hour": "duration_s for each of these hours; null without video",
+        },
+    ),
     "data_dictionary": ViewColumns(
         (),
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -45,12 +46,17 @@ def _compare(command: questions.Compare) -> None:
         sys.stdout.write(run_compare(lake, command.a, command.b))
 
 
+def _columns() -> int | None:
+    """Of the terminal; None if the answer goes into a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def _datasets(command: questions.Datasets) -> None:
     from warehouse.answers import answer
     from warehouse.dataset_list import DATASETS
 
     with asked(command) as lake:
-        sys.stdout.write(answer(lake, DATASETS, format=command.format))
+        sys.stdout.write(answer(lake, DATASETS, format=command.format, columns=_columns()))
 
 
 def _diff(command: questions.Diff) -> None:
@@ -79,7 +85,7 @@ def _sql(command: questions.Sql) -> None:
     from warehouse.answers import answer
 
     with asked(command, at=command.at) as lake:
-        sys.stdout.write(answer(lake, command.statement, format=command.format))
+        sys.stdout.write(answer(lake, command.statement, format=command.format, columns=_columns()))
 
 
 def _atlas(command: questions.Atlas) -> None:
@@ -105,7 +111,7 @@ def _tables(command: questions.Tables) -> None:
     else:
         with asked(command) as lake:
             entries = data_dictionary(lake)
-    sys.stdout.write(as_text(described(entries, command.name), format=command.format))
+    sys.stdout.write(as_text(described(entries, command.name), format=command.format, columns=_columns()))
 
 
 def _lineage(command: questions.Lineage) -> None:

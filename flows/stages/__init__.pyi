@@ -62,6 +62,7 @@ from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .resume import run_resume as run_resume
 from .rotation import evaluate_folds as evaluate_folds
+from .run_words import run_in_words as run_in_words
 from .select import plan_select as plan_select, run_select as run_select
 from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labels as run_select_for_labels
 from .shard import plan_shard as plan_shard, run_shard as run_shard
