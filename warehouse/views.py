@@ -6,6 +6,7 @@ from warehouse.tables.clip_views import CLIP_VIEWS
 from warehouse.tables.current_views import CURRENT_VIEWS
 from warehouse.tables.history_views import HISTORY_MACROS, HISTORY_VIEWS
 from warehouse.tables.notation import View
+from warehouse.tables.people_views import PEOPLE_VIEWS
 from warehouse.tables.privacy_views import PRIVACY_VIEWS
 from warehouse.tables.summary_views import SUMMARY_VIEWS
 
@@ -16,6 +17,7 @@ VIEWS: dict[str, View] = {
     **CLIP_VIEWS,
     **PRIVACY_VIEWS,
     **SUMMARY_VIEWS,
+    **PEOPLE_VIEWS,
     **HISTORY_VIEWS,
     # The lake may be attached under any name. If several lakes are, the list has what any of them has.
     "data_dictionary": View(

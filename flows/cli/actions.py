@@ -215,6 +215,7 @@ def _pretrain(command: commands.Pretrain) -> None:
 
         init = find_init(command.init, lake_root=command.lake, allow_download=command.allow_download) if command.init else None
         told: dict[str, Any] = {"dataset": command.dataset, "config": command.config, "num_workers": command.train_workers}
+        told["min_workers"] = command.min_train_workers
         print(run_pretrain(job, **told, validation=command.labelled, init=init).run_id)
 
 
@@ -226,8 +227,8 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
     with job_of(command) as job:
         from flows.stages import run_resume
 
-        chosen_by = command.labelled
-        best = run_resume(job, run_id=run_id, changes=command.set, validation=chosen_by, num_workers=command.train_workers)
+        workers: dict[str, Any] = {"num_workers": command.train_workers, "min_workers": command.min_train_workers}
+        best = run_resume(job, run_id=run_id, changes=command.set, validation=command.labelled, **workers)
         print(best.run_id)
 
 
@@ -237,15 +238,10 @@ def _evaluate(command: commands.Evaluate) -> int | None:
     with job_of(command, create=command.lake == commands.SCORES) as job:
         from curation.embedding import EmbedConfig
         from evaluation.report import render_scorecard
-        from flows.stages import evaluate_folds
+        from flows.stages import evaluate_models
 
         encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
-        scores = [
-            score
-            for task, data in command.pairs
-            for model in command.model
-            for score in evaluate_folds(job, checkpoint=model, task=task, data=data, encoder=encoder, config=command.config)
-        ]
+        scores = evaluate_models(job, models=command.model, pairs=command.pairs, encoder=encoder, config=command.config)
         page = command.page or command.lake / "scorecard.html"
         render_scorecard(scores, root=job.lake.root, path=page)
         print(page)

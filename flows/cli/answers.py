@@ -34,8 +34,8 @@ def _verify(command: questions.Verify) -> int:
 def _export(command: questions.Export) -> None:
     from flows.stages import export_dataset
 
-    with job_of(command, read_only=True) as job:
-        export_dataset(job.lake, job.runner, command.name, format=command.format, out=command.out)
+    with job_of(command) as job:
+        export_dataset(job, command.name, format=command.format, out=command.out)
 
 
 def _compare(command: questions.Compare) -> None:
@@ -92,16 +92,16 @@ def _atlas(command: questions.Atlas) -> int:
     from flows.atlas.points import read_atlas
     from flows.atlas.server import serve
 
-    with asked(command) as lake:
-        atlas = read_atlas(lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
+    with job_of(command, read_only=command.export is None) as job:
+        atlas = read_atlas(job.lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
         if command.export is None:
             try:
-                serve(lake, atlas, port=command.port)
+                serve(job.lake, atlas, port=command.port)
             except KeyboardInterrupt:
                 print("endoforge: interrupted; the same command shows the atlas again, at another address", file=sys.stderr)
                 return 130
         else:
-            print(export_atlas(lake, atlas, command.export))
+            print(export_atlas(job, atlas, command.export))
     return 0
 
 
@@ -129,9 +129,16 @@ def _lineage(command: questions.Lineage) -> None:
             grow(tree.add(Text(child.label)), child)
 
     with asked(command) as lake:
-        origin, uses = lineage(lake, command.id, max_children=command.most)
+        if command.patient:
+            from flows.stages import find_patient
+            from warehouse.patient_lineage import patient_lineage
+
+            trees = [("used by", patient_lineage(lake, find_patient(lake, command.patient), max_children=command.most))]
+        else:
+            origin, uses = lineage(lake, command.id, max_children=command.most)
+            trees = [("made from", origin), ("used by", uses)]
     console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
-    for title, root in (("made from", origin), ("used by", uses)):
+    for title, root in trees:
         tree = Tree(Text(f"{root.label}  [{title}]"))
         grow(tree, root)
         if root.children:
@@ -143,7 +150,10 @@ def _lineage(command: questions.Lineage) -> None:
 def _check_data(command: questions.CheckData) -> int:
     from flows.stages import run_check_data
 
-    return 0 if run_check_data(command.data, task=command.task, output=command.output, config=command.config) else 1
+    if command.lake is not None:
+        asked(command).close()  # refuses a folder that is no lake
+    told: dict[str, Any] = {"task": command.task, "output": command.output, "config": command.config, "lake": command.lake}
+    return 0 if run_check_data(command.data, **told) else 1
 
 
 def _doctor(command: questions.Doctor) -> int:

@@ -22,12 +22,13 @@ from flows.cli.actions import ACTIONS
 from flows.cli.answers import ANSWERS
 from flows.cli.check_command import check_command
 from flows.cli.examples import EXAMPLES
-from flows.cli.local_paths import refuse_uris
 from flows.cli.remedies import INSTALL_REMEDY
 from flows.cli.reports import report_killed, run_reported
 from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
 from flows.cli.upkeep import UPKEEP
 from pretrain.recipes import recipe
+from warehouse.local_path import refuse_uris
+from warehouse.private_files import kept_private
 
 if TYPE_CHECKING:
     from pretrain.config import PretrainConfig
@@ -70,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
             check_command(parsed)
             if name in SUPERVISED and argv is None and not getattr(parsed, "plan", False):
                 return report_killed(name, parsed, run_supervised())
-        return run_reported(name, parsed, run)
+        with kept_private():
+            return run_reported(name, parsed, run)
     except KeyboardInterrupt:
         print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -316,6 +316,8 @@ class Pretrain(OfLake):
     """share of the images of a folder under --validation that may be left out because they cannot be read"""
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
+    min_train_workers: int | None = None
+    """the fewest training processes with which a run goes on when machines are lost; it has all again once there is room"""
     init: str | None = None
     """start from trained weights: a file (DINOv2's or DINOv3's own, a plain ViT), a folder (timm's, or a checkpoint of a run), the id of a
     run (its chosen checkpoint), or a timm name; the model becomes theirs, and rate and frozen steps below have other defaults"""

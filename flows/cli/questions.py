@@ -57,6 +57,8 @@ class CheckData:
     """name of a known task, or auto"""
     output: Path | None = None
     """folder for the page, index.html; check-data-TASK in the current folder unless given"""
+    lake: Path | None = None
+    """whose key makes the digests by which patients stand on the page; without one a known name can be found there"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; found from them unless given"""
     order: str = ""
@@ -190,11 +192,17 @@ class Tables:
 class Lineage(OfLake):
     """Print the tree from an id back to the videos, and forward to what was made from it."""
 
-    id: Annotated[Positional[str], arg(metavar="ID")]
+    id: Annotated[Positional[str], arg(metavar="ID")] = ""
     """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it (8 characters), or a dataset's or shard's name"""
+    patient: str = ""
+    """instead of an id: whose videos, and the datasets, models and scores that hold them; by pseudonym, or by name with the key set"""
     most: int = 8
     """things of one kind shown under a run; the rest is counted"""
     execution: FlatAsking = field(default_factory=Asking)
+
+    def __post_init__(self) -> None:
+        if bool(self.id) == bool(self.patient):
+            raise ValueError(f"{'both an id and a patient are' if self.id else 'nothing is'} named; give an id, or --patient")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

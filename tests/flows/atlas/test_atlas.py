@@ -1,6 +1,9 @@
 """The atlas of a small real lake: what it shows, what it keeps to itself, and the page in a browser."""
 
 import json
+import os
+import platform
+import pwd
 import re
 import shutil
 import socket
@@ -20,6 +23,8 @@ from flows.atlas.parts import all_parts
 from flows.atlas.points import Atlas, as_script, read_atlas
 from flows.atlas.server import HOST, PAGES, make_app
 from flows.cli.cli import main
+from flows.job import Job
+from flows.runners import make_runner
 from tests.helpers.chromium import chromium, watched
 from warehouse.lake import open_lake
 
@@ -176,13 +181,17 @@ def test_the_command_writes_a_folder_once(root: Path, tmp_path: Path, capsys: py
     assert len(list((out / "pictures").iterdir())) == len(told["id"]) == pq.read_metadata(out / "points.parquet").num_rows
     assert main(["atlas", "--lake", str(root), "--export", str(out)]) == 1
     assert "is there already; give a new folder" in capsys.readouterr().err
+    with open_lake(root, read_only=True) as lake:
+        (record,) = lake.rows("SELECT stage, user, host, path FROM exports")
+    assert record == {"stage": "export_atlas", "user": pwd.getpwuid(os.getuid()).pw_name, "host": platform.node(), "path": str(out)}
 
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_browser_shows_picks_and_chooses_without_a_request_outside(root: Path, atlas: Atlas, tmp_path: Path, width: int) -> None:
     named = tuple(HOSTILE if number % 2 else "plain" for number in range(len(atlas.frame_ids)))
-    with open_lake(root, read_only=True) as lake:
-        path = export_atlas(lake, replace(atlas, colours={"device": named, **atlas.colours}, notes=(HOSTILE,)), tmp_path / "map")
+    hostile = replace(atlas, colours={"device": named, **atlas.colours}, notes=(HOSTILE,))
+    with open_lake(root) as lake:
+        path = export_atlas(Job(lake=lake, runner=make_runner("serial", None)), hostile, tmp_path / "map")
     frames = path.parent / "parts" / "frames"
     for part in frames.iterdir():  # as if lineage and flags said so
         part.write_text(part.read_text().replace('"shard":"', f'"shard":"{HOSTILE}'))

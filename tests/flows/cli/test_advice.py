@@ -22,9 +22,12 @@ PRINTED_BY = {
     "warehouse/postgres.py": ["curate", "ingest", "init-lake", "run", "sql"],
     "evaluation/heads/low_rank.py": ["evaluate"],
     "flows/stages/evaluate_checks.py": ["evaluate"],
+    "flows/stages/model_names.py": ["evaluate"],
+    "flows/stages/check_notes.py": ["check-data"],
     "evaluation/tasks/kumc.py": ["check-data", "evaluate"],
     "flows/stages/check_clips.py": ["check-data"],
     "flows/cli/upkeep.py": ["forget", "snapshots"],
+    "flows/cli/questions.py": ["lineage"],
     "flows/stages/upkeep.py": ["maintain"],
     "warehouse/snapshots.py": ["snapshots"],
     "curation/ingest/config.py": ["ingest", "run"],
@@ -94,6 +97,7 @@ PRINTED_BY = {
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""
 ONLY_BY = {
     ("flows/cli/check_command.py", "--replay"): ["evaluate"],
+    ("flows/cli/check_command.py", "--lake"): ["evaluate"],
     ("flows/cli/check_command.py", "--plan"): ["curate"],
     ("flows/cli/check_command.py", "--clips"): ["curate"],
     ("curation/embedding/encoder.py", "--device"): ["embed", "run"],
