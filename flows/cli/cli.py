@@ -210,7 +210,7 @@ GROUPS = {
 }
 """Commands as they are listed; each is in one group."""
 
-SUPERVISED = ("demo", "run")
+SUPERVISED = ("demo", "run", "pretrain")
 """Commands that start servers and clusters of other makers, which do not end by themselves when they are interrupted."""
 
 

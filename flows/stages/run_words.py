@@ -63,5 +63,6 @@ def _model(lake: Lake, run_id: str, found: RunEnd) -> str:
     said.append(beside_baselines(scores, own, baselines) or "nothing was scored, so nobody knows what it is worth")
     if found.num_images < _FEW_IMAGES:
         passes = found.num_steps * found.batch_size / max(1, found.num_images)
-        said.append(f"{found.num_images:,} images, seen {passes:,.0f} times, are too few to learn a useful model from: take it as a trial")
+        seen = f"{passes:,.0f} times" if passes >= 1 else "less than once each"
+        said.append(f"{found.num_images:,} images, seen {seen}, are too few to learn a useful model from: take it as a trial")
     return "; ".join(said)
