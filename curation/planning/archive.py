@@ -31,7 +31,7 @@ _ASSUMED_CORE_S, _ASSUMED_PIXELS = 0.063, 1280 * 1024
 """Seconds of a core a second of such video: 3.8 core minutes an hour (docs/benchmarks.md)."""
 _ASSUMED_KEPT, _ASSUMED_JPEG_BYTES = 0.8, 30_000.0
 _ASSUMED_HASH_S = 1.0 / 400e6
-_LEAST_RATE_FACTOR, _LEAST_KEPT_FACTOR = 1.25, 1.15
+_LEAST_RATE_FACTOR, _LEAST_KEPT_FACTOR, _LEAST_SAMPLED_FACTOR = 1.25, 1.15, 1.02
 """What a minute's sample never tells better: the load of the machine, and the start and end of a procedure."""
 _HASHED_BYTES = 32 << 20
 
@@ -119,8 +119,8 @@ def _seconds(videos: Sequence[VideoRef], num_bytes: int, headers: Headers) -> Es
 def _frames(config: IngestConfig, seconds: Estimate, pieces: Sequence[Piece]) -> tuple[Estimate, Estimate]:
     """Sampled and kept."""
     if not pieces:
-        rate = AUTO_FPS if config.fps == "auto" else config.fps
-        sampled = Estimate(value=seconds.value * rate, factor=seconds.factor, source=f"assumed: {rate:g} a second")
+        fps = AUTO_FPS if config.fps == "auto" else config.fps
+        sampled = Estimate(value=seconds.value * fps, factor=seconds.factor, source=f"assumed: {fps:g} a second")
         kept = Estimate(value=sampled.value * _ASSUMED_KEPT, factor=combined(seconds.factor, 1.25), source=f"assumed: {_ASSUMED_KEPT:.0%}")
         return sampled, kept
     by_video: dict[str, list[Piece]] = defaultdict(list)
@@ -130,12 +130,16 @@ def _frames(config: IngestConfig, seconds: Estimate, pieces: Sequence[Piece]) ->
     def summed(name: str) -> list[float]:
         return [float(sum(getattr(piece, name) for piece in of_video)) for of_video in by_video.values()]
 
-    rate = ratio_of_sample(summed("num_sampled"), summed("length_s"), least_factor=1.02)
+    is_fixed = not (config.all or config.keyframes or config.fps == "auto")
+    rate = ratio_of_sample(
+        [sum(_num_sampled(piece, config) if is_fixed else piece.num_sampled for piece in of_video) for of_video in by_video.values()],
+        summed("length_s"),
+        least_factor=_LEAST_SAMPLED_FACTOR,
+    )
     share = ratio_of_sample(summed("num_kept"), summed("num_sampled"), least_factor=_LEAST_KEPT_FACTOR)
-    fixed = not (config.all or config.keyframes or config.fps == "auto")
     sampled = Estimate(
         value=seconds.value * rate.value,
-        factor=combined(seconds.factor, 1.02 if fixed else rate.factor),
+        factor=combined(seconds.factor, _LEAST_SAMPLED_FACTOR if is_fixed else rate.factor),
         source=f"{rate.value:.2g} a second in {len(by_video)} videos",
     )
     kept = Estimate(
@@ -144,6 +148,12 @@ def _frames(config: IngestConfig, seconds: Estimate, pieces: Sequence[Piece]) ->
         source=f"{share.value:.0%} of {sum(summed('num_sampled')):,.0f} frames sampled here",
     )
     return sampled, kept
+
+
+def _num_sampled(piece: Piece, config: IngestConfig) -> float:
+    """Samples of a whole video, or what a piece adds to one: alone it has one more, at its start."""
+    assert config.fps != "auto"
+    return piece.num_sampled if piece.is_whole else piece.length_s * config.fps
 
 
 def _core_s(videos: Sequence[VideoRef], headers: Headers, seconds: Estimate, pieces: Sequence[Piece], hash_s: float) -> Estimate:

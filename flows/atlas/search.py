@@ -36,9 +36,12 @@ class Searcher:
         try:
             with self._loading:
                 encoder = self._encoder = self._encoder or self._loaded(lock)
-                vector = embed_images(iter([picture]), encoder, batch_size=1)[0]
         except (OSError, ValueError) as error:
             return {"error": str(error)}
+        try:
+            vector = embed_images(iter([picture]), encoder, batch_size=1)[0]
+        except (OSError, ValueError):
+            return {"error": "this is no picture that can be read; give a JPEG or PNG"}
         return {"near": nearest_points(self._atlas, vector)}
 
     def _loaded(self, lock: threading.Lock) -> Encoder:

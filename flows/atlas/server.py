@@ -149,6 +149,6 @@ def serve(lake: Lake, atlas: Atlas, *, port: int) -> None:
             listening.bind((HOST, port))
         except OSError as error:
             raise OSError(f"port {port} of {HOST} cannot be listened on ({error.strerror}); give another with --port") from error
-        config = uvicorn.Config(make_app(lake, atlas, secret), log_level="warning", access_log=False)
+        config = uvicorn.Config(make_app(lake, atlas, secret), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         say(f"open http://{HOST}:{listening.getsockname()[1]}/{secret}/index.html on this machine; Ctrl-C ends it")
         uvicorn.Server(config).run(sockets=[listening])

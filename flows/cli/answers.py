@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 from collections.abc import Callable
@@ -88,7 +87,7 @@ def _sql(command: questions.Sql) -> None:
         sys.stdout.write(answer(lake, command.statement, format=command.format, columns=_columns()))
 
 
-def _atlas(command: questions.Atlas) -> None:
+def _atlas(command: questions.Atlas) -> int:
     from flows.atlas.export import export_atlas
     from flows.atlas.points import read_atlas
     from flows.atlas.server import serve
@@ -96,10 +95,14 @@ def _atlas(command: questions.Atlas) -> None:
     with job_of(command, read_only=command.export is None) as job:
         atlas = read_atlas(job.lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
         if command.export is None:
-            with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+            try:
                 serve(job.lake, atlas, port=command.port)
+            except KeyboardInterrupt:
+                print("endoforge: interrupted; the same command shows the atlas again, at another address", file=sys.stderr)
+                return 130
         else:
             print(export_atlas(job, atlas, command.export))
+    return 0
 
 
 def _tables(command: questions.Tables) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from curation.video.container import UnreadableVideo, probe
 from curation.video.excerpt import cut_excerpt
@@ -18,6 +19,7 @@ def film(path: Path, codec: str) -> None:
     """Six seconds at 10 a second, a keyframe each second, each frame grey by its number."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.gop_size = 10
         for number in range(60):
