@@ -30,3 +30,4 @@ from .timeline import (
     TimelineRow as TimelineRow,
     render_timeline as render_timeline,
 )
+from .verdict import beside_baselines as beside_baselines

@@ -6,6 +6,7 @@ from .checks import (
     check_dataset_names as check_dataset_names,
     check_encoder as check_encoder,
     check_faiss as check_faiss,
+    check_fewest as check_fewest,
     check_given as check_given,
     check_held_out as check_held_out,
     check_inputs as check_inputs,
@@ -44,6 +45,7 @@ from .order import (
     steps as steps,
 )
 from .out_of_body import run_remove_out_of_body as run_remove_out_of_body
+from .patient import find_patient as find_patient
 from .pool import cluster_pool as cluster_pool
 from .predict import run_predict as run_predict
 from .pretrain import run_pretrain as run_pretrain
@@ -60,6 +62,7 @@ from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .resume import run_resume as run_resume
 from .rotation import evaluate_folds as evaluate_folds
+from .run_words import run_in_words as run_in_words
 from .select import plan_select as plan_select, run_select as run_select
 from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labels as run_select_for_labels
 from .shard import plan_shard as plan_shard, run_shard as run_shard

@@ -18,7 +18,7 @@ from warehouse.audits import Audit, AuditedFrame
 from warehouse.clips import dataset_kind
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, LakeError
-from warehouse.lineage import completed_run_id, plan_run
+from warehouse.lineage import by_person, completed_run_id, plan_run
 from warehouse.queries import candidates_state
 from warehouse.records import Artifact
 
@@ -102,7 +102,7 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
     if completed_run_id(job.lake, plan):
         say(f"privacy-audit: {audit_state(before)}; that is recorded already")
         return before
-    with job.record(plan) as run:
+    with job.record(by_person(plan)) as run:
         removals = [{"frame_id": frame.frame_id, "reason": "identified_in_audit", "source": before.audit_id} for frame in identifying]
         if remove_videos:
             video_ids = sorted({frame.video_id for frame in identifying})

@@ -98,7 +98,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
         elif beside and not is_tuned_on(baseline) and (tuned := [name for name in heads if changes_backbone(name)]):
             say(f"evaluate: encoder {baseline.label} is a network of a package and cannot be trained here, so {tuned[0]} has no row of it")
-        models = [model, *draws, *beside]
+        models = [*beside, model, *draws]  # the encoder, most often the largest, first: else the last worker waits for it
         cache_dir = str(job.lake.root / "staging" / "evaluate")
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
