@@ -1,5 +1,6 @@
 # make run        installs, then makes phantom videos into a scored model and a report in demo/
 # make test       installs, then runs the tests; test-fast leaves out those over ten seconds
+# make drill      the long forms of the tests that kill, cut or starve, which `make test` has in short
 # make check      ruff, mypy, import-linter, the documentation built strictly
 # make fmt        formats, and repairs what ruff can
 # make docs       writes the documentation into site/
@@ -12,7 +13,7 @@ DEMO ?= demo
 BENCH ?= kmeans sample shards embed
 TEST_WORKERS ?= 2
 
-.PHONY: install install-dev run test test-fast check fmt docs bench lock
+.PHONY: install install-dev run test test-fast drill check fmt docs bench lock
 
 install: .venv/installed
 install-dev: .venv/installed-dev
@@ -41,7 +42,11 @@ test: install-dev
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-fast: install-dev
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not drill"
+
+drill: export PYTHONDONTWRITEBYTECODE =
+drill: install-dev
+	$(BIN)/python -m pytest -m drill
 
 check: install-dev docs
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from evaluation.images import item_image, stream
+from evaluation.onnx_cnn import FEWEST_IMAGES, faster_cnn
 from evaluation.tasks import Item
 from warehouse.store import file_sha256
 
@@ -28,6 +29,8 @@ __all__ = [
     "config_id",
     "features_of",
     "load_backbone",
+    "many_images",
+    "own_image_size",
     "set_size",
     "token_batches",
     "vectors_and_tokens",
@@ -37,6 +40,8 @@ NUM_BLOCKS = 4
 """blocks (stages of a CNN) that the wide feature sets concatenate, as in DINOv2"""
 
 Floats = npt.NDArray[np.float32]
+Run = Callable[[torch.Tensor], tuple[list[torch.Tensor], torch.Tensor]]
+"""gives `vectors_and_tokens` of prepared images"""
 
 
 class BackboneError(ValueError):
@@ -89,6 +94,8 @@ class Backbone:
     """whether it is timm's, with blocks and patch tokens; else there is one vector an image"""
     is_changed: bool = False
     """whether a head changed its weights, so that they are not those of its file"""
+    own_size: int | None = None
+    """side in pixels that its weights were saved for; `image_size` where it takes no other"""
 
     @property
     def batch_size(self) -> int:
@@ -122,7 +129,8 @@ def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | No
     Args:
         model: the folder, and whether its weights or random ones are wanted.
         device: auto, cpu or cuda.
-        image_size: side in pixels; the model's own where not given. Position embeddings are resampled.
+        image_size: side in pixels, of which the network gets the nearest multiple of its patch size; the model's own where not given.
+            Position embeddings are resampled.
         seed: of random weights.
 
     Raises:
@@ -134,34 +142,32 @@ def load_backbone(model: ModelRef, *, device: str = "auto", image_size: int | No
         return Backbone(found.module, found.image_size, found.mean, found.std, found.interpolation, chosen, has_tokens=False)
     config = _read_config(Path(model.path))
     pretrained_cfg = config.get("pretrained_cfg", config)
-    own_size = int((pretrained_cfg.get("input_size") or (3, 224, 224))[-1])
-    arguments = {**config.get("model_args", {}), "num_classes": 0}
-    if pretrained_cfg.get("fixed_input_size"):  # position embeddings were saved for the size the model ran at
-        arguments.setdefault("img_size", own_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + model.draw)
-        try:
-            module: Any = timm.create_model(config["architecture"], pretrained=False, **arguments)
-        except (RuntimeError, TypeError) as error:
-            raise BackboneError(f"{model.path!r} names a model that this timm cannot build ({error}); export it again") from error
+        module, own_size = _built(config, model.path)
     if model.weights == "trained":
         _load_weights(module, Path(model.path), classifier=pretrained_cfg.get("classifier"))
-    built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)  # what the weights were saved for
-    own_size = int(built_for[0]) if built_for is not None else own_size
-    size = image_size or own_size
+    size = _fitting(module, image_size or own_size)
     if size != own_size:
         set_size(module, size)
-    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
-    if patch is not None and size % int(patch[0]):
-        raise BackboneError(
-            f"image size {size} is not a multiple of the patch size {patch[0]} of {config['architecture']}; give one that is"
-        )
     module.eval().requires_grad_(False).to(chosen)
     if not _is_transformer(module):
         module.to(memory_format=torch.channels_last)
     mean = tuple(map(float, pretrained_cfg.get("mean", (0.485, 0.456, 0.406))))
     std = tuple(map(float, pretrained_cfg.get("std", (0.229, 0.224, 0.225))))
-    return Backbone(module, size, mean, std, str(pretrained_cfg.get("interpolation", "bicubic")), chosen)
+    return Backbone(module, size, mean, std, str(pretrained_cfg.get("interpolation", "bicubic")), chosen, own_size=own_size)
+
+
+def own_image_size(model: ModelRef) -> int:
+    """Side in pixels of the images that a model's weights were saved for, from its config.json or its network; no weights are read.
+
+    Raises:
+        BackboneError: config.json is missing or damaged, or the architecture is unknown to timm.
+    """
+    if model.network is not None:
+        return model.network("cpu").image_size
+    with torch.device("meta"):
+        return _built(_read_config(Path(model.path)), model.path)[1]
 
 
 def set_size(module: Any, size: int) -> None:
@@ -179,22 +185,35 @@ def set_size(module: Any, size: int) -> None:
         raise BackboneError(f"{name} cannot take {size} px images ({error}); use a multiple of its patch size") from error
 
 
-def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> dict[str, Floats]:
+def features_of(backbone: Backbone, pixels: npt.NDArray[np.uint8], *, run: Run | None = None) -> dict[str, Floats]:
     """Feature sets of images [B, H, W, 3] uint8: `last` and `last4`, and, given a CLS token, both with the mean patch token too (`+mean`).
 
     A transformer gives the CLS token of its last and last four blocks after the final norm; a CNN gives its pooled feature, and that with
-    the pooled maps of its last four stages; a network without tokens has `last` alone, its vector. [B, D] each.
+    the pooled maps of its last four stages; a network without tokens has `last` alone, its vector. [B, D] each. `run` of `many_images` may
+    stand for the network.
     """
     if not backbone.has_tokens:
         with torch.inference_mode():
             return {"last": backbone.module(backbone.prepared(pixels)).float().cpu().numpy()}
     with torch.inference_mode():
-        vectors, tokens = vectors_and_tokens(backbone.module, backbone.prepared(pixels), num_blocks=NUM_BLOCKS)
+        vectors, tokens = (run or _run_of(backbone))(backbone.prepared(pixels))
     sets = {"last": vectors[-1], "last4": torch.cat(vectors, 1)}
     if getattr(backbone.module, "num_prefix_tokens", 0):  # without a CLS token the vectors are mean tokens already
         mean_patch = tokens.mean((2, 3))
         sets |= {f"{name}+mean": torch.cat([vector, mean_patch], 1) for name, vector in sets.items()}
     return {name: value.float().cpu().numpy() for name, value in sets.items()}
+
+
+def _run_of(backbone: Backbone) -> Run:
+    return partial(vectors_and_tokens, backbone.module, num_blocks=NUM_BLOCKS)
+
+
+def many_images(backbone: Backbone, num_images: int) -> Run:
+    """What gives vectors and tokens of so many images in the least time: of a CNN on a CPU that is ONNX Runtime."""
+    run = _run_of(backbone)
+    if num_images < FEWEST_IMAGES or backbone.device.type != "cpu" or not backbone.has_tokens or _is_transformer(backbone.module):
+        return run
+    return faster_cnn(partial(vectors_and_tokens, num_blocks=NUM_BLOCKS), backbone.module, backbone.image_size) or run
 
 
 def token_batches(
@@ -208,9 +227,10 @@ def token_batches(
     if not backbone.has_tokens:
         raise BackboneError("the network gives one vector an image and no patch tokens, so masks cannot be scored; use a timm model")
     load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
+    run = many_images(backbone, len(items))
     for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
         with torch.inference_mode():
-            _, tokens = vectors_and_tokens(backbone.module, backbone.prepared(pixels), num_blocks=2)
+            _, tokens = run(backbone.prepared(pixels))
         yield tokens.clamp(-65504, 65504).half().cpu().numpy()
 
 
@@ -234,6 +254,27 @@ def vectors_and_tokens(module: Any, images: torch.Tensor, *, num_blocks: int) ->
     fine = stages[-2] if len(stages) > 1 else stages[-1]  # a CNN's last stage is twice as coarse as a transformer's patches
     coarse = F.interpolate(stages[-1], fine.shape[2:], mode="bilinear", align_corners=False)
     return vectors, torch.cat([fine, coarse], 1) if len(stages) > 1 else fine
+
+
+def _built(config: dict[str, Any], path: str) -> tuple[Any, int]:
+    """The network of a config.json, and the side in pixels that its weights were saved for."""
+    pretrained_cfg = config.get("pretrained_cfg", config)
+    own_size = int((pretrained_cfg.get("input_size") or (3, 224, 224))[-1])
+    arguments = {**config.get("model_args", {}), "num_classes": 0}
+    if pretrained_cfg.get("fixed_input_size"):  # position embeddings were saved for the size the model ran at
+        arguments.setdefault("img_size", own_size)
+    try:
+        module: Any = timm.create_model(config["architecture"], pretrained=False, **arguments)
+    except (RuntimeError, TypeError) as error:
+        raise BackboneError(f"{path!r} names a model that this timm cannot build ({error}); export it again") from error
+    built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    return module, int(built_for[0]) if built_for is not None else own_size
+
+
+def _fitting(module: Any, size: int) -> int:
+    """The nearest multiple of a transformer's patch size; any size of other networks."""
+    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    return size if patch is None else max(1, round(size / int(patch[0]))) * int(patch[0])
 
 
 def _is_transformer(module: Any) -> bool:

@@ -56,8 +56,9 @@ class EvaluateConfig:
     one of the task's own names, such as ssl4gie"""
     fold: int | Literal["all"] | None = None
     """which fold of it is tested, from 0; all: each in turn, and then one row of them together; the task's usual one where not given"""
-    image_size: int | None = None
-    """side in pixels that images are resized to; the model's own input size where not given"""
+    image_size: int | Literal["own"] | None = None
+    """side in pixels to which images are resized for all models, baseline included, each to the nearest multiple of its patches; the own
+    input size of the first model where not given; own: each model at its own"""
     batch_size: int | None = None
     """images per forward pass; where not given 8 on a CPU, whose caches larger ones leave, and 64 on a GPU"""
     num_workers: int = 2
@@ -90,6 +91,9 @@ class EvaluateConfig:
     """channels of unet"""
     dpt_width: int = 64
     """channels of dpt; 256 as published, which is for GPUs"""
+    dpt_logits: Literal["half", "full"] = "half"
+    """side of the masks that dpt draws and is trained on, in shares of the image's: half, which takes some 0.6 of the time; full, as
+    published"""
     decoder_test_scales: tuple[float, ...] = (1.0,)
     """shares of the image's side at which fpn, unet and dpt read a test image; several: its mirror image too, and all averaged"""
     detection_epochs: int = 12
@@ -151,8 +155,8 @@ class EvaluateConfig:
         for name in ("clip_frames", "clip_windows"):
             if (number := getattr(self, name)) is not None and number < 1:
                 raise ValueError(f"{name} is {number}; it must be at least 1, or left out")
-        if self.image_size is not None and self.image_size < 16:
-            raise ValueError(f"image_size is {self.image_size} pixels; give at least 16, or leave it out for the model's own size")
+        if self.side is not None and self.side < 16:
+            raise ValueError(f"image_size is {self.image_size} pixels; give at least 16, or leave it out for the first model's own size")
         for name in _GRIDS:
             values = getattr(self, name)
             if not values or min(values) <= 0:
@@ -180,6 +184,11 @@ class EvaluateConfig:
             raise ValueError(f"fold is {self.fold}; give a number from 0 on, or all")
         if not 0.05 <= self.val_share <= 0.4:
             raise ValueError(f"val_share is {self.val_share}; it must be from 0.05 to 0.4, so that most groups stay for training")
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels that a model is asked to take; None for its own."""
+        return self.image_size if isinstance(self.image_size, int) else None
 
     @property
     def grades(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from evaluation.backbone import Backbone, ModelRef, config_id, features_of, token_batches
+from evaluation.backbone import Backbone, ModelRef, config_id, features_of, many_images, token_batches
 from evaluation.heads import Maps, MapsWanted
 from evaluation.images import item_image, stream
 from evaluation.maps import map_batches, num_maps
@@ -30,8 +30,9 @@ Floats = npt.NDArray[np.float32]
 def extract_features(backbone: Backbone, items: Sequence[Item], *, batch_size: int | None, num_workers: int) -> dict[str, Floats]:
     """Feature sets of items by name, [N, D] float32 each, in the items' order."""
     load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
+    run = many_images(backbone, len(items))
     batches = [
-        features_of(backbone, pixels)
+        features_of(backbone, pixels, run=run)
         for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers)
     ]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -127,9 +128,9 @@ def find_leaks(
     Args:
         task: its items in order; crops are compared as crops.
         hashes: SHA-256 of each item's file, in the items' order.
-        judge: looks at pairs of pictures; without it near copies are not looked for.
+        judge: looks at pairs of pictures, in several threads; without it near copies are not looked for.
         propose: names further pairs to look at, by embedding; the nearest are copies whatever their pixels.
-        num_workers: threads that decode images.
+        num_workers: threads that decode and compare images.
 
     Raises:
         ValueError: there is not one hash per item.
@@ -179,19 +180,28 @@ def _near(items: Sequence[Item], judge: Judge, propose: Propose | None, num_work
     views = _described(items, num_workers)
     look = lru_cache(maxsize=2048)(lambda number: item_image(items[number], size=_LOOK_SIDE, interpolation="bilinear"))
     places = {split: np.flatnonzero([item.split == split for item in items]) for split in _ORDER}
-    best: dict[int, Copy] = {}
-    for first, second in combinations(_ORDER, 2):
-        described = dict(_worth_a_look(views, places[second], places[first]))
-        embedded = propose(places[second], places[first]) if propose is not None and len(places[first]) else [()] * len(places[second])
-        for number, proposed in zip(places[second].tolist(), embedded, strict=True):
-            near, cosines = described.get(number, []), dict(proposed)
-            for other in dict.fromkeys([*near, *cosines]):
-                correlation = judge(look(other), look(number))
-                is_alike = correlation >= _needed(items[other], items[number])
-                is_one_scene = cosines.get(other, 0.0) >= COPY_COSINE and not _are_told_apart(items[other], items[number])
-                if (is_alike or is_one_scene) and (number not in best or correlation > best[number].correlation):
-                    best[number] = Copy(other, number, "near" if is_alike and other in near else "embedding", correlation)
-    return list(best.values())
+
+    def copy_of(number: int, proposed: Sequence[tuple[int, float]], near: Sequence[int]) -> Copy | None:
+        cosines = dict(proposed)
+        best: Copy | None = None
+        for other in dict.fromkeys([*near, *cosines]):
+            correlation = judge(look(other), look(number))
+            is_alike = correlation >= _needed(items[other], items[number])
+            is_one_scene = cosines.get(other, 0.0) >= COPY_COSINE and not _are_told_apart(items[other], items[number])
+            if (is_alike or is_one_scene) and (best is None or correlation > best.correlation):
+                best = Copy(other, number, "near" if is_alike and other in near else "embedding", correlation)
+        return best
+
+    found: dict[int, Copy] = {}
+    with ThreadPoolExecutor(num_workers) as pool:
+        for first, second in combinations(_ORDER, 2):
+            numbers = places[second].tolist()
+            described = dict(_worth_a_look(views, places[second], places[first]))
+            embedded = propose(places[second], places[first]) if propose is not None and len(places[first]) else [()] * len(numbers)
+            for copy in pool.map(copy_of, numbers, embedded, [described.get(number, ()) for number in numbers]):
+                if copy is not None and (copy.second not in found or copy.correlation > found[copy.second].correlation):
+                    found[copy.second] = copy
+    return list(found.values())
 
 
 def _needed(first: Item, second: Item) -> float:

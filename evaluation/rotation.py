@@ -161,6 +161,8 @@ _OF_THE_SET = (
     "backbone",
     "backbone_config",
     "image_size",
+    "own_image_size",
+    "asked_image_size",
     "weights",
     "protocol",
     "split_protocol",

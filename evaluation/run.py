@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from evaluation.backbone import ModelRef, config_id, load_backbone
+from evaluation.backbone import Backbone, ModelRef, config_id, load_backbone
 from evaluation.class_rows import class_rows
 from evaluation.config import EvaluateConfig
 from evaluation.detection import detection_rows, reference_box_rows
@@ -19,6 +19,7 @@ from evaluation.metrics import Interval
 from evaluation.references import Guess, picture_blind, reference_rows
 from evaluation.stored_evaluation import Places, Rows, head_settings, places_of
 from evaluation.tasks import Fingerprint, TaskData, TaskError, fingerprint
+from evaluation.video.clip_backbone import ClipBackbone
 from evaluation.video.clip_features import load_clip_backbone
 from evaluation.video.clip_frames import ClipSource
 from evaluation.video.clip_rows import clip_rows
@@ -91,9 +92,9 @@ def evaluate_model(
         )
         if all((places.root / file).is_file() for score in found for name in _FILES if (file := score.details.get(name))):
             return found
-    found_rows, image_size = _rows(model, task, identity.data_id, config, places, clips)
+    found_rows, seen = _rows(model, task, identity.data_id, config, places, clips)
     common = {
-        "image_size": str(image_size),
+        **seen,
         "weights": model.weights,
         "backbone": "frozen",
         **({"backbone_config": told} if (told := config_id(model)) else {}),
@@ -136,19 +137,26 @@ def reference_scores(
 
 def _rows(
     model: ModelRef, task: TaskData, data_id: str, config: EvaluateConfig, places: Places, clips: ClipSource | None
-) -> tuple[Rows, int]:
-    """What the heads score, and the side of the pictures that the model saw."""
+) -> tuple[Rows, dict[str, str]]:
+    """What the heads score, and at which size the model saw the pictures."""
     if task.has_clips or model.clip_network is not None:
         network = load_clip_backbone(model, config)
         if task.has_clips:
             if clips is None:
                 raise TaskError(f"task {task.name} is of clips, and nothing was given that reads videos")
-            return clip_rows(network, model, task, data_id, config, places, clips), network.image_size
+            return clip_rows(network, model, task, data_id, config, places, clips), _seen(network, config)
         of_frames = detection_rows if task.kind == "detection" else context_rows
-        return of_frames(network, model, task, data_id, config, places), network.image_size
-    backbone = load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed)
+        return of_frames(network, model, task, data_id, config, places), _seen(network, config)
+    backbone = load_backbone(model, device=config.device, image_size=config.side, seed=config.seed)
     rows = {"segmentation": mask_rows, "detection": detection_rows}.get(task.kind, class_rows)
-    return rows(backbone, model, task, data_id, config, places), backbone.image_size
+    return rows(backbone, model, task, data_id, config, places), _seen(backbone, config)
+
+
+def _seen(network: Backbone | ClipBackbone, config: EvaluateConfig) -> dict[str, str]:
+    """The side of the pictures that a network saw; where they differ, its own, and that which all models were asked to take."""
+    size = network.image_size
+    others = {"own_image_size": getattr(network, "own_size", None), "asked_image_size": config.side}
+    return {"image_size": str(size), **{name: str(other) for name, other in others.items() if other not in (None, size)}}
 
 
 def _division(task: TaskData) -> dict[str, str]:

@@ -138,7 +138,7 @@ def knn_scores(
     """As `knn_score`, of a set with its order, division and limit of unreadable images."""
     found = read_labelled(one)
     items = tuple(item for item in found.items if item.split != "test")
-    backbone = load_backbone(_model(exported_folder, network), device=config.device, image_size=config.image_size)
+    backbone = load_backbone(_model(exported_folder, network), device=config.device, image_size=config.side)
     features, is_read = _features(backbone, items, one, config)
     items = tuple(item for item, there in zip(items, is_read, strict=True) if there)
     labels = class_indices(items, found.classes)

@@ -68,6 +68,8 @@ class RunConfig:
     evaluate: NoOption[EvaluateConfig] = field(default_factory=EvaluateConfig)
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
+    min_train_workers: int | None = None
+    """the fewest training processes with which a run goes on when machines are lost; it has all again once there is room"""
     init: str | None = None
     """start pretraining from trained weights, as `endoforge pretrain --init`; they must be on this machine"""
     ingest: IngestConfig = field(default_factory=IngestConfig)

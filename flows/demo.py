@@ -16,6 +16,7 @@ from curation.phantom import (
     write_eval_index,
     write_motion_index,
 )
+from evaluation.config import EvaluateConfig
 from flows.pipeline import run_flow
 from flows.runners import Runner, RunnerName, make_runner, say, successes, track
 
@@ -41,6 +42,7 @@ def run_demo(out: Path, *, phantom: PhantomConfig, size: int, recipe: str, runne
         validation_task="landmarks",
         evaluations=tasks,
         ingest=IngestConfig(fps=SAMPLING_FPS),
+        evaluate=EvaluateConfig(image_size="own"),  # at the 48 pixels of the demo's model the encoder would be no match for anything
         runner=runner,
         workers=workers,
     )

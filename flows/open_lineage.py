@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from flows.runners import say
 from warehouse.lineage import RunPlan, RunRecorder
+from warehouse.private_files import as_invoked
 from warehouse.records import Artifact
 from warehouse.schema import DESCRIBED_TABLES
 from warehouse.store import content_id
@@ -190,9 +191,10 @@ def _send(target: str, event: dict[str, Any]) -> None:
     try:
         if urlsplit(target).scheme not in ("http", "https"):
             path = Path(target.removeprefix("file://"))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as file:  # one write a line: other processes append to it too
-                file.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+            with as_invoked():  # who reads it may be another user
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("ab") as file:  # one write a line: other processes append to it too
+                    file.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
             return
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("OPENLINEAGE_API_KEY"):

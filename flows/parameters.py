@@ -21,6 +21,7 @@ from flows.config import RunConfig
 from pretrain.config import PretrainConfig
 from pretrain.init_source import InitSource
 from pretrain.recipes import recipe
+from warehouse.local_path import refuse_uris
 from warehouse.postgres import lake_folder
 
 __all__ = ["changed_recipe", "takes"]
@@ -103,7 +104,9 @@ def _run_config(given: Mapping[str, Any]) -> RunConfig:
     for name in ("summary", "metrics_file"):
         if name in values:
             values[name] = Path(values[name])
-    return RunConfig(**values)
+    config = RunConfig(**values)
+    refuse_uris(config)
+    return config
 
 
 def _parameter(setting: Field[Any], hint: Any, defaults: Mapping[str, Any]) -> inspect.Parameter:

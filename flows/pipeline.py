@@ -22,10 +22,11 @@ from flows.config import RunConfig
 from flows.job import Job
 from flows.outcome import reported
 from flows.parameters import takes
-from flows.runners import make_runner, told_to
+from flows.runners import make_runner, say, told_to
 from flows.stages import STAGES, AlertsRaisedError, Check, Made, check_stages, run_alerts, run_curation, run_maintain, run_stages, stages_of
 from warehouse.dataset_queries import latest_dataset
 from warehouse.lake import open_lake
+from warehouse.private_files import kept_private
 from warehouse.queries import funnel_rows
 from warehouse.summary import scores_of_pretraining
 
@@ -133,9 +134,11 @@ def _parameters(commands: tuple[str, ...]) -> list[str]:
 
 
 def _go(commands: tuple[str, ...], config: RunConfig, made: Made) -> Made:
-    for command in commands:
-        if any(stage.is_wanted(config) for stage in stages_of(command)):
-            made = TASKS[command](config, made)
+    wanted = [command for command in commands if any(stage.is_wanted(config) for stage in stages_of(command))]
+    for number, command in enumerate(wanted, 1):
+        with _said_in_prefect():
+            say(f"step {number} of {len(wanted)}: {command}")
+        made = TASKS[command](config, made)
     return made
 
 
@@ -144,7 +147,8 @@ def _go(commands: tuple[str, ...], config: RunConfig, made: Made) -> Made:
 def run_flow(config: RunConfig) -> str:
     """Videos to a scored model; returns the path of the report."""
     check_stages(stages_of(*ALL), config)
-    return str(_go(ALL, config, Made()).report)
+    with kept_private():
+        return str(_go(ALL, config, Made()).report)
 
 
 @flow(name="endoforge-nightly", log_prints=False)
@@ -154,7 +158,7 @@ def nightly_flow(config: RunConfig) -> str:
 
     Returns the dataset's name, `name` with the start of the selection's id.
     """
-    with reported("nightly", config.lake, summary=config.summary, metrics_file=config.metrics_file):
+    with kept_private(), reported("nightly", config.lake, summary=config.summary, metrics_file=config.metrics_file):
         config = replace(config, name=f"{config.name}-{{selection}}")
         check_stages(stages_of(*NIGHTLY), config)
         made = _go(NIGHTLY, config, Made())
@@ -166,7 +170,7 @@ def nightly_flow(config: RunConfig) -> str:
 @takes([*_parameters(WEEKLY), "upkeep", *REPORTS], name="nightly")
 def weekly_flow(config: RunConfig) -> str:
     """Pretrain on the newest dataset whose name starts with `name`, score it, report, make the lake small; returns the report's path."""
-    with reported("weekly", config.lake, summary=config.summary, metrics_file=config.metrics_file):
+    with kept_private(), reported("weekly", config.lake, summary=config.summary, metrics_file=config.metrics_file):
         check_stages(stages_of(*WEEKLY), config)
         with open_lake(config.lake) as lake:
             dataset = latest_dataset(lake, config.name)

@@ -89,7 +89,7 @@ def card_named(name: str) -> Card:
         ValueError: there is none.
     """
     if name not in CARDS:
-        raise ValueError(f"--plan-gpu is {name!r}, whose figures are not known here; give one of {', '.join(CARDS)}")
+        raise ValueError(f"the GPU is {name!r}, whose figures are not known here; give one of {', '.join(CARDS)}")
     return CARDS[name]
 
 

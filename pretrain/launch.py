@@ -28,6 +28,7 @@ from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.start import check_anchor, drop_start
 from pretrain.trainer import Progress, train
+from warehouse.private_files import file_mask
 from warehouse.records import Checkpoint
 from warehouse.store import read_json, write_json
 
@@ -61,6 +62,7 @@ def pretrain(
     run_id: str,
     validate: Validate | None,
     num_workers: int = 1,
+    min_workers: int | None = None,
     use_gpu: bool = False,
     backend: Literal["local", "ray"] = "ray",
     on_one_machine: bool = True,
@@ -80,6 +82,7 @@ def pretrain(
         validate: module-level function (or functools.partial of one) from an exported backbone's folder to (metric name, score), higher
             being better; called after each checkpoint. None makes the newest checkpoint the best.
         num_workers: processes that share each batch; more than one needs the ray backend.
+        min_workers: the fewest with which training goes on when machines are lost; it has `num_workers` again once there is room.
         use_gpu: one GPU for each worker.
         backend: local trains in this process; ray under Ray Train, which the caller has connected to a cluster.
         on_one_machine: the cluster is this machine alone, so its workers talk over loopback and nobody else can join them.
@@ -98,6 +101,7 @@ def pretrain(
     check_anchor(run_dir, config)
     reader = ShardReader(dataset_dir, config.data)
     batches = open_batches(reader, config, rank=0, world_size=num_workers)
+    counts = () if min_workers in (None, num_workers) else _elastic_counts(reader, config, min_workers, num_workers, backend)
     check_run_dir(run_dir, config, dataset_id=reader.dataset_id, run_id=run_id)
     evidence = run_dir / "result.json"
     if not evidence.exists():
@@ -110,7 +114,8 @@ def pretrain(
             "use_gpu": use_gpu,
         }
         if backend == "ray":
-            _train_under_ray(config, arguments, num_workers=num_workers, use_gpu=use_gpu, on_one_machine=on_one_machine, progress=progress)
+            workers: dict[str, Any] = {"num_workers": num_workers, "counts": counts, "use_gpu": use_gpu}
+            _train_under_ray(config, arguments, **workers, on_one_machine=on_one_machine, progress=progress)
         elif num_workers == 1:
             try:
                 train(config, progress=progress, **arguments)
@@ -128,6 +133,16 @@ def pretrain(
         metrics_path=run_dir / "metrics.jsonl",
         num_steps=found["num_steps"],
     )
+
+
+def _elastic_counts(reader: ShardReader, config: PretrainConfig, fewest: int | None, most: int, backend: str) -> tuple[int, ...]:
+    if fewest is None or not 1 <= fewest <= most:
+        raise ValueError(f"min_workers is {fewest} and num_workers {most}; give 1 to {most}")
+    if backend == "local":
+        raise ValueError(f"min_workers is {fewest}, and only Ray can go on without a lost worker; give the ray backend")
+    from pretrain.elastic import even_counts
+
+    return even_counts(reader, config, fewest=fewest, most=most)
 
 
 def _result(run_dir: Path, run_id: str, *, num_steps: int) -> dict[str, Any]:
@@ -162,6 +177,7 @@ def _train_under_ray(
     arguments: dict[str, Any],
     *,
     num_workers: int,
+    counts: tuple[int, ...],
     use_gpu: bool,
     on_one_machine: bool,
     progress: Progress | None,
@@ -180,7 +196,7 @@ def _train_under_ray(
     _check_resources(
         ray.cluster_resources(),  # type: ignore[no-untyped-call]
         config.checkpoint if beside else None,
-        num_workers=num_workers,
+        num_workers=min(counts, default=num_workers),
         use_gpu=use_gpu,
     )
     with contextlib.ExitStack() as stack:
@@ -196,12 +212,16 @@ def _train_under_ray(
             make_trainer = CauseTrainer
         trainer = make_trainer(  # type: ignore[call-arg]  # mypy sees the trainer of Ray Train's first version
             ray_worker,
-            train_loop_config={"pickled": pickle.dumps({"config": config, **arguments, "beside": beside})},
+            train_loop_config={"pickled": pickle.dumps({"config": config, **arguments, "beside": beside, "mask": file_mask()})},
             torch_config=torch_config,
-            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+            scaling_config=ScalingConfig(
+                num_workers=(counts[0], num_workers) if counts else num_workers,  # type: ignore[arg-type]  # as above
+                use_gpu=use_gpu,
+            ),
             run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=_MAX_WORKER_FAILURES)),
             validation_config=validation_config(run_dir, arguments["validate"], config.checkpoint) if beside else None,
         )
+        trainer.worker_counts = counts
         stack.enter_context(_followed(run_dir / "metrics.jsonl", config.train.num_steps, progress))
         if beside:
             allow_validations(run_dir)

@@ -53,7 +53,14 @@ class _CausePolicy(DefaultFailurePolicy):
 class CauseTrainer(TorchTrainer):
     """Ray Train's torch trainer with that policy."""
 
+    worker_counts: tuple[int, ...] = ()
+    """numbers of workers that an elastic training may have"""
+
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        beside = arguments.get("validation_config") is not None
-        policy = _CausePolicy(self.run_config.failure_config, str(self.run_config.storage_path), beside=beside)
-        return super()._initialize_and_run_controller(**arguments | {"failure_policy": policy})  # type: ignore[misc]  # Ray has no types
+        beside, run_dir = arguments.get("validation_config") is not None, str(self.run_config.storage_path)
+        policies: dict[str, Any] = {"failure_policy": _CausePolicy(self.run_config.failure_config, run_dir, beside=beside)}
+        if self.worker_counts:
+            from pretrain.elastic import EvenPolicy
+
+            policies["scaling_policy"] = EvenPolicy(self.scaling_config, self.worker_counts, run_dir)
+        return super()._initialize_and_run_controller(**arguments | policies)  # type: ignore[misc]  # Ray has no types

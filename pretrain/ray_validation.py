@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrain.config import CheckpointConfig
+from warehouse.private_files import file_mask
 from warehouse.store import read_json, write_json
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def validation_config(run_dir: Path, validate: Validate, config: CheckpointConfi
 
     return ValidationConfig(
         validate_pointer,
-        ValidationTaskConfig(fn_kwargs={"pickled": pickle.dumps(validate), "run_dir": str(run_dir), "num_cpus": config.validation_cpus}),
+        ValidationTaskConfig(
+            fn_kwargs={"pickled": pickle.dumps(validate), "run_dir": str(run_dir), "num_cpus": config.validation_cpus, "mask": file_mask()}
+        ),
         ray_remote_kwargs={"num_cpus": config.validation_cpus, "num_gpus": config.validation_gpus, "max_retries": _RETRIES},
     )
 
@@ -47,6 +50,7 @@ def validate_pointer(checkpoint: Checkpoint, **told: Any) -> dict[str, float]:
     """Score the checkpoint that a pointer names; Ray Train calls it in a task, with the keywords of `validation_config`."""
     import ray
 
+    os.umask(told["mask"])
     run_dir = Path(told["run_dir"])
     if not ray.get_gpu_ids():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # those of the workers may be visible

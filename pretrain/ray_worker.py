@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import traceback
 from functools import partial
@@ -28,6 +29,7 @@ def ray_worker(pickled: dict[str, bytes]) -> None:
     from pretrain.trainer import train
 
     arguments: dict[str, Any] = pickle.loads(pickled["pickled"])  # noqa: S301  # of the driver, as all that Ray passes on
+    os.umask(arguments.pop("mask"))  # a worker of another machine has its raylet's
     if arguments.pop("beside"):
         from pretrain.ray_validation import ask_ray
 

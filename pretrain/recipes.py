@@ -19,6 +19,7 @@ from pretrain.config import (
 )
 from pretrain.dinov2 import SIZES, anchored, dinov2, high_resolution
 from pretrain.video.recipes import endofm, endofm_clean, endofm_tiny
+from warehouse.near_names import near_hint
 
 __all__ = ["RECIPES", "demo", "recipe", "small", "smoke", "vitb14", "vitg14", "vitl14", "vits14"]
 
@@ -178,5 +179,5 @@ def recipe(name: str) -> PretrainConfig:
         ValueError: no recipe has that name.
     """
     if name not in RECIPES:
-        raise ValueError(f"there is no recipe called {name!r}; choose one of {', '.join(RECIPES)}")
+        raise ValueError(f"there is no recipe called {name!r}; choose one of {', '.join(RECIPES)}{near_hint(name, RECIPES)}")
     return RECIPES[name]()

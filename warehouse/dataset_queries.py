@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from warehouse.forgotten import read_records
 from warehouse.lake import Lake, LakeError
+from warehouse.near_names import near_hint
 from warehouse.records import Dataset, Shard
 from warehouse.statements import quote
 
@@ -36,7 +37,7 @@ def dataset_named(lake: Lake, name: str) -> Dataset:
     if not rows:
         names = [row["name"] for row in lake.rows("SELECT DISTINCT name FROM datasets ORDER BY name")]
         known = ", ".join(names) or "none yet; run `endoforge curate` first"
-        raise LakeError(f"there is no dataset {name!r} in {lake.root}; known: {known}")
+        raise LakeError(f"there is no dataset {name!r} in {lake.root}; known: {known}{near_hint(name, names)}")
     shards = lake.rows(
         # a dataset of the same content under another name has the same id
         """SELECT shard AS name, path, sha256, num_bytes, num_images FROM shards

@@ -32,7 +32,14 @@ _MACRO_COLUMNS = {
         "artifact_id": ("VARCHAR", "its id, as artifacts.artifact_id"),
         "uri": ("VARCHAR", "where it is, as artifacts.uri"),
         "depth": ("INTEGER", "runs between it and the artifact asked about; 0 is that one"),
-    }
+    },
+    "dataset_diff(a, b)": {
+        "only_in": ("VARCHAR", "name of the dataset that holds it"),
+        "frame_id": ("VARCHAR", "the frame, or the clip"),
+        "video_id": ("VARCHAR", "its video, as videos.video_id"),
+        "uri": ("VARCHAR", "a place where that video was seen last"),
+        "second": ("DOUBLE", "presentation time in seconds since the video's first frame; of a clip that of its start"),
+    },
 }
 
 

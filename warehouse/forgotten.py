@@ -7,7 +7,6 @@ patient was forgotten.
 from __future__ import annotations
 
 import datetime
-import getpass
 import hashlib
 import hmac
 import secrets
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from warehouse.provenance import current_user
 from warehouse.store import atomic_file, canonical_json, read_json
 
 __all__ = ["Forgetting", "forgotten_hash", "forgotten_in", "is_authentic", "lake_key", "read_records", "request", "write_record"]
@@ -107,6 +107,6 @@ def request(root: Path, identifiers: Iterable[str], *, requested_by: str, num_vi
         hashes=tuple(forgotten_hash(root, one) for one in identifiers),
         requested_by=requested_by,
         recorded_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        recorded_by=f"{getpass.getuser()}@{socket.gethostname()}",
+        recorded_by=f"{current_user()}@{socket.gethostname()}",
         num_videos=num_videos,
     )

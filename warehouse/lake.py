@@ -26,6 +26,7 @@ from warehouse.extensions import EXTENSIONS, bare_connection, extension_path
 from warehouse.local_path import local_path
 from warehouse.migrations import OLDEST_VERSION, migration
 from warehouse.postgres import PostgresTurns, unreachable
+from warehouse.private_files import make_private_folder
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
 from warehouse.snapshots import moment_of
 from warehouse.statements import add_column, create_macro, create_table, create_view, quote
@@ -88,6 +89,14 @@ class Lake:
                 for name in sorted(scores.keys() - set(self.added_scores(table))):  # another process may have been quicker
                     self._run(add_column(table, name, scores[name]))
                 self._run(_view_statements())
+
+    def add_missing_views(self) -> None:
+        """Make the views that a lake of the same schema lacks, because an earlier EndoForge made it."""
+        known = {row["view_name"] for row in self.rows("SELECT view_name FROM duckdb_views() WHERE database_name = 'lake'")}
+        if VIEWS.keys() - known:
+            for attempt in commit_retries():
+                with attempt, self.transaction("views"):
+                    self._run(_view_statements())
 
     def append(self, table: str, rows: pa.Table, *, scores: Sequence[str] = ()) -> None:
         """Append rows whose columns are those of `table`'s schema and these scores, inside a `transaction`."""
@@ -214,9 +223,10 @@ def open_lake(
     is_there = catalog.kind == "postgres" or Path(catalog.where).is_file()
     if not create and not is_there:
         inner = root / "lake"
-        hint = f"did you mean {inner}?" if has_lake(inner) else "give the folder that `endoforge ingest --lake` made"
+        hint = f"did you mean {inner}?" if has_lake(inner) else "give a folder that `endoforge ingest` or `endoforge evaluate` made"
         raise LakeError(f"there is no lake in {root} (no {SQLITE_FILE}); {hint}")
     if create:
+        make_private_folder(root)
         (root / "tables").mkdir(parents=True, exist_ok=True)
     connection = _connection(root, catalog, read_only=read_only)
     options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
@@ -328,13 +338,16 @@ def _make_tables(lake: Lake, *, read_only: bool) -> bool:
             return False  # another process was quicker
         lake._run(statement for name, table in DESCRIBED_TABLES.items() for statement in create_table(name, table))
         lake._run(_view_statements())
-        lake._run(create_macro(signature, macro) for signature, macro in MACROS.items())
         lake.query("INSERT INTO lake_schema VALUES ($1)", [SCHEMA_VERSION])
     return True
 
 
 def _view_statements() -> Iterator[str]:
-    return (statement for name, view in VIEWS.items() for statement in create_view(name, view))
+    """Views and macros as they are now."""
+    for name, view in VIEWS.items():
+        yield from create_view(name, view)
+    for signature, macro in MACROS.items():
+        yield create_macro(signature, macro)
 
 
 def _version(lake: Lake) -> int:

@@ -12,7 +12,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,12 +20,12 @@ import pyarrow as pa
 from warehouse.forgotten import forgotten_in
 from warehouse.lake import Lake, commit_retries
 from warehouse.peak_memory import PeakMemory
-from warehouse.provenance import current_provenance
+from warehouse.provenance import current_provenance, current_user
 from warehouse.records import Artifact
 from warehouse.schema import TABLES, table_schema
 from warehouse.store import canonical_json, content_id
 
-__all__ = ["RunContext", "RunPlan", "RunRecorder", "completed_run_id", "plan_run", "record_run", "run_outputs"]
+__all__ = ["RunContext", "RunPlan", "RunRecorder", "by_person", "completed_run_id", "plan_run", "record_run", "run_outputs"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,11 @@ def plan_run(*, stage: str, version: int, config: object, inputs: Sequence[Artif
     """
     key = content_id({"stage": stage, "version": version, "config": config, "inputs": sorted(item.artifact_id for item in inputs)})
     return RunPlan(stage=stage, version=version, config=canonical_json(config), inputs=tuple(inputs), seed=seed, stage_key=key)
+
+
+def by_person(plan: RunPlan) -> RunPlan:
+    """The same work, whose recorded settings also name the account that asks for it; whoever does, its identity is the same."""
+    return replace(plan, config=canonical_json({**json.loads(plan.config), "user": current_user()}))
 
 
 def completed_run_id(lake: Lake, plan: RunPlan) -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-__all__ = ["belongs_to_lake", "holds_made_pictures", "is_lake", "lake_of", "local_path"]
+__all__ = ["belongs_to_lake", "holds_made_pictures", "is_lake", "lake_of", "local_path", "refuse_uris"]
 
 _LOCKS = ("catalog.lock", "ingest.lock", "private.lock")
 _OWN = {
@@ -36,6 +37,22 @@ def local_path(path: Path | str, *, what: str) -> Path:
     if found := _CATALOG.match(str(path)):
         raise ValueError(f"{what} is {found[0]}..., a catalog; give a folder, or ducklake:postgres:dbname=... host=... as --lake")
     return Path(path)
+
+
+def refuse_uris(settings: object) -> None:
+    """Look through a parsed command, or the settings of a flow, before anything is made.
+
+    Raises:
+        ValueError: a setting that is a path has a URI.
+    """
+    if not is_dataclass(settings):
+        return
+    for option in fields(settings):
+        value = getattr(settings, option.name)
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                local_path(path, what=f"--{option.name.replace('_', '-')}")
+        refuse_uris(value)
 
 
 def belongs_to_lake(name: str) -> bool:

@@ -89,12 +89,14 @@ class ModelFacts:
 
 
 def find_checkpoint(lake: Lake, identifier: str) -> Checkpoint:
-    """The checkpoint that an id names: a run's chosen one, or one by its own id or a unique start of it.
+    """The checkpoint that an id names: a run's chosen one, or one by its own id; a unique start of either does.
 
     Raises:
         LakeError: no finished run and no checkpoint has that id, or several have.
     """
     rows = lake.rows("SELECT * FROM checkpoints WHERE run_id = $1 AND is_best", [identifier])
+    if not rows and len(identifier) > len("pretrain-"):
+        rows = lake.rows("SELECT * FROM checkpoints WHERE starts_with(run_id, $1) AND is_best", [identifier])
     if not rows and len(identifier) >= 8:
         rows = lake.rows("SELECT * FROM checkpoints WHERE starts_with(checkpoint_id, $1) ORDER BY step, run_id", [identifier])
     if len({row["checkpoint_id"] for row in rows}) > 1:

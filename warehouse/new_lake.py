@@ -8,6 +8,7 @@ from warehouse.catalog import CATALOG_FILE, LakeError, catalog_of, has_lake, par
 from warehouse.lake import open_lake
 from warehouse.local_path import local_path
 from warehouse.postgres import folder_of
+from warehouse.private_files import make_private_folder
 
 __all__ = ["make_lake"]
 
@@ -29,7 +30,7 @@ def make_lake(folder: Path, catalog: str) -> Path:
     other = folder_of(wanted)
     if other is not None and other != folder:
         raise LakeError(f"{wanted.text} is the catalog of the lake in {other}; give each lake a database of its own")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     if not (folder / CATALOG_FILE).is_file():
         write_catalog_file(folder, wanted)
     open_lake(folder, create=True).close()

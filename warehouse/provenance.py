@@ -7,12 +7,13 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import pwd
 import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Provenance", "current_provenance"]
+__all__ = ["Provenance", "current_provenance", "current_user"]
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -42,6 +43,15 @@ def current_provenance() -> Provenance:
         lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         host=platform.node(),
     )
+
+
+def current_user() -> str:
+    """The account that this process runs as; variables such as LOGNAME, which anybody may set, are not asked."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # as in containers
+        return f"uid {number}"
 
 
 def _is_checkout() -> bool:

@@ -160,10 +160,16 @@ def run_json(lake: Lake, run_id: str, column: Literal["config", "metrics"]) -> d
 def best_checkpoint(lake: Lake, run_id: str) -> Checkpoint:
     """The checkpoint that a pretraining run chose by its downstream score.
 
+    Args:
+        lake: to ask.
+        run_id: of the run, or a start of it that no other run has.
+
     Raises:
-        LakeError: no finished pretraining run has that id.
+        LakeError: no finished pretraining run has that id, or several begin so.
     """
-    rows = lake.rows("SELECT * FROM checkpoints WHERE run_id = $1 AND is_best", [run_id])
+    rows = lake.rows("SELECT * FROM checkpoints WHERE starts_with(run_id, $1) AND is_best ORDER BY run_id <> $1", [run_id])
+    if len(rows) > 1 and rows[0]["run_id"] != run_id:
+        raise LakeError(f"{run_id!r} is the start of several runs: {', '.join(row['run_id'] for row in rows)}; give more of the id")
     if not rows:
         runs = [
             row["run_id"] for row in lake.rows("SELECT run_id FROM runs WHERE stage = 'pretrain' AND status = 'complete' ORDER BY ended_at")

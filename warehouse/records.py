@@ -36,7 +36,7 @@ class Artifact:
     artifact_id: str
     kind: str
     """video, frame_pack, clip_pack, clip_vectors, requalification, embedding_part, dedup, cluster_tree, placement, selection, dataset,
-    shard, checkpoint, weights, task, splits, score, report, model_export, audit, private_audit or labels"""
+    shard, checkpoint, weights, task, splits, score, report, dataset_export, model_export, atlas_export, audit, private_audit or labels"""
     uri: str
     """path relative to the lake's root, or a file:// URI for something outside it"""
     sha256: str | None = None

@@ -53,8 +53,8 @@ def create_view(name: str, view: View) -> Iterator[str]:
 
 
 def create_macro(signature: str, macro: View) -> str:
-    """Make a table macro, such as ancestry(id)."""
-    return f"CREATE MACRO {signature} AS TABLE {macro.sql}"
+    """Make a table macro, such as ancestry(id), or make it anew."""
+    return f"CREATE OR REPLACE MACRO {signature} AS TABLE {macro.sql}"
 
 
 def _comment_on_column(table: str, column: str, what: str) -> str:

@@ -61,6 +61,8 @@ class Traces:
     """pretraining runs on those datasets"""
     num_scores: int
     """of those models"""
+    exports: tuple[str, ...]
+    """folders outside the lake into which those datasets were exported, as far as that is recorded"""
 
 
 def videos_of_uri(lake: Lake, named: Sequence[str]) -> tuple[str, ...]:
@@ -149,12 +151,18 @@ def find_traces(lake: Lake, subject: Subject) -> Traces:
     scores = lake.rows(
         "SELECT count(*) AS n FROM scores WHERE model_id IN (SELECT checkpoint_id FROM checkpoints WHERE list_contains($1, run_id))", [runs]
     )
+    exports = lake.rows(
+        """SELECT DISTINCT config ->> 'path' AS path FROM runs
+           WHERE stage = 'export' AND status = 'complete' AND list_contains($1, config ->> 'dataset') ORDER BY path""",
+        [[row["name"] for row in datasets]],
+    )
     return Traces(
         rows=rows,
         files=tuple(sorted(_files(lake, subject, [str(row["name"]) for row in datasets]))),
         datasets=tuple((str(row["dataset_id"]), str(row["name"])) for row in datasets),
         models=tuple(runs),
         num_scores=int(scores[0]["n"]),
+        exports=tuple(str(row["path"]) for row in exports),
     )
 
 

@@ -29,6 +29,7 @@ _VERDICT = {
     "drop_reason": "first reason for which it is left out now, such as blurred or identified_in_audit; null for a kept frame",
 }
 _BOUND = "upper end of the 95% interval of the share of kept frames that identify someone, 0-1; null while open"
+_USER = "account that typed the command; null of what was recorded before that was kept"
 _SHARE_OF_SAMPLED = "num_frames as a share, 0-1, of all sampled frames"
 
 VIEW_COLUMNS: dict[str, ViewColumns] = {
@@ -207,6 +208,89 @@ VIEW_COLUMNS: dict[str, ViewColumns] = {
         ("runs",), {"num_runs": "runs of that stage and status", "last": "when the last of them ended; null if none has"}
     ),
     "run_times": ViewColumns(("runs",), {"duration_s": "seconds from start to end; null if it has not ended"}),
+    "patient_datasets": ViewColumns(
+        ("datasets", "manifest_videos"),
+        {
+            "dataset": _DATASET,
+            "num_videos": "videos of the patient in it",
+            "num_frames": "frames, or clips, of the patient in it",
+            "is_withdrawn": "whether its shards are gone, because something in it was forgotten",
+        },
+    ),
+    "patient_models": ViewColumns(
+        ("checkpoints", "datasets", "manifest_videos"),
+        {"dataset": f"{_DATASET} that the model, or one it started from, has learned from", "num_scores": "scores of the checkpoint"},
+    ),
+    "patient_scores": ViewColumns(
+        ("scores", "checkpoints", "manifest_videos"), {"dataset": f"{_DATASET} that holds the patient", "run_id": "pretrain run"}
+    ),
+    "exports": ViewColumns(
+        ("runs",),
+        {
+            "exported_at": "when it was written",
+            "user": _USER,
+            "what": "name of the dataset, or id of the checkpoint",
+            "path": "folder that was written",
+        },
+    ),
+    "sign_offs": ViewColumns(
+        ("audits", "runs"),
+        {
+            "signed_at": "when it was signed",
+            "frames": "kept, or private: which pictures the audit shows",
+            "status": "of this sign-off: clean or findings, or signed of private pictures",
+            "num_findings": "frames that this person found to identify someone; null of private pictures",
+            "user": _USER,
+            "run_id": "sign_off or private_sign_off run",
+        },
+    ),
+    "models": ViewColumns(
+        ("checkpoints", "runs", "datasets"),
+        {
+            "run_id": "pretrain run",
+            "checkpoint_id": "the chosen checkpoint, as checkpoints.checkpoint_id",
+            "datasets": "names of the datasets that it was trained on; null if the lake no longer has them",
+            "num_images": "images, or clips, in the dataset",
+            "architecture": "name of the network, as timm has it or endofm",
+            "num_steps": "optimiser steps of the whole run",
+            "batch_size": "images a step, of all workers together",
+            "num_scores": "test scores of the chosen checkpoint, the latest of each task, head and metric; few-shot curves left out",
+            "scores": "task, head, metric and value of each of them; null without one",
+            "ended_at": "when the run ended",
+            "duration_s": "seconds from start to end of its last attempt",
+        },
+    ),
+    "nights": ViewColumns(
+        (),
+        {
+            "night": "date on whose noon (UTC) the night began",
+            "num_runs": "runs of stages that started in it",
+            "num_failed": "those that failed",
+            "stages": "names of the stages that ran",
+            "duration_s": "seconds of all these runs together",
+            "num_videos": "videos ingested",
+            "video_hours": "hours of these videos",
+            "num_frames_kept": "frames that ingest kept of them",
+            "num_rejects": "files rejected",
+        },
+    ),
+    "rejects_by_day": ViewColumns(
+        ("rejects",),
+        {
+            "day": "date (UTC) on which the run that rejected them started",
+            "num_files": "files",
+            "num_bytes": "bytes of these files together",
+        },
+    ),
+    "cost_per_video_hour": ViewColumns(
+        ("runs",),
+        {
+            "num_runs": "complete runs of the stage",
+            "duration_s": "seconds of all of them together, by the clock",
+            "video_hours": "hours of the videos that the lake holds",
+            "seconds_per_video_hour": "duration_s for each of these hours; null without video",
+        },
+    ),
     "data_dictionary": ViewColumns(
         (),
         {

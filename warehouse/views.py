@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from warehouse.tables.clip_views import CLIP_VIEWS
 from warehouse.tables.current_views import CURRENT_VIEWS
+from warehouse.tables.history_views import HISTORY_MACROS, HISTORY_VIEWS
 from warehouse.tables.notation import View
+from warehouse.tables.people_views import PEOPLE_VIEWS
 from warehouse.tables.privacy_views import PRIVACY_VIEWS
 from warehouse.tables.summary_views import SUMMARY_VIEWS
 
@@ -15,6 +17,8 @@ VIEWS: dict[str, View] = {
     **CLIP_VIEWS,
     **PRIVACY_VIEWS,
     **SUMMARY_VIEWS,
+    **PEOPLE_VIEWS,
+    **HISTORY_VIEWS,
     # The lake may be attached under any name. If several lakes are, the list has what any of them has.
     "data_dictionary": View(
         "Every table, its columns and every view, with the type and what it is or holds: this list",
@@ -34,6 +38,7 @@ VIEWS: dict[str, View] = {
 }
 
 MACROS: dict[str, View] = {
+    **HISTORY_MACROS,
     "ancestry(id)": View(
         "Everything that an artifact was made from, nearest first",
         """

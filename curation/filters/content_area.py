@@ -7,6 +7,7 @@ opening, and a convex shape is fitted to what remains: a scene that is dark on o
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _WORK_SIDE = 480
 _BRIGHTEST_BORDER = 40  # of 255; a border brighter than that is taken for picture
 _LEVELS_ABOVE_BORDER = 8
 _BORDER_SPREAD = 10  # of 255; what compression makes of one colour
+_NUM_CIRCLES = 200  # tried for each picture
+_CIRCLES_AT_ONCE = 40  # more leave the core's cache
 _SMALLEST_SHARE = 0.1  # of the frame; less is a dark scene, not a content area
 
 
@@ -211,16 +214,18 @@ def _fit_circle(hull: np.ndarray, work: tuple[int, int]) -> tuple[float, float, 
     points = outline[inside]
     if len(points) < 40:
         return None
-    rng = np.random.default_rng(0)
+    circles = _circles_through(points[_triples(len(points))])
+    circles = circles[(0.2 * min(work) <= circles[:, 2]) & (circles[:, 2] <= max(work))]
     best: tuple[int, np.ndarray] | None = None
-    for _ in range(200):
-        circle = _circle_through(points[rng.choice(len(points), 3, replace=False)])
-        if circle is None or not 0.2 * min(work) <= circle[2] <= max(work):
-            continue
-        distance = np.abs(np.hypot(*(points - circle[:2]).T) - circle[2])
-        near = distance <= max(1.5, 0.012 * circle[2])
-        if best is None or near.sum() > best[0]:
-            best = int(near.sum()), near
+    for start in range(0, len(circles), _CIRCLES_AT_ONCE):
+        some = circles[start : start + _CIRCLES_AT_ONCE, :, None]
+        right, down = points[:, 0] - some[:, 0], points[:, 1] - some[:, 1]
+        distance = np.abs(np.sqrt(right * right + down * down) - some[:, 2])  # numpy's hypot takes three times as long
+        near = distance <= np.maximum(1.5, 0.012 * some[:, 2])
+        counts = np.count_nonzero(near, axis=1)
+        first = int(counts.argmax())
+        if best is None or counts[first] > best[0]:
+            best = int(counts[first]), near[first]
     if best is None or best[0] < 0.55 * len(points):
         return None
     centre_x, centre_y, radius = _least_squares_circle(points[best[1]])
@@ -244,15 +249,23 @@ def _resampled(hull: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def _circle_through(points: np.ndarray) -> np.ndarray | None:
-    (ax, ay), (bx, by), (cx, cy) = points
+@functools.lru_cache(maxsize=1024)
+def _triples(num_points: int) -> np.ndarray:
+    """Three different places of `num_points`, (200, 3), always the same."""
+    rng = np.random.default_rng(0)
+    return np.stack([rng.choice(num_points, 3, replace=False) for _ in range(_NUM_CIRCLES)])
+
+
+def _circles_through(triples: np.ndarray) -> np.ndarray:
+    """Centre and radius [m, 3] of the circle through each three points [n, 3, 2]; those that lie on a line have none."""
+    (ax, ay), (bx, by), (cx, cy) = (triples[:, corner].T for corner in range(3))
     determinant = 2 * (ax * (by - cy) + bx * (cy - ay) + cx * (ay - by))
-    if abs(determinant) < 1e-6:
-        return None
     a, b, c = ax**2 + ay**2, bx**2 + by**2, cx**2 + cy**2
-    x = (a * (by - cy) + b * (cy - ay) + c * (ay - by)) / determinant
-    y = (a * (cx - bx) + b * (ax - cx) + c * (bx - ax)) / determinant
-    return np.array([x, y, np.hypot(ax - x, ay - y)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = (a * (by - cy) + b * (cy - ay) + c * (ay - by)) / determinant
+        y = (a * (cx - bx) + b * (ax - cx) + c * (bx - ax)) / determinant
+        circles = np.column_stack([x, y, np.hypot(ax - x, ay - y)])
+    return np.asarray(circles[np.abs(determinant) >= 1e-6])
 
 
 def _least_squares_circle(points: np.ndarray) -> tuple[float, float, float]:

@@ -9,5 +9,10 @@ from .search import (
     nothing_near as nothing_near,
     retrieval_similarity as retrieval_similarity,
 )
-from .verify_copy import picture_correlation as picture_correlation
+from .verify_copy import (
+    compare as compare,
+    flipped as flipped,
+    picture_correlation as picture_correlation,
+    remembered_features as remembered_features,
+)
 from .views import content_of as content_of, stored_picture as stored_picture, views_of as views_of

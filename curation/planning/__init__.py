@@ -1,6 +1,6 @@
 """Planning: the cost of a stage as a record, and how fast this machine does a unit of it.
 
-Start with `cost.py`.
+`archive.py` estimates what files that nobody has ingested will take. Start with `cost.py`.
 """
 
 import lazy_loader

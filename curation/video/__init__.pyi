@@ -1,6 +1,7 @@
 from .clip_encoding import decode_clip as decode_clip, encode_clip as encode_clip, nearest_frames as nearest_frames
 from .container import UnreadableVideo as UnreadableVideo, VideoProbe as VideoProbe, probe as probe
 from .dicom import extract_stream as extract_stream
+from .excerpt import cut_excerpt as cut_excerpt
 from .moments import duration_s as duration_s, frames_at as frames_at
 from .overview import overview_frames as overview_frames
 from .packet_index import PacketIndex as PacketIndex, index_packets as index_packets

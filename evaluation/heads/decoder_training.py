@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from evaluation.heads.decoders import DptDecoder, FpnDecoder
@@ -32,11 +33,13 @@ class FittedDecoder:
     """mean and 1 / standard deviation of each level's channels, [D, 1, 1] each"""
     module: nn.Module
     details: dict[str, str]
+    is_half: bool = False
+    """whether a DPT gives logits of half the image's side"""
 
     @property
     def state(self) -> dict[str, Any]:
         """All that is no tensor."""
-        return {name: getattr(self, name) for name in ("kind", "channels", "width", "is_pyramid", "details")}
+        return {name: getattr(self, name) for name in ("kind", "channels", "width", "is_pyramid", "is_half", "details")}
 
     @torch.inference_mode()
     def logits(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -54,15 +57,14 @@ class FittedDecoder:
 
 def load_decoder(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any], device: torch.device) -> FittedDecoder:
     """As it was fitted."""
-    channels = tuple(state["channels"])
-    module = _built(state["kind"], channels, state["width"], is_pyramid=state["is_pyramid"])
+    channels, is_half = tuple(state["channels"]), bool(state.get("is_half", False))  # heads of earlier versions do not say it
+    module = _built(state["kind"], channels, state["width"], is_pyramid=state["is_pyramid"], is_half=is_half)
     module.load_state_dict({name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")})
     statistics = tuple(
         (tensors[f"mean.{number}"].to(device), tensors[f"inverse_std.{number}"].to(device)) for number in range(len(channels))
     )
-    return FittedDecoder(
-        state["kind"], channels, state["width"], state["is_pyramid"], statistics, module.eval().to(device), dict(state["details"])
-    )
+    placed, details = module.eval().to(device), dict(state["details"])
+    return FittedDecoder(state["kind"], channels, state["width"], state["is_pyramid"], statistics, placed, details, is_half)
 
 
 def fit_fpn(train: MaskLabelled, val: MaskLabelled, settings: HeadSettings) -> FittedDecoder:
@@ -77,7 +79,7 @@ def fit_unet(train: MaskLabelled, val: MaskLabelled, settings: HeadSettings) -> 
 
 def fit_dpt(train: MaskLabelled, val: MaskLabelled, settings: HeadSettings) -> FittedDecoder:
     """Train DPT."""
-    return _fitted("dpt", train, val, settings, width=settings.config.dpt_width)
+    return _fitted("dpt", train, val, settings, width=settings.config.dpt_width, is_half=settings.config.dpt_logits == "half")
 
 
 def num_parameters(module: nn.Module) -> int:
@@ -85,7 +87,9 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _fitted(kind: Kind, train: MaskLabelled, val: MaskLabelled, settings: HeadSettings, *, width: int) -> FittedDecoder:
+def _fitted(
+    kind: Kind, train: MaskLabelled, val: MaskLabelled, settings: HeadSettings, *, width: int, is_half: bool = False
+) -> FittedDecoder:
     """Train a decoder for each learning rate; keep the rate and epoch with the best mean val Dice, the first of equals."""
     config, device = settings.config, settings.device
     channels = tuple(level.shape[1] for level in train.maps)
@@ -94,7 +98,7 @@ def _fitted(kind: Kind, train: MaskLabelled, val: MaskLabelled, settings: HeadSe
     best: tuple[float, int, float] | None = None
     kept: dict[str, torch.Tensor] = {}
     for rate in config.decoder_learning_rates:
-        module = _initial(kind, channels, width, is_pyramid=is_pyramid, seed=config.seed).to(device)
+        module = _initial(kind, channels, width, is_pyramid=is_pyramid, is_half=is_half, seed=config.seed).to(device)
 
         def logits(maps: list[torch.Tensor], module: nn.Module = module) -> torch.Tensor:
             found: torch.Tensor = module(_scaled(maps, statistics))
@@ -109,9 +113,10 @@ def _fitted(kind: Kind, train: MaskLabelled, val: MaskLabelled, settings: HeadSe
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # of dropout
-            _train(module, logits, train, rate=rate, epochs=config.decoder_epochs, seed=config.seed, device=device, after_epoch=after_epoch)
+            told: dict[str, Any] = {"rate": rate, "epochs": config.decoder_epochs, "seed": config.seed, "after_epoch": after_epoch}
+            _train(module, logits, train, **told, is_half=is_half, device=device)
     assert best is not None, "there is a learning rate and an epoch"
-    final = _built(kind, channels, width, is_pyramid=is_pyramid)
+    final = _built(kind, channels, width, is_pyramid=is_pyramid, is_half=is_half)
     final.load_state_dict(kept)
     details = {
         "learning_rate": f"{best[0]:g}",
@@ -119,8 +124,9 @@ def _fitted(kind: Kind, train: MaskLabelled, val: MaskLabelled, settings: HeadSe
         "val_dice": f"{best[2]:.4f}",
         "width": str(width),
         "parameters": str(num_parameters(final)),
+        **({"logits": "half" if is_half else "full"} if kind == "dpt" else {}),
     }
-    return FittedDecoder(kind, channels, width, is_pyramid, statistics, final.eval().to(device), details)
+    return FittedDecoder(kind, channels, width, is_pyramid, statistics, final.eval().to(device), details, is_half)
 
 
 def _train(
@@ -133,8 +139,9 @@ def _train(
     seed: int,
     device: torch.device,
     after_epoch: Callable[[int], None],
+    is_half: bool,
 ) -> None:
-    """Each step mirrors its maps and masks left to right or not, and upside down or not."""
+    """Each step mirrors its maps and masks left to right or not, and upside down or not; the loss may be that of masks of half the side."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=1e-3)
     steps = epochs * -(-len(train) // BATCH)
@@ -146,6 +153,7 @@ def _train(
             axes = [axis for axis in (2, 3) if torch.rand(1, generator=generator) < 0.5]
             maps = [level.flip(axes) for level in read_maps(train.maps, order, device)]
             target = torch.from_numpy(train.targets[order]).to(device)[:, None].flip(axes)
+            target = F.avg_pool2d(target, 2) if is_half else target
             loss = mask_loss(upsampled(logits(maps), target.shape[-1]), target)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -159,13 +167,13 @@ def _scaled(maps: Sequence[torch.Tensor], statistics: Sequence[tuple[torch.Tenso
     return [(level - mean) * inverse_std for level, (mean, inverse_std) in zip(maps, statistics, strict=True)]
 
 
-def _initial(kind: Kind, channels: tuple[int, ...], width: int, *, is_pyramid: bool, seed: int) -> nn.Module:
+def _initial(kind: Kind, channels: tuple[int, ...], width: int, *, is_pyramid: bool, is_half: bool, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _built(kind, channels, width, is_pyramid=is_pyramid)
+        return _built(kind, channels, width, is_pyramid=is_pyramid, is_half=is_half)
 
 
-def _built(kind: Kind, channels: tuple[int, ...], width: int, *, is_pyramid: bool) -> nn.Module:
+def _built(kind: Kind, channels: tuple[int, ...], width: int, *, is_pyramid: bool, is_half: bool) -> nn.Module:
     if kind == "dpt":
-        return DptDecoder(channels, width, is_pyramid=is_pyramid)
+        return DptDecoder(channels, width, is_pyramid=is_pyramid, is_half=is_half)
     return UnetDecoder(channels, width) if kind == "unet" else FpnDecoder(channels, width)

@@ -36,15 +36,17 @@ class FpnDecoder(nn.Module):
 
 
 class DptDecoder(nn.Module):
-    """Reassemble four levels as a pyramid, fuse it from the coarsest to the finest, and double the grid twice.
+    """Reassemble four levels as a pyramid, fuse it from the coarsest to the finest, and double the grid twice; once at half size.
 
     A transformer's maps [B, D, h, w] have one grid: they become 4, 2, 1 and 1/2 times as fine, and the logits [B, 1, 16h, 16w]. A CNN's
-    stages are a pyramid already and keep their grids; with stages of stride 4 to 32 the logits have the image's size. The class token is
-    left out. Parameters of a 12-block ViT-S (384 channels): 18,332,801 with 256 channels, 1,257,809 with 64.
+    stages are a pyramid already and keep their grids; with stages of stride 4 to 32 the logits have the image's size. At half size the
+    logits have half of these sides, from the same parameters. The class token is left out. Parameters of a 12-block ViT-S (384
+    channels): 18,332,801 with 256 channels, 1,257,809 with 64.
     """
 
-    def __init__(self, channels: Sequence[int], width: int = 64, *, is_pyramid: bool = False) -> None:
+    def __init__(self, channels: Sequence[int], width: int = 64, *, is_pyramid: bool = False, is_half: bool = False) -> None:
         super().__init__()
+        self.is_half = is_half
         # the published 96, 192, 384 and 768 channels go with a width of 256
         dims = [max(8, width * share // 8) for share in (3, 6, 12, 24)]
         self.reassemble = nn.ModuleList(
@@ -66,7 +68,8 @@ class DptDecoder(nn.Module):
             fused = fuse(level, fused, finer)
         assert fused is not None, "there are four levels"
         fused = self.before(fused)
-        fused = _resized(fused, (2 * fused.shape[2], 2 * fused.shape[3]))
+        if not self.is_half:
+            fused = _resized(fused, (2 * fused.shape[2], 2 * fused.shape[3]))
         logits: torch.Tensor = self.logit(F.relu(self.after(fused)))
         return logits
 

@@ -14,6 +14,7 @@ from .report import (
     TrainingCurve as TrainingCurve,
     render_report as render_report,
 )
+from .score_columns import size_words as size_words
 from .scorecard import render_scorecard as render_scorecard
 from .subgroups import (
     Subgroups as Subgroups,
@@ -29,3 +30,4 @@ from .timeline import (
     TimelineRow as TimelineRow,
     render_timeline as render_timeline,
 )
+from .verdict import beside_baselines as beside_baselines

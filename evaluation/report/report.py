@@ -6,7 +6,6 @@ The numbers of the page stand in a `<script type="application/json" id="report-d
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from evaluation.report.on_validation import on_validation
 from evaluation.report.score_tables import score_tables
 from evaluation.report.score_words import SCORE_FILTERS
 from evaluation.report.subgroups import Subgroups
+from evaluation.report.verdict import HEADLINES, headlines
 from warehouse.records import Score
 from warehouse.store import atomic_file
 
@@ -41,9 +41,6 @@ __all__ = [
 
 REPORT_VERSION = 7
 """raise when the same lake would give another page"""
-
-_HEADLINES = {"balanced_accuracy": "balanced accuracy", "quadratic_weighted_kappa": "weighted kappa", "dice": "Dice"}
-_HEADLINES_RANK = {metric: rank for rank, metric in enumerate(_HEADLINES)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,20 +200,11 @@ def _tiles(data: ReportData) -> list[dict[str, str]]:
     if data.funnel:
         ends = (data.funnel[0], data.funnel[-1]) if len(data.funnel) > 1 else (data.funnel[0],)
         tiles += [{"name": step.name, "value": _count(step.num_frames)} for step in ends]
-    for score in _headlines(data):
+    for score in headlines(data.scores, data.own_models):
         chosen = " (chosen on validation)" if math.isfinite(on_validation(score)) else ""
-        name = f"{score.task}: {_HEADLINES[score.metric]}, {score.head.replace('_', ' ')}{chosen}"
+        name = f"{score.task}: {HEADLINES[score.metric]}, {score.head.replace('_', ' ')}{chosen}"
         tiles.append({"name": name, "value": _score(score.value)})
     return tiles
-
-
-def _headlines(data: ReportData) -> list[Score]:
-    """Our headline score of each evaluation set: of its foremost metric, the head that was best on the validation split."""
-    found: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    for score in data.scores:
-        if score.model_id in data.own_models and score.metric in _HEADLINES:
-            found[score.task, score.data_id].append(score)
-    return [max(scores, key=lambda score: (_HEADLINES_RANK[score.metric], on_validation(score))) for scores in found.values()]
 
 
 def _entropies(data: ReportData) -> dict[str, float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from warehouse.records import Score
 
-__all__ = ["ClassMeasures", "class_measures", "metric_name", "metrics_by_table", "seen_size"]
+__all__ = ["ClassMeasures", "class_measures", "metric_name", "metrics_by_table", "seen_size", "size_words"]
 
 _FIRST, _MORE = 4, 6
 """columns of the first table, which has the difference to a reference too, and of those after it"""
@@ -50,6 +50,15 @@ def metric_name(metric: str) -> str:
 def seen_size(score: Score) -> str:
     """Side in pixels of the images that the score's head read, which may be larger than the model's own; empty where it is not known."""
     return score.details.get("input_size", score.details.get("image_size", ""))
+
+
+def size_words(score: Score) -> str:
+    """`seen_size`, and where they differ the model's own size and that which all models of the evaluation were asked to take.
+
+    Such as `48 (own 224)`, or `504 (own 518, asked 512)`.
+    """
+    others = [f"{what} {size}" for what in ("own", "asked") if (size := score.details.get(f"{what}_image_size"))]
+    return seen_size(score) + (f" ({', '.join(others)})" if others else "")
 
 
 def metrics_by_table(metrics: Sequence[str], *, primary: str = "") -> tuple[tuple[str, ...], ...]:

@@ -26,7 +26,7 @@ from evaluation.report.on_validation import on_validation, primary_metric
 from evaluation.report.prediction_pictures import box_sheets, mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, confusion, reliability
 from evaluation.report.report import ContactSheet
-from evaluation.report.score_columns import ClassMeasures, class_measures, metrics_by_table, seen_size
+from evaluation.report.score_columns import ClassMeasures, class_measures, metrics_by_table, seen_size, size_words
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
 from evaluation.report.score_words import SCORE_FILTERS
 from evaluation.report.subgroups import Subgroups, prediction_files, prediction_table, subgroups_of
@@ -52,6 +52,8 @@ class _Detail:
     calibration_error: float
     subgroups: Subgroups
     sheets: tuple[ContactSheet, ...]
+    score_id: str
+    """start of the id by which the head is predicted with and computed again; empty of several folds, which have a head each"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ def render_scorecard(scores: Sequence[Score], *, root: Path, path: Path) -> None
     environment.filters.update(
         data_uri=data_uri,
         folds=_folds,
+        pixels=size_words,
         difference=shown_difference,
         words=_words,
     )
@@ -193,6 +196,7 @@ def _detail(score: Score, root: Path) -> _Detail | None:
         calibration_error=_calibration_error(table) if is_classes else math.nan,
         subgroups=subgroups_of(table, root),
         sheets=sheets,
+        score_id=score.score_id[:12] if "head_file" in score.details else "",
     )
 
 

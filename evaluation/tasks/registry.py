@@ -37,6 +37,7 @@ from evaluation.tasks.real_colon_detection import REAL_COLON_DETECTION
 from evaluation.tasks.split_protocol import CLEAN, MADE, SplitProtocol, choose_split
 from evaluation.tasks.stored_splits import SplitStore
 from evaluation.tasks.task import Reading, Task
+from warehouse.near_names import near_hint
 from warehouse.plug_ins import Group, load_all, load_named, names, unusable
 
 __all__ = ["KNOWN_TASKS", "TASKS", "check_task_name", "configured_task", "folds_of", "resolve_task", "task_sentence"]
@@ -180,8 +181,9 @@ def _named(name: str) -> Task:
         return KNOWN_TASKS[name]
     found = load_named(TASKS, name)
     if found is None:
-        known = ", ".join(sorted({*KNOWN_TASKS, *names(ENTRY_POINTS)}))
-        raise TaskError(f"unknown task {name!r}; use auto for your own data, or one of {known}")
+        known = sorted({*KNOWN_TASKS, *names(ENTRY_POINTS)})
+        hint = near_hint(name, known)
+        raise TaskError(f"unknown task {name!r}; use auto for your own data, or one of {', '.join(known)}{hint}")
     return _blamed(*found)
 
 

@@ -75,6 +75,7 @@ class ImageClipBackbone:
         self.backbone = backbone
         self.num_frames = num_frames
         self.image_size, self.mean, self.std = backbone.image_size, backbone.mean, backbone.std
+        self.own_size = backbone.own_size
 
     @property
     def module(self) -> Any:

@@ -43,18 +43,15 @@ Floats = npt.NDArray[np.float32]
 
 
 def load_clip_backbone(model: ModelRef, config: EvaluateConfig) -> ClipBackbone:
-    """The video network that a model hands over, or its image backbone, which sees each frame alone.
+    """The video network that a model hands over, at its own image size, or its image backbone, which sees each frame alone.
 
     Raises:
         BackboneError: the exported folder is not usable.
-        ValueError: another image size is asked of a video network.
     """
     if model.clip_network is None:
-        return ImageClipBackbone(load_backbone(model, device=config.device, image_size=config.image_size, seed=config.seed))
-    found: ClipBackbone = model.clip_network(config.device, model.weights, config.seed + model.draw)
-    if config.image_size not in (None, found.image_size):
-        raise ValueError(f"image_size is {config.image_size}, and the video network takes {found.image_size}; leave it out")
-    return found
+        return ImageClipBackbone(load_backbone(model, device=config.device, image_size=config.side, seed=config.seed))
+    network: ClipBackbone = model.clip_network(config.device, model.weights, config.seed + model.draw)
+    return network
 
 
 def num_frames_of(backbone: ClipBackbone, config: EvaluateConfig) -> int:

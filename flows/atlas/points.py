@@ -73,6 +73,15 @@ class Atlas:
     notes: tuple[str, ...]
     funnel: tuple[tuple[str, int], ...]
     """current frames by step and reason"""
+    vectors: npt.NDArray[np.float32]
+    """(N, dim), unit vectors of the points"""
+    video_ids: tuple[str, ...]
+    """video of each point"""
+    videos: tuple[str, ...]
+    """all of them, each once, by which a page numbers them"""
+    encoder_id: str
+    dataset: str | None
+    """whose clusters and fates are shown"""
     has_sql: bool = False
     """whether the page may ask the lake"""
 
@@ -128,6 +137,11 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
         layout=said,
         notes=tuple(notes),
         funnel=tuple((row["step"], row["num_frames"]) for row in steps),
+        vectors=vectors,
+        video_ids=tuple(row["video_id"] for row in rows),
+        videos=tuple(sorted({row["video_id"] for row in rows})),
+        encoder_id=encoder_id,
+        dataset=name,
     )
 
 

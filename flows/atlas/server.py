@@ -10,19 +10,25 @@ from importlib.resources import files
 from typing import Annotated
 
 import uvicorn
-from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi import Body, FastAPI, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from curation.packs import read_frame, thumbnail
+from flows.atlas.details import part_script
+from flows.atlas.parts import part_of
 from flows.atlas.points import Atlas, Picture, as_script, num_removals
+from flows.atlas.search import Searcher
 from flows.runners import say
 from warehouse.answers import as_text
 from warehouse.lake import Lake
 
-__all__ = ["HOST", "MAX_ANSWER_ROWS", "make_app", "page", "picture", "serve"]
+__all__ = ["HOST", "MAX_ANSWER_ROWS", "PAGES", "make_app", "page", "picture", "serve"]
 
 HOST = "127.0.0.1"
 """what is listened on; nothing else can be asked for"""
 MAX_ANSWER_ROWS = 500
+MAX_PICTURE_BYTES = 20_000_000
+"""of a picture that is searched by"""
 _PICTURE_PX = 320
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -31,11 +37,18 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_TYPES = {"index.html": "text/html; charset=utf-8", "atlas.js": "text/javascript; charset=utf-8", "atlas.css": "text/css; charset=utf-8"}
+_TYPES = {
+    "index.html": "text/html; charset=utf-8",
+    "atlas.js": "text/javascript; charset=utf-8",
+    "details.js": "text/javascript; charset=utf-8",
+    "atlas.css": "text/css; charset=utf-8",
+}
+PAGES = tuple(_TYPES)
+"""parts of the page that are files"""
 
 
 def page(name: str) -> bytes:
-    """A part of the page: index.html, atlas.js or atlas.css."""
+    """A part of the page that is a file, one of PAGES."""
     return (files("flows.atlas") / "page" / name).read_bytes()
 
 
@@ -51,6 +64,7 @@ def make_app(lake: Lake, atlas: Atlas, secret: str) -> FastAPI:
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     script, removals, lock = as_script(atlas.with_sql()), num_removals(lake), threading.Lock()
+    searcher = Searcher(lake, atlas)
 
     def answer(content: bytes | str, media_type: str) -> Response:
         return Response(content, media_type=media_type, headers=_HEADERS)
@@ -59,14 +73,17 @@ def make_app(lake: Lake, atlas: Atlas, secret: str) -> FastAPI:
         if not secrets.compare_digest(given.encode(), secret.encode()):
             raise HTTPException(404)
 
+    def refuse_removed() -> None:
+        if num_removals(lake) != removals:
+            raise HTTPException(410, "frames were removed from the lake since the atlas began; start it again")
+
     @app.get("/{given}/pictures/{number}.jpg")
     def _picture(given: str, number: int) -> Response:
         check(given)
         if not 0 <= number < len(atlas.pictures):
             raise HTTPException(404)
         with lock:
-            if num_removals(lake) != removals:
-                raise HTTPException(410, "frames were removed from the lake since the atlas began; start it again")
+            refuse_removed()
         try:
             return answer(picture(atlas.pictures[number]), "image/jpeg")
         except (OSError, ValueError) as error:
@@ -82,6 +99,26 @@ def make_app(lake: Lake, atlas: Atlas, secret: str) -> FastAPI:
             return answer(json.dumps({"error": str(error)}), "application/json")
         shown = json.loads(as_text(rows.slice(0, MAX_ANSWER_ROWS), format="json"))
         return answer(json.dumps({"columns": rows.schema.names, "rows": shown, "num_rows": rows.num_rows}), "application/json")
+
+    @app.get("/{given}/parts/{name:path}.js")
+    def _part(given: str, name: str) -> Response:
+        check(given)
+        with lock:
+            refuse_removed()
+            found = part_of(lake, atlas, name)
+        if found is None:
+            raise HTTPException(404)
+        return answer(part_script(name, found), "text/javascript; charset=utf-8")
+
+    @app.post("/{given}/similar")
+    async def _similar(given: str, request: Request) -> Response:
+        check(given)
+        content = b""
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MAX_PICTURE_BYTES:
+                raise HTTPException(413, "the picture is larger than 20 MB; give a smaller one")
+        return answer(json.dumps(await run_in_threadpool(lambda: searcher.near(content, lock))), "application/json")
 
     @app.get("/{given}/points.js")
     def _points(given: str) -> Response:
@@ -112,6 +149,6 @@ def serve(lake: Lake, atlas: Atlas, *, port: int) -> None:
             listening.bind((HOST, port))
         except OSError as error:
             raise OSError(f"port {port} of {HOST} cannot be listened on ({error.strerror}); give another with --port") from error
-        config = uvicorn.Config(make_app(lake, atlas, secret), log_level="warning", access_log=False)
+        config = uvicorn.Config(make_app(lake, atlas, secret), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         say(f"open http://{HOST}:{listening.getsockname()[1]}/{secret}/index.html on this machine; Ctrl-C ends it")
         uvicorn.Server(config).run(sockets=[listening])

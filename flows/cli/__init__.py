@@ -3,3 +3,19 @@
 Start with `cli.py`, which parses and dispatches. `commands.py` and `questions.py` hold the options of the commands that work and of those
 that only ask; `actions.py` and `answers.py` hold what they do.
 """
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+
+def _say_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say a sentence on Ctrl-C while modules are still imported, before `main` can catch it; any other error has its traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _say_interrupted

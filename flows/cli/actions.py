@@ -25,14 +25,53 @@ def _demo(command: commands.Demo) -> None:
 
     execution = command.execution
     told: dict[str, Any] = {"phantom": command.phantom, "size": command.size, "recipe": command.recipe}
-    print(run_demo(command.out, **told, runner=execution.runner, workers=execution.workers))
+    report = run_demo(command.out, **told, runner=execution.runner, workers=execution.workers)
+    from warehouse.lake import open_lake
+    from warehouse.queries import latest_pretraining
+
+    lake = command.out / "lake"
+    with open_lake(lake, read_only=True) as opened:
+        run_id = latest_pretraining(opened)
+    _say_end(lake, run_id, report)
+    print(report)
 
 
 def _run(command: commands.Run) -> None:
+    if command.plan:
+        _plan(command)
+        return
     _prefect_in(command.lake)
     from flows.pipeline import run_flow
 
-    print(run_flow(**{setting.name: getattr(command, setting.name) for setting in fields(RunConfig) if setting.name not in OF_SCHEDULES}))
+    told = {setting.name: getattr(command, setting.name) for setting in fields(RunConfig) if setting.name not in OF_SCHEDULES}
+    report = Path(run_flow(**told))
+    _say_end(command.lake, report.parent.name, report)
+    print(report)
+
+
+def _say_end(lake: Path, run_id: str, report: Path) -> None:
+    """On stderr, as all that is said on the way; the report's path stands alone on stdout."""
+    from flows.runners import say
+    from flows.stages import run_in_words
+    from warehouse.lake import open_lake
+
+    with open_lake(lake, read_only=True) as opened:
+        for line in run_in_words(opened, run_id, report):
+            say(line)
+
+
+def _plan(command: commands.Run | commands.Plan) -> None:
+    from flows.planning.machines import described_machine, this_machine
+    from flows.planning.run_plan import plan_run, plan_run_json, plan_run_text
+
+    machines = [this_machine(command.workers)]
+    within_s = commands.PROBE_S
+    if isinstance(command, commands.Plan):
+        within_s = command.within_s
+        other = described_machine(command.cores, command.gpus)
+        machines += [other] if other else []
+    plan = plan_run(command, machines, within_s=within_s)
+    print(plan_run_json(plan) if isinstance(command, commands.Plan) and command.json else plan_run_text(plan))
 
 
 def _prefect_in(lake: Path) -> None:
@@ -176,6 +215,7 @@ def _pretrain(command: commands.Pretrain) -> None:
 
         init = find_init(command.init, lake_root=command.lake, allow_download=command.allow_download) if command.init else None
         told: dict[str, Any] = {"dataset": command.dataset, "config": command.config, "num_workers": command.train_workers}
+        told["min_workers"] = command.min_train_workers
         print(run_pretrain(job, **told, validation=command.labelled, init=init).run_id)
 
 
@@ -187,8 +227,8 @@ def _resume(command: commands.Pretrain, run_id: str) -> None:
     with job_of(command) as job:
         from flows.stages import run_resume
 
-        chosen_by = command.labelled
-        best = run_resume(job, run_id=run_id, changes=command.set, validation=chosen_by, num_workers=command.train_workers)
+        workers: dict[str, Any] = {"num_workers": command.train_workers, "min_workers": command.min_train_workers}
+        best = run_resume(job, run_id=run_id, changes=command.set, validation=command.labelled, **workers)
         print(best.run_id)
 
 
@@ -198,15 +238,10 @@ def _evaluate(command: commands.Evaluate) -> int | None:
     with job_of(command, create=command.lake == commands.SCORES) as job:
         from curation.embedding import EmbedConfig
         from evaluation.report import render_scorecard
-        from flows.stages import evaluate_folds
+        from flows.stages import evaluate_models
 
         encoder = EmbedConfig(encoder=command.encoder, allow_download=command.allow_download)
-        scores = [
-            score
-            for task, data in command.pairs
-            for model in command.model
-            for score in evaluate_folds(job, checkpoint=model, task=task, data=data, encoder=encoder, config=command.config)
-        ]
+        scores = evaluate_models(job, models=command.model, pairs=command.pairs, encoder=encoder, config=command.config)
         page = command.page or command.lake / "scorecard.html"
         render_scorecard(scores, root=job.lake.root, path=page)
         print(page)
@@ -244,6 +279,7 @@ def _export_model(command: commands.ExportModel) -> None:
 
 ACTIONS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "demo": (commands.Demo, _demo),
+    "plan": (commands.Plan, _plan),
     "run": (commands.Run, _run),
     "ingest": (commands.Ingest, _ingest),
     "requalify": (commands.Requalify, _requalify),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -34,8 +34,8 @@ def _verify(command: questions.Verify) -> int:
 def _export(command: questions.Export) -> None:
     from flows.stages import export_dataset
 
-    with job_of(command, read_only=True) as job:
-        export_dataset(job.lake, job.runner, command.name, format=command.format, out=command.out)
+    with job_of(command) as job:
+        export_dataset(job, command.name, format=command.format, out=command.out)
 
 
 def _compare(command: questions.Compare) -> None:
@@ -45,12 +45,17 @@ def _compare(command: questions.Compare) -> None:
         sys.stdout.write(run_compare(lake, command.a, command.b))
 
 
+def _columns() -> int | None:
+    """Of the terminal; None if the answer goes into a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def _datasets(command: questions.Datasets) -> None:
     from warehouse.answers import answer
     from warehouse.dataset_list import DATASETS
 
     with asked(command) as lake:
-        sys.stdout.write(answer(lake, DATASETS, format=command.format))
+        sys.stdout.write(answer(lake, DATASETS, format=command.format, columns=_columns()))
 
 
 def _diff(command: questions.Diff) -> None:
@@ -79,21 +84,25 @@ def _sql(command: questions.Sql) -> None:
     from warehouse.answers import answer
 
     with asked(command, at=command.at) as lake:
-        sys.stdout.write(answer(lake, command.statement, format=command.format))
+        sys.stdout.write(answer(lake, command.statement, format=command.format, columns=_columns()))
 
 
-def _atlas(command: questions.Atlas) -> None:
+def _atlas(command: questions.Atlas) -> int:
     from flows.atlas.export import export_atlas
     from flows.atlas.points import read_atlas
     from flows.atlas.server import serve
 
-    with asked(command) as lake:
-        atlas = read_atlas(lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
+    with job_of(command, read_only=command.export is None) as job:
+        atlas = read_atlas(job.lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
         if command.export is None:
-            with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-                serve(lake, atlas, port=command.port)
+            try:
+                serve(job.lake, atlas, port=command.port)
+            except KeyboardInterrupt:
+                print("endoforge: interrupted; the same command shows the atlas again, at another address", file=sys.stderr)
+                return 130
         else:
-            print(export_atlas(atlas, command.export))
+            print(export_atlas(job, atlas, command.export))
+    return 0
 
 
 def _tables(command: questions.Tables) -> None:
@@ -105,7 +114,7 @@ def _tables(command: questions.Tables) -> None:
     else:
         with asked(command) as lake:
             entries = data_dictionary(lake)
-    sys.stdout.write(as_text(described(entries, command.name), format=command.format))
+    sys.stdout.write(as_text(described(entries, command.name), format=command.format, columns=_columns()))
 
 
 def _lineage(command: questions.Lineage) -> None:
@@ -120,9 +129,16 @@ def _lineage(command: questions.Lineage) -> None:
             grow(tree.add(Text(child.label)), child)
 
     with asked(command) as lake:
-        origin, uses = lineage(lake, command.id, max_children=command.most)
+        if command.patient:
+            from flows.stages import find_patient
+            from warehouse.patient_lineage import patient_lineage
+
+            trees = [("used by", patient_lineage(lake, find_patient(lake, command.patient), max_children=command.most))]
+        else:
+            origin, uses = lineage(lake, command.id, max_children=command.most)
+            trees = [("made from", origin), ("used by", uses)]
     console = Console(width=10_000, highlight=False)  # a file name is worth more than a tidy right edge
-    for title, root in (("made from", origin), ("used by", uses)):
+    for title, root in trees:
         tree = Tree(Text(f"{root.label}  [{title}]"))
         grow(tree, root)
         if root.children:
@@ -134,7 +150,10 @@ def _lineage(command: questions.Lineage) -> None:
 def _check_data(command: questions.CheckData) -> int:
     from flows.stages import run_check_data
 
-    return 0 if run_check_data(command.data, task=command.task, output=command.output, config=command.config) else 1
+    if command.lake is not None:
+        asked(command).close()  # refuses a folder that is no lake
+    told: dict[str, Any] = {"task": command.task, "output": command.output, "config": command.config, "lake": command.lake}
+    return 0 if run_check_data(command.data, **told) else 1
 
 
 def _doctor(command: questions.Doctor) -> int:

@@ -16,9 +16,11 @@ from flows.stages import (
     check_dataset_names,
     check_encoder,
     check_faiss,
+    check_fewest,
     check_given,
     check_held_out,
     check_inputs,
+    check_models,
     check_new_folder,
     check_stages,
     check_task,
@@ -49,6 +51,8 @@ def check_command(command: Any) -> None:
             check_new_folder(command.out, "out")
         case commands.Run():
             _check_run(command)
+        case commands.Plan():
+            _check_plan(command)
         case commands.Ingest():
             check_inputs(command.videos)
             check_new_folder(command.lake, "lake")
@@ -97,6 +101,7 @@ def check_command(command: Any) -> None:
             check_validation(command.labelled, command.task)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
+            check_fewest(command.execution.runner, command.train_workers, command.min_train_workers)
             check_accumulation(command.config, command.train_workers)
         case commands.Evaluate(replay=str()):
             if command.model or command.task or command.config != EvaluateConfig(device=command.config.device):
@@ -104,10 +109,29 @@ def check_command(command: Any) -> None:
                     "got --replay with settings, expected a lake, and data or a device at most; the score has its own settings"
                 )
         case commands.Evaluate():
+            _check_models(command)
             for task, data in command.pairs:
                 check_task(task, data, command.config)
         case _:
             pass
+
+
+def _check_models(command: commands.Evaluate) -> None:
+    """Look for the lake that is named, and for every model in it and elsewhere."""
+    from warehouse.catalog import LakeError, has_lake
+
+    if has_lake(command.lake):
+        from warehouse.lake import open_lake
+
+        with open_lake(command.lake) as lake:
+            check_models(lake, command.model)
+    elif command.lake == commands.SCORES:
+        check_models(None, command.model)
+    else:
+        inner = command.lake / "lake"
+        elsewhere = f"leave --lake out and scores go to the folder {commands.SCORES} here, or give a folder that has one"
+        hint = f"did you mean {inner}?" if has_lake(inner) else elsewhere
+        raise LakeError(f"there is no lake in {command.lake}; {hint}")
 
 
 def _check_run(command: commands.Run) -> None:
@@ -119,3 +143,18 @@ def _check_run(command: commands.Run) -> None:
 
         with open_lake(command.lake) as lake:
             refuse_taken_names(lake, command.name, command.curate)
+
+
+def _check_plan(command: commands.Plan) -> None:
+    check_inputs(command.videos)
+    check_count("cores", command.cores)
+    if command.within_s <= 0:
+        raise ValueError(f"within_s is {command.within_s:g}, expected seconds above 0; give about {commands.PROBE_S:g}")
+    command.curate  # noqa: B018 - raises for a size or setting that is out of range
+    batch_size = recipe(command.recipe).train.batch_size
+    from flows.planning.machines import described_machine
+
+    other = described_machine(command.cores, command.gpus)
+    if other and other.num_gpus and batch_size % other.num_gpus:
+        raise ValueError(f"gpus is {command.gpus!r}, and these cannot share batches of {batch_size} images evenly; give a divisor of it")
+    check_held_out(command.holdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import sys
 import traceback
@@ -20,12 +21,14 @@ from flows.cli import commands
 from flows.cli.actions import ACTIONS
 from flows.cli.answers import ANSWERS
 from flows.cli.check_command import check_command
-from flows.cli.local_paths import refuse_uris
+from flows.cli.examples import EXAMPLES
 from flows.cli.remedies import INSTALL_REMEDY
 from flows.cli.reports import report_killed, run_reported
 from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
 from flows.cli.upkeep import UPKEEP
 from pretrain.recipes import recipe
+from warehouse.local_path import refuse_uris
+from warehouse.private_files import kept_private
 
 if TYPE_CHECKING:
     from pretrain.config import PretrainConfig
@@ -66,9 +69,10 @@ def main(argv: list[str] | None = None) -> int:
         refuse_uris(parsed)
         if not inner:
             check_command(parsed)
-            if name in SUPERVISED and argv is None:
+            if name in SUPERVISED and argv is None and not getattr(parsed, "plan", False):
                 return report_killed(name, parsed, run_supervised())
-        return run_reported(name, parsed, run)
+        with kept_private():
+            return run_reported(name, parsed, run)
     except KeyboardInterrupt:
         print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -122,10 +126,10 @@ def _sentence(error: Exception) -> str:
 
 
 def _description(name: str, command: type) -> str:
-    """What a command does; with a sentence on each installed filter if its threshold is an option, and on the tasks if one can be given."""
+    """What a command does, with an example, and a sentence on each installed filter or on the tasks if it has options for these."""
     said = filter_sentences() if name in ("run", "ingest", "requalify") else []
     said += [task_sentence()] if name in ("run", "pretrain", "evaluate", "check-data") else []
-    return "\n\n".join([command.__doc__ or "", *said])
+    return "\n\n".join([inspect.cleandoc(command.__doc__ or ""), *said, f"Example: {EXAMPLES[name]}"])
 
 
 def _default(name: str, arguments: list[str]) -> Any:
@@ -196,7 +200,7 @@ _CATALOG = "ducklake:"
 COMMANDS = {**ACTIONS, **ANSWERS, **UPKEEP}
 
 GROUPS = {
-    "All at once": ("demo", "run"),
+    "All at once": ("demo", "plan", "run"),
     "From videos to a dataset": ("ingest", "requalify", "embed", "dedup", "curate", "select-for-labels"),
     "Privacy": ("privacy-audit", "remove-out-of-body", "forget"),
     "Models": ("pretrain", "evaluate", "predict", "export-model"),

@@ -27,6 +27,7 @@ from flows.config import RunConfig
 from pretrain.config import PretrainConfig
 
 __all__ = [
+    "PROBE_S",
     "SCORES",
     "Curate",
     "Dedup",
@@ -35,6 +36,7 @@ __all__ = [
     "Evaluate",
     "ExportModel",
     "Ingest",
+    "Plan",
     "Predict",
     "Pretrain",
     "PrivacyAudit",
@@ -47,6 +49,8 @@ __all__ = [
 
 SCORES = Path("scores")
 """lake of scores where none is given"""
+PROBE_S = 30.0
+"""seconds in which a plan looks into files unless told otherwise"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +71,7 @@ class Demo:
 class Run(RunConfig):
     """Videos to a scored model: ingest, embed, curate, pretrain, evaluate and report, as one Prefect flow."""
 
-    videos: Positional[tuple[str, ...]]
+    videos: Annotated[Positional[tuple[str, ...]], arg(metavar="VIDEO [VIDEO ...]")]
     """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
     manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     size: int
@@ -75,6 +79,36 @@ class Run(RunConfig):
     recipe: str
     """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram;
     `endoforge pretrain --recipe R --help` shows all its values"""
+    plan: bool = False
+    """do nothing: look into a sample of the files for a minute, and say what each stage would take here, as `endoforge plan`"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(RunConfig):
+    """Look into a sample of the files for a minute and say what `run` would take: hours, frames, days, memory and disk; nothing is kept.
+
+    It takes the options of `run` and needs no lake; if there is one, its recorded runs make the forecast surer.
+    """
+
+    videos: Annotated[Positional[tuple[str, ...]], arg(metavar="VIDEO [VIDEO ...]")]
+    """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
+    manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
+    size: int
+    """images to curate; all candidates where there are fewer"""
+    recipe: str
+    """demo, smoke, small, vits14, vitb14, vitl14 or vitg14, the last four also with -fast, -long, -hires or -gram"""
+    cores: int | None = None
+    """cores of another machine, or of several together, to forecast beside this one; they are taken to be as fast as those here"""
+    gpus: str | None = None
+    """GPUs of that machine, such as 8xH100: H100, H200, A100, A100-40 or L40S; for pretraining alone"""
+    within_s: float = PROBE_S
+    """seconds for the sample; listing the files and timing the encoder come on top"""
+    lake: Path = Path("lake")
+    """folder of a lake whose recorded runs tell how fast stages are; need not be there"""
+    json: bool = False
+    """print JSON: seconds, bytes and counts, each with its factor of uncertainty and its source"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -83,7 +117,7 @@ class Run(RunConfig):
 class Ingest:
     """Decode videos, drop what teaches nothing or identifies someone, pack the rest."""
 
-    videos: Positional[tuple[str, ...]]
+    videos: Annotated[Positional[tuple[str, ...]], arg(metavar="VIDEO [VIDEO ...]")]
     """files, folders (searched recursively; the images of one folder are a video), globs, URIs of these such as s3://bucket/folder, or a
     manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     lake: Path
@@ -282,6 +316,8 @@ class Pretrain(OfLake):
     """share of the images of a folder under --validation that may be left out because they cannot be read"""
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
+    min_train_workers: int | None = None
+    """the fewest training processes with which a run goes on when machines are lost; it has all again once there is room"""
     init: str | None = None
     """start from trained weights: a file (DINOv2's or DINOv3's own, a plain ViT), a folder (timm's, or a checkpoint of a run), the id of a
     run (its chosen checkpoint), or a timm name; the model becomes theirs, and rate and frozen steps below have other defaults"""
@@ -365,7 +401,7 @@ class Evaluate:
 class Predict(OfLake):
     """Run the stored head of a score over videos and pictures: a table, masks, overlaid videos and a page. Research use only."""
 
-    inputs: Positional[tuple[str, ...]]
+    inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT [INPUT ...]")]
     """videos, DICOM files of videos, images, folders (searched recursively; the images of one folder are a row) or globs"""
     head: str
     """id of a score whose details have head_file, or a unique start of it of eight characters or more"""
@@ -379,7 +415,7 @@ class Predict(OfLake):
 class ExportModel(OfLake):
     """Write a checkpoint for other tools, as a folder that a hub takes, with its model card; nothing is sent anywhere."""
 
-    checkpoint: Positional[str]
+    checkpoint: Annotated[Positional[str], arg(metavar="CHECKPOINT")]
     """a pretraining run's id (its chosen checkpoint), a checkpoint's id (a unique start of it, 8 characters), or the folder of a run, a
     checkpoint or a backbone"""
     format: tuple[Literal["timm", "dinov2", "onnx"], ...] = ("timm",)

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from flows.cli.remedies import INSTALL_REMEDY
 from flows.runners import Failure, Runner
 from warehouse import plug_ins
 from warehouse.lake import EXTENSIONS, LakeError, extension_path, open_lake
+from warehouse.private_files import UMASK, file_mask
 
 __all__ = ["Finding", "examine"]
 
@@ -73,6 +75,7 @@ def examine(lake: Path | None, runner: Runner) -> Iterator[Finding]:
     if lake is not None:
         yield _lake(lake)
         yield _private(lake)
+        yield _openness(lake)
 
 
 def _libraries() -> Iterator[Finding]:
@@ -207,3 +210,20 @@ def _private(lake: Path) -> Finding:
         problem = f"{len(is_open)} of them can be read by others, such as {is_open[0]}: chmod 600 them"
         return Finding(topic="private", found=found, problem=problem)
     return Finding(topic="private", found=found)
+
+
+def _openness(lake: Path) -> Finding:
+    """Whether others may look at files of the lake, as at those of one that an earlier release made."""
+    mask = file_mask()
+    if not lake.is_dir() or not lake.stat().st_mode & mask:  # who may not enter the folder reaches nothing in it
+        return Finding(topic="access", found=f"files of the lake are open as {UMASK} {mask:03o} has them")
+    paths = [path for path in (lake, *lake.rglob("*")) if not path.is_symlink()]
+    is_open = [path for path in paths if path.stat().st_mode & mask]
+    found = f"{len(is_open)} of {len(paths)} files and folders of the lake are open to other users"
+    taken = ",".join(f"{who}-{bits}" for who, shift in (("g", 3), ("o", 0)) if (bits := _letters(mask >> shift)))
+    return Finding(topic="access", found=found, problem=f"chmod -R {taken} {shlex.quote(str(lake))}, or set {UMASK} to whom it is open")
+
+
+def _letters(bits: int) -> str:
+    """Permissions as chmod has them."""
+    return "".join(letter for letter, bit in (("r", 4), ("w", 2), ("x", 1)) if bits & bit)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.execution import Alone
+from flows.cli.execution import Alone, Asking
 
 if TYPE_CHECKING:
     from flows.job import Job
@@ -24,7 +24,7 @@ def job_of(command: Any, *, create: bool = False, read_only: bool = False) -> It
 
     execution = command.execution
     with open_lake(command.lake, create=create, read_only=read_only) as lake:
-        runner = make_runner("serial", None) if isinstance(execution, Alone) else make_runner(execution.runner, execution.workers)
+        runner = make_runner("serial", None) if isinstance(execution, Alone | Asking) else make_runner(execution.runner, execution.workers)
         yield Job(lake=lake, runner=runner)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from evaluation.config import EvaluateConfig
 from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
@@ -51,12 +51,14 @@ class Atlas(OfLake):
 class CheckData:
     """Look at a labelled set before any score: one page of counts, sizes, mask overlays, duplicates and leaks; exit code 1 if unusable."""
 
-    data: Positional[Path]
+    data: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """where the task's images are"""
     task: str = "auto"
     """name of a known task, or auto"""
     output: Path | None = None
     """folder for the page, index.html; check-data-TASK in the current folder unless given"""
+    lake: Path | None = None
+    """whose key makes the digests by which patients stand on the page; without one a known name can be found there"""
     kind: Literal["auto", "classification", "ordinal", "segmentation"] = "auto"
     """what the labels are; found from them unless given"""
     order: str = ""
@@ -84,9 +86,9 @@ class CheckData:
 class Compare(OfLake):
     """Compare two scored models on the test images that both have: differences with intervals over patients."""
 
-    a: Positional[str]
+    a: Annotated[Positional[str], arg(metavar="MODEL")]
     """a model as the leaderboard calls it, its id, or a unique start of either"""
-    b: Positional[str]
+    b: Annotated[Positional[str], arg(metavar="MODEL")]
     """the other one"""
     execution: FlatAsking = field(default_factory=Asking)
 
@@ -104,9 +106,9 @@ class Datasets(OfLake):
 class Diff(OfLake):
     """Compare two datasets: frames in one or both, by video, site and cluster, and the settings that differ."""
 
-    a: Positional[str]
+    a: Annotated[Positional[str], arg(metavar="DATASET")]
     """name of a dataset"""
-    b: Positional[str]
+    b: Annotated[Positional[str], arg(metavar="DATASET")]
     """name of the other"""
     most: int = 10
     """rows shown of each table, the largest changes first"""
@@ -117,7 +119,7 @@ class Diff(OfLake):
 class Verify(OfLake):
     """Read every shard of a dataset again and compare it with its hash, its sidecar and the lake; exit code 1 where anything differs."""
 
-    name: Positional[str]
+    name: Annotated[Positional[str], arg(metavar="DATASET")]
     """of the dataset"""
     execution: Flat = field(default_factory=Execution)
 
@@ -126,7 +128,7 @@ class Verify(OfLake):
 class Export(OfLake):
     """Write a dataset for other tools, with its cards: ids and pixels, never a path or a name."""
 
-    name: Positional[str]
+    name: Annotated[Positional[str], arg(metavar="DATASET")]
     """of the dataset"""
     format: Literal["imagefolder", "parquet", "hf"]
     """imagefolder: a folder a coarsest cluster and metadata.csv; parquet: images as bytes beside their columns, a file a tar; hf: a
@@ -164,7 +166,7 @@ class Leaderboard(OfLake):
 class Sql(OfLake):
     """Ask the lake: one read-only statement."""
 
-    statement: Positional[str]
+    statement: Annotated[Positional[str], arg(metavar="STATEMENT")]
     """such as "FROM funnel" """
     at: str | None = None
     """the lake as it was then: a version or a tag of `endoforge snapshots`, or a time such as 2026-11-28T12:30"""
@@ -177,7 +179,7 @@ class Sql(OfLake):
 class Tables:
     """Say what each table and view of a lake is, or what the columns of one are; no lake is needed."""
 
-    name: Positional[str | None] = None
+    name: Annotated[Positional[str | None], arg(metavar="[TABLE]")] = None
     """name of a table, view or macro; all of them unless given"""
     lake: Path | None = None
     """lake whose tables are meant, with columns that installed filters have added to it"""
@@ -190,11 +192,17 @@ class Tables:
 class Lineage(OfLake):
     """Print the tree from an id back to the videos, and forward to what was made from it."""
 
-    id: Positional[str]
+    id: Annotated[Positional[str], arg(metavar="ID")] = ""
     """of a score, checkpoint, dataset, shard, frame, video or run; a unique start of it (8 characters), or a dataset's or shard's name"""
+    patient: str = ""
+    """instead of an id: whose videos, and the datasets, models and scores that hold them; by pseudonym, or by name with the key set"""
     most: int = 8
     """things of one kind shown under a run; the rest is counted"""
     execution: FlatAsking = field(default_factory=Asking)
+
+    def __post_init__(self) -> None:
+        if bool(self.id) == bool(self.patient):
+            raise ValueError(f"{'both an id and a patient are' if self.id else 'nothing is'} named; give an id, or --patient")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Alerts(OfLake):
 class Deploy:
     """Write the schedules of a file to the Prefect server that PREFECT_API_URL names: pool, deployments, limits, watch over silent runs."""
 
-    file: Positional[Path] = Path("prefect.yaml")
+    file: Annotated[Positional[Path], arg(metavar="[FILE]")] = Path("prefect.yaml")
     """deployments, as Prefect has them; runs start in its folder"""
     heartbeat_s: float = 180.0
     """how often runs say that they live, as PREFECT_FLOWS_HEARTBEAT_FREQUENCY; one that misses three is Crashed"""
@@ -71,7 +71,7 @@ class Deploy:
 class Backup(OfLake):
     """Copy a lake to a folder elsewhere; typed again, only what is new, and what the lake has lost goes from the copy too."""
 
-    to: Positional[Path]
+    to: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """folder of the copy: missing, empty, or the lake's earlier backup"""
     execution: FlatAlone = field(default_factory=Alone)
 
@@ -80,7 +80,7 @@ class Backup(OfLake):
 class Restore(OfLake):
     """Make a lake of a backup, in a new folder, and read all its tables once."""
 
-    backup: Positional[Path]
+    backup: Annotated[Positional[Path], arg(metavar="BACKUP")]
     """folder that `endoforge backup` wrote"""
     execution: FlatAlone = field(default_factory=Alone)
 

@@ -11,7 +11,7 @@ import psutil
 
 from curation.planning import Cost
 
-__all__ = ["PlanLine", "plan_table", "what_fits"]
+__all__ = ["PlanLine", "data_size", "duration", "plan_table", "what_fits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +31,13 @@ def plan_table(lines: Sequence[PlanLine]) -> list[str]:
     rows = [("stage", "items", "time", "peak memory", "disk", "rate from")]
     for line in lines:
         if cost := line.cost:
-            sizes = _bytes(cost.memory_bytes), _bytes(cost.kept_bytes + cost.staged_bytes)
-            rows.append((line.stage, f"{cost.items:,}", _duration(line.seconds), *sizes, line.source))
+            sizes = data_size(cost.memory_bytes), data_size(cost.kept_bytes + cost.staged_bytes)
+            rows.append((line.stage, f"{cost.items:,}", duration(line.seconds), *sizes, line.source))
         else:
             rows.append((line.stage, "", "done", "", "", ""))
     if any(line.cost for line in lines):
         memory, disk = _together(lines)
-        rows.append(("together", "", _duration(sum(line.seconds for line in lines)), _bytes(memory), _bytes(disk), ""))
+        rows.append(("together", "", duration(sum(line.seconds for line in lines)), data_size(memory), data_size(disk), ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -51,7 +51,7 @@ def what_fits(lines: Sequence[PlanLine], lake_root: Path) -> list[str]:
     """Sentences on the free memory and disk, with warnings if the plan needs more."""
     memory, disk = _together(lines)
     free_memory, free_disk = psutil.virtual_memory().available, shutil.disk_usage(lake_root).free
-    said = [f"free now: {_bytes(free_memory)} of memory, {_bytes(free_disk)} of disk at {lake_root}"]
+    said = [f"free now: {data_size(free_memory)} of memory, {data_size(free_disk)} of disk at {lake_root}"]
     if memory > free_memory:
         said.append("WARNING: it does not fit in the free memory; lower --max-memory-gb or --workers, or free some")
     if disk > free_disk:
@@ -66,13 +66,21 @@ def _together(lines: Sequence[PlanLine]) -> tuple[int, int]:
     return max((cost.memory_bytes for cost in costs), default=0), sum(cost.kept_bytes for cost in costs) + staged
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words, from seconds to years."""
     if seconds < 5:
         return "under 5 s"
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:,.0f} days" if seconds < 3 * 365 * 86400 else f"{seconds / (365 * 86400):,.0f} years"
 
 
-def _bytes(number: int) -> str:
+def data_size(number: float) -> str:
+    """Bytes in MB, GB or TB."""
+    if number >= 1e12:
+        return f"{number / 1e12:,.1f} TB"
     return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"

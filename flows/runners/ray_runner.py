@@ -16,6 +16,7 @@ from flows.runners.process_runner import PAUSES_S, ProcessRunner, is_lost
 from flows.runners.progress import say
 from flows.runners.ray_start import start_ray
 from flows.runners.resources import ONE_CPU, Resources, check_fits
+from warehouse.private_files import file_mask
 
 __all__ = ["ProcessBeside", "RayRunner"]
 
@@ -56,12 +57,13 @@ class RayRunner:
         import ray
 
         limits = {"timeout_s": timeout_s, "max_memory_mb": max_memory_mb}
+        mask = file_mask()
         nodes = _Nodes(resources)
         nodes.check()
         shared_refs = {name: ray.put(value) for name, value in shared.items()}
 
         def submit(item: Item) -> Any:
-            return nodes.task.options(**nodes.options()).remote(item, function, limits, **shared_refs)
+            return nodes.task.options(**nodes.options()).remote(item, function, limits, mask, **shared_refs)
 
         limit = max(4 * self.num_workers, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]  # nor has Ray
         remaining = iter(items)
@@ -235,10 +237,13 @@ class ProcessBeside:
 _beside = ProcessBeside()
 
 
-def _in_own_process(item: Item, function: Callable[..., Result], limits: dict[str, Any], **shared: Any) -> Result | Failure[Item]:
-    """One item in the one process that this Ray worker has beside it."""
+def _in_own_process(
+    item: Item, function: Callable[..., Result], limits: dict[str, Any], mask: int, **shared: Any
+) -> Result | Failure[Item]:
+    """One item in the one process that this Ray worker has beside it; `mask` is what its files lack, as on the driver's machine."""
     import ray
 
+    os.umask(mask)  # a worker of another machine has its raylet's
     with _beside.in_use(os.environ.get("CUDA_VISIBLE_DEVICES") if ray.get_gpu_ids() else None) as runner:
         outcome = next(runner.map(function, [item], **limits, **shared))
     return replace(outcome, node=ray.get_runtime_context().get_node_id()) if isinstance(outcome, Failure) else outcome

@@ -6,6 +6,7 @@ from .checks import (
     check_dataset_names as check_dataset_names,
     check_encoder as check_encoder,
     check_faiss as check_faiss,
+    check_fewest as check_fewest,
     check_given as check_given,
     check_held_out as check_held_out,
     check_inputs as check_inputs,
@@ -35,6 +36,7 @@ from .export_model import ModelFormat as ModelFormat, run_export_model as run_ex
 from .forget import find_subject as find_subject, run_forget as run_forget, say_traces as say_traces
 from .holdout import plan_holdout as plan_holdout, read_held_out as read_held_out, run_holdout as run_holdout
 from .ingest import run_ingest as run_ingest
+from .model_names import check_models as check_models
 from .order import (
     STAGES as STAGES,
     check_stages as check_stages,
@@ -43,6 +45,7 @@ from .order import (
     steps as steps,
 )
 from .out_of_body import run_remove_out_of_body as run_remove_out_of_body
+from .patient import find_patient as find_patient
 from .pool import cluster_pool as cluster_pool
 from .predict import run_predict as run_predict
 from .pretrain import run_pretrain as run_pretrain
@@ -59,8 +62,10 @@ from .report import run_report as run_report
 from .requalify import run_requalify as run_requalify
 from .resume import run_resume as run_resume
 from .rotation import evaluate_folds as evaluate_folds
+from .run_words import run_in_words as run_in_words
 from .select import plan_select as plan_select, run_select as run_select
 from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labels as run_select_for_labels
 from .shard import plan_shard as plan_shard, run_shard as run_shard
+from .side_by_side import evaluate_models as evaluate_models
 from .stage import Made as Made, Stage as Stage
 from .upkeep import run_backup as run_backup, run_maintain as run_maintain, run_restore as run_restore

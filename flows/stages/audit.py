@@ -20,7 +20,7 @@ from warehouse.clip_audits import AuditedClip, draw_clips, frames_beside
 from warehouse.clips import has_clips
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, LakeError
-from warehouse.lineage import completed_run_id, plan_run
+from warehouse.lineage import by_person, completed_run_id, plan_run
 from warehouse.queries import candidates_state
 from warehouse.records import Artifact
 
@@ -104,7 +104,7 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
     if completed_run_id(job.lake, plan):
         say(f"privacy-audit: {audit_state(before, item=item)}; that is recorded already")
         return before
-    with job.record(plan) as run:
+    with job.record(by_person(plan)) as run:
         shown = [frame.frame_id for frame in identifying]
         beside = frames_beside(job.lake, before.dataset_id, shown) if before.dataset_id and item == "clips" else ()
         removals = [{"frame_id": frame_id, "reason": "identified_in_audit", "source": before.audit_id} for frame_id in (*shown, *beside)]

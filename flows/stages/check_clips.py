@@ -6,26 +6,29 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from evaluation.config import EvaluateConfig
-from evaluation.data_check import class_rows, group_rows, shared_group_rows
+from evaluation.data_check import class_rows, group_rows
 from evaluation.report import ContactSheet, DataPage, Note, PageTable, Picture
 from evaluation.tasks import KNOWN_TASKS, TaskData, TaskError, most_unreadable
 from evaluation.video.clip_check import VideoFacts, duration_rows, is_short, middle_frames, rate_rows, size_rows
 from evaluation.video.clip_contents import readable_clips
 from evaluation.video.clip_features import DEFAULT_FRAMES
 from evaluation.video.clip_rows import windows_of
-from flows.stages.check_notes import MOST_CLASSES, as_note, digest_of, first_rows, nameless
+from flows.stages.check_notes import MOST_CLASSES, as_note, digest_notes, first_rows, nameless, shared_groups
 from flows.stages.clip_reading import CLIP_SOURCE, video_facts
 
 __all__ = ["check_clips"]
 
 
-def check_clips(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
+def check_clips(
+    read: TaskData, data: Path, config: EvaluateConfig, lake: Path | None
+) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
     """The page of a set of clips, what keeps it from being scored, and what has to be known of it.
 
     Args:
         read: the set.
         data: its folder.
         config: frames and windows of a clip, and how many clips may be unreadable.
+        lake: whose key makes the digests of groups; None for digests without a key.
 
     Raises:
         TaskError: videos are missing, or no clip can be read.
@@ -39,13 +42,13 @@ def check_clips(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[Dat
     paths = sorted({item.path for item in found.items})
     with ThreadPoolExecutor(config.num_workers) as pool:
         facts = dict(zip(paths, pool.map(video_facts, paths), strict=True))
-    problems, notes = _notes(read, found, facts, config, frames)
-    notes = (*(as_note(text) for text in identity.leaks), *notes)
-    return _page(read, found, facts, data, (*problems, *notes), frames, config), problems, notes
+    problems, notes = _notes(read, found, facts, config, frames, lake)
+    notes = (*(as_note(text) for text in identity.leaks), *notes, *digest_notes(found, lake))
+    return _page(read, found, facts, data, (*problems, *notes), frames, config, lake), problems, notes
 
 
 def _notes(
-    read: TaskData, found: TaskData, facts: dict[str, VideoFacts], config: EvaluateConfig, frames: int
+    read: TaskData, found: TaskData, facts: dict[str, VideoFacts], config: EvaluateConfig, frames: int, lake: Path | None
 ) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
     problems, notes = [], []
     if len(found.unreadable) > most_unreadable(len(read.items), config.max_unreadable):
@@ -55,9 +58,9 @@ def _notes(
         )
         problems.append(Note(level="problem", text=text))
     try:
-        notes += [as_note(nameless(text, found)) for text in found.validate()]
+        notes += [as_note(nameless(text, found, lake)) for text in found.validate()]
     except TaskError as error:
-        problems.append(Note(level="problem", text=nameless(str(error), read)))
+        problems.append(Note(level="problem", text=nameless(str(error), read, lake)))
     short = sum(is_short(item, facts[item.path], num_frames=frames) for item in found.items)
     if short:
         notes.append(as_note(f"{short:,} clips have fewer frames than the {frames} that are read: some are read twice"))
@@ -76,8 +79,9 @@ def _page(
     notes: tuple[Note, ...],
     frames: int,
     config: EvaluateConfig,
+    lake: Path | None,
 ) -> DataPage:
-    shared = tuple((digest_of(group), *counts) for group, *counts in shared_group_rows(found))
+    shared = shared_groups(found, lake)
     is_known = any(item.group != item.path for item in found.items) and found.are_patients
     tables = [
         PageTable(title="Counts", hint="Clips.", columns=("class", "train", "val", "test", "all"), rows=class_rows(found)),

@@ -1,4 +1,4 @@
-"""Check a labelled set before any score: one page about what it holds, and what is wrong with it. Needs no lake."""
+"""Check a labelled set before any score: one page about what it holds, and what is wrong with it. Needs no lake, but may take its key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from evaluation.data_check import (
     overlays,
     published_rows,
     samples,
-    shared_group_rows,
     size_rows,
 )
 from evaluation.report import ContactSheet, DataPage, Note, PageTable, Picture, render_data_page
@@ -34,7 +33,7 @@ from evaluation.tasks import (
     without_unreadable,
 )
 from flows.runners import say
-from flows.stages.check_notes import MOST_CLASSES, as_note, digest_of, first_rows, nameless
+from flows.stages.check_notes import MOST_CLASSES, as_note, digest_notes, first_rows, nameless, shared_groups
 
 __all__ = ["run_check_data"]
 
@@ -51,7 +50,7 @@ _WARNINGS = ("warning", "unreadable", "left out", "degenerate", "boxes", "patien
 """How notes of a set begin that a reader must not miss."""
 
 
-def run_check_data(data: Path, *, task: str, output: Path | None, config: EvaluateConfig) -> bool:
+def run_check_data(data: Path, *, task: str, output: Path | None, config: EvaluateConfig, lake: Path | None = None) -> bool:
     """Write the page of a set and say what it found; true if the set can be scored.
 
     Args:
@@ -59,13 +58,14 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
         task: a known task, or auto.
         output: folder for index.html; `check-data-TASK` where the command runs unless given.
         config: kind and order of the labels, how missing splits are made, and how many images may be unreadable.
+        lake: whose key makes the digests of patients; without one they have no key, and the page says so.
 
     Raises:
         TaskError: no such task, or its data is not readable as one; the sentence says why.
     """
     fold = 0 if config.fold == "all" else config.fold
     read = configured_task(task, data, config, fold=fold)
-    page, problems, notes = _of_clips(read, Path(data), config) if read.has_clips else _of_images(read, Path(data), config)
+    page, problems, notes = (_of_clips if read.has_clips else _of_images)(read, Path(data), config, lake)
     path = (output or Path(f"check-data-{read.name}")).absolute() / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     render_data_page(page, path)
@@ -75,30 +75,33 @@ def run_check_data(data: Path, *, task: str, output: Path | None, config: Evalua
     return not problems
 
 
-def _of_clips(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
+def _of_clips(read: TaskData, data: Path, config: EvaluateConfig, lake: Path | None) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
     from flows.stages.check_clips import check_clips  # builds on torch, which a set of images does not need
 
-    return check_clips(read, data, config)
+    return check_clips(read, data, config, lake)
 
 
-def _of_images(read: TaskData, data: Path, config: EvaluateConfig) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
+def _of_images(
+    read: TaskData, data: Path, config: EvaluateConfig, lake: Path | None
+) -> tuple[DataPage, tuple[Note, ...], tuple[Note, ...]]:
     """The page of a set of images, what keeps it from being scored, and what has to be known of it."""
     facts = look_at_files(read, num_workers=config.num_workers)
     found = boxes_inside(without_unreadable(read, facts, max_unreadable=1.0), facts)
-    problems, notes = _notes(read, found, facts, config)
-    return _page(read, found, facts, data, (*problems, *notes), config), problems, notes
+    problems, notes = _notes(read, found, facts, config, lake)
+    notes = (*notes, *digest_notes(found, lake))
+    return _page(read, found, facts, data, (*problems, *notes), config, lake), problems, notes
 
 
 def _notes(
-    read: TaskData, found: TaskData, facts: dict[str, FileFacts], config: EvaluateConfig
+    read: TaskData, found: TaskData, facts: dict[str, FileFacts], config: EvaluateConfig, lake: Path | None
 ) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
     """What keeps the set from being scored, and what has to be known of it."""
     problems, warnings = [], []
     try:
         without_unreadable(read, facts, max_unreadable=config.max_unreadable)
-        warnings += [as_note(nameless(text, found)) for text in found.validate()]
+        warnings += [as_note(nameless(text, found, lake)) for text in found.validate()]
     except TaskError as error:
-        problems.append(Note(level="problem", text=nameless(str(error), read)))
+        problems.append(Note(level="problem", text=nameless(str(error), read, lake)))
     hashes = {path: one.sha256 for path, one in facts.items()}
     warnings += [as_note(text) for text in fingerprint(found, hashes=hashes).leaks]
     notes = [as_note(text, "warning" if text.startswith(_WARNINGS) else "info") for text in found.notes]
@@ -108,12 +111,18 @@ def _notes(
 
 
 def _page(
-    read: TaskData, found: TaskData, facts: dict[str, FileFacts], data: Path, notes: tuple[Note, ...], config: EvaluateConfig
+    read: TaskData,
+    found: TaskData,
+    facts: dict[str, FileFacts],
+    data: Path,
+    notes: tuple[Note, ...],
+    config: EvaluateConfig,
+    lake: Path | None,
 ) -> DataPage:
     known = KNOWN_TASKS.get(found.name)
     expected = known.expected if known is not None else None
     images, duplicates = {item.path for item in found.items}, duplicate_rows(found, facts)
-    shared = tuple((digest_of(group), *counts) for group, *counts in shared_group_rows(found))
+    shared = shared_groups(found, lake)
     num_alone = sum(item.group == item.path for item in found.items)
     groups = "unknown" if num_alone == len(found.items) or not found.are_patients else f"{len({item.group for item in found.items}):,}"
     tables = [

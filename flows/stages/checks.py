@@ -26,6 +26,7 @@ __all__ = [
     "check_dataset_names",
     "check_encoder",
     "check_faiss",
+    "check_fewest",
     "check_given",
     "check_held_out",
     "check_inputs",
@@ -203,6 +204,20 @@ def check_training(*, runner: str, train_workers: int, batch_size: int, size: in
         raise ValueError(f"train_workers is {train_workers} and the runner serial has one process; give 1, or another runner")
     if batch_size % train_workers:
         raise ValueError(f"train_workers is {train_workers} and cannot share batches of {batch_size} images evenly; give a divisor of it")
+
+
+def check_fewest(runner: str, train_workers: int, min_train_workers: int | None) -> None:
+    """Refuse a lowest number of training processes that is no part of them, or that no cluster keeps.
+
+    Raises:
+        ValueError: it is below 1 or above all, or the runner is not ray.
+    """
+    if min_train_workers is None:
+        return
+    if not 1 <= min_train_workers <= train_workers:
+        raise ValueError(f"min_train_workers is {min_train_workers} and train_workers {train_workers}; give 1 to {train_workers}")
+    if runner != "ray":
+        raise ValueError(f"min_train_workers is {min_train_workers} and the runner {runner} has one machine; give ray, or leave it out")
 
 
 def check_dataset_names(name: str, config: CurateConfig) -> None:

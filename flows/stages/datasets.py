@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,14 +19,18 @@ from curation.shards import (
     verify_shard,
     write_metadata,
 )
+from flows.job import Job
 from flows.runners import Runner, say, successes, track
 from flows.stages.audit_words import dataset_sentence
 from flows.stages.cards import data_file, make_cards
+from warehouse.artifacts import artifact_of
 from warehouse.clips import dataset_kind, export_clip_shard_rows
 from warehouse.dataset_audit import dataset_audit
 from warehouse.dataset_list import dataset_row, shard_settings
 from warehouse.dataset_queries import dataset_named, export_shard_rows
 from warehouse.lake import Lake, LakeError
+from warehouse.lineage import by_person, plan_run
+from warehouse.records import Artifact, Dataset
 from warehouse.store import file_sha256
 
 __all__ = ["export_dataset", "verify_dataset"]
@@ -71,13 +76,14 @@ def verify_dataset(lake: Lake, runner: Runner, name: str) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportFormat, out: Path) -> None:
-    """Write a dataset to a new folder, with cards of today's state.
+def export_dataset(job: Job, name: str, *, format: ExportFormat, out: Path) -> None:
+    """Write a dataset to a new folder, with cards of today's state, and record by whom; an export that cannot be recorded is not made.
 
     Raises:
         LakeError: there is no such dataset, it lacks files, or it holds frames that were removed later.
         ValueError: `out` is there already.
     """
+    lake = job.lake
     dataset = dataset_named(lake, name)
     if dataset_kind(lake, name) == "clips":
         raise LakeError(f"dataset {name!r} is of clips, and these are not exported; copy its folder {lake.root / dataset.path} as it is")
@@ -96,6 +102,22 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
     partial = out.with_name(f".{out.name}.partial")
     if partial.exists():  # of an export that was killed
         shutil.rmtree(partial)
+    now = datetime.datetime.now(datetime.UTC).isoformat()
+    told = {"dataset": name, "format": format, "path": str(out.absolute()), "at": now}
+    with job.record(by_person(plan_run(stage="export", version=1, config=told, inputs=[artifact_of(dataset)]))) as run:
+        num_images = _write_export(job, dataset, format, partial)
+        digest = file_sha256(partial / SUMS)
+        uri = out.absolute().as_uri()
+        run.output(Artifact(artifact_id=digest, kind="dataset_export", uri=uri, sha256=digest, num_rows=num_images))
+        run.metrics["num_images"] = num_images
+    partial.rename(out)
+    say(f"export: {num_images} images of dataset {name!r} in {out}")
+    say(f"export: {dataset_sentence(verdict, lake.root)}")
+
+
+def _write_export(job: Job, dataset: Dataset, format: ExportFormat, partial: Path) -> int:
+    """Fill a folder with a dataset's files, cards and their hashes; returns the number of images."""
+    folder = job.lake.root / dataset.path
     data = partial if format == "imagefolder" else partial / "data"
     data.mkdir(parents=True)
     exports = [
@@ -109,7 +131,7 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
         )
         for number, shard in enumerate(dataset.shards)
     ]
-    results = successes(runner.map(export_shard, exports), stage="export")
+    results = successes(job.runner.map(export_shard, exports), stage="export")
     num_images = sum(track(results, description="export shards", total=len(exports)))
     if format == "imagefolder":
         num_images = write_metadata(folder, [shard.name for shard in dataset.shards], partial / "metadata.csv")
@@ -120,10 +142,10 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
     else:
         named = [data / export.target for export in exports]
     cards = make_cards(
-        lake,
+        job.lake,
         dataset,
-        made_from=dataset_row(lake, name),
-        settings=shard_settings(lake, name),
+        made_from=dataset_row(job.lake, dataset.name),
+        settings=shard_settings(job.lake, dataset.name),
         form=format,
         files=[data_file(path, partial) for path in named],
     )
@@ -131,6 +153,4 @@ def export_dataset(lake: Lake, runner: Runner, name: str, *, format: ExportForma
         (partial / file).write_text(text)
     names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
     (partial / SUMS).write_text("".join(f"{file_sha256(partial / file)}  {file}\n" for file in names))
-    partial.rename(out)
-    say(f"export: {num_images} images of dataset {name!r} in {out}")
-    say(f"export: {dataset_sentence(verdict, lake.root)}")
+    return num_images

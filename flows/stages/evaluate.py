@@ -14,6 +14,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.heads import changes_backbone, chosen_heads
 from evaluation.random_draws import mean_of_draws
 from evaluation.references import picture_blind
+from evaluation.report import size_words
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
 from evaluation.tasks import Fingerprint, SplitStore, TaskData, configured_task, readable_task
 from evaluation.tuned_backbone import is_tuned_on
@@ -27,7 +28,7 @@ from flows.stages.encoder_resources import encoder_device, encoder_resources
 from flows.stages.evaluate_checks import OF_MAPS, check_asked
 from flows.stages.leaks import pretraining_overlap, split_leaks
 from flows.stages.pretrain import split_artifacts, task_artifact
-from flows.stages.scored_models import encoder_model, scored_model
+from flows.stages.scored_models import encoder_model, own_side, scored_model
 from pretrain.video.export import read_video_info
 from warehouse.artifacts import artifact_of
 from warehouse.forgotten import lake_key
@@ -53,7 +54,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         task: a known task, or auto.
         data: the task's folder.
         encoder: the baseline that a checkpoint has to beat to be worth its training.
-        config: protocol.
+        config: protocol; without an image size all see images at the model's own.
 
     Raises:
         LakeError, ValueError: no such model.
@@ -67,6 +68,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     heads = chosen_heads(config.heads, read.protocol.heads, read.kind)  # before anything is hashed or computed
     model, artifact = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     check_asked(heads, read, model, config, told=checkpoint)
+    config = config if config.image_size is not None else replace(config, image_size=own_side(model))
     found, identity = _readable(read, model, config)
     for image in found.unreadable:
         say(f"evaluate: {found.name} leaves out an unreadable {'clip' if found.has_clips else 'image'}: {image}")
@@ -96,7 +98,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
             say(f"evaluate: encoder {baseline.label} gives no patch tokens, so {found.name} has no row of it")
         elif beside and not is_tuned_on(baseline) and (tuned := [name for name in heads if changes_backbone(name)]):
             say(f"evaluate: encoder {baseline.label} is a network of a package and cannot be trained here, so {tuned[0]} has no row of it")
-        models = [model, *draws, *beside]
+        models = [*beside, model, *draws]  # the encoder, most often the largest, first: else the last worker waits for it
         cache_dir = str(job.lake.root / "staging" / "evaluate")
         resources = replace(encoder_resources(job.runner, config.device), memory_bytes=0)  # a backbone may be of any size
         there = replace(config, device=encoder_device(resources))
@@ -184,6 +186,4 @@ def _verdict(score: Score) -> str:
     if "reference" in details:
         return details["reference"]
     said = f"splits {details.get('leak', 'unknown')}, patients {details.get('patients', 'unknown')}"
-    return (
-        f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {details.get('input_size', details.get('image_size', '?'))} px"
-    )
+    return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {size_words(score) or '?'} px"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from collections.abc import Sequence
@@ -21,14 +22,14 @@ from evaluation.tasks import KNOWN_TASKS, TASKS
 from flows.job import Job
 from flows.runners import say
 from flows.stages.export_video_model import Described, Files, copied_heads, video_parts
-from flows.stages.scored_models import backbone_folder
+from flows.stages.model_names import backbone_folder
 from pretrain.closest_recipe import closest_recipe
 from pretrain.onnx_file import write_onnx
 from pretrain.reference_layout import reference_arguments, write_reference
 from pretrain.video.export import is_video_backbone
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake
-from warehouse.lineage import completed_run_id, plan_run
+from warehouse.lineage import by_person, completed_run_id, plan_run
 from warehouse.model_card import CardModel, check_licence, model_card
 from warehouse.model_facts import ModelFacts, find_checkpoint, model_facts
 from warehouse.plug_ins import names
@@ -106,15 +107,21 @@ def run_export_model(
         raise ValueError(f"{out} is there already, and an export is never mixed with other files; give a new folder as --out")
     source = _source(job.lake, checkpoint)
     facts = model_facts(job.lake, source.checkpoint_id)
-    settings = {"path": str(out.absolute()), "formats": sorted(formats), "licence": licence, "title": title, "image_size": image_size}
+    settings: dict[str, Any] = {
+        "path": str(out.absolute()),
+        "formats": sorted(formats),
+        "licence": licence,
+        "title": title,
+        "image_size": image_size,
+    }
     inputs = [source.artifact, *(artifact_of(score) for score in facts.scores)]
     plan = plan_run(stage="export_model", version=EXPORT_MODEL_VERSION, config=settings, inputs=inputs)
-    if completed_run_id(job.lake, plan):  # the folder was deleted since
-        _write(source, facts, formats, out, licence=licence, title=title, image_size=image_size)
-    else:
-        with job.record(plan) as run:
-            digest = _write(source, facts, formats, out, licence=licence, title=title, image_size=image_size)
-            run.output(Artifact(artifact_id=digest, kind="model_export", uri=out.absolute().as_uri(), sha256=digest))
+    if completed_run_id(job.lake, plan):  # the folder was deleted since, and every export is recorded
+        settings["at"] = datetime.datetime.now(datetime.UTC).isoformat()
+        plan = plan_run(stage="export_model", version=EXPORT_MODEL_VERSION, config=settings, inputs=inputs)
+    with job.record(by_person(plan)) as run:
+        digest = _write(source, facts, formats, out, licence=licence, title=title, image_size=image_size)
+        run.output(Artifact(artifact_id=digest, kind="model_export", uri=out.absolute().as_uri(), sha256=digest))
     say(f"export-model: {', '.join(sorted(formats))} in {out}")
     if not licence:
         say("export-model: the card marks the licence as not set; give --license if the weights leave this place")

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from curation.sources import patient_key, pseudonym
 from flows.config import RunConfig
 from flows.job import Job, one_at_a_time
 from flows.runners import say
+from flows.stages.patient import find_patient
 from flows.stages.shard import run_shard
 from flows.stages.stage import Made
 from warehouse.dataset_queries import dataset_members
@@ -43,21 +43,9 @@ def find_subject(job: Job, *, videos: Sequence[str], patients: Sequence[str]) ->
     """
     if (job.lake.root / "forgotten" / _PENDING).is_file():
         raise LakeError(f"an earlier request was interrupted; finish it first: `endoforge forget --lake {job.lake.root} --resume`")
-    key = patient_key()
     ids = list(videos_of_uri(job.lake, videos))
-    pseudonyms = []
-    for patient in patients:
-        named = [patient, *([pseudonym(patient, key)] if key is not None else [])]
-        known = [one for one in named if videos_of_patient(job.lake, one)]
-        if not known:
-            hint = (
-                ""
-                if key is not None
-                else "; without the key of pseudonyms (ENDOFORGE_PATIENT_KEY_FILE) a patient is known by pseudonym only"
-            )
-            raise LakeError(f"no video of this lake is of patient {patient!r}{hint}")
-        pseudonyms += known
-        ids += [one for name in known for one in videos_of_patient(job.lake, name)]
+    pseudonyms = [one for patient in patients for one in find_patient(job.lake, patient)]
+    ids += [one for name in pseudonyms for one in videos_of_patient(job.lake, name)]
     return subject_of(job.lake, tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(pseudonyms)))
 
 
@@ -72,6 +60,8 @@ def say_traces(traces: Traces) -> None:
         say(f"forget: model {run_id} has learned from them: it stays, and is marked in lineage, on its card and in its scores")
     if traces.num_scores:
         say(f"forget: {traces.num_scores} scores of those models are marked")
+    for path in traces.exports:
+        say(f"forget: {path} is an export of such a dataset: delete it and its copies yourself")
     say("forget: all older snapshots and tags of the lake go; backups lose them with the next `endoforge backup`")
     say("forget: exports and folders of predict and select-for-labels outside the lake are not reached: delete them yourself")
 

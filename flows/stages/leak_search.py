@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from curation.embedding import OFFLINE_ENCODER, EmbedConfig, batch_size_on, embed_images, load_encoder, read_part
-from curation.holdout import content_of, nearest_by_embedding, nothing_near, picture_correlation, stored_picture, views_of
+from curation.holdout import (
+    compare,
+    content_of,
+    flipped,
+    nearest_by_embedding,
+    nothing_near,
+    remembered_features,
+    stored_picture,
+)
 from curation.packs import read_frame
 from evaluation.config import EvaluateConfig
 from evaluation.leakage import COPY_OF_OTHER_PATIENT, Propose
@@ -33,8 +42,9 @@ SPLIT_COSINE = 0.8
 MIN_COSINE = 0.5
 """the same for test images and training frames, whose encoder may be any"""
 
-_NUM_VIEWS = 4  # as it is and mirrored; the copies that are cut down are for `curate --holdout`
+_FORMS = (None, 1, 0, -1)  # as it is and OpenCV's codes of flips; the copies that are cut down are for `curate --holdout`
 
+Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -47,7 +57,7 @@ def item_vectors(items: Sequence[Item], config: EvaluateConfig) -> Floats:
     """
     told = EmbedConfig(encoder=OFFLINE_ENCODER, device=config.device)
     encoder = load_encoder(told)
-    jpegs = (_jpeg(content_of(stored_picture(_pixels(item))).rgb) for item in items)
+    jpegs = (_jpeg(_content(item)) for item in items)
     return embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, told)).astype(np.float32)
 
 
@@ -85,7 +95,7 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
         return None
     if encoder.encoder_id != encoder_id:
         return None
-    jpegs = (_jpeg(rgb) for item in items for rgb in _views(item))  # one item at a time: a test split may have 40,000
+    jpegs = (_jpeg(rgb) for item in items for rgb in _forms(_content(item)))  # one item at a time: a test split may have 40,000
     vectors = embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, told)).astype(np.float32)
     near = nothing_near(len(vectors), NUM_PROPOSED)
     found: list[DatasetFrame] = []
@@ -95,15 +105,22 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
         block = known[[places[frame.frame_id] for frame in members]].astype(np.float32)
         near = nearest_by_embedding(vectors, block, first_view=len(found), so_far=near)
         found += members
-    num_near = 0
-    for number, item in enumerate(items):
-        rows = slice(number * _NUM_VIEWS, (number + 1) * _NUM_VIEWS)
+
+    def is_near(number: int) -> bool:
+        rows = slice(number * len(_FORMS), (number + 1) * len(_FORMS))
         proposed = enumerate(zip(near.view[rows].ravel().tolist(), near.value[rows].ravel().tolist(), strict=True))
         likely = [(turn // NUM_PROPOSED, view) for turn, (view, cosine) in proposed if view >= 0 and cosine >= MIN_COSINE]
-        views = _views(item) if likely else []
-        pairs = [(views[turn], view) for turn, view in likely]
-        num_near += any(picture_correlation(seen, _frame(lake, found[view])) >= COPY_OF_OTHER_PATIENT for seen, view in pairs)
-    return num_near
+        own = remembered_features(_content(items[number])) if likely else None
+        for form, view in likely:
+            assert own is not None
+            code = _FORMS[form]
+            seen = own if code is None else flipped(own, code)
+            if compare(remembered_features(_frame(lake, found[view])), seen).correlation >= COPY_OF_OTHER_PATIENT:
+                return True
+        return False
+
+    with ThreadPoolExecutor(config.num_workers) as pool:
+        return sum(pool.map(is_near, range(len(items))))
 
 
 def _by_part(frames: Sequence[DatasetFrame]) -> dict[str, list[DatasetFrame]]:
@@ -113,12 +130,16 @@ def _by_part(frames: Sequence[DatasetFrame]) -> dict[str, list[DatasetFrame]]:
     return parts
 
 
-def _views(item: Item) -> list[npt.NDArray[np.uint8]]:
-    """The item's content and its mirror images."""
-    return [view.rgb for view in views_of(stored_picture(_pixels(item)))[:_NUM_VIEWS]]
+def _content(item: Item) -> Pixels:
+    """What the endoscope shows, as ingest would store it."""
+    return content_of(stored_picture(_pixels(item))).rgb
 
 
-def _pixels(item: Item) -> npt.NDArray[np.uint8]:
+def _forms(rgb: Pixels) -> list[Pixels]:
+    return [rgb if code is None else np.asarray(cv2.flip(rgb, code), np.uint8) for code in _FORMS]
+
+
+def _pixels(item: Item) -> Pixels:
     """The item as it is in its file, upright, [H, W, 3]."""
     with open_file(item.path) as file:
         image: Image.Image = eight_bit(upright(file), item.path).convert("RGB")
@@ -128,10 +149,10 @@ def _pixels(item: Item) -> npt.NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def _jpeg(rgb: npt.NDArray[np.uint8]) -> bytes:
+def _jpeg(rgb: Pixels) -> bytes:
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
 
 
-def _frame(lake: Lake, frame: DatasetFrame) -> npt.NDArray[np.uint8]:
+def _frame(lake: Lake, frame: DatasetFrame) -> Pixels:
     jpeg = read_frame(Path(lake.root) / frame.pack_path, frame.byte_offset, frame.byte_size)
     return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)

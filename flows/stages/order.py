@@ -150,6 +150,7 @@ def _pretrain(job: Job, config: RunConfig, made: Made) -> Made:
         config=_training(config),
         validation=config.labelled,
         num_workers=config.train_workers,
+        min_workers=config.min_train_workers,
         init=_init(config),
     )
     return replace(made, pretraining=best.run_id)
@@ -159,6 +160,7 @@ def _check_pretrain(config: RunConfig) -> None:
     training = _training(config)
     batch_size = training.train.batch_size
     checks.check_training(runner=config.runner, train_workers=config.train_workers, batch_size=batch_size, size=config.size)
+    checks.check_fewest(config.runner, config.train_workers, config.min_train_workers)
     check_accumulation(training, config.train_workers)
     checks.check_validation(config.labelled, config.validation_task)
 
@@ -170,7 +172,8 @@ def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
             if config.evaluations is None:  # the test split beside what chose the checkpoint
                 one = config.labelled.tasks[number]
                 settings = replace(settings, order=",".join(one.order), protocol=one.protocol, max_unreadable=one.max_unreadable)
-            stages.evaluate_folds(job, checkpoint=made.pretraining, task=task, data=Path(data), encoder=config.embed, config=settings)
+            pairs = [(task, Path(data))]
+            stages.evaluate_models(job, models=[made.pretraining], pairs=pairs, encoder=config.embed, config=settings)
     return made
 
 
@@ -296,7 +299,7 @@ STAGES = (
     Stage(
         name="pretrain",
         command="pretrain",
-        takes=("name", "recipe", "pretrain", *_VALIDATION, "validation_weights", "chosen_by", "train_workers", "init"),
+        takes=("name", "recipe", "pretrain", *_VALIDATION, "validation_weights", "chosen_by", "train_workers", "min_train_workers", "init"),
         needs=("shard",),
         run=_pretrain,
         check=_check_pretrain,

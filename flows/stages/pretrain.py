@@ -50,6 +50,7 @@ def run_pretrain(
     config: PretrainConfig,
     validation: Validation,
     num_workers: int,
+    min_workers: int | None = None,
     start: Start | None = None,
     init: InitSource | None = None,
 ) -> Checkpoint:
@@ -62,6 +63,7 @@ def run_pretrain(
         validation: labelled sets that checkpoints are scored on (their train and val splits); without any, two views of each of some
             images of the dataset are matched, which needs no labels.
         num_workers: training processes; the result's identity does not depend on it.
+        min_workers: the fewest with which training goes on when machines are lost.
         start: checkpoint of another run to start from, an input of this one; random weights if not given.
         init: trained weights to start from, with a new optimiser and from step 0; an input too, by the hash of their file.
     """
@@ -114,6 +116,7 @@ def run_pretrain(
                     run_id=plan.run_id,
                     validate=_validator(job, found, validation, config),
                     num_workers=num_workers,
+                    min_workers=min_workers,
                     use_gpu=torch.cuda.is_available(),
                     backend=backend,
                     on_one_machine=is_local(),

@@ -20,7 +20,7 @@ from flows.runners import say
 from warehouse import private_frames
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake, LakeError
-from warehouse.lineage import completed_run_id, plan_run
+from warehouse.lineage import by_person, completed_run_id, plan_run
 from warehouse.private_frames import PrivateAudit, PrivateFrame
 from warehouse.queries import run_json
 from warehouse.records import Artifact, FramePack
@@ -106,7 +106,7 @@ def run_private_sign_off(job: Job, audit_id: str, outcome: PrivateOutcome) -> Pr
         audit = private_frames.private_audit_with_id(job.lake, audit_id)
         settings = {"audit_id": audit.audit_id, **_as_settings(outcome)}
         if audit.status == "signed":
-            if run_json(job.lake, audit.run_id, "config") != settings:
+            if {**run_json(job.lake, audit.run_id, "config"), "user": ""} != {**settings, "user": ""}:
                 raise LakeError(
                     f"private audit {audit.audit_id} was signed off by {audit.reviewer} on {audit.day} with another outcome, and its "
                     "pictures are decided; remove a frame that came back wrongly with `endoforge privacy-audit` and --found"
@@ -115,7 +115,8 @@ def run_private_sign_off(job: Job, audit_id: str, outcome: PrivateOutcome) -> Pr
         else:
             choices = _choices(job.lake, audit, outcome)
             artifact = Artifact(artifact_id=audit.audit_id, kind="private_audit", uri=audit.sheet, num_rows=audit.num_frames)
-            with job.record(plan_run(stage="private_sign_off", version=PRIVATE_AUDIT_VERSION, config=settings, inputs=[artifact])) as run:
+            plan = plan_run(stage="private_sign_off", version=PRIVATE_AUDIT_VERSION, config=settings, inputs=[artifact])
+            with job.record(by_person(plan)) as run:
                 packs, rows = _brought_back(job.lake, choices)
                 run.rows("packs", packs)
                 run.rows("frames", rows, scores=job.lake.added_scores("frames"))
@@ -153,7 +154,8 @@ def run_purge_private(job: Job, *, older_than_days: float) -> int:
         unseen = private_frames.unseen_pictures(job.lake, older_than_days=older_than_days)
         if unseen:
             settings = {"older_than_days": older_than_days, "frames": content_id(unseen)}
-            with job.record(plan_run(stage="purge_private", version=PRIVATE_AUDIT_VERSION, config=settings, inputs=[])) as run:
+            plan = plan_run(stage="purge_private", version=PRIVATE_AUDIT_VERSION, config=settings, inputs=[])
+            with job.record(by_person(plan)) as run:
                 row = {"audit_id": None, "reviewer": None, "new_frame_id": None, "is_named": False, "is_kept": False}
                 run.rows("private_decisions", [{"frame_id": frame_id, "decision": "purged", **row} for frame_id in unseen])
                 run.metrics["num_purged"] = len(unseen)

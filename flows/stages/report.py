@@ -57,6 +57,7 @@ def run_report(job: Job, *, run_id: str, out: Path | None) -> Path:
         LakeError: the run is not there.
     """
     best = best_checkpoint(job.lake, run_id)
+    run_id = best.run_id  # a start of it was enough
     scores = summary.scores_of_pretraining(job.lake, run_id)
     path = (out or job.lake.root / "runs" / run_id / "report.html").absolute()
     inputs = [artifact_of(best), *(artifact_of(score) for score in scores)]

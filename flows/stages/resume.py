@@ -24,7 +24,9 @@ _NOT_SHAPING = ("model.drop_path_rate", "model.activation_checkpointing", "dino_
 _FRAMES = ("video.num_frames", "video.num_registers", "video.mlp_ratio", "video.global_frames", "video.local_frames")
 
 
-def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Validation, num_workers: int) -> Checkpoint:
+def run_resume(
+    job: Job, *, run_id: str, changes: Sequence[str], validation: Validation, num_workers: int, min_workers: int | None = None
+) -> Checkpoint:
     """Start a run from the newest checkpoint of another, and return its best checkpoint.
 
     The new run has the other's dataset and settings, except those that are changed. In the lineage its inputs are the dataset and that
@@ -37,6 +39,7 @@ def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Val
         changes: `field=value`, such as train.num_steps=200000.
         validation: as in `run_pretrain`.
         num_workers: training processes.
+        min_workers: the fewest with which training goes on when machines are lost.
 
     Raises:
         ValueError: there is no such run, it has no checkpoint, or a change cannot be made.
@@ -58,7 +61,8 @@ def run_resume(job: Job, *, run_id: str, changes: Sequence[str], validation: Val
         )
     goes_on = f", as {unfinished[0]} began, which goes on" if unfinished else ""
     say(f"pretrain: from step {start.step} of {run_id} with {', '.join(changes) or 'the same settings'}{goes_on}")
-    return run_pretrain(job, dataset=run.dataset, config=config, validation=validation, num_workers=num_workers, start=start)
+    workers = {"num_workers": num_workers, "min_workers": min_workers}
+    return run_pretrain(job, dataset=run.dataset, config=config, validation=validation, start=start, **workers)  # type: ignore[arg-type]
 
 
 def changed_settings(values: dict[str, Any], changes: Sequence[str]) -> PretrainConfig:

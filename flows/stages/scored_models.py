@@ -7,19 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from curation.embedding import EmbedConfig, export_encoder, find_encoder, installed_encoders, load_encoder, local_folder
-from evaluation.backbone import ModelRef, VectorNetwork
+from evaluation.backbone import ModelRef, VectorNetwork, own_image_size
 from flows.runners import say
+from flows.stages.model_names import backbone_folder, no_backbone, unknown_model
 from flows.stages.video_network import video_model
 from pretrain.init_source import find_init
 from pretrain.published_backbone import export_published
-from pretrain.video.export import is_video_backbone
+from pretrain.video.export import is_video_backbone, read_video_info
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake, LakeError
 from warehouse.model_facts import find_checkpoint
 from warehouse.records import Artifact
-from warehouse.store import content_id, file_sha256, read_json
+from warehouse.store import content_id, file_sha256
 
-__all__ = ["backbone_folder", "encoder_model", "scored_model"]
+__all__ = ["encoder_model", "own_side", "scored_model"]
 
 
 def scored_model(lake: Lake, told: str, *, allow_download: bool = False) -> tuple[ModelRef, Artifact]:
@@ -39,7 +40,7 @@ def scored_model(lake: Lake, told: str, *, allow_download: bool = False) -> tupl
     if path.is_dir():
         folder = backbone_folder(path)
         if folder is None:
-            raise ValueError(f"--model {told} is a folder without model.safetensors, backbone/ or best.json; give a run's or timm's export")
+            raise no_backbone(told)
         return _of_folder(folder, label=path.name)
     if path.is_file():
         return _of_file(lake, told, path)
@@ -53,10 +54,13 @@ def scored_model(lake: Lake, told: str, *, allow_download: bool = False) -> tupl
     return ModelRef(model_id=found.checkpoint_id, label=label, path=str(folder)), artifact_of(found)
 
 
-def backbone_folder(given: Path) -> Path | None:
-    """The folder with config.json and model.safetensors that a folder is, or holds as its backbone or its best checkpoint."""
-    best = [given / str(read_json(given / "best.json")["path"])] if (given / "best.json").is_file() else []
-    return next((folder for folder in (given, given / "backbone", *best) if (folder / "model.safetensors").is_file()), None)
+def own_side(model: ModelRef) -> int:
+    """Side in pixels of the images that a model's weights were saved for; no weights are read.
+
+    Raises:
+        BackboneError: its config.json is missing or damaged.
+    """
+    return own_image_size(model) if model.clip_network is None else read_video_info(Path(model.path)).sizes.image_size
 
 
 def encoder_model(lake: Lake, encoder: EmbedConfig) -> ModelRef:
@@ -93,7 +97,7 @@ def _of_name(lake: Lake, told: str, *, allow_download: bool, unknown: LakeError)
     try:
         model = encoder_model(lake, EmbedConfig(encoder=told, allow_download=allow_download))
     except ValueError as error:
-        raise ValueError(f"--model {told}: {error}; and {unknown}") from error
+        raise unknown_model(told, error, unknown) from error
     return model, Artifact(artifact_id=model.model_id, kind="encoder", uri=told, sha256=None)
 
 

@@ -26,6 +26,8 @@ def run_maintain(lake: Lake, config: UpkeepConfig, *, dry_run: bool = False) -> 
         LakeError: a file that was to be deleted is in use.
     """
     with one_at_a_time(lake.root / "maintenance.lock", busy="another process copies or maintains this lake"):
+        if not dry_run:
+            lake.add_missing_views()
         done = maintain(
             lake, keep=datetime.timedelta(days=config.keep_days), grace=datetime.timedelta(hours=config.grace_hours), dry_run=dry_run
         )

@@ -77,6 +77,10 @@ def main() -> None:
     parser.add_argument("--recipe", default="vits14")
     parser.add_argument("--accumulate", type=int, default=1)
     asked = parser.parse_args()
+    if asked.batch < 2 * asked.accumulate or asked.batch % asked.accumulate:
+        parser.error(
+            f"--batch is {asked.batch}; give a multiple of --accumulate with two or more images for each of its {asked.accumulate}"
+        )
     base = recipe(asked.recipe)
     head = HeadConfig(num_prototypes=asked.prototypes)
     config = replace(

@@ -29,7 +29,8 @@ from warehouse.records import Score
 SIDE_224 = EvaluateConfig(image_size=224, clinical=True)
 SIDE_352 = replace(SIDE_224, image_size=352)
 SMALL = replace(SIDE_224, image_size=128)
-FEW = replace(SMALL, few_shot=True)
+FEW = replace(SMALL, few_shot=True, grid_steps=500)
+TUNED = replace(SMALL, tune_epochs=3, finetune_learning_rates=(1e-4,), lora_learning_rates=(1e-3,))
 MASKS = ("unet", "fpn", "linear")
 CLASSES = ("knn", "linear", "linear_grid")
 
@@ -40,13 +41,15 @@ PARTS: dict[str, tuple[str, EvaluateConfig, tuple[str, ...]]] = {
     "cvc-to-kvasir": ("cvc_to_kvasir_seg", SIDE_224, MASKS),
     "sizes": ("kvasir_size4", SMALL, (*CLASSES, "ordinal")),
     "patches": ("patch_polyp_vs_mucosa", SMALL, CLASSES),
-    "sizes-few": ("kvasir_size4", FEW, ("knn", "linear", "ordinal")),
-    "patches-few": ("patch_polyp_vs_mucosa", FEW, ("knn", "linear")),
+    "sizes-few": ("kvasir_size4", FEW, (*CLASSES, "ordinal")),
+    "patches-few": ("patch_polyp_vs_mucosa", FEW, CLASSES),
     "kvasir-352": ("kvasir_seg", SIDE_352, ("unet",)),
     "kvasir-boosted": ("kvasir_seg", replace(SIDE_224, boosted_input_scale=1.0), ("boosted_linear",)),
     "cvc-boosted": ("cvc_clinicdb", replace(SIDE_224, boosted_input_scale=1.0), ("boosted_linear",)),
-    "kvasir-dpt": ("kvasir_seg", replace(SMALL, decoder_epochs=3), ("dpt",)),
-    "cvc-dpt": ("cvc_clinicdb", replace(SMALL, decoder_epochs=3), ("dpt",)),
+    "kvasir-dpt": ("kvasir_seg", replace(SIDE_224, decoder_epochs=4), ("dpt",)),
+    "cvc-dpt": ("cvc_clinicdb", replace(SIDE_224, decoder_epochs=4), ("dpt",)),
+    "sizes-tuned": ("kvasir_size4", TUNED, ("finetune", "lora")),
+    "patches-tuned": ("patch_polyp_vs_mucosa", TUNED, ("finetune", "lora")),
 }
 """task, settings and heads"""
 

@@ -12,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import load, save
 
-from evaluation.backbone import BackboneError, ModelRef, features_of, load_backbone, token_batches
+from evaluation.backbone import BackboneError, ModelRef, features_of, load_backbone, many_images, own_image_size, token_batches
 from evaluation.features import cached_features, cached_tokens, extract_features
 from evaluation.images import item_image
 from evaluation.tasks import read_task
@@ -46,8 +46,12 @@ def test_a_transformer_gives_cls_and_mean_patch_tokens_of_its_last_blocks(vit_fo
 def test_a_cnn_gives_pooled_features_and_a_map_of_its_last_two_stages(cnn_folder: str, colours: Path) -> None:
     backbone = load_backbone(_ref(cnn_folder), device="cpu")
     assert backbone.image_size == 64
-    features = features_of(backbone, PIXELS.repeat(3, 1).repeat(3, 2)[:, :64, :64])
+    pixels = PIXELS.repeat(3, 1).repeat(3, 2)[:, :64, :64]
+    features = features_of(backbone, pixels)
     assert {name: values.shape for name, values in features.items()} == {"last": (3, 1280), "last4": (3, 24 + 40 + 112 + 320 + 1280)}
+    of_many = features_of(backbone, pixels, run=many_images(backbone, 100))
+    for name, values in features.items():
+        np.testing.assert_allclose(of_many[name], values, rtol=1e-3, atol=1e-4 * np.abs(values).max())
     (batch,) = token_batches(backbone, read_task(colours).items[:2], batch_size=None, num_workers=1)
     assert (batch.shape, batch.dtype) == ((2, 112 + 320, 4, 4), np.dtype("float16"))
 
@@ -67,8 +71,14 @@ def test_random_weights_are_the_same_for_one_seed_and_not_the_trained_ones(vit_f
 def test_another_image_size_resamples_the_position_embeddings(vit_folder: str) -> None:
     backbone = load_backbone(_ref(vit_folder), device="cpu", image_size=42)
     assert features_of(backbone, np.zeros((1, 42, 42, 3), np.uint8))["last"].shape == (1, 24)
-    with pytest.raises(BackboneError, match="20"):
-        load_backbone(_ref(vit_folder), device="cpu", image_size=20)
+    assert (backbone.own_size, own_image_size(_ref(vit_folder))) == (28, 28)
+
+
+def test_a_size_becomes_the_nearest_multiple_of_the_patches_of_a_transformer_alone(vit_folder: str, cnn_folder: str) -> None:
+    sizes = {asked: load_backbone(_ref(vit_folder), device="cpu", image_size=asked).image_size for asked in (5, 20, 22, 28, 48)}
+    assert sizes == {5: 14, 20: 14, 22: 28, 28: 28, 48: 42}
+    assert load_backbone(_ref(cnn_folder), device="cpu", image_size=50).image_size == 50
+    assert own_image_size(_ref(cnn_folder)) == 64
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

@@ -42,6 +42,14 @@ def test_the_demo_ends_with_its_report(demo: Demo) -> None:
     assert rows(demo, "SELECT num_images FROM datasets") == [{"num_images": 40}]
 
 
+def test_only_its_owner_may_look_at_what_it_made(demo: Demo) -> None:
+    made = [path for path in (demo.lake, *demo.lake.rglob("*")) if not path.is_symlink()]
+    assert {path.name for path in made} >= {"catalog.sqlite", "metrics.jsonl", "report.html", "samples.parquet"}
+    assert {path.suffix for path in made} >= {".tar", ".parquet", ".safetensors", ".lock"}
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (*made, demo.folder / "report.html")}
+    assert modes == {(True, 0o700), (False, 0o600)}, [path for path in made if path.stat().st_mode & 0o077]
+
+
 def test_typed_again_it_recomputes_nothing(demo: Demo) -> None:
     before = rows(demo, "SELECT attempt_id, ended_at FROM runs ORDER BY ALL")
     succeed(*demo.arguments)
@@ -148,6 +156,7 @@ def trained(lake: Path) -> tuple[list[dict[str, object]], list[dict[str, object]
     return metrics, checkpoints, weights
 
 
+@pytest.mark.drill
 def test_a_training_killed_under_ray_ends_like_one_that_ran_through_without_it(demo: Demo, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     for lake in (killed, whole):

@@ -12,13 +12,17 @@ import torch
 from docs.hooks import commands_page, tables_page
 from evaluation.tasks.items import TaskData
 from evaluation.tasks.splits import complete_splits
-from flows.cli.cli import COMMANDS
+from flows.cli.cli import COMMANDS, GROUPS
+from flows.cli.examples import EXAMPLES
 from pretrain.recipes import vits14
+from tests.helpers.prose import long_lines, num_words, sentences
 from warehouse.schema import DESCRIBED_TABLES, TABLES
 from warehouse.views import MACROS, VIEWS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+MOST_WORDS, MOST_CHARACTERS = 33, 140
+"""of a sentence and of a line; new text has 25 words at most"""
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,19 @@ def test_the_reference_has_the_help_of_every_command(commands: dict[str, str]) -
         assert "--lake" in text or name in ("demo", "check-data", "deploy")
 
 
+def test_each_help_has_an_example_whose_options_it_explains(commands: dict[str, str]) -> None:
+    assert list(EXAMPLES) == list(name for names in GROUPS.values() for name in names)
+    for name, example in EXAMPLES.items():
+        assert example.split()[:2] == ["endoforge", name]
+        _, found, options = " ".join(commands[name].split()).partition(f"Example: {example} ")
+        assert found, name
+        for option in re.findall(r" (--[\w.-]+)", example):
+            assert re.search(rf"[^\w-]{option}[^\w.-]", options), f"{name} {option}"
+
+
 def test_the_data_dictionary_has_every_table_column_and_view() -> None:
     page = tables_page()
-    parts = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
+    parts = dict(re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
     assert [*parts] == [*DESCRIBED_TABLES, *VIEWS, *MACROS]
     for table, part in parts.items():
         meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", part, re.MULTILINE))
@@ -66,6 +80,14 @@ def test_commands_and_options_on_a_page_exist(page: Path, commands: dict[str, st
 def test_figures_have_a_digit_before_the_point() -> None:
     for page in [ROOT / "README.md", *PAGES, ROOT / "tests/device/FIGURES.md"]:
         assert re.findall(r"(?<![\w./)*\]-])\.\d+\b", page.read_text()) == [], page.name
+
+
+def test_sentences_begin_with_their_subject_and_end() -> None:
+    for page in [ROOT / "README.md", *PAGES]:
+        said = list(sentences(page.read_text()))
+        assert [sentence for sentence in said if num_words(sentence) > MOST_WORDS] == [], page.name
+        assert [sentence for sentence in said if sentence.startswith("Of ")] == [], page.name
+        assert long_lines(page.read_text(), MOST_CHARACTERS) == [], page.name
 
 
 def extension(name: str) -> dict[str, Any]:

@@ -100,11 +100,11 @@ def run(place: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
 @pytest.mark.parametrize(
     ("run", "said", "number", "code"),
     [
-        ("smoke", "hash videos: 6/6", signal.SIGINT, 130),  # ingest
-        ("smoke", "ingest: 6 files", signal.SIGINT, 130),  # embed
+        pytest.param("smoke", "hash videos: 6/6", signal.SIGINT, 130, marks=pytest.mark.drill),  # ingest
+        pytest.param("smoke", "ingest: 6 files", signal.SIGINT, 130, marks=pytest.mark.drill),  # embed
         ("smoke", "embed: (\\d+ frames|every kept)", signal.SIGINT, 130),  # curate
         ("smoke", "shard: ", signal.SIGTERM, 143),  # pretrain, while Ray starts
-        ("demo", "pretrain: step \\d", signal.SIGINT, 130),  # while it learns, which takes this recipe a minute
+        pytest.param("demo", "pretrain: step \\d", signal.SIGINT, 130, marks=pytest.mark.drill),  # while it learns
     ],
     indirect=["run"],
 )

@@ -239,10 +239,12 @@ pretrain(config, dataset_dir=dataset_dir, run_dir=run_dir, run_id="r1", validate
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # five starts of Python with torch
+@pytest.mark.timeout(1800)  # a start of Python with torch for each
+@pytest.mark.parametrize("moments", [(300,), pytest.param((1, 150, 300, 500, 800), marks=pytest.mark.drill)])
 def test_kill_9_at_several_moments_and_the_same_command_again_give_equal_losses(
-    micro: PretrainConfig, dataset_dir: Path, tmp_path: Path
+    moments: tuple[int, ...], micro: PretrainConfig, dataset_dir: Path, tmp_path: Path
 ) -> None:
+    """Moments are lines of metrics: the first is before the first checkpoint, the others are between later ones."""
     import pickle
 
     config = dataclasses.replace(
@@ -254,7 +256,7 @@ def test_kill_9_at_several_moments_and_the_same_command_again_give_equal_losses(
     killed = tmp_path / "killed"
     script = _SCRIPT.format(path=sys.path)
     command = [sys.executable, "-c", script, pickle.dumps((config, dataset_dir, killed)).hex()]
-    for lines in (1, 300, 800):  # before the first checkpoint, and between later ones
+    for lines in moments:
         process = subprocess.Popen(command, start_new_session=True)
         metrics = killed / "metrics.jsonl"
         while process.poll() is None and (not metrics.exists() or metrics.read_bytes().count(b"\n") < lines):

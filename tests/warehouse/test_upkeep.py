@@ -11,6 +11,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from flows.stages import run_maintain
+from flows.upkeep_config import UpkeepConfig
 from warehouse.backup import copy_lake
 from warehouse.lake import Lake, LakeError, extension_path, open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
@@ -68,6 +70,15 @@ def test_thirty_files_become_one_and_every_row_stays(lake: Lake) -> None:
     assert parquet_files(lake) == live_files(lake)
     assert [row["uri"] for row in lake.rows("SELECT uri FROM rejects ORDER BY uri LIMIT 2")] == ["file:///0.mp4", "file:///1.mp4"]
     assert lake.rows("SELECT count(*) AS n FROM rejects") == [{"n": 30}]
+
+
+def test_views_that_a_lake_lacks_come_with_maintenance(lake: Lake) -> None:
+    with lake.transaction():
+        lake.query("DROP VIEW exports")
+    run_maintain(lake, UpkeepConfig(), dry_run=True)
+    assert lake.rows("SELECT 1 FROM duckdb_views() WHERE view_name = 'exports'") == []
+    run_maintain(lake, UpkeepConfig())
+    assert lake.rows("FROM exports") == []
 
 
 def test_rows_that_were_taken_back_leave_the_disk(lake: Lake) -> None:

@@ -76,6 +76,7 @@ function show(i) {
   const facts = $("facts"); facts.replaceChildren();
   fact(facts, "frame", ATLAS.id[i]); fact(facts, "second", String(ATLAS.second[i]));
   for (const name of Object.keys(ATLAS.colours)) fact(facts, name, word(name, i));
+  details(i);
 }
 
 function hover(i, x, y) {

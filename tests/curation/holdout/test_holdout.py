@@ -10,7 +10,7 @@ from curation.holdout.list import HoldoutError, HoldoutList, read_holdout
 from curation.holdout.names import KnownVideo, NamedVideo, named_videos
 from curation.holdout.rows import reasons_by_video
 from curation.holdout.search import hash_bytes, in_turns, nearest_by_embedding, nearest_by_hash, nothing_near, retrieval_similarity
-from curation.holdout.verify_copy import compare, features_of
+from curation.holdout.verify_copy import compare, features_of, flipped, picture_correlation
 from curation.holdout.views import shared_areas, view_hash, views_of
 from curation.sources.manifest import pseudonym
 
@@ -177,6 +177,23 @@ def test_a_changed_copy_is_told_from_another_scene(name: str) -> None:
     reference = features_of(texture(1))
     assert compare(features_of(changed(name, texture(1))), reference).correlation > 0.6
     assert compare(features_of(changed(name, texture(2))), reference).correlation < 0.3
+
+
+@pytest.mark.parametrize("code", [1, 0, -1])
+def test_features_are_flipped_as_the_picture_is(code: int) -> None:
+    copy = changed("turned", np.asarray(cv2.flip(texture(1), code)))
+    anew, derived = (
+        compare(features_of(copy), reference)
+        for reference in (features_of(np.asarray(cv2.flip(texture(1), code))), flipped(features_of(texture(1)), code))
+    )
+    assert derived.correlation == pytest.approx(anew.correlation, abs=0.02)
+    assert derived.num_inliers == pytest.approx(anew.num_inliers, rel=0.2)
+
+
+def test_features_that_are_kept_compare_as_those_just_made() -> None:
+    copy, reference = changed("cropped", texture(1)), texture(1)
+    made = compare(features_of(copy), features_of(reference)).correlation
+    assert [picture_correlation(reference, copy) for _ in range(2)] == pytest.approx([made, made], abs=1e-3)
 
 
 def test_each_crop_to_half_of_the_sides_and_less_has_a_view_like_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,25 @@ def discs(num: int, seed: int, channels: tuple[int, ...], grids: tuple[int, ...]
     return tuple(maps), targets
 
 
+QUICK = EvaluateConfig(
+    segmentation_epochs=20, segmentation_learning_rates=(0.03,), decoder_epochs=8, decoder_learning_rates=(1e-2,), dpt_width=8
+)
+
+
 @pytest.mark.parametrize(
-    ("name", "channels", "grids"),
+    ("name", "channels", "grids", "config"),
     [
-        ("linear_segmentation", (5,), (14,)),
-        ("boosted_linear", (3, 4, 5, 6), (28, 14, 14, 7)),
-        ("fpn", (4, 5, 6), (14, 7, 4)),
-        ("unet", (4, 5, 6), (14, 7, 4)),
-        ("dpt", (4, 4, 4, 4), (7, 7, 7, 7)),
+        ("linear_segmentation", (5,), (14,), QUICK),
+        ("boosted_linear", (3, 4, 5, 6), (28, 14, 14, 7), QUICK),
+        ("fpn", (4, 5, 6), (14, 7, 4), QUICK),
+        ("unet", (4, 5, 6), (14, 7, 4), QUICK),
+        ("dpt", (4, 4, 4, 4), (7, 7, 7, 7), QUICK),
+        ("dpt", (4, 4, 4, 4), (7, 7, 7, 7), replace(QUICK, dpt_logits="full")),
     ],
 )
 def test_a_head_learns_discs_and_is_the_same_when_loaded(
-    name: str, channels: tuple[int, ...], grids: tuple[int, ...], tmp_path: Path
+    name: str, channels: tuple[int, ...], grids: tuple[int, ...], config: EvaluateConfig, tmp_path: Path
 ) -> None:
-    config = EvaluateConfig(
-        segmentation_epochs=20, segmentation_learning_rates=(0.03,), decoder_epochs=8, decoder_learning_rates=(1e-2,), dpt_width=8
-    )
     settings = HeadSettings(config=config, num_classes=2, metric="dice", device=CPU)
     train, val = (
         MaskLabelled(split, *discs(num, seed, channels, grids))  # type: ignore[arg-type]
@@ -60,6 +64,8 @@ def test_a_head_learns_discs_and_is_the_same_when_loaded(
     save_head(tmp_path / "head.safetensors", name, head, {})
     loaded = load_head(tmp_path / "head.safetensors", device=CPU)
     assert torch.equal(loaded.logits(maps), head.logits(maps))  # type: ignore[union-attr]
+    if name == "dpt":
+        assert (head.logits(maps).shape[-1], head.details["logits"]) == ((56, "half") if config.dpt_logits == "half" else (112, "full"))
 
 
 def test_mask_heads_cannot_be_given_the_test_split() -> None:
@@ -86,6 +92,8 @@ def test_decoders_have_the_stated_shapes_and_sizes() -> None:
     stages = ((24, 56), (40, 28), (112, 14), (320, 7))
     pyramid = DptDecoder(tuple(dim for dim, _ in stages), is_pyramid=True)
     assert pyramid([torch.zeros(1, dim, grid, grid) for dim, grid in stages]).shape == (1, 1, 224, 224)
+    half = DptDecoder(tuple(dim for dim, _ in stages), is_pyramid=True, is_half=True)
+    assert (half([torch.zeros(1, dim, grid, grid) for dim, grid in stages]).shape, size(half)) == ((1, 1, 112, 112), size(pyramid))
     odd = DptDecoder((6,) * 4, 8)
     assert odd([torch.zeros(1, 6, 5, 7)] * 4).shape == (1, 1, 80, 112)
 

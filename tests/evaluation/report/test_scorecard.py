@@ -45,6 +45,8 @@ def test_the_page_shows_each_head_and_names_no_patient_and_no_network(scores: tu
     assert heads[0][1] == "best on validation: balanced accuracy 1.000"
     assert heads[1][1].startswith("validation: balanced accuracy ")
     assert page.count('aria-label="reliability"') == 2
+    ids = {score.score_id[:12] for score in found if score.metric == "balanced_accuracy" and "head_file" in score.details}
+    assert set(re.findall(r"Score <code>(\w+)</code>: with this id <code>endoforge predict --head</code>", page)) == ids
     assert page.count('aria-label="few-shot curve"') == 1
     assert "patient" not in page.replace("The patients or sequences", "")
     assert 'src="http' not in page

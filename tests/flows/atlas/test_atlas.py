@@ -1,6 +1,9 @@
 """The atlas of a small real lake: what it shows, what it keeps to itself, and the page in a browser."""
 
 import json
+import os
+import platform
+import pwd
 import re
 import shutil
 import socket
@@ -13,11 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
+from flows.atlas.details import compared, part_script
 from flows.atlas.export import export_atlas
 from flows.atlas.layout import lay_out
+from flows.atlas.parts import all_parts
 from flows.atlas.points import Atlas, as_script, read_atlas
-from flows.atlas.server import HOST, make_app
+from flows.atlas.server import HOST, PAGES, make_app
 from flows.cli.cli import main
+from flows.job import Job
+from flows.runners import make_runner
 from tests.helpers.chromium import chromium, watched
 from warehouse.lake import open_lake
 
@@ -93,7 +100,7 @@ def test_the_server_answers_under_its_secret_alone(root: Path, atlas: Atlas) -> 
         client = TestClient(make_app(lake, atlas, SECRET))
         for path in ("/", "/docs", "/openapi.json", "/wrong/index.html", "/wrong/pictures/0.jpg"):
             assert client.get(path).status_code == 404, path
-        for path in ("index.html", "atlas.js", "atlas.css", "points.js"):
+        for path in (*PAGES, "points.js"):
             got = client.get(f"/{SECRET}/{path}")
             assert got.status_code == 200
             assert got.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
@@ -105,6 +112,40 @@ def test_the_server_answers_under_its_secret_alone(root: Path, atlas: Atlas) -> 
         for statement in ("DELETE FROM frames", "FROM nowhere"):
             assert "error" in client.post(f"/{SECRET}/sql", json={"statement": statement}).json()
         assert client.post("/wrong/sql", json={"statement": "FROM funnel"}).status_code == 404
+
+
+def test_parts_tell_what_stands_behind_the_points(root: Path, atlas: Atlas) -> None:
+    with open_lake(root, read_only=True) as lake:
+        parts = dict(all_parts(lake, atlas))
+        client = TestClient(make_app(lake, atlas, SECRET))
+        for name in ("frames/0", "videos/1", "clusters", "datasets", "nights"):
+            assert client.get(f"/{SECRET}/parts/{name}.js").content == part_script(name, parts[name]), name
+        missing = ("frames/9999", "frames/-1", "frames/x", "videos/9", "datasets/0-0", "datasets/0-1", "nothing", "..%2f..%2fcatalog")
+        for name in missing:
+            assert client.get(f"/{SECRET}/parts/{name}.js").status_code == 404, name
+        assert client.get("/wrong/parts/clusters.js").status_code == 404
+        assert client.post("/wrong/similar", content=b"x").status_code == 404
+        assert client.post(f"/{SECRET}/similar", content=b"x" * 20_000_001).status_code == 413
+        blur = {row["frame_id"]: row["blur"] for row in lake.rows("SELECT frame_id, blur FROM frames")}
+        sampled = {row["video_id"]: row["n"] for row in lake.rows("SELECT video_id, count(*) AS n FROM current_frames GROUP BY video_id")}
+        (both,) = [compared(lake, atlas, ["set", "none"])]
+    assert len(parts) == 3 + len(atlas.frame_ids) + 2
+    for number, frame_id in enumerate(atlas.frame_ids):
+        frame = parts[f"frames/{number}"]
+        assert frame["scores"]["blur"] == pytest.approx(blur[frame_id], abs=0.001)
+        assert bool(frame["datasets"]) == bool(frame["models"]) == (atlas.colours["dataset"][number] == "in the dataset")
+        video = parts[f"videos/{frame['video']}"]
+        assert number in video["points"]
+        assert len(video["fates"]) == sampled[atlas.videos[frame["video"]]]
+        near = dict(frame["near"])
+        cosines = atlas.vectors @ atlas.vectors[number]
+        assert near == pytest.approx({place: cosines[place] for place in near}, abs=0.001)
+        assert min(near.values()) >= np.sort(np.delete(cosines, number))[-len(near)] - 0.001
+    levels = parts["clusters"]["levels"]
+    assert all(sum(after for _, _, after, _, _ in level) == 8 for level in levels)
+    assert [row["num_videos"] for row in parts["nights"]] == [2]
+    assert (parts["datasets"], both["both"], both["only"]) == (["set"], 0, [8, 0])
+    assert ".mp4" not in json.dumps(parts, default=str)
 
 
 def test_a_port_that_is_taken_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,15 +177,24 @@ def test_the_command_writes_a_folder_once(root: Path, tmp_path: Path, capsys: py
     assert capsys.readouterr().out == f"{out / 'index.html'}\n"
     told = json.loads((out / "points.js").read_text().removeprefix("const ATLAS = ").removesuffix(";\n"))
     assert told["sql"] is False
+    assert len(list((out / "parts" / "frames").iterdir())) == len(told["id"])
     assert len(list((out / "pictures").iterdir())) == len(told["id"]) == pq.read_metadata(out / "points.parquet").num_rows
     assert main(["atlas", "--lake", str(root), "--export", str(out)]) == 1
     assert "is there already; give a new folder" in capsys.readouterr().err
+    with open_lake(root, read_only=True) as lake:
+        (record,) = lake.rows("SELECT stage, user, host, path FROM exports")
+    assert record == {"stage": "export_atlas", "user": pwd.getpwuid(os.getuid()).pw_name, "host": platform.node(), "path": str(out)}
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_a_browser_shows_picks_and_chooses_without_a_request_outside(atlas: Atlas, tmp_path: Path, width: int) -> None:
+def test_a_browser_shows_picks_and_chooses_without_a_request_outside(root: Path, atlas: Atlas, tmp_path: Path, width: int) -> None:
     named = tuple(HOSTILE if number % 2 else "plain" for number in range(len(atlas.frame_ids)))
-    path = export_atlas(replace(atlas, colours={"device": named, **atlas.colours}, notes=(HOSTILE,)), tmp_path / "map")
+    hostile = replace(atlas, colours={"device": named, **atlas.colours}, notes=(HOSTILE,))
+    with open_lake(root) as lake:
+        path = export_atlas(Job(lake=lake, runner=make_runner("serial", None)), hostile, tmp_path / "map")
+    frames = path.parent / "parts" / "frames"
+    for part in frames.iterdir():  # as if lineage and flags said so
+        part.write_text(part.read_text().replace('"shard":"', f'"shard":"{HOSTILE}'))
     with chromium() as browser:
         page = browser.new_page(viewport={"width": width, "height": 800})
         problems, requests = watched(page)
@@ -170,6 +220,23 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(atlas: Atla
         assert not page.is_visible("#frame")
         page.keyboard.press("Enter")
         assert page.is_visible("#frame")
+        page.wait_for_selector("#more svg")
+        assert page.locator("#more .picture").count() == min(12, len(atlas.frame_ids) - 1)
+        shown = page.locator("#facts dd").first.text_content()
+        page.locator("#more .picture").first.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_function("before => document.querySelector('#facts dd').textContent !== before", arg=shown)
+        page.evaluate("number => show(number)", atlas.colours["dataset"].index("in the dataset"))
+        page.wait_for_function("text => document.getElementById('more').textContent.includes(text)", arg=f"tar {HOSTILE}")
+        page.locator("#tab-map").focus()
+        page.keyboard.press("ArrowRight")
+        page.locator("#panel-clusters summary").first.click()
+        page.wait_for_selector("#panel-clusters .picture img")
+        page.keyboard.press("Escape")
+        page.locator("#tab-nights").click()
+        assert page.locator("#panel-nights td").nth(1).text_content() == "2"
+        page.locator("#tab-datasets").click()
+        assert "There is one dataset, set." in (page.locator("#panel-datasets").text_content() or "")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert problems == []
     assert set(re.findall(r"'([^']+)'", statement)) == set(atlas.frame_ids)

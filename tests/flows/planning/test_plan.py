@@ -1,7 +1,9 @@
-"""`curate --plan` on a tiny lake: it says what is to do, writes nothing, and finds everything done after."""
+"""`plan` before there is a lake, and `curate --plan` on a tiny one: they say what is to do and write nothing."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,48 @@ def state(lake: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+def plan_of_archive(video: Path, lake: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What `plan` says of a video, once it has made no lake."""
+    command = ["plan", str(video), "--size", "12", "--recipe", "smoke", "--ingest.fps", "4", "--ingest.text", "off"]
+    assert main([*command, "--lake", str(lake), "--cores", "64", "--gpus", "8xH100", "--within-s", "2", "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    here, there = told["machines"]
+    assert [stage["stage"] for stage in here["stages"]] == [
+        "ingest",
+        "embed",
+        "similarity",
+        "dedup",
+        "cluster",
+        "select",
+        "shard",
+        "pretrain",
+    ]
+    assert there["machine"] == "64 cores, 8 x H100"
+    assert told["archive"]["num_videos"] == told["archive"]["num_timed"] == 1
+    assert told["archive"]["seconds"] == {"value": 5.0, "factor": 1.0, "source": "1 headers"}
+    assert all(stage["seconds"]["source"] and stage["seconds"]["factor"] > 1 for machine in (here, there) for stage in machine["stages"])
+    assert not lake.exists()
+    assert sorted(path.name for path in video.parent.iterdir()) == ["a.mp4", "a.truth.parquet"]  # as they were rendered
+    return told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gpus", "8xB300"], "the GPU is 'B300', whose figures are not known here; give one of H100, H200, A100, A100-40, L40S"),
+        (["--gpus", "eight"], "the GPU is 'eight', whose figures are not known here"),
+        (["--gpus", "8x"], "gpus is '8x', expected a number and a card; give for instance 8xH100"),
+        (["--gpus", "3xH100"], "gpus is '3xH100', and these cannot share batches of 8 images evenly; give a divisor of it"),
+        (["--cores", "0"], "cores is 0; give 1 or more"),
+        (["--within-s", "0"], "within_s is 0, expected seconds above 0; give about 30"),
+    ],
+)
+def test_a_plan_of_no_such_machine_is_refused(options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.mp4").touch()
+    assert main(["plan", str(tmp_path), "--size", "12", "--recipe", "smoke", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
 def planned(lake: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, str]:
     """The plan's line of each stage, once it has left the lake as it was."""
     before = state(lake)
@@ -35,7 +79,11 @@ def planned(lake: Path, capsys: pytest.CaptureFixture[str], *options: str) -> di
 def test_a_plan_writes_nothing_and_what_is_committed_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     render_video(tmp_path / "a.mp4", config=SMALL, patient=0)
     lake = tmp_path / "lake"
+    forecast = plan_of_archive(tmp_path / "a.mp4", lake, capsys)
     assert main(["ingest", str(tmp_path / "a.mp4"), "--lake", str(lake), "--fps", "4", "--text", "off", "--runner", "serial"]) == 0
+
+    kept = int(capsys.readouterr().err.partition(" frames kept")[0].split()[-1])
+    assert abs(forecast["archive"]["kept"]["value"] - kept) <= 2
 
     stages = ["embed", "similarity", "dedup", "cluster", "select 12", "shard 12"]
     before = planned(lake, capsys)

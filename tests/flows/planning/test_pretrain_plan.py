@@ -43,7 +43,7 @@ def test_a_plan_of_clips_counts_their_tokens(capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--plan-gpu", "H1000"], "--plan-gpu is 'H1000', whose figures are not known here; give one of H100, H200, A100"),
+        (["--plan-gpu", "H1000"], "the GPU is 'H1000', whose figures are not known here; give one of H100, H200, A100"),
         (["--train-workers", "3"], "3 GPUs cannot share batches of 128 images evenly"),
         (["--lake", "lake", "--resume", "pretrain-1"], "got --plan with --resume or --replay-nan"),
     ],

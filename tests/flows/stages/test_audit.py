@@ -1,6 +1,9 @@
 """A person's sign-off through the command line, on a lake of phantom videos."""
 
 import json
+import os
+import platform
+import pwd
 import re
 import shutil
 from pathlib import Path
@@ -142,6 +145,13 @@ def test_a_second_sign_off_takes_no_finding_back_and_no_dataset_that_holds_one_i
     assert rows(lake, status) == told
     assert "that is recorded already" in run(capsys, lake, *sign, "Ann", "--found", str(known["position"]))[1]
     assert rows(lake, status) == told
+
+    signed = rows(lake, "SELECT reviewer, status, num_findings, user, host FROM sign_offs ORDER BY signed_at")
+    here = {"user": pwd.getpwuid(os.getuid()).pw_name, "host": platform.node()}
+    assert signed == [
+        {"reviewer": "Ann", "status": "findings", "num_findings": 1, **here},
+        {"reviewer": "Bob", "status": "clean", "num_findings": 0, **here},
+    ]
 
     (listed,) = json.loads(run(capsys, lake, "datasets", "--format", "json")[0])
     assert (listed["audit"], listed["reviewer"], listed["removed_frames"]) == ("findings (candidates)", "Ann, Bob", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from collections import Counter
@@ -61,7 +62,8 @@ def test_the_page_of_classes_has_counts_duplicates_and_leaks(tmp_path: Path, cap
     assert "P1" not in re.sub(r"base64,[^\"]*", "", page)
     ((files, splits),) = tables["Files of equal bytes"]
     assert (len(files.split(", ")), splits) == (2, "train, test")
-    assert [note["level"] for note in machine(page)["notes"]] == ["leak", "leak"]
+    assert [note["level"] for note in machine(page)["notes"]] == ["leak", "leak", "warning"]
+    assert "whoever knows a patient&#39;s name can find it on this page; give --lake" in page
     assert page.count("<img ") == 12
     assert "a &amp; &lt;b&gt;" in page
     assert "<b>polyp" not in page
@@ -69,6 +71,17 @@ def test_the_page_of_classes_has_counts_duplicates_and_leaks(tmp_path: Path, cap
     said = capsys.readouterr().err
     assert "check-data: leak: byte-identical images stand in several splits" in said
     assert "P1" not in said
+    key = b"12" * 32
+    (tmp_path / "lake" / "forgotten").mkdir(parents=True)
+    (tmp_path / "lake" / "forgotten" / "key").write_bytes(key)
+    lake = tmp_path / "lake"
+    assert run_check_data(tmp_path / "set", task="auto", output=output, config=EvaluateConfig(), lake=lake)
+    page = (output / "index.html").read_text()
+    tables = {table["title"]: table["rows"] for table in machine(page)["tables"]}
+    digest = hmac.new(bytes.fromhex(key.decode()), b"P1", "sha256").hexdigest()[:8]
+    assert tables["Groups in several splits"] == [[digest, "2", "2", "0"]]
+    assert content_id(["P1"])[:8] not in page
+    assert "can find it on this page" not in page
 
 
 def test_the_page_of_masks_has_twelve_outlines_and_the_encoding(tmp_path: Path) -> None:

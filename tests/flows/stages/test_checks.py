@@ -53,7 +53,9 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
     run = ["run", str(inputs / "videos"), "--lake", lake, "--size", "10", "--recipe", "smoke"]
     there = inputs / "there"
     open_lake(there, create=True).close()
+    open_lake(inputs / "outer" / "lake", create=True).close()
     curate = ["curate", "--lake", str(there), "--name", "set", "--size", "10"]
+    score, empty = ["evaluate", "--lake", str(there)], ["--task", "auto", "--data", str(inputs / "empty")]
     cases = [
         ([*run, "--size", "-5"], "size -5 is no number of images"),
         ([*run, "--recipe", "demo"], "size is 10, fewer than one batch of 64 images; give that or more, or another recipe"),
@@ -94,7 +96,17 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
         (["embed", "--lake", str(there), "--encoder", "resnot"], "encoder 'resnot' is neither"),
         (["pretrain", "--lake", str(there), "--dataset", "nope", "--recipe", "smoke"], "no dataset.*nope"),
         (["pretrain", "--lake", str(there), "--dataset", "nope", "--recipe", "smoke", "--task", "colons"], "unknown task"),
-        (["evaluate", "--lake", lake, "--checkpoint", "x", "--task", "auto", "--data", str(inputs / "nowhere")], "does not exist"),
+        ([*score, "--model", "efficientnet-lite0", "--task", "auto", "--data", str(inputs / "nowhere")], "does not exist"),
+        (
+            [*score, "--model", "efficientnet-lite0", "resnot", *empty],
+            "--model resnot: encoder 'resnot' is neither.*and 'resnot' is no",
+        ),
+        ([*score, "--model", str(inputs / "empty"), *empty], "--model .*empty is a folder without model.safetensors"),
+        (
+            ["evaluate", "--lake", lake, "--model", "efficientnet-lite0", *empty],
+            "no lake in .*leave --lake out and scores go to",
+        ),
+        (["evaluate", "--lake", str(inputs / "outer"), "--model", "x", *empty], "did you mean .*outer/lake?"),
         (["remove-out-of-body", "--lake", str(there), "--labels", str(inputs / "nowhere")], "no folder inside and no folder outside"),
     ]
     before = sorted(inputs.rglob("*"))

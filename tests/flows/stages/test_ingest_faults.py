@@ -69,7 +69,7 @@ def signalled(targets: dict[Path, signal.Signals], lake: Path) -> Iterator[dict[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runner", ["processes", "ray"])
+@pytest.mark.parametrize("runner", ["processes", pytest.param("ray", marks=pytest.mark.drill)])
 def test_a_worker_that_crashes_or_hangs_costs_its_video_alone(runner: RunnerName, archive: Path, tmp_path: Path) -> None:
     targets = {path: sent for path in sorted(archive.iterdir()) for name, sent in SIGNALS.items() if name in path.name}
     config = IngestConfig(all=True, text="off", timeout_s=40)  # the video that is taken again must end in time
@@ -192,7 +192,8 @@ def after(seconds: float) -> Callable[[], bool]:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_as_one_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_kills", [2, pytest.param(12, marks=pytest.mark.drill)])
+def test_a_run_killed_at_random_moments_ends_as_one_left_alone(num_kills: int, tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
     film = [moving_picture(number) for number in range(32)]
@@ -207,7 +208,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_left_alone(tmp_path: Path) -
     succeed(*command, quiet)
     whole_s = time.monotonic() - started
     delays = random.Random(7)
-    kills = sum(kill_when([*command, str(killed)], after(delays.uniform(0.1, 0.9) * whole_s)) for _ in range(5))
+    kills = sum(kill_when([*command, str(killed)], after(delays.uniform(0.1, 0.9) * whole_s)) for _ in range(num_kills))
     assert kills >= 1
     succeed(*command, killed)
     ours, theirs = contents(killed), contents(quiet)

@@ -187,7 +187,7 @@ def test_files_in_memory_are_read_by_a_runner_of_this_process(lake: Lake, tmp_pa
     memory.rm("/films", recursive=True)
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_kill_minus_nine_while_fetching_leaves_nothing_behind_and_the_next_run_goes_on(store: Any, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", [tissue(0), tissue(1)])
     path.write_bytes(path.read_bytes() + b"\0" * (40 << 20))  # an mp4 may end in anything

@@ -13,10 +13,11 @@ from timm.models import save_for_hf
 
 from curation.embedding import EmbedConfig
 from evaluation.config import EvaluateConfig
+from evaluation.report.score_columns import size_words
 from evaluation.tasks import TaskError
 from flows.job import Job
 from flows.runners import make_runner
-from flows.stages import evaluate_folds
+from flows.stages import evaluate_folds, evaluate_models
 from warehouse.lake import open_lake
 
 
@@ -38,12 +39,13 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     options: dict[str, Any] = {"depth": 1, "img_size": 32}
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, pretrained_cfg_overlay={"input_size": (3, 32, 32)}, **options)
     save_for_hf(model, str(tmp_path / "vit"), model_args=options, safe_serialization=True)
-    what: dict[str, Any] = {"checkpoint": str(tmp_path / "vit"), "task": "auto", "data": ward(tmp_path / "ward"), "encoder": EmbedConfig()}
-    config = EvaluateConfig(fold="all", image_size=32, num_bootstrap=20, num_workers=1, k=(1,), regularization=(1.0,), random_draws=2)
+    data, encoder = ward(tmp_path / "ward"), EmbedConfig()
+    what: dict[str, Any] = {"models": [str(tmp_path / "vit")], "pairs": [("auto", data)], "encoder": encoder}
+    config = EvaluateConfig(fold="all", num_bootstrap=20, num_workers=1, k=(1,), regularization=(1.0,), random_draws=2)
     with open_lake(tmp_path / "lake", create=True) as lake:
         job = Job(lake=lake, runner=make_runner("serial"))
-        rows = evaluate_folds(job, **what, config=config)
-        again = evaluate_folds(job, **what, config=config)
+        rows = evaluate_models(job, **what, config=config)
+        again = evaluate_models(job, **what, config=config)
         stored = lake.rows(
             "SELECT details ->> 'fold' AS fold, count(*) AS n, min(num_items) AS items FROM scores GROUP BY ALL ORDER BY ALL"
         )
@@ -51,7 +53,7 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
         drawn = lake.rows(f"SELECT details ->> 'draws' AS draws FROM scores WHERE {of_folds}")
         paired = lake.rows("SELECT details ->> 'difference_to' AS beside FROM scores WHERE (details ->> 'difference') IS NOT NULL")
         with pytest.raises(ValueError, match="fold is 7; give 0 to 3, or all"):
-            evaluate_folds(job, **what, config=EvaluateConfig(fold=7))
+            evaluate_folds(job, checkpoint=str(tmp_path / "vit"), task="auto", data=data, encoder=encoder, config=EvaluateConfig(fold=7))
     one_fold = (3 * 2 + 1) * 3  # models and heads, the guess without a picture, metrics
     assert [tuple(row.values()) for row in stored] == [(fold, one_fold, 2) for fold in "0123"] + [("all", one_fold, 8)]
     assert {row.score_id for row in again} == {row.score_id for row in rows}
@@ -67,7 +69,11 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     assert len(paired) == 4 * 6
     assert {(row.num_items, row.num_groups, row.details["num_folds"]) for row in rows} == {(8, 4, "4")}
     assert len(list((tmp_path / "lake" / "staging" / "evaluate").glob("*.safetensors"))) == 4, "features are made once for all folds"
-    assert "over 4 folds vit" in capsys.readouterr().err
+    seen = {row.model: size_words(row) for row in rows}
+    assert seen == {"vit": "32", "random weights": "32", "efficientnet-lite0": "32 (own 224)", "no picture": ""}
+    said = capsys.readouterr().err
+    assert "over 4 folds vit" in said
+    assert "evaluate: efficientnet-lite0 sees images at 32 px, not at its own 224\n" in said
 
 
 def test_a_set_without_folds_is_refused_before_any_work(tmp_path: Path) -> None:
