@@ -244,6 +244,9 @@ def _write_dinov2(source: _Source, backbone: Backbone, folder: Path, _: int | No
 def _write_onnx(source: _Source, backbone: Backbone, folder: Path, image_size: int | None) -> _Made:
     size = image_size or backbone.image_size
     sized = backbone if size == backbone.image_size else load_backbone(_ref(source), device="cpu", image_size=size)
+    if sized.image_size != size:  # the nearest that it takes, which is right for scores
+        patch = int(backbone.module.patch_embed.feat_ratio())
+        raise ValueError(f"image size {size} is not a multiple of the patch size {patch}; give one that is, such as {sized.image_size}")
     metadata = {
         "endoforge_checkpoint": source.checkpoint_id,
         "input": "RGB, values 0 to 1, minus mean, divided by std; the file does not normalise",
