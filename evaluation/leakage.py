@@ -182,7 +182,8 @@ def _near(items: Sequence[Item], judge: Judge, propose: Propose | None, num_work
     places = {split: np.flatnonzero([item.split == split for item in items]) for split in _ORDER}
 
     def copy_of(number: int, proposed: Sequence[tuple[int, float]], near: Sequence[int]) -> Copy | None:
-        cosines, best = dict(proposed), None
+        cosines = dict(proposed)
+        best: Copy | None = None
         for other in dict.fromkeys([*near, *cosines]):
             correlation = judge(look(other), look(number))
             is_alike = correlation >= _needed(items[other], items[number])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,7 @@ from evaluation.clinical_rows import CLINICAL_MASK_METRICS, clinical_scores
 from evaluation.config import EvaluateConfig
 from evaluation.detection import detection_value, detection_value_again
 from evaluation.features import extract_features
-from evaluation.heads import FittedClasses, FittedMasks, HeadError, load_head, maps_wanted, read_settings
+from evaluation.heads import FittedClasses, FittedMasks, HeadError, Maps, load_head, maps_wanted, read_settings
 from evaluation.images import mask_pixels
 from evaluation.labels import numbered
 from evaluation.maps import resized_backbone
@@ -32,9 +32,10 @@ from evaluation.sequence_scores import SEQUENCE_METRICS, sequence_means, sequenc
 from evaluation.stored_evaluation import item_of
 from evaluation.tasks import BinaryCut, Item
 from evaluation.tuned_backbone import adapted_backbone
-from evaluation.video.clip_features import clip_device, extract_clip_features, load_clip_backbone
+from evaluation.video.clip_features import clip_device, extract_clip_features, load_clip_backbone, num_frames_of
 from evaluation.video.clip_frames import ClipSource
 from evaluation.video.clip_tuning import adapted_clip_backbone
+from evaluation.video.context_rows import context_batches, context_levels
 from warehouse.records import Score
 from warehouse.store import file_sha256
 
@@ -149,7 +150,7 @@ def from_head(
         seen = load_clip_backbone(model, config) if model.clip_network is not None else _loaded(stored, model, config)
         return detection_value_again(stored.head, stored.predictions, stored.score.metric, data=data, backbone=seen, config=config)
     if model.clip_network is not None:
-        raise HeadError("masks of a video network cannot be computed again yet; the stored predictions can")
+        return _context_value(stored, items, model, config)
     backbone = _loaded(stored, model, config)
     head = load_head(stored.head, device=backbone.device)
     backbone = adapted_backbone(backbone, head)
@@ -188,6 +189,24 @@ def _mask_value(
     shapes = (mask_pixels(item).shape for item in items)
     views = scoring_views(sized, model, items, wanted, config)
     masks = predicted_masks(head, views, ((height, width) for height, width in shapes), device=backbone.device)
+    return _value_of_masks(stored, masks, items)
+
+
+def _context_value(stored: StoredScore, items: Sequence[Item], model: ModelRef, config: EvaluateConfig) -> float:
+    """Of a head on a video network, which sees each test image in the middle of its neighbours."""
+    wanted = maps_wanted(stored.settings["head"])
+    assert wanted is not None, "a mask head reads maps"
+    device, network = clip_device(config.device), load_clip_backbone(model, config)
+    head = cast(FittedMasks, load_head(stored.head, device=device))
+    maps = np.concatenate(list(context_batches(network, items, num_frames_of(network, config), config, device)))
+    tested: Maps = (maps,) * context_levels(wanted)
+    shapes = (mask_pixels(item).shape for item in items)
+    masks = predicted_masks(head, [([tested], False)], ((height, width) for height, width in shapes), device=device)
+    return _value_of_masks(stored, masks, items)
+
+
+def _value_of_masks(stored: StoredScore, masks: Iterable[npt.NDArray[np.bool_]], items: Sequence[Item]) -> float:
+    """The score's number from the predicted mask of each test image."""
     metric = stored.score.metric
     values, predicted = image_scores(masks, items, clinical=metric in CLINICAL_MASK_METRICS)
     if metric in SEQUENCE_METRICS:

@@ -16,6 +16,7 @@ __all__ = [
     "Audit",
     "AuditedFrame",
     "FoundFrame",
+    "Stratum",
     "audit_with_id",
     "datasets_with_removed",
     "draw_sample",

@@ -29,7 +29,9 @@ __all__ = [
     "export_clip_shard_rows",
     "export_clips_clustered",
     "export_clips_unique",
+    "has_clips",
     "known_footage",
+    "packed_clips",
     "refusals",
     "samples_of",
 ]
@@ -196,7 +198,7 @@ def clip_members(lake: Lake, selection_id: str, tree_id: str, clip_key: str) -> 
 def clip_strips(lake: Lake, dataset_id: str, limit: int) -> list[dict[str, Any]]:
     """Some clips of a dataset and where their MP4s lie, the same ones at every call, by video and time."""
     return lake.rows(
-        f"""WITH {_packed(dataset_id)}
+        f"""WITH {packed_clips(dataset_id)}
             SELECT c.clip_id, c.video_id, c.start_us, c.end_us, c.num_frames, c.pack_path, c.byte_offset, c.byte_size
             FROM (SELECT DISTINCT clip_id FROM shard_clips WHERE dataset_id = $1 ORDER BY md5(clip_id) LIMIT $2) s
             JOIN packed c USING (clip_id) ORDER BY c.video_id, c.start_us""",
@@ -204,7 +206,7 @@ def clip_strips(lake: Lake, dataset_id: str, limit: int) -> list[dict[str, Any]]
     )
 
 
-def _packed(dataset_id: str) -> str:
+def packed_clips(dataset_id: str) -> str:
     """SQL for the clips of a dataset by the cutting whose MP4s it holds: another may have refused a clip, or have encoded it otherwise."""
     told = quote(dataset_id)
     return f"""
@@ -227,6 +229,11 @@ def dataset_kind(lake: Lake, name: str) -> str:
     return str(rows[0]["kind"] or "images") if rows else "images"
 
 
+def has_clips(lake: Lake, dataset_id: str) -> bool:
+    """Whether a dataset is of clips."""
+    return bool(lake.rows("SELECT 1 FROM datasets WHERE dataset_id = $1 AND kind = 'clips' LIMIT 1", [dataset_id]))
+
+
 def export_clip_shard_rows(lake: Lake, dataset: Dataset, folder: Path) -> dict[str, Path]:
     """Write what the lake says of each shard's clips as Parquet: place, times, video and the SHA-256 of the MP4.
 
@@ -234,7 +241,7 @@ def export_clip_shard_rows(lake: Lake, dataset: Dataset, folder: Path) -> dict[s
         The folder of each shard's rows, by the shard's name.
     """
     parts = lake.copy_to_partitions(
-        f"""WITH {_packed(dataset.dataset_id)}
+        f"""WITH {packed_clips(dataset.dataset_id)}
             SELECT DISTINCT s.shard, s.position, s.clip_id, c.video_id, c.start_us, s.byte_offset, s.byte_size, c.sha256
             FROM shard_clips s JOIN packed c USING (clip_id)
             WHERE s.dataset_id = {quote(dataset.dataset_id)} AND starts_with(s.shard, {quote(dataset.name + "-")})

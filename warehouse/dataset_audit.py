@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from warehouse.audits import AUDIT_COLUMNS, Audit
+from warehouse.clips import has_clips
 from warehouse.lake import Lake
 from warehouse.tables.privacy_views import DATASET_AUDIT_STATUS
 
@@ -33,7 +34,7 @@ class DatasetAudit:
     num_unchecked_for_text: int
     """its frames that were never searched for text"""
     is_of_clips: bool = False
-    """no audit looks at clips: audits sample single frames, and clips hold all those between"""
+    """whether only an audit of its own counts: those of the candidates look at single frames, and clips hold all those between"""
 
     @property
     def is_clear(self) -> bool:
@@ -43,7 +44,7 @@ class DatasetAudit:
 
 
 def dataset_audit(lake: Lake, dataset_id: str, *, samples: Path | None = None) -> DatasetAudit:
-    """The verdict on a dataset as of now; one of clips is never audited by a look at frames.
+    """The verdict on a dataset as of now; for one of clips only an audit of its own counts.
 
     Args:
         lake: where the dataset is.
@@ -52,13 +53,13 @@ def dataset_audit(lake: Lake, dataset_id: str, *, samples: Path | None = None) -
     """
     used = "read_parquet($frames)" if samples else "dataset_frames WHERE dataset_id = $frames"
     frames = str(samples) if samples else dataset_id
+    is_of_clips = has_clips(lake, dataset_id)
     found = lake.rows(
-        f"""SELECT {AUDIT_COLUMNS} FROM audit_status WHERE dataset_id IS NULL OR dataset_id = $1
+        f"""SELECT {AUDIT_COLUMNS} FROM audit_status WHERE dataset_id = $1 OR (dataset_id IS NULL AND NOT $2)
             ORDER BY status = 'open', drawn_at DESC LIMIT 1""",
-        [dataset_id],
+        [dataset_id, is_of_clips],
     )
-    is_of_clips = bool(lake.rows("SELECT 1 FROM datasets WHERE dataset_id = $1 AND kind = 'clips' LIMIT 1", [dataset_id]))
-    audit = Audit(**found[0]) if found and not is_of_clips else None
+    audit = Audit(**found[0]) if found else None
     (row,) = lake.rows(
         f"""WITH used AS (SELECT DISTINCT frame_id FROM {used}),
                counted AS (

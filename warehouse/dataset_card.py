@@ -118,6 +118,7 @@ def privacy_statement(facts: DatasetFacts) -> str:
         "The files hold ids and pixels: no path, name, date or patient id.",
     ]
     verdict, audit = facts.audit, facts.audit.audit
+    item = "clips" if verdict.is_of_clips else "frames"
     if verdict.num_unchecked_for_text:
         said.append(f"{verdict.num_unchecked_for_text:,} of its frames were never looked at for text.")
     if verdict.num_removed:
@@ -134,9 +135,9 @@ def privacy_statement(facts: DatasetFacts) -> str:
     if audit is None:
         said.append("No person has looked through a sample of it: not audited.")
     elif audit.status == "open":
-        said.append(f"A sample of {audit.num_frames:,} frames was drawn (audit {audit.audit_id}) and no person has signed it off yet.")
+        said.append(f"A sample of {audit.num_frames:,} {item} was drawn (audit {audit.audit_id}) and no person has signed it off yet.")
     else:
-        said.append(audit_statement(audit))
+        said.append(audit_statement(audit, item=item))
     if verdict.num_later_videos:
         said.append(f"{verdict.num_later_videos:,} of its videos came in after that sample was drawn.")
     if verdict.num_later_frames:
@@ -144,13 +145,13 @@ def privacy_statement(facts: DatasetFacts) -> str:
     return " ".join([*said, "This is the state when the card was written."])
 
 
-def audit_statement(audit: Audit) -> str:
-    """The outcome of a signed audit. It names nobody, since a card leaves the hospital."""
+def audit_statement(audit: Audit, *, item: str = "frames") -> str:
+    """The outcome of a signed audit of frames, or of clips. It names nobody, since a card leaves the hospital."""
     signed = "A person looked" if audit.num_sign_offs == 1 else f"People looked ({audit.num_sign_offs} sign-offs)"
     scope = "this dataset" if audit.dataset_id else "all candidates of the lake"
     found = "nothing was found" if audit.status == "clean" else f"{audit.num_findings:,} were found to identify someone and removed"
     bound = "" if audit.upper_bound_95 is None else f"; at most {100 * audit.upper_bound_95:.1f}% identify someone (95% confidence)"
-    return f"{signed} through {audit.num_frames:,} frames of {scope} (audit {audit.audit_id}): {found}{bound}."
+    return f"{signed} through {audit.num_frames:,} {item} of {scope} (audit {audit.audit_id}): {found}{bound}."
 
 
 def _front_matter(dataset: Dataset, form: DataForm) -> list[str]:

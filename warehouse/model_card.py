@@ -46,6 +46,13 @@ class CardModel:
     """name and what it is"""
     usage: tuple[str, ...]
     """lines of Markdown"""
+    num_frames: int | None = None
+    """of a clip; None for a model of images"""
+
+    @property
+    def item(self) -> str:
+        """What it gives features of."""
+        return "image" if self.num_frames is None else "clip"
 
 
 def check_licence(licence: str) -> None:
@@ -71,8 +78,7 @@ def model_card(model: CardModel, facts: ModelFacts, *, licence: str, public_name
         *_front_matter(model, facts, licence),
         f"# {model.title}",
         "",
-        f"A vision transformer ({model.architecture}, {model.num_parameters:,} parameters) for images of gastrointestinal "
-        f"endoscopy, trained without labels by DINO, iBOT and KoLeo. It gives {model.dim} features an image. Made by EndoForge.",
+        _what_it_is(model),
         "",
         f"Checkpoint `{facts.checkpoint_id}` (SHA-256 of the weights as trained). `sha256sum -c SHA256SUMS` checks every file.",
         "",
@@ -82,7 +88,8 @@ def model_card(model: CardModel, facts: ModelFacts, *, licence: str, public_name
         *model.usage,
         "## Input",
         "",
-        f"RGB at {model.image_size} x {model.image_size} pixels, patches of {model.patch_size}, resized bicubically. "
+        f"RGB{'' if model.num_frames is None else f', {model.num_frames} frames'} at {model.image_size} x {model.image_size} pixels, "
+        f"patches of {model.patch_size}, resized bicubically. "
         f"Values from 0 to 1 have the mean {_numbers(model.mean)} taken away, and are divided by {_numbers(model.std)}.",
         "",
         "## Data",
@@ -100,7 +107,7 @@ def model_card(model: CardModel, facts: ModelFacts, *, licence: str, public_name
         *_scores(facts, public_names),
         "## Intended use",
         "",
-        *_INTENDED_USE,
+        *_intended_use(model),
         "",
         "## Lineage",
         "",
@@ -115,9 +122,22 @@ def model_card(model: CardModel, facts: ModelFacts, *, licence: str, public_name
     return "\n".join(lines).rstrip() + "\n"
 
 
-_INTENDED_USE = (
-    "Features for research on images of gastrointestinal endoscopy: retrieval, linear probes, fine-tuning, segmentation.",
-    "",
+def _what_it_is(model: CardModel) -> str:
+    learned, an = (
+        ("by DINO, iBOT and KoLeo", "an image") if model.num_frames is None else ("by matching views of clips (Endo-FM)", "a clip")
+    )
+    return (
+        f"A vision transformer ({model.architecture}, {model.num_parameters:,} parameters) for {model.item}s of gastrointestinal "
+        f"endoscopy, trained without labels {learned}. It gives {model.dim} features {an}. Made by EndoForge."
+    )
+
+
+def _intended_use(model: CardModel) -> tuple[str, ...]:
+    uses = f"Features for research on {model.item}s of gastrointestinal endoscopy: retrieval, linear probes, fine-tuning, segmentation."
+    return (uses, "", *_LIMITS)
+
+
+_LIMITS = (
     "- It is no medical device. It was not tested for diagnosis, and nothing here supports a decision about a patient.",
     "- What the training archive lacks (devices, populations, findings), the model has not seen. The dataset's card says what it holds.",
     "- Scores hold for the benchmarks named above alone. Test it on data of your own before you rely on it.",
@@ -127,13 +147,13 @@ _INTENDED_USE = (
 
 def _front_matter(model: CardModel, facts: ModelFacts, licence: str) -> list[str]:
     named = ["license: other", f"license_name: {licence or UNSET_LICENCE}"]
+    kinds = ("timm", "image-feature-extraction", "dinov2") if model.num_frames is None else ("video", "endo-fm")
     return [
         "---",
         *([f"license: {licence}"] if licence in HUB_LICENCES else named),
-        "library_name: timm",
-        "pipeline_tag: image-feature-extraction",
+        *(["library_name: timm", "pipeline_tag: image-feature-extraction"] if model.num_frames is None else []),
         "tags:",
-        *(f"- {tag}" for tag in ("timm", "image-feature-extraction", "dinov2", "medical", "endoscopy", "gastroenterology", "endoforge")),
+        *(f"- {tag}" for tag in (*kinds, "medical", "endoscopy", "gastroenterology", "endoforge")),
         *(["datasets:", f"- {json.dumps(facts.data.name)}"] if facts.data else []),
         "---",
         "",
@@ -143,23 +163,29 @@ def _front_matter(model: CardModel, facts: ModelFacts, licence: str) -> list[str
 def _data(data: ModelData) -> list[str]:
     found = f"{data.num_videos:,} videos, {data.duration_s / 3600:.1f} hours of footage" if data.num_videos else "videos that are not known"
     patients = f", {data.num_patients:,} known patients" if data.num_patients else ""
-    lines = [f"Dataset `{data.name}`, content id `{data.dataset_id}`: {data.num_images:,} images from {found}{patients}.", ""]
+    lines = [f"Dataset `{data.name}`, content id `{data.dataset_id}`: {data.num_images:,} {_items(data)} from {found}{patients}.", ""]
     if data.withdrawn_on:
         said = "It held frames that were removed at the request of those they show; the model was trained before that."
         lines += [f"**Part of this dataset was withdrawn on {data.withdrawn_on}.** {said}", ""]
     if data.funnel:
-        lines += markdown_table(("step", "frames"), [(step, f"{number:,}") for step, number in data.funnel])
+        lines += markdown_table(
+            ("step", "clips" if data.audit.is_of_clips else "frames"), [(step, f"{number:,}") for step, number in data.funnel]
+        )
     return [*lines, " ".join(_audit_sentences(data)), ""]
+
+
+def _items(data: ModelData) -> str:
+    return "clips" if data.audit.is_of_clips else "images"
 
 
 def _audit_sentences(data: ModelData) -> list[str]:
     verdict, audit = data.audit, data.audit.audit
     if audit is None:
-        said = ["Privacy: no person has looked through a sample of the training images."]
+        said = [f"Privacy: no person has looked through a sample of the training {_items(data)}."]
     elif audit.status == "open":
-        said = ["Privacy: a sample of the training images was drawn, and no person has signed it off yet."]
+        said = [f"Privacy: a sample of the training {_items(data)} was drawn, and no person has signed it off yet."]
     else:
-        said = [f"Privacy: {audit_statement(audit)}"]
+        said = [f"Privacy: {audit_statement(audit, item='clips' if verdict.is_of_clips else 'frames')}"]
     if verdict.num_removed:
         said.append(f"Of the training images, {verdict.num_removed:,} were removed since for what they showed: train again without them.")
     return said
@@ -171,14 +197,14 @@ def _training(model: CardModel, facts: ModelFacts, training: ModelTraining) -> l
     steps, batch = checkpoint.step, config["train"]["batch_size"]
     metric = checkpoint.validation_metric.rpartition("/")[2]  # before it stands the task's name, which may be a folder's
     rank = "the highest" if checkpoint.is_best else "not the highest"
-    hours = "not logged" if training.trained_s is None else f"{_hours(training.trained_s)}, from the logged images a second"
+    hours = "not logged" if training.trained_s is None else f"{_hours(training.trained_s)}, from the logged {model.item}s a second"
     workers = "not recorded"
     if training.num_workers is not None:
         devices = "on the CPU" if not training.num_gpus else f"on {training.num_gpus} GPUs"
         workers = f"{training.num_workers} {devices} at the last start"
     rows = [
         ("recipe", f"{model.recipe} and the changes below" if model.changed else str(model.recipe)),
-        ("step", f"{steps:,} of {config['train']['num_steps']:,}, {batch:,} images each: {steps * batch:,} in all"),
+        ("step", f"{steps:,} of {config['train']['num_steps']:,}, {batch:,} {model.item}s each: {steps * batch:,} in all"),
         ("time in steps", hours),
         ("workers", workers),
         ("validation", f"{metric} {checkpoint.validation_score:.3f}, {rank} score of its run"),

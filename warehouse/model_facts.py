@@ -178,7 +178,7 @@ def _data(lake: Lake, run_id: str) -> ModelData | None:
     (videos,) = lake.rows(
         """WITH used AS (
                SELECT DISTINCT f.video_id, f.ingest_key
-               FROM (SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id = $1) JOIN frames f USING (frame_id))
+               FROM (SELECT DISTINCT frame_id FROM dataset_frames WHERE dataset_id = $1) JOIN frames f USING (frame_id))
            SELECT (SELECT count(DISTINCT video_id) FROM used) AS num_videos,
                   (SELECT count(DISTINCT one) FROM (
                       SELECT unnest(patient_ids) AS one FROM video_info WHERE video_id IN (SELECT video_id FROM used))) AS num_patients,

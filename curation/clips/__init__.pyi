@@ -8,7 +8,7 @@ from .cut import (
     cut_video as cut_video,
     evidence_path as evidence_path,
 )
-from .filmstrip import Strip as Strip, write_filmstrip as write_filmstrip
+from .filmstrip import Strip as Strip, clip_picture as clip_picture, write_filmstrip as write_filmstrip
 from .vectors import (
     ClipVectors as ClipVectors,
     clip_encoder_id as clip_encoder_id,

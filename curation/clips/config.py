@@ -31,7 +31,8 @@ class ClipConfig:
     clip_max_poor_share: float = 0.5
     """share of a clip's source frames that may be blurred, dark or otherwise poor; a clip with more is refused"""
     clip_text_every_s: float = _TEXT_EVERY_S
-    """seconds between two looks for text; 0 searches every frame, so that text shown for less is found too, at several times the cost"""
+    """seconds between two looks for text, between which frames are searched where strokes appear; 0 searches every frame, at several times
+    the cost"""
     clip_max_per_video: int | None = None
     """clips cut from a video at most, spread evenly over it; all unless given"""
     clip_crf: int = 18

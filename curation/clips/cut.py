@@ -43,7 +43,7 @@ from warehouse.store import content_id, is_whole_parquet, read_json, write_json,
 
 __all__ = ["CLIPS_VERSION", "ClipVideo", "CutVideo", "clip_key", "cut_key", "cut_video", "evidence_path"]
 
-CLIPS_VERSION = 1
+CLIPS_VERSION = 2
 """raise when the same video and settings would give other clips"""
 
 _GROUP = 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ import numpy as np
 from curation.clips.windows import Window
 from curation.filters import shrink
 from curation.ingest import IngestConfig, Sample, Survey, decide_film, measure_frame
-from curation.privacy import TextTracker
+from curation.privacy import Box, TextTracker, stroke_blocks, sudden_parts
 from curation.video import SampledFrame
 
 __all__ = ["STILL_US", "Piece", "clip_size"]
@@ -47,8 +47,8 @@ class Piece:
             survey: of the video at the frames' size.
             ingest: settings by which frames are looked at.
             side: of the clip's shorter side in pixels.
-            text_us: time between two looks for text at most; 0 searches every frame. Boxes hold for the whole clip, so only text that
-                comes and goes between two looks is missed. A search takes up to 150 ms, for in film what stands still is no sign of text.
+            text_us: time between two looks for text at most; 0 searches every frame. A search takes up to 150 ms, for in film what stands
+                still is no sign of text. Between looks each frame is compared with the one before it, and searched where strokes appear.
         """
         self.window, self.survey = window, survey
         self.size = clip_size(survey.geometry.stored_size, side)
@@ -60,7 +60,10 @@ class Piece:
         self._grays: deque[tuple[int, np.ndarray]] = deque()
         self._looks: list[int] = []
         """positions of the frames that were looked at for text"""
+        self._looked_us: int | None = None
+        """when all that is due was looked at last"""
         self._last: np.ndarray | None = None
+        self._strokes: np.ndarray | None = None
         self._tracker: TextTracker | None = None
         if survey.searches is not None:
             self._tracker = TextTracker(
@@ -82,8 +85,11 @@ class Piece:
         stored = np.asarray(cv2.bitwise_and(stored, stored, mask=geometry.stored_mask))
         self.samples.append(sample)
         self._last = stored
-        if not self._looks or frame.pts_us - self.samples[self._looks[-1]].pts_us >= self._text_us:
+        if self._looked_us is None or frame.pts_us - self._looked_us >= self._text_us:
+            self._looked_us = frame.pts_us
             self._look()
+        if sudden := self._sudden(stored):
+            self._look(sudden)
         self.pictures.append(shrink(stored, *self.size))
 
     def close(self) -> None:
@@ -98,10 +104,21 @@ class Piece:
             if sample.drop_reason is None and any(sample.pts_us <= end <= sample.pts_us + STILL_US for end in still):
                 sample.drop_reason = "frozen"
 
-    def _look(self) -> None:
-        """Look for text in the frame that came last."""
+    def _sudden(self, stored: np.ndarray) -> tuple[Box, ...]:
+        """Where strokes have come since the frame before; nowhere if text is not looked for, or every frame is searched anyway."""
+        if self._tracker is None or not self._text_us:
+            return ()
+        before, self._strokes = self._strokes, stroke_blocks(stored)
+        return () if before is None else sudden_parts(self._strokes, before)
+
+    def _look(self, sudden: tuple[Box, ...] = ()) -> None:
+        """Look for text in the frame that came last, in all that is due or in those parts alone."""
         self._looks.append(len(self.samples) - 1)
-        if self._tracker is not None and self._last is not None:
+        if self._tracker is None or self._last is None:
+            return
+        if sudden:
+            self._tracker.add_between(self._last, sudden)
+        else:
             self._tracker.add(self._last, self.samples[-1].pts_us)
 
     def _hide_text(self) -> None:
@@ -110,8 +127,8 @@ class Piece:
             return
         masks = self._tracker.masks()
         for number, sample in enumerate(self.samples):
-            after = bisect_left(self._looks, number)
-            near = masks[max(0, after - 1) : after + 1] if self._looks[after] != number else masks[after : after + 1]
+            first, end = bisect_left(self._looks, number), bisect_right(self._looks, number)
+            near = masks[first:end] or masks[max(0, first - 1) : first + 1]
             sample.is_text_unchecked = any(mask is None for mask in near)
             known = [mask for mask in near if mask is not None]
             sample.text_boxes = None if sample.is_text_unchecked else tuple(dict.fromkeys(box for mask in known for box in mask.boxes))

@@ -25,6 +25,7 @@ from .out_of_body_classifier import (
     read_labels as read_labels,
     score_part as score_part,
 )
+from .sudden_strokes import stroke_blocks as stroke_blocks, sudden_parts as sudden_parts
 from .text_boxes import Box as Box, blacked_out as blacked_out, cropped_away as cropped_away
 from .text_detector import (
     TextCheckFailed as TextCheckFailed,

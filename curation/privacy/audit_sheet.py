@@ -22,9 +22,10 @@ _EXAMPLES = (0, 1, 2, 5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetPicture:
-    """One frame of the sample, numbered by its place in it."""
+    """One frame of the sample, or one clip, numbered by its place in it."""
 
     frame_id: str
+    """or the id of the clip"""
     jpeg: bytes
 
 
@@ -41,6 +42,8 @@ class AuditSheet:
     num_random: int
     """of the pictures, those drawn at random; the others are the most doubtful"""
     pictures: tuple[SheetPicture, ...]
+    item: str = "frames"
+    """what is shown: frames, or clips by 25 frames each"""
 
 
 def upper_bound(num_found: int, num_frames: int) -> float:

@@ -94,7 +94,15 @@ class TextTracker:
         if is_large or self._schedule.is_due(pts_us, is_still=now.is_still):
             self._search_whole(rgb, pts_us, now)
         elif now.parts:
-            self._search_parts(rgb, now)
+            self._search_parts(rgb, now.parts, now)
+        self._num_samples += 1
+
+    def add_between(self, rgb: np.ndarray, parts: Sequence[Box]) -> None:
+        """Take a sample between two others, of which those parts alone are searched; when others are searched does not depend on it."""
+        height, width = rgb.shape[:2]
+        is_large = sum(part.area for part in parts) > _LARGE_SHARE * height * width
+        now = next_edges(rgb, None, inside=self._inside, known=())
+        self._search_parts(rgb, (Box(0, 0, width, height),) if is_large else parts, now)
         self._num_samples += 1
 
     def masks(self) -> list[TextMask | None]:
@@ -109,7 +117,7 @@ class TextTracker:
         self._closed += [replace(earlier, edges=None) for earlier in self._open]
         self._open = [search]
 
-    def _search_parts(self, rgb: np.ndarray, now: SampleEdges) -> None:
-        search = search_text(rgb, position=self._num_samples, parts=now.parts)
+    def _search_parts(self, rgb: np.ndarray, parts: Sequence[Box], now: SampleEdges) -> None:
+        search = search_text(rgb, position=self._num_samples, parts=parts)
         self._schedule = replace(self._schedule, has_new=self._schedule.has_new or finds_new(search, self._open))
         self._open.append(replace(search, edges=now.edges if search.detections else None))

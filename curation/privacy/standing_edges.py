@@ -14,7 +14,7 @@ import numpy as np
 
 from curation.privacy.text_boxes import Box, blacked_out
 
-__all__ = ["SampleEdges", "camera_moved", "next_edges", "stands"]
+__all__ = ["SampleEdges", "camera_moved", "next_edges", "parts_around", "stands"]
 
 _EDGE = 60  # of a Sobel gradient, which is 4 times the step in luma: letters a little brighter than what is behind them
 _BLOCK = (32, 16)  # a few letters, at 512 pixels
@@ -66,7 +66,7 @@ def next_edges(rgb: np.ndarray, before: SampleEdges | None, *, inside: np.ndarra
         is_still=is_still,
         has_frozen=is_still and not before.is_still,
         hints=hints,
-        parts=_parts_around(hints if before.hints is None else hints & ~before.hints),
+        parts=parts_around(hints if before.hints is None else hints & ~before.hints),
     )
 
 
@@ -97,7 +97,7 @@ def _directed_edges(gray: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _parts_around(blocks: np.ndarray) -> tuple[Box, ...]:
+def parts_around(blocks: np.ndarray) -> tuple[Box, ...]:
     """The parts of the picture that hold the marked blocks, each with room for the rest of a line; what is near belongs together."""
     count, labels = cv2.connectedComponents(cv2.dilate(blocks.astype(np.uint8), _NEIGHBOURHOOD))
     parts = []

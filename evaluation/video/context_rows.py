@@ -28,7 +28,7 @@ from evaluation.video.clip_backbone import ClipBackbone, clip_tensor
 from evaluation.video.clip_features import clip_device, num_frames_of
 from warehouse.store import atomic_file, content_id
 
-__all__ = ["context_batches", "context_maps", "context_rows", "neighbours"]
+__all__ = ["context_batches", "context_levels", "context_maps", "context_rows", "neighbours"]
 
 CONTEXT_VERSION = 2
 
@@ -56,7 +56,7 @@ def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_i
     for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
         head = MASK_HEADS[name]
         wanted = head.maps or MapsWanted(layout="tokens")
-        levels = 1 if wanted.layout in ("tokens", "joined") else wanted.num_levels
+        levels = context_levels(wanted)
         train, val = (_labelled(backbone, task, split, maps[split], levels, is_dense=wanted.is_dense) for split in _SELECTION)
         fitted = head.fit(train, val, settings)
         # from here on nothing is chosen any more, and the test split is read
@@ -67,6 +67,11 @@ def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_i
         told = {"tokens": "{1}x{0}".format(*maps["test"].shape[2:]), "clip_frames": str(frames)}
         scored += scored_masks(name, fitted, predicted, model, task, data_id, config, places, image_size=backbone.image_size, told=told)
     return scored
+
+
+def context_levels(wanted: MapsWanted) -> int:
+    """How often a head is given the patches of the last block, which stand for every level that it reads."""
+    return 1 if wanted.layout in ("tokens", "joined") else wanted.num_levels
 
 
 def _labelled(

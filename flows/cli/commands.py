@@ -223,14 +223,14 @@ class PrivacyAudit(OfLake):
     """
 
     dataset: str | None = None
-    """draw from this dataset's shards; from all kept frames unless given"""
+    """draw from this dataset's shards, whole clips if it is of clips; from all kept frames unless given"""
     config: Annotated[AuditConfig, arg(name="")] = field(default_factory=AuditConfig)
     sign_off: str | None = None
     """id of the audit whose sheet a person has looked through, or a unique start of it; instead of drawing one"""
     reviewer: str = ""
     """that person's name, as it is to be recorded"""
     found: tuple[int, ...] = ()
-    """positions on the sheet of the frames that identify someone; none where it is clean"""
+    """positions on the sheet of the frames, or clips, that identify someone; none where it is clean"""
     note: str = ""
     """anything else to record"""
     remove_videos: bool = False

@@ -89,8 +89,8 @@ def _logged(items: Iterable[Item], description: str, total: int, size: Callable[
 
 
 @contextmanager
-def track_steps(description: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
-    """Yield a function to call with steps done, steps in all and the newest metrics."""
+def track_steps(description: str, *, item: str = "image") -> Iterator[Callable[[int, int, dict[str, float]], None]]:
+    """Yield a function to call with steps done, steps in all and the newest metrics; `item` is what a step has some of, image or clip."""
     started = time.monotonic()
     first: int | None = None
     last = started - _LOG_EVERY_S
@@ -103,13 +103,13 @@ def track_steps(description: str) -> Iterator[Callable[[int, int, dict[str, floa
             return
         last = now
         left = f", {(total - done) * (now - started) / (done - first):.0f} s left" if done > first else ""
-        say(f"{description}: step {done}/{total}{shown_metrics(metrics)}{left}")
+        say(f"{description}: step {done}/{total}{shown_metrics(metrics, item=item)}{left}")
 
     yield report
 
 
-def shown_metrics(metrics: Mapping[str, float]) -> str:
-    """The metrics of a training step that tell how it goes, in a line; those that are missing are left out."""
+def shown_metrics(metrics: Mapping[str, float], *, item: str = "image") -> str:
+    """The metrics of a training step that tell how it goes, in a line; those that are missing, and the loss of no patches, are left out."""
     dino = [metrics[name] for name in ("loss/dino_global", "loss/dino_local") if name in metrics]
     values = {**metrics, **({"dino": sum(dino)} if dino else {})}
     parts = (
@@ -119,10 +119,10 @@ def shown_metrics(metrics: Mapping[str, float]) -> str:
         ("loss/koleo", "koleo {:.2f}"),
         ("teacher/entropy", "entropy {:.2f}"),
         ("grad_norm/backbone", "gradient {:.2g}"),
-        ("speed/images_per_s", "{:.1f} images/s"),
+        ("speed/images_per_s", f"{{:.1f}} {item}s/s"),
         ("speed/mfu", "{:.0%} MFU"),
         ("speed/data_wait_share", "{:.0%} waiting for data"),
         ("validation/score", "validated {:.3f}"),
         ("validation/views/effective_rank", "rank {:.1f}"),
     )
-    return "".join(f", {text.format(values[name])}" for name, text in parts if name in values)
+    return "".join(f", {text.format(values[name])}" for name, text in parts if name in values and (name != "loss/ibot" or values[name]))

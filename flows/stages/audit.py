@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from curation.clips import clip_picture
 from curation.packs import read_frame
 from curation.privacy import AUDIT_VERSION, AuditConfig, AuditSheet, SheetPicture, render_sheet, upper_bound
 from flows.job import Job
@@ -15,7 +16,8 @@ from flows.stages.private_audit import erase_decided
 from warehouse import audits
 from warehouse.artifacts import artifact_of
 from warehouse.audits import Audit, AuditedFrame
-from warehouse.clips import dataset_kind
+from warehouse.clip_audits import AuditedClip, draw_clips, frames_beside
+from warehouse.clips import has_clips
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, LakeError
 from warehouse.lineage import by_person, completed_run_id, plan_run
@@ -29,20 +31,16 @@ def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
     """Draw a sample of the candidates, or of one dataset's shards, and write its sheet; the same sample of the same frames is one audit.
 
     Raises:
-        LakeError: there is no such dataset, it is of clips, or there is nothing to draw from.
+        LakeError: there is no such dataset, or there is nothing to draw from.
     """
     chosen = dataset_named(job.lake, dataset) if dataset else None
-    if chosen and dataset_kind(job.lake, chosen.name) == "clips":
-        raise LakeError(
-            f"dataset {chosen.name!r} is of clips, and a sheet shows single frames; leave --dataset out to look at the sampled frames "
-            "that they were cut around, and play the clips in previews/"
-        )
     dataset_id = chosen.dataset_id if chosen else None
-    drawn = audits.draw_sample(job.lake, size=config.sample, seed=config.seed, dataset_id=dataset_id)
+    item = "clips" if dataset_id and has_clips(job.lake, dataset_id) else "frames"
+    drawn = _drawn(job.lake, config, dataset_id, item)
     if not drawn:
         raise LakeError(f"{job.lake.root} holds no kept frame to look at; run `endoforge ingest` first")
     settings = {**asdict(config), "dataset_id": dataset_id, "candidates": None if chosen else candidates_state(job.lake)}
-    inputs = [artifact_of(chosen)] if chosen else _packs(drawn)
+    inputs = [artifact_of(chosen)] if chosen else _packs([frame for frame in drawn if isinstance(frame, AuditedFrame)])
     plan = plan_run(stage="privacy_audit", version=AUDIT_VERSION, config=settings, inputs=inputs, seed=config.seed)
     audit_id = plan.stage_key[:16]
     sheet = f"audits/{audit_id}/sheet.html"
@@ -58,6 +56,7 @@ def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
                 num_frames_in_scope=num_in_scope,
                 seed=config.seed,
                 num_random=num_random,
+                item=item,
                 pictures=tuple(_picture(job.lake, frame) for frame in drawn),
             )
             render_sheet(page, path)
@@ -74,13 +73,15 @@ def run_audit(job: Job, *, config: AuditConfig, dataset: str | None) -> Audit:
             run.output(_artifact(audit_id, sheet, len(drawn)))
             run.metrics.update(num_frames=len(drawn), num_random=num_random, num_in_scope=num_in_scope)
     audit = audits.audit_with_id(job.lake, audit_id)
-    say(f"privacy-audit: {audit.num_frames} frames in {path}")
-    say(f"privacy-audit: {audit_state(audit)}")
+    say(f"privacy-audit: {audit.num_frames} {item} in {path}")
+    say(f"privacy-audit: {audit_state(audit, item=item)}")
     return audit
 
 
 def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int], note: str, remove_videos: bool) -> Audit:
     """Record what a person found on a sheet; found frames are removed for good, with `remove_videos` all frames of their videos.
+
+    On a sheet of clips every sampled frame of a found clip is removed, so that no later clip has footage from between them.
 
     Sign-offs of one audit add up: each is a further row, no finding is taken back, and every reviewer is named. The same one typed again
     changes nothing.
@@ -97,13 +98,16 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
         "found": [frame.frame_id for frame in identifying],
         "remove_videos": remove_videos,
     }
+    item = "clips" if before.dataset_id and has_clips(job.lake, before.dataset_id) else "frames"
     artifact = _artifact(before.audit_id, before.sheet, before.num_frames)
     plan = plan_run(stage="sign_off", version=AUDIT_VERSION, config=outcome, inputs=[artifact])
     if completed_run_id(job.lake, plan):
-        say(f"privacy-audit: {audit_state(before)}; that is recorded already")
+        say(f"privacy-audit: {audit_state(before, item=item)}; that is recorded already")
         return before
     with job.record(by_person(plan)) as run:
-        removals = [{"frame_id": frame.frame_id, "reason": "identified_in_audit", "source": before.audit_id} for frame in identifying]
+        shown = [frame.frame_id for frame in identifying]
+        beside = frames_beside(job.lake, before.dataset_id, shown) if before.dataset_id and item == "clips" else ()
+        removals = [{"frame_id": frame_id, "reason": "identified_in_audit", "source": before.audit_id} for frame_id in (*shown, *beside)]
         if remove_videos:
             video_ids = sorted({frame.video_id for frame in identifying})
             removals += [
@@ -123,11 +127,11 @@ def run_sign_off(job: Job, audit_id: str, *, reviewer: str, found: Sequence[int]
             upper_bound_95=upper_bound(num_found_random, before.num_random),
         )
     audit = audits.audit_with_id(job.lake, before.audit_id)
-    say(f"privacy-audit: {audit_state(audit)}")
+    say(f"privacy-audit: {audit_state(audit, item=item)}")
     for frame in identifying:
         rest = "removed with it" if remove_videos else "--remove-videos removes them too"
         say(
-            f"privacy-audit: {frame.position} is frame {frame.frame_id} of {frame.uri}, "
+            f"privacy-audit: {frame.position} is {'the clip around ' if item == 'clips' else ''}frame {frame.frame_id} of {frame.uri}, "
             f"which has {frame.num_others} other kept frames{': ' + rest if frame.num_others else ''}"
         )
     if identifying:
@@ -144,13 +148,22 @@ def say_datasets_with_removed(lake: Lake) -> None:
         say(f"dataset {name!r} was made before: it holds {num_frames} removed frames; curate another and delete its shards")
 
 
+def _drawn(lake: Lake, config: AuditConfig, dataset_id: str | None, item: str) -> Sequence[AuditedFrame | AuditedClip]:
+    if dataset_id and item == "clips":
+        return draw_clips(lake, size=config.sample, seed=config.seed, dataset_id=dataset_id)
+    return audits.draw_sample(lake, size=config.sample, seed=config.seed, dataset_id=dataset_id)
+
+
 def _packs(drawn: Sequence[AuditedFrame]) -> list[Artifact]:
     packs = {frame.source_id: frame.path for frame in drawn}
     return [Artifact(artifact_id=pack_id, kind="frame_pack", uri=path, sha256=pack_id) for pack_id, path in sorted(packs.items())]
 
 
-def _picture(lake: Lake, frame: AuditedFrame) -> SheetPicture:
-    return SheetPicture(frame_id=frame.frame_id, jpeg=read_frame(lake.root / frame.path, frame.byte_offset, frame.byte_size))
+def _picture(lake: Lake, drawn: AuditedFrame | AuditedClip) -> SheetPicture:
+    if isinstance(drawn, AuditedClip):
+        content = read_frame(lake.root / drawn.pack_path, drawn.byte_offset, drawn.byte_size)
+        return SheetPicture(frame_id=drawn.clip_id, jpeg=clip_picture(content, drawn.num_frames))
+    return SheetPicture(frame_id=drawn.frame_id, jpeg=read_frame(lake.root / drawn.path, drawn.byte_offset, drawn.byte_size))
 
 
 def _artifact(audit_id: str, sheet: str, num_frames: int) -> Artifact:

@@ -75,11 +75,13 @@ def run_cluster(
     config: ClusterConfig,
     seed: int,
     export: Callable[..., int] = queries.export_unique,
+    item: str = "frame",
 ) -> tuple[Artifact, Artifact | None]:
     """Bring what a deduplication has kept under a tree of clusters.
 
     Frames that were clustered with these settings are not clustered again. Where others were, `config.refit` says whether the new ones
-    are placed in that tree or all of them get a new one. `export` writes what is clustered, as `queries.export_unique` does.
+    are placed in that tree or all of them get a new one. `export` writes what is clustered, as `queries.export_unique` does, and `item` is
+    what that is, frame or clip.
 
     Returns:
         The cluster tree, and the placement of the frames in it that are new since it was made, if there was one.
@@ -113,7 +115,7 @@ def run_cluster(
             run.metrics.update(num_frames=made.tree.num_frames, mean_distance=made.mean_distance)
             if replaced:
                 run.metrics.update(replaced_drift=replaced.drift, replaced_growth=replaced.growth)
-            say(f"cluster: {made.tree.num_frames} frames in {' / '.join(str(count) for count in made.tree.num_clusters)} clusters")
+            say(f"cluster: {made.tree.num_frames} {item}s in {' / '.join(str(count) for count in made.tree.num_clusters)} clusters")
             return artifact_of(made.tree)
 
         return job.once(plan, fit, resumes=True), None

@@ -21,10 +21,12 @@ from evaluation.backbone import Backbone, ModelRef, load_backbone
 from evaluation.tasks import KNOWN_TASKS, TASKS
 from flows.job import Job
 from flows.runners import say
+from flows.stages.export_video_model import Described, Files, copied_heads, video_parts
 from flows.stages.model_names import backbone_folder
 from pretrain.closest_recipe import closest_recipe
 from pretrain.onnx_file import write_onnx
 from pretrain.reference_layout import reference_arguments, write_reference
+from pretrain.video.export import is_video_backbone
 from warehouse.artifacts import artifact_of
 from warehouse.lake import Lake
 from warehouse.lineage import by_person, completed_run_id, plan_run
@@ -148,16 +150,11 @@ def _write(
     shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
     partial.mkdir(parents=True)
     try:
-        backbone = load_backbone(_ref(source), device="cpu")
-        kind = VisionTransformer if set(formats) - {"timm"} else VisionTransformer | Eva
-        if not isinstance(backbone.module, kind):
-            raise ValueError(f"{source.backbone} holds a {type(backbone.module).__name__}; give --format timm, which alone can hold it")
-        files: list[tuple[str, str]] = []
-        usage: list[str] = []
-        for made, lines in [_WRITERS[name](source, backbone, partial, image_size) for name in dict.fromkeys(formats)]:
-            files += made
-            usage += lines
-        card = _card_model(source, backbone, facts, title=title, files=files, usage=usage)
+        if is_video_backbone(source.backbone):
+            described, files, usage = video_parts(source.backbone, source.heads, formats, partial)
+        else:
+            described, files, usage = _image_parts(source, formats, partial, image_size)
+        card = _card_model(source, described, facts, title=title, files=files, usage=usage)
         text = model_card(card, facts, licence=licence, public_names=_public_names(facts))
         (partial / "README.md").write_text(text, encoding="utf-8")
         (partial / ".gitattributes").write_text("".join(f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE))
@@ -171,11 +168,36 @@ def _write(
     return digest
 
 
+def _image_parts(
+    source: _Source, formats: Sequence[ModelFormat], folder: Path, image_size: int | None
+) -> tuple[Described, Files, list[str]]:
+    """Write an image backbone in each format; what the card says of it, its files, and lines on how to use them."""
+    backbone = load_backbone(_ref(source), device="cpu")
+    kind = VisionTransformer if set(formats) - {"timm"} else VisionTransformer | Eva
+    if not isinstance(backbone.module, kind):
+        raise ValueError(f"{source.backbone} holds a {type(backbone.module).__name__}; give --format timm, which alone can hold it")
+    files: Files = []
+    usage: list[str] = []
+    for made, lines in [_WRITERS[name](source, backbone, folder, image_size) for name in dict.fromkeys(formats)]:
+        files += made
+        usage += lines
+    module = backbone.module
+    described = Described(
+        num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        image_size=backbone.image_size,
+        patch_size=int(module.patch_embed.feat_ratio()),
+        dim=int(module.embed_dim),
+        mean=backbone.mean,
+        std=backbone.std,
+    )
+    return described, files, usage
+
+
 def _ref(source: _Source) -> ModelRef:
     return ModelRef(model_id=source.checkpoint_id, label="export", path=str(source.backbone))
 
 
-_Made = tuple[list[tuple[str, str]], list[str]]
+_Made = tuple[Files, list[str]]
 """Files with what they are, and lines for the card on how to use them."""
 
 
@@ -185,9 +207,7 @@ def _write_timm(source: _Source, backbone: Backbone, folder: Path, _: int | None
         shutil.copyfile(source.backbone / name, folder / name)
     if file_sha256(folder / "model.safetensors") != source.checkpoint_id:
         raise OSError(f"{source.backbone / 'model.safetensors'} changed while it was copied; check this disk and export again")
-    if source.heads:
-        shutil.copyfile(source.heads, folder / "heads.safetensors")
-        files.append(("heads.safetensors", "DINO and iBOT heads of the teacher, and the mask token, to continue training"))
+    files += copied_heads(source.heads, folder)
     code = ["import timm", "", 'backbone = timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0)']
     return files, ["With timm:", "", "```python", *code, "```", ""]
 
@@ -224,6 +244,9 @@ def _write_dinov2(source: _Source, backbone: Backbone, folder: Path, _: int | No
 def _write_onnx(source: _Source, backbone: Backbone, folder: Path, image_size: int | None) -> _Made:
     size = image_size or backbone.image_size
     sized = backbone if size == backbone.image_size else load_backbone(_ref(source), device="cpu", image_size=size)
+    if sized.image_size != size:  # the nearest that it takes, which is right for scores
+        patch = int(backbone.module.patch_embed.feat_ratio())
+        raise ValueError(f"image size {size} is not a multiple of the patch size {patch}; give one that is, such as {sized.image_size}")
     metadata = {
         "endoforge_checkpoint": source.checkpoint_id,
         "input": "RGB, values 0 to 1, minus mean, divided by std; the file does not normalise",
@@ -244,22 +267,20 @@ def _write_onnx(source: _Source, backbone: Backbone, folder: Path, image_size: i
 _WRITERS = {"timm": _write_timm, "dinov2": _write_dinov2, "onnx": _write_onnx}
 
 
-def _card_model(
-    source: _Source, backbone: Backbone, facts: ModelFacts, *, title: str, files: list[tuple[str, str]], usage: list[str]
-) -> CardModel:
+def _card_model(source: _Source, described: Described, facts: ModelFacts, *, title: str, files: Files, usage: list[str]) -> CardModel:
     config: dict[str, Any] = json.loads((source.backbone / "config.json").read_text(encoding="utf-8"))
     recipe, changed = closest_recipe(facts.training.config) if facts.training else (None, ())
-    module = backbone.module
     return CardModel(
         title=" ".join(title.split())
         or " ".join(filter(None, ("EndoForge", config["architecture"], facts.data.name if facts.data else ""))),
         architecture=config["architecture"],
-        num_parameters=sum(parameter.numel() for parameter in module.parameters()),
-        image_size=backbone.image_size,
-        patch_size=int(module.patch_embed.feat_ratio()),
-        dim=int(module.embed_dim),
-        mean=backbone.mean,
-        std=backbone.std,
+        num_parameters=described.num_parameters,
+        image_size=described.image_size,
+        patch_size=described.patch_size,
+        dim=described.dim,
+        mean=described.mean,
+        std=described.std,
+        num_frames=described.num_frames,
         recipe=recipe,
         changed=tuple(changed),
         files=tuple(files),

@@ -32,7 +32,7 @@ def split_leaks(lake: Lake, task: TaskData, identity: Fingerprint, config: Evalu
         found = read_json(stored)
         pairs = [{**pair, "correlation": float("nan") if pair["correlation"] is None else pair["correlation"]} for pair in found["copies"]]
         return LeakVerdict(**{**found, "copies": tuple(Copy(**pair) for pair in pairs)})
-    say(f"evaluate: {task.name}: comparing the splits' {len(task.items):,} images with each other")
+    say(f"evaluate: {task.name}: comparing the splits' {len(task.items):,} {'clips' if task.has_clips else 'images'} with each other")
     propose = None if task.has_clips else by_embedding(item_vectors(task.items, config))
     judge = None if task.has_clips else _correlation
     verdict = find_leaks(task, identity.hashes, judge=judge, propose=propose, num_workers=config.num_workers)

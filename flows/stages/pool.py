@@ -38,8 +38,8 @@ def export_candidates(lake: Lake, made: Made, path: Path, *, holdout_id: str | N
 
 
 def cluster_pool(lake: Lake, made: Made) -> dict[str, Any]:
-    """The arguments of clustering by which it finds the clips; none for frames."""
-    return {"export": partial(_export_unique, clips=_clips(lake, made))} if made.clips else {}
+    """The arguments of clustering by which it finds the clips, and names them; none for frames."""
+    return {"export": partial(_export_unique, clips=_clips(lake, made)), "item": "clip"} if made.clips else {}
 
 
 def _export_unique(lake: Lake, dedup_id: str, path: Path, *, clips: Path, not_in_tree: str | None = None) -> int:

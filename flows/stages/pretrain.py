@@ -108,7 +108,7 @@ def run_pretrain(
             if fitted is not None:
                 give_initial(run_dir, fitted)
             energy_from = max([saved.step for saved in whole_checkpoints(run_dir)], default=start.step if start else 0)
-            with track_steps("pretrain") as progress, EnergyMeter() as energy:
+            with track_steps("pretrain", item="image" if config.video is None else "clip") as progress, EnergyMeter() as energy:
                 result = pretrain(
                     config,
                     dataset_dir=job.lake.root / found.path,

@@ -1,10 +1,11 @@
 """What a frame's neighbours tell a linear head of masks: CVC-ClinicDB in five folds of whole sequences, context of T frames.
 
-    python tests/benchmarks/bench_cvc_context.py CVC_FOLDER IMAGE_BACKBONE [--frames 1 8] [--epochs 10] [--image-size 224]
+    python -m tests.benchmarks.bench_cvc_context CVC_FOLDER BACKBONE [--frames 1 8] [--epochs 10] [--image-size 224]
 
-CVC_FOLDER is what `--task cvc12k` takes. The image backbone sees each frame by itself, once; with T frames the head reads the mean of the
-patches of the T frames around each, which a video network would join by attention. Masks are scored at the frames' native size, empty ones
-against empty ones as 1. It prints the Dice of each fold's frames, the mean over all frames, and over sequences with an interval over these.
+CVC_FOLDER is what `--task cvc12k` takes. A video backbone sees each frame in the middle of T frames, as `evaluate` shows them. An image
+backbone sees each frame by itself, once; with T frames the head reads the mean of the patches of the T frames around each, and in the rows
+`joined` the frame's own patches beside that mean, so that nothing is lost. Masks are scored at the frames' native size, empty ones against
+empty ones as 1. It prints the Dice of each fold's frames, the mean over all frames, and over sequences with an interval over these.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from evaluation.mask_scoring import image_scores, predicted_masks, target_masks
 from evaluation.metrics import mean_scores
 from evaluation.sequence_scores import sequence_means
 from evaluation.tasks import Item, TaskData, resolve_task
-from evaluation.video.context_rows import neighbours
+from evaluation.video.clip_backbone import ClipBackbone
+from evaluation.video.context_rows import context_batches, neighbours
+from flows.stages.video_network import find_video_network
 
 Maps = npt.NDArray[np.float16]
 
@@ -36,6 +39,34 @@ def with_context(maps: Maps, items: tuple[Item, ...], *, num_frames: int) -> Map
     at = {item.path: place for place, item in enumerate(items)}
     windows = [[at[item.path] for item in window] for window, _ in neighbours(alone, num_frames=num_frames)]
     return np.stack([maps[window].astype(np.float32).mean(0).astype(np.float16) for window in windows])
+
+
+class AtSize:
+    """A video network at another size of frames than that of its export; positions are resampled."""
+
+    def __init__(self, network: ClipBackbone, image_size: int) -> None:
+        self.network, self.image_size = network, image_size
+        self.dim, self.num_frames, self.mean, self.std = network.dim, network.num_frames, network.mean, network.std
+
+    def tokens(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `ClipBackbone.tokens`."""
+        return self.network.tokens(clips)
+
+
+def seen(backbone: Path, items: tuple[Item, ...], frames: list[int], size: int) -> dict[str, Maps]:
+    """Patches of every frame, [N, D, h, w], by the name of the row."""
+    if network := find_video_network(backbone):
+        one = tuple(Item(path=item.path, split="all", group=item.group) for item in items)
+        video, told = AtSize(network("cpu", "trained", 0), size), EvaluateConfig(device="cpu", num_workers=1)
+        return {str(count): np.concatenate(list(context_batches(video, one, count, told, torch.device("cpu")))) for count in frames}
+    image = load_backbone(ModelRef(model_id="b", label="b", path=str(backbone)), device="cpu", image_size=size)
+    alone = np.concatenate(list(token_batches(image, items, batch_size=None, num_workers=1)))
+    found = {}
+    for count in frames:
+        found[str(count)] = mean = alone if count == 1 else with_context(alone, items, num_frames=count)
+        if count > 1:
+            found[f"{count} joined"] = np.concatenate([alone, mean], axis=1)
+    return found
 
 
 def dice_of(task: TaskData, maps: dict[str, npt.NDArray[np.float16]], config: EvaluateConfig, size: int) -> npt.NDArray[np.float64]:
@@ -66,15 +97,14 @@ def main() -> None:
     told = parser.parse_args()
     folds = [resolve_task("cvc12k", told.data, fold=fold) for fold in range(5)]
     items = folds[0].items
-    backbone = load_backbone(ModelRef(model_id="b", label="b", path=str(told.backbone)), device="cpu", image_size=told.image_size)
-    alone = np.concatenate(list(token_batches(backbone, items, batch_size=None, num_workers=1)))
-    print(f"{len(items)} frames of {len({item.group for item in items})} sequences, patches {alone.shape[1:]}", flush=True)
+    maps_of = seen(told.backbone, items, told.frames, told.image_size)
+    grid = next(iter(maps_of.values())).shape[2:]
+    print(f"{len(items)} frames of {len({item.group for item in items})} sequences, patches {grid}", flush=True)
     config = EvaluateConfig(segmentation_epochs=told.epochs, segmentation_learning_rates=(3e-3,), device="cpu")
     print("| T | Dice of each fold | frames | sequences | 95% interval |\n|---|---|---|---|---|")
-    for frames in told.frames:
-        seen = alone if frames == 1 else with_context(alone, items, num_frames=frames)
-        maps = {item.path: seen[place] for place, item in enumerate(items)}
-        size = max(4 * alone.shape[3], told.image_size // 4)
+    for frames, patches in maps_of.items():
+        maps = {item.path: patches[place] for place, item in enumerate(items)}
+        size = max(4 * grid[1], told.image_size // 4)
         found = [dice_of(task, maps, config, size) for task in folds]
         dice = np.concatenate(found)
         tested = [item for task in folds for item in task.split("test")]

@@ -44,8 +44,8 @@ def test_the_demo_ends_with_its_report(demo: Demo) -> None:
 
 def test_only_its_owner_may_look_at_what_it_made(demo: Demo) -> None:
     made = [path for path in (demo.lake, *demo.lake.rglob("*")) if not path.is_symlink()]
-    assert {path.name for path in made} >= {"catalog.sqlite", "metrics.jsonl", "report.html", ".prefect", "samples.parquet"}
-    assert {path.suffix for path in made} >= {".tar", ".parquet", ".safetensors", ".lock", ".db"}
+    assert {path.name for path in made} >= {"catalog.sqlite", "metrics.jsonl", "report.html", "samples.parquet"}
+    assert {path.suffix for path in made} >= {".tar", ".parquet", ".safetensors", ".lock"}
     modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (*made, demo.folder / "report.html")}
     assert modes == {(True, 0o700), (False, 0o600)}, [path for path in made if path.stat().st_mode & 0o077]
 

@@ -39,8 +39,8 @@ def test_settings_of_every_stage_arrive_as_its_record() -> None:
     assert night["holdout"].holdout == ("/held",)
     assert (night["sample"].max_per_patient, night["sample"].weights) == (3, ("site:Oslo=2",))
     assert night["cluster"].num_clusters == (20, 5)
-    week = parsed(weekly_flow, **WEEK, evaluate={"k": [1, 5]}, evaluations=[["landmarks", "/data"]])
-    assert week["evaluate"].k == (1, 5)
+    week = parsed(weekly_flow, **WEEK, evaluate={"k": [1, 5], "image_size": "own"}, evaluations=[["landmarks", "/data"]])
+    assert (week["evaluate"].k, week["evaluate"].image_size) == ((1, 5), "own")
     assert [tuple(pair) for pair in week["evaluations"]] == [("landmarks", "/data")]
 
 

@@ -202,6 +202,7 @@ def test_sign_offs_of_one_audit_add_up_in_either_order(lake: Lake) -> None:
             add_dataset(lake, "D", "one", ["v-k1-0", "v-k1-1"])
             add_dataset(lake, "E", "two", ["v-k1-2", "v-k1-3"])
             add_audit(lake, "a", day=1)
+            append(lake, "audit_frames", {"audit_id": "a", "frame_id": "v-k1-1", "position": 2, "stratum": "doubtful"})
             for day, status in enumerate(order, start=2):
                 add_sign_off(lake, "a", day=day, status=status, reviewer=f"of {status}", bound=0.1 if status == "findings" else 0.03)
             append(lake, "removals", {"run_id": "a-findings", "frame_id": "v-k1-1", "reason": "identified_in_audit", "source": "a"})

@@ -46,7 +46,9 @@ PRIVACY_VIEWS: dict[str, View] = {
         reviewers AS (SELECT audit_id, string_agg(reviewer, ', ' ORDER BY first_at, reviewer) AS names FROM signed GROUP BY audit_id),
         sampled AS (SELECT audit_id, count(*) FILTER (stratum = 'random') AS num_random FROM audit_frames GROUP BY audit_id),
         found AS (
-            SELECT source AS audit_id, count(DISTINCT frame_id) AS num FROM removals WHERE reason = 'identified_in_audit' GROUP BY source)
+            SELECT r.source AS audit_id, count(DISTINCT r.frame_id) AS num FROM removals r
+            SEMI JOIN audit_frames a ON a.audit_id = r.source AND a.frame_id = r.frame_id
+            WHERE r.reason = 'identified_in_audit' GROUP BY r.source)
         SELECT t.audit_id, any_value(t.dataset_id) AS dataset_id,
                CASE WHEN max(coalesce(f.num, 0)) > 0 THEN 'findings'
                     WHEN count(*) FILTER (t.status <> 'open') > 0 THEN 'clean' ELSE 'open' END AS status,
@@ -61,15 +63,15 @@ PRIVACY_VIEWS: dict[str, View] = {
         GROUP BY t.audit_id""",
     ),
     "dataset_audits": View(
-        "Whether each dataset was audited, by which audit, and how many removed frames it holds; no audit looks at clips",
+        "Whether each dataset was audited, by which audit, and how many removed frames it holds; only audits of their own count for clips",
         f"""
         WITH held AS (
             SELECT s.dataset_id, count(DISTINCT s.frame_id) AS num_removed
             FROM dataset_frames s SEMI JOIN removed_frames USING (frame_id) GROUP BY s.dataset_id),
         chosen AS (
             SELECT d.dataset_id, a.* EXCLUDE (dataset_id), a.dataset_id AS audited_dataset_id
-            FROM (SELECT DISTINCT dataset_id FROM datasets WHERE kind IS DISTINCT FROM 'clips') d
-            JOIN audit_status a ON a.dataset_id IS NULL OR a.dataset_id = d.dataset_id
+            FROM (SELECT DISTINCT dataset_id, coalesce(kind, 'images') AS kind FROM datasets) d
+            JOIN audit_status a ON a.dataset_id = d.dataset_id OR (a.dataset_id IS NULL AND d.kind <> 'clips')
             QUALIFY row_number() OVER (PARTITION BY d.dataset_id ORDER BY a.status = 'open', a.drawn_at DESC) = 1),
         known AS (
             SELECT d.name AS dataset, d.dataset_id, coalesce(h.num_removed, 0) AS num_removed, c.status AS audit_status, c.audit_id,

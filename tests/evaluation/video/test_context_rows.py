@@ -10,6 +10,7 @@ from PIL import Image
 
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
+from evaluation.replay import from_head, open_score
 from evaluation.run import evaluate_model
 from evaluation.stored_evaluation import Places
 from evaluation.tasks import Item, TaskData, fingerprint, resolve_task
@@ -33,13 +34,17 @@ def patches(device: str, weights: str, seed: int) -> Patches:
 
 def test_masks_by_a_network_of_clips(squares: Path, tmp_path: Path) -> None:
     task = resolve_task("auto", squares)
+    network = tmp_path / "network"
+    network.mkdir()
+    for name in ("config.json", "model.safetensors"):  # what a replay compares
+        (network / name).write_text("{}")
     found = {}
     for frames in (1, 3):
         config = EvaluateConfig(
             clip_frames=frames, num_bootstrap=10, segmentation_epochs=5, segmentation_learning_rates=(1e-1,), device="cpu"
         )
         scores = evaluate_model(
-            ModelRef(model_id="patches", label="patches", path="", clip_network=patches),
+            ModelRef(model_id="patches", label="patches", path=str(network), clip_network=patches),
             task=task,
             identity=fingerprint(task),
             config=config,
@@ -47,6 +52,9 @@ def test_masks_by_a_network_of_clips(squares: Path, tmp_path: Path) -> None:
         )
         assert {score.details["clip_frames"] for score in scores} == {str(frames)}
         found[frames] = {score.metric: score.value for score in scores}
+        for score in scores:  # from its stored head, on patches of the same windows
+            again = from_head(open_score(score, tmp_path), squares, clip_network=lambda _: patches)
+            assert again == pytest.approx(score.value, abs=1e-6)
     assert found[1]["dice"] > 0.85
     # every picture is a sequence of its own, whose window repeats it
     assert found[3] == pytest.approx(found[1], abs=1e-6)

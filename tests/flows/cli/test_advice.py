@@ -61,6 +61,7 @@ PRINTED_BY = {
     "flows/stages/datasets.py": ["export"],
     "flows/stages/evaluate.py": ["evaluate"],
     "flows/stages/export_model.py": ["export-model"],
+    "flows/stages/export_video_model.py": ["export-model"],
     "flows/cli/doctor.py": ["doctor"],
     "flows/stages/flagged.py": ["privacy-audit"],
     "flows/stages/out_of_body.py": ["remove-out-of-body"],

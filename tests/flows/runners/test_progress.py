@@ -13,5 +13,5 @@ def test_a_line_has_the_parts_of_the_loss_and_the_speed_and_leaves_out_what_is_m
         ", loss 8.524, dino 4.800, ibot 2.690, koleo 0.94, entropy 4.60, gradient 1.2, 152.0 images/s, 41% MFU, 3% waiting for data, "
         "validated 0.251, rank 31.4"
     )
-    assert shown_metrics({"loss/total": 1.0}) == ", loss 1.000"
+    assert shown_metrics({"loss/total": 1.0, "loss/ibot": 0.0, "speed/images_per_s": 20.0}, item="clip") == ", loss 1.000, 20.0 clips/s"
     assert shown_metrics({}) == ""

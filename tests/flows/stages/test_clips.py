@@ -1,11 +1,13 @@
 """`curate --clips` from an ingested and embedded lake to a dataset of clips, and what the lake says of it afterwards."""
 
+import base64
 import io
 import json
 import shutil
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import webdataset
@@ -107,14 +109,43 @@ def test_vectors_that_are_not_there_any_more_are_made_again(lake: Path, capsys: 
     assert list((lake / "clip_vectors").glob("*/parts.json"))
 
 
-def test_an_audit_of_clips_is_refused_and_none_counts_for_them(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["privacy-audit", "--lake", str(lake), "--dataset", "set"]) != 0
-    assert "dataset 'set' is of clips, and a sheet shows single frames" in capsys.readouterr().err
-    assert main(["privacy-audit", "--lake", str(lake)]) == 0
-    with opened(lake) as reader:
-        assert {row["status"] for row in reader.rows("SELECT status FROM dataset_audits")} == {"not audited"}
-        verdict = dataset_audit(reader, reader.rows("SELECT dataset_id FROM datasets WHERE name = 'set'")[0]["dataset_id"])
-        assert (verdict.status, verdict.audit, verdict.is_of_clips) == ("not audited", None, True)
+def verdict_on(root: Path) -> tuple[str, str, int]:
+    """What the record and the view say of the dataset `set`, and how many clips are current."""
+    with opened(root) as reader:
+        status = reader.rows("SELECT status FROM dataset_audits WHERE dataset = 'set'")[0]["status"]
+        verdict = dataset_audit(reader, dataset_named(reader, "set").dataset_id)
+        return verdict.status, status, reader.rows("SELECT count(*) AS num FROM current_clips WHERE keep")[0]["num"]
+
+
+def test_clips_are_audited_by_themselves_and_found_ones_go(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = shutil.copytree(lake, tmp_path / "lake")
+    audit = ["privacy-audit", "--lake", str(root)]
+    assert main(audit) == 0
+    _, _, num_clips = verdict_on(root)
+    assert verdict_on(root) == ("not audited", "not audited", num_clips)  # a look at frames says nothing of clips
+    assert main([*audit, "--dataset", "set"]) == 0
+    said = capsys.readouterr()
+    assert "3 clips in" in said.out + said.err
+    with opened(root) as reader:
+        (row,) = reader.rows("SELECT audit_id, sheet FROM audit_status WHERE dataset_id IS NOT NULL")
+    page = (root / row["sheet"]).read_text()
+    assert "Look at all 3 clips" in page
+    pictures = json.loads(page.partition('id="pictures">')[2].partition("</script>")[0])
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
+    assert shown is not None
+    assert shown.shape == (5 * 160, 5 * (215 + 2), 3)
+    sign = [*audit, "--sign-off", row["audit_id"], "--reviewer", "A"]
+    assert main(sign) == 0
+    assert verdict_on(root) == ("clean", "clean", num_clips)
+    assert main([*sign, "--found", "1"]) == 0
+    assert verdict_on(root)[:2] == ("findings", "findings")
+    with opened(root) as reader:
+        left = {found["clip_id"] for found in reader.rows("SELECT clip_id FROM current_clips WHERE keep")}
+        spared = reader.rows("FROM clip_frames ANTI JOIN removals USING (frame_id) WHERE clip_id = $1", [pictures[0]["id"]])
+        (found,) = reader.rows("SELECT num_findings, num_random FROM audit_status WHERE dataset_id IS NOT NULL")
+    assert pictures[0]["id"] not in left
+    assert spared == []
+    assert (found["num_findings"], found["num_random"]) == (1, 3)
 
 
 def test_clips_are_those_of_the_cutting_that_was_packed(lake: Path, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 
 from flows.cli.cli import main
 from pretrain.model import forward_tokens
+from pretrain.video.export import load_video_backbone, write_video_backbone
+from pretrain.video.model import DividedSpaceTimeViT, SpaceTimeSizes
 from tests.helpers.model_lake import DATASET_ID, HOSTILE, LANDMARKS_ID, OWN_ID, make_model_lake, model_config, random_teacher
 from warehouse.lake import open_lake
 from warehouse.records import Checkpoint
@@ -195,6 +197,22 @@ def test_a_checkpoint_from_elsewhere_gets_a_card_that_says_what_is_not_known(exp
     assert "None: `endoforge evaluate` has not scored this checkpoint." in text
     session = onnxruntime.InferenceSession(str(tmp_path / "again" / "model.onnx"))
     assert session.run(None, {"image": np.zeros((1, 3, 56, 56), np.float32)})[1].shape == (1, 16, 24)
+
+
+def test_a_video_backbone_is_written_as_it_is_with_a_card_of_clips(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = SpaceTimeSizes(embed_dim=12, depth=1, num_heads=2, image_size=32, num_frames=4)
+    write_video_backbone(DividedSpaceTimeViT(sizes), tmp_path / "video")
+    assert export(exported[0], tmp_path / "video", tmp_path / "out") == 0
+    assert load_video_backbone(tmp_path / "out").sizes == sizes
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=True)
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.to_dict()["tags"][:2] == ["video", "endo-fm"]
+    for said in ("for clips of gastrointestinal endoscopy", "gives 12 features a clip", "RGB, 4 frames at 32 x 32 pixels, patches of 16"):
+        assert said in card.text
+    assert export(exported[0], tmp_path / "video", tmp_path / "onnx", "--format", "onnx") != 0
+    assert "holds a video network, which files for DINOv2 and ONNX cannot hold; leave --format out" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_said_and_nothing_is_left(

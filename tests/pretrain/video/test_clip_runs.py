@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,22 +66,36 @@ def _losses(run_dir: Path) -> dict[tuple[int, str], float]:
     return {(step, name): value for step, name, value in rows if not name.startswith("speed/")}
 
 
-class _Stop(Exception):
-    pass
+def _killed_in_step(number: int, config: PretrainConfig, dataset_dir: Path, run_dir: Path) -> None:
+    """Train in a forked process, which gets SIGKILL between the forward and the backward pass of that step, counted from 1."""
+    child = os.fork()
+    if child:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        return
+    torch.set_num_threads(1)  # threads of the parent are not here
+    backward, steps = torch.autograd.backward, itertools.count(1)
+
+    def dying(*arguments: Any, **options: Any) -> None:
+        if next(steps) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        backward(*arguments, **options)
+
+    try:
+        pytest.MonkeyPatch().setattr(torch.autograd, "backward", dying)
+        _run(config, dataset_dir, run_dir)
+    finally:
+        os._exit(1)
 
 
-def _stop_at_three(done: int, total: int, values: dict[str, float]) -> None:
-    if done == 3:
-        raise _Stop
-
-
-def test_a_run_that_is_cut_and_continued_has_the_losses_of_one_that_is_not(clips_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_run_that_is_killed_in_a_step_and_continued_has_the_losses_of_one_that_is_not(clips_dir: Path, tmp_path: Path) -> None:
     config = _micro()
+    _killed_in_step(4, config, clips_dir, tmp_path / "killed")
+    assert whole_checkpoints(tmp_path / "killed")[-1].step == 2
+    assert max(step for step, _ in _losses(tmp_path / "killed")) == 3  # a step that is done again
     _run(config, clips_dir, tmp_path / "whole")
-    with pytest.raises(_Stop):
-        _run(config, clips_dir, tmp_path / "cut", progress=_stop_at_three)
-    _run(config, clips_dir, tmp_path / "cut")
-    assert _losses(tmp_path / "cut") == pytest.approx(_losses(tmp_path / "whole"), rel=1e-5)
+    _run(config, clips_dir, tmp_path / "killed")
+    assert _losses(tmp_path / "killed") == pytest.approx(_losses(tmp_path / "whole"), rel=1e-5)
     best = best_checkpoint(whole_checkpoints(tmp_path / "whole"))
     backbone = load_video_backbone(step_dir(tmp_path / "whole", best.step) / "backbone")
     assert backbone.sizes.num_frames == 4
@@ -89,19 +106,25 @@ def test_a_run_that_is_cut_and_continued_has_the_losses_of_one_that_is_not(clips
         _run(replace(config, video=replace(config.video, num_frames=8)), clips_dir, tmp_path / "whole")
 
 
-def test_the_clean_recipe_with_patches_and_spread_takes_a_step(clips_dir: Path) -> None:
+def test_the_clean_recipe_with_patches_and_spread_takes_a_step_in_either_precision(clips_dir: Path) -> None:
     config = _micro("endofm-clean")
     config = replace(config, loss=replace(config.loss, ibot_weight=1.0, koleo_weight=0.1, koleo_group=4))
-    worker = current_worker(config.train, use_gpu=False)
     batch = ClipBatches(ShardReader(clips_dir), config, rank=0, world_size=1)[0]
     assert [views.dtype for views in batch.views] == [torch.uint8] * 3
     assert batch.teacher_drops is None
-    trainer = Trainer(build_state(config, worker), config, worker)
-    values = trainer.step(0, batch)
-    assert float(values["loss/ibot"]) > 0
-    assert float(values["loss/koleo"]) != 0
-    assert set(values) >= {"grad_norm/all"}
-    assert all(bool(value.isfinite().all()) for value in values.values())
+    total = []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        own = replace(config, train=replace(config.train, precision=precision))
+        worker = current_worker(own.train, use_gpu=False)
+        values = Trainer(build_state(own, worker), own, worker).step(0, batch)
+        assert float(values["loss/ibot"]) > 0
+        assert float(values["loss/koleo"]) != 0
+        assert set(values) >= {"grad_norm/all"}
+        assert all(bool(value.isfinite().all()) for value in values.values())
+        total.append(float(values["loss/total"]))
+    assert total[1] != total[0]
+    assert total[1] == pytest.approx(total[0], rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["endofm", "endofm-clean"])

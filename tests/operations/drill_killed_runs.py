@@ -1,0 +1,204 @@
+"""Kills what runs a schedule, and measures when the next run of it does its work.
+
+python -m tests.operations.drill_killed_runs [engine|worker|both|pending ...]
+
+A real Prefect server, on SQLite, in a folder of its own; `endoforge deploy` writes the nightly deployment, whose limit is one run at a
+time, and its schedule is set to every 30 seconds. A run is killed with SIGKILL:
+
+- engine: the process of the running flow;
+- worker: the worker alone, as by an upgrade; its run goes on, and another worker is started;
+- both: worker and flow together, as when a machine dies; another worker is started;
+- pending: the flow's process before it has said that it runs.
+
+Each line says how long it took from the kill until a later scheduled run was running, and until one was complete. `endoforge deploy` is
+typed twice, and must have made one of each thing. About four minutes a case.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.flows.conftest import make_archive
+
+REPOSITORY = Path(__file__).parents[2]
+CASES = ("engine", "worker", "both", "pending")
+PATIENCE_S = 900.0
+HEARTBEAT_S = 30.0
+
+
+@dataclass
+class Site:
+    """A server, a worker, and what they are told."""
+
+    folder: Path
+    url: str
+    environment: dict[str, str]
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"{arguments[0]}-{len(self.processes)}.log").open("w")
+        command = [sys.executable, "-m", "prefect", *arguments]
+        started = subprocess.Popen(
+            command, env=self.environment, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        self.processes.append(started)
+        return started
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        return self.start("worker", "start", "--pool", "drill", "--type", "process")
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            said = answer.read()
+        return json.loads(said) if said else None
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Runs that have begun, the earliest first."""
+        found: list[dict[str, Any]] = self.ask("POST", "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC", "limit": 200})
+        return [run for run in found if run["state_type"] != "SCHEDULED"]
+
+    def deploy(self) -> None:
+        command = [sys.executable, "-m", "flows.cli.cli", "deploy", str(self.folder / "prefect.yaml"), "--heartbeat-s", str(HEARTBEAT_S)]
+        subprocess.run(command, env=self.environment, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+
+
+def engines(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The flows' own processes below a worker, each with what it has started."""
+    try:
+        found: list[psutil.Process] = psutil.Process(worker.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return found
+
+
+def wait_for(found: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            if answer := found():
+                return answer
+        except OSError:
+            pass  # not listening yet
+        time.sleep(0.5)
+    raise SystemExit(f"{what} did not come about in {PATIENCE_S:g} s")
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def drill(site: Site, case: str, worker: subprocess.Popen[bytes]) -> tuple[subprocess.Popen[bytes], str]:
+    """One kill; gives the worker that lives on, and the line."""
+    wanted = ("PENDING",) if case == "pending" else ("RUNNING",)
+    known = {run["id"] for run in site.runs() if run["state_type"] not in wanted}
+
+    def victim() -> dict[str, Any] | None:
+        fresh = [run for run in site.runs() if run["id"] not in known and run["state_type"] in wanted]
+        return fresh[0] if fresh and engines(worker) else None
+
+    killed = wait_for(victim, f"a run that is {wanted[0]}")
+    if case in ("engine", "pending"):
+        kill(engines(worker))
+    else:
+        below = engines(worker)
+        worker.kill()
+        worker.wait()
+        if case == "both":
+            kill(below)
+    began, killed_at = time.monotonic(), datetime.datetime.now(datetime.UTC)
+    if case in ("worker", "both"):
+        worker = site.start_worker()
+
+    def later(*states: str) -> bool:
+        """Whether another run that has begun since is in one of these states."""
+        begun = [run for run in site.runs() if run["id"] != killed["id"] and run["start_time"]]
+        return any(datetime.datetime.fromisoformat(run["start_time"]) > killed_at and run["state_type"] in states for run in begun)
+
+    wait_for(lambda: later("RUNNING", "COMPLETED"), "another run")
+    running = time.monotonic() - began
+    wait_for(lambda: later("COMPLETED"), "another complete run")
+    complete = time.monotonic() - began
+    state = site.ask("GET", f"/flow_runs/{killed['id']}")["state_type"]
+    return (
+        worker,
+        f"{case:>8}: the next run was running after {running:.0f} s and complete after {complete:.0f} s; the killed one is {state}",
+    )
+
+
+def prefect_yaml(folder: Path) -> str:
+    """The nightly deployment of the repository's file, over a small archive."""
+    told = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
+    (nightly,) = [one for one in told["deployments"] if one["name"] == "nightly"]
+    nightly["parameters"] = {
+        "videos": [str(folder / "archive")],
+        "lake": str(folder / "lake"),
+        "size": 4,
+        "nested": [2],
+        "runner": "serial",
+        "ingest": {"fps": 2, "text": "off"},
+        "shard": {"min_shards": 1},
+        "alerts": {"min_disk_days": None, "min_free_gib": 0},
+    }
+    nightly["work_pool"] = {"name": "drill"}
+    return str(yaml.safe_dump({"deployments": [nightly]}))
+
+
+def main() -> None:
+    cases = tuple(sys.argv[1:]) or CASES
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        make_archive(folder / "archive", names=("a.mp4",))
+        (folder / "prefect.yaml").write_text(prefect_yaml(folder))
+        url = f"http://127.0.0.1:{port}/api"
+        told = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": url, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(int(HEARTBEAT_S))}
+        theirs = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        site = Site(folder, url, {**theirs, **told, "PYTHONPATH": str(REPOSITORY)})
+        try:
+            site.start("server", "start", "--port", str(port))
+            wait_for(lambda: urllib.request.urlopen(f"{url}/health", timeout=2).status == 200, "a server")
+            site.deploy()
+            site.deploy()
+            made = {what: len(site.ask("POST", f"/{what}/filter", {})) for what in ("deployments", "work_pools", "automations")}
+            print(f"deployed twice: {made}", flush=True)
+            (deployment,) = site.ask("POST", "/deployments/filter", {})
+            schedules = f"/deployments/{deployment['id']}/schedules"
+            for schedule in site.ask("GET", schedules):
+                site.ask("DELETE", f"{schedules}/{schedule['id']}")
+            site.ask("POST", schedules, [{"schedule": {"interval": 30.0, "anchor_date": "2020-01-01T00:00:00Z"}, "active": True}])
+            worker = site.start_worker()
+            wait_for(lambda: any(run["state_type"] == "COMPLETED" for run in site.runs()), "a first complete run")
+            for case in cases:
+                worker, line = drill(site, case, worker)
+                print(line, flush=True)
+        finally:
+            for process in reversed(site.processes):
+                kill(engines(process))
+                process.kill()
+
+
+if __name__ == "__main__":
+    main()
