@@ -18,7 +18,7 @@ from warehouse.lake import open_lake
 
 pytestmark = pytest.mark.slow
 SENTENCE = "endoforge: interrupted; the same command goes on from here"
-PROGRESS = "(ingest|embed|cluster|compare|write|similarity|dedup|select|shard|pretrain|curate)"
+PROGRESS = "(step|ingest|embed|cluster|compare|write|similarity|dedup|select|shard|pretrain|curate)"
 """What stages say meanwhile."""
 WITHIN_S = 5.0
 LOOPBACK_ONLY = """
