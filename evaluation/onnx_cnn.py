@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 __all__ = ["FEWEST_IMAGES", "faster_cnn"]
@@ -23,7 +22,8 @@ _Outputs = tuple[list[torch.Tensor], torch.Tensor]
 def faster_cnn(
     outputs_of: Callable[[Any, torch.Tensor], _Outputs], module: Any, image_size: int
 ) -> Callable[[torch.Tensor], _Outputs] | None:
-    """The same function of images [B, 3, image_size, image_size]; None where the network has no batch norms or cannot be exported.
+    """The same function of images [B, 3, image_size, image_size]; None where the network has no batch norms, cannot be exported, or
+    ONNX Runtime is not here.
 
     Args:
         outputs_of: of a network and images.
@@ -31,6 +31,10 @@ def faster_cnn(
         image_size: side of the images, which is fixed.
     """
     if not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in module.modules()):
+        return None
+    try:
+        import onnxruntime
+    except ImportError:  # a machine that only trains may lack it
         return None
     traced = _Flat(outputs_of, module).eval()
     file = io.BytesIO()

@@ -109,9 +109,9 @@ def check_command(command: Any) -> None:
                     "got --replay with settings, expected a lake, and data or a device at most; the score has its own settings"
                 )
         case commands.Evaluate():
-            _check_models(command)
             for task, data in command.pairs:
                 check_task(task, data, command.config)
+            _check_models(command)
         case _:
             pass
 

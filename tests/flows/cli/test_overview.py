@@ -37,6 +37,9 @@ def test_the_environment_names_the_lake_of_a_command_that_is_told_none(
 
 
 def test_an_interrupt_before_the_command_has_begun_is_one_sentence() -> None:
-    code = "import flows.cli, os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    # a shell's background job ignores SIGINT, and what it starts inherits that
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import flows.cli, os; os.kill(os.getpid(), signal.SIGINT)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "endoforge: interrupted; the same command goes on from here\n")

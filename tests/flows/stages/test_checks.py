@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from curation.config import CurateConfig
 from curation.embedding.encoder_name import check_timm_name
@@ -42,6 +43,10 @@ def inputs(tmp_path: Path) -> Path:
     (folder / "videos").mkdir(parents=True)
     render_video(folder / "videos" / "a.mp4", config=TINY, patient=0)
     (folder / "empty").mkdir()
+    for number in range(12):
+        place = folder / "labelled" / ("train", "val", "test")[number % 3] / ("sound", "polyp")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number * 20, 90, 70)).save(place / f"{number}.png")
     (folder / "a file").write_text("no lake")
     (folder / "columns.csv").write_text("name,size\nx,1\n")
     (folder / "bad.csv").write_text("uri,surgeon\na.mp4,nobody\n")
@@ -55,7 +60,7 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
     open_lake(there, create=True).close()
     open_lake(inputs / "outer" / "lake", create=True).close()
     curate = ["curate", "--lake", str(there), "--name", "set", "--size", "10"]
-    score, empty = ["evaluate", "--lake", str(there)], ["--task", "auto", "--data", str(inputs / "empty")]
+    score, labelled = ["evaluate", "--lake", str(there)], ["--task", "auto", "--data", str(inputs / "labelled")]
     cases = [
         ([*run, "--size", "-5"], "size -5 is no number of images"),
         ([*run, "--recipe", "demo"], "size is 10, fewer than one batch of 64 images; give that or more, or another recipe"),
@@ -98,15 +103,15 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
         (["pretrain", "--lake", str(there), "--dataset", "nope", "--recipe", "smoke", "--task", "colons"], "unknown task"),
         ([*score, "--model", "efficientnet-lite0", "--task", "auto", "--data", str(inputs / "nowhere")], "does not exist"),
         (
-            [*score, "--model", "efficientnet-lite0", "resnot", *empty],
+            [*score, "--model", "efficientnet-lite0", "resnot", *labelled],
             "--model resnot: encoder 'resnot' is neither.*and 'resnot' is no",
         ),
-        ([*score, "--model", str(inputs / "empty"), *empty], "--model .*empty is a folder without model.safetensors"),
+        ([*score, "--model", str(inputs / "empty"), *labelled], "--model .*empty is a folder without model.safetensors"),
         (
-            ["evaluate", "--lake", lake, "--model", "efficientnet-lite0", *empty],
+            ["evaluate", "--lake", lake, "--model", "efficientnet-lite0", *labelled],
             "no lake in .*leave --lake out and scores go to",
         ),
-        (["evaluate", "--lake", str(inputs / "outer"), "--model", "x", *empty], "did you mean .*outer/lake?"),
+        (["evaluate", "--lake", str(inputs / "outer"), "--model", "x", *labelled], "did you mean .*outer/lake?"),
         (["remove-out-of-body", "--lake", str(there), "--labels", str(inputs / "nowhere")], "no folder inside and no folder outside"),
     ]
     before = sorted(inputs.rglob("*"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
+import pickle
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,27 +68,30 @@ def _losses(run_dir: Path) -> dict[tuple[int, str], float]:
 
 
 def _killed_in_step(number: int, config: PretrainConfig, dataset_dir: Path, run_dir: Path) -> None:
-    """Train in a forked process, which gets SIGKILL between the forward and the backward pass of that step, counted from 1."""
-    child = os.fork()
-    if child:
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        return
-    torch.set_num_threads(1)  # threads of the parent are not here
-    backward, steps = torch.autograd.backward, itertools.count(1)
-
-    def dying(*arguments: Any, **options: Any) -> None:
-        if next(steps) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        backward(*arguments, **options)
-
-    try:
-        pytest.MonkeyPatch().setattr(torch.autograd, "backward", dying)
-        _run(config, dataset_dir, run_dir)
-    finally:
-        os._exit(1)
+    """Train in a process of its own, which gets SIGKILL between the forward and the backward pass of that step, counted from 1."""
+    asked = pickle.dumps((number, config, dataset_dir, run_dir)).hex()
+    done = subprocess.run([sys.executable, "-c", _DYING.format(path=sys.path), asked], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+_DYING = """
+import itertools, os, pickle, signal, sys
+sys.path[:] = {path!r}
+import torch
+from pretrain.launch import pretrain
+number, config, dataset_dir, run_dir = pickle.loads(bytes.fromhex(sys.argv[1]))
+backward, steps = torch.autograd.backward, itertools.count(1)
+
+def dying(*arguments, **options):
+    if next(steps) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    backward(*arguments, **options)
+
+torch.autograd.backward = dying
+pretrain(config, dataset_dir=dataset_dir, run_dir=run_dir, run_id="r1", validate=None, backend="local")
+"""
+
+
 def test_a_run_that_is_killed_in_a_step_and_continued_has_the_losses_of_one_that_is_not(clips_dir: Path, tmp_path: Path) -> None:
     config = _micro()
     _killed_in_step(4, config, clips_dir, tmp_path / "killed")
