@@ -39,7 +39,6 @@ _log = logging.getLogger(__name__)
 PRETRAIN_VERSION = 2
 """raise when the same settings would give another model"""
 
-_MAX_WORKER_FAILURES = 3
 _POLL_S = 1.0
 
 
@@ -66,6 +65,7 @@ def pretrain(
     use_gpu: bool = False,
     backend: Literal["local", "ray"] = "ray",
     on_one_machine: bool = True,
+    max_worker_failures: int = 3,
     lake_root: Path | None = None,
     progress: Progress | None = None,
 ) -> PretrainResult:
@@ -86,6 +86,7 @@ def pretrain(
         use_gpu: one GPU for each worker.
         backend: local trains in this process; ray under Ray Train, which the caller has connected to a cluster.
         on_one_machine: the cluster is this machine alone, so its workers talk over loopback and nobody else can join them.
+        max_worker_failures: after how many deaths of workers Ray still starts them again.
         lake_root: checkpoint records name paths relative to it; absolute paths where not given.
         progress: called now and then with steps done, steps in all and the newest metrics.
 
@@ -115,7 +116,8 @@ def pretrain(
         }
         if backend == "ray":
             workers: dict[str, Any] = {"num_workers": num_workers, "counts": counts, "use_gpu": use_gpu}
-            _train_under_ray(config, arguments, **workers, on_one_machine=on_one_machine, progress=progress)
+            limits: dict[str, Any] = {"on_one_machine": on_one_machine, "max_worker_failures": max_worker_failures}
+            _train_under_ray(config, arguments, **workers, **limits, progress=progress)
         elif num_workers == 1:
             try:
                 train(config, progress=progress, **arguments)
@@ -180,6 +182,7 @@ def _train_under_ray(
     counts: tuple[int, ...],
     use_gpu: bool,
     on_one_machine: bool,
+    max_worker_failures: int,
     progress: Progress | None,
 ) -> None:
     import ray
@@ -218,7 +221,7 @@ def _train_under_ray(
                 num_workers=(counts[0], num_workers) if counts else num_workers,  # type: ignore[arg-type]  # as above
                 use_gpu=use_gpu,
             ),
-            run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=_MAX_WORKER_FAILURES)),
+            run_config=RunConfig(name="ray", storage_path=str(run_dir), failure_config=FailureConfig(max_failures=max_worker_failures)),
             validation_config=validation_config(run_dir, arguments["validate"], config.checkpoint) if beside else None,
         )
         trainer.worker_counts = counts
@@ -232,7 +235,7 @@ def _train_under_ray(
             if not cause.can_heal:
                 raise as_error(cause.kind, cause.sentence) from error
             raise RuntimeError(
-                f"training workers failed more than {_MAX_WORKER_FAILURES} times, the last time because {cause.sentence}; "
+                f"training workers failed more than {max_worker_failures} times, the last time because {cause.sentence}; "
                 "the same command continues from the last checkpoint"
             ) from error
     if beside:

@@ -103,7 +103,7 @@ def run(place: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
         pytest.param("smoke", "hash videos: 6/6", signal.SIGINT, 130, marks=pytest.mark.drill),  # ingest
         pytest.param("smoke", "ingest: 6 files", signal.SIGINT, 130, marks=pytest.mark.drill),  # embed
         ("smoke", "embed: (\\d+ frames|every kept)", signal.SIGINT, 130),  # curate
-        ("smoke", "shard: ", signal.SIGTERM, 143),  # pretrain, while Ray starts
+        pytest.param("smoke", "shard: ", signal.SIGTERM, 143, marks=pytest.mark.drill),  # pretrain, while Ray starts
         pytest.param("demo", "pretrain: step \\d", signal.SIGINT, 130, marks=pytest.mark.drill),  # while it learns
     ],
     indirect=["run"],

@@ -63,7 +63,7 @@ def test_five_hundred_mutated_files_are_each_accounted_for_once(damaged: list[Pa
     assert count["error"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_ray_makes_of_mutated_files_what_processes_make_of_them(damaged: list[Path], lake: Path, tmp_path: Path) -> None:
     """The first of every format with every kind of damage: no file's outcome hangs on those after it."""
     first = damaged[: len(FORMATS) * len(MUTATIONS)]

@@ -154,7 +154,7 @@ print(summary.num_ingested, "torch" in sys.modules)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_an_ingest_on_ray_does_not_load_torch(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4")
     run = subprocess.run(

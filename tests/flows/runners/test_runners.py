@@ -103,7 +103,7 @@ WHAT_BECOMES_OF_IT = [
 ]
 
 
-@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.drill)])
 def test_whatever_an_item_does_to_its_worker_is_its_own_failure_and_the_others_go_on(name: str) -> None:
     runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
     results = list(runner.map(misbehave, MISBEHAVIOUR, timeout_s=8, max_memory_mb=600))

@@ -73,7 +73,7 @@ def test_a_copy_of_a_frame_takes_its_video_along_and_is_recorded(lake: Path, tmp
     assert "2 pictures held out" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_ray_finds_the_same(lake: Path, tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     shutil.copy(lake.parent / "archive" / "one.mp4", tmp_path / "videos" / "any.mp4")
