@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.backbone import Backbone, features_of
+from evaluation.backbone import Backbone, ModelRef, features_of
 from evaluation.config import EvaluateConfig
 from evaluation.heads import FittedClasses, FittedMasks, HeadError, MapsWanted, load_head, maps_wanted
 from evaluation.images import array_image
@@ -21,12 +21,14 @@ from evaluation.replay import ClipNetworks, StoredScore, open_score, stored_back
 from evaluation.training_distance import training_distance
 from evaluation.training_vectors import FEATURES, TrainingDistance, map_vectors
 from evaluation.tuned_backbone import adapted_backbone
-from evaluation.video.clip_features import clip_device, load_clip_backbone
+from evaluation.video.clip_features import clip_device, load_clip_backbone, num_frames_of
 from evaluation.video.clip_tuning import adapted_clip_backbone
 from evaluation.video.clip_windows import ClipSetup, clip_probabilities
+from evaluation.video.context_rows import context_levels
+from evaluation.video.context_windows import ContextSetup, ContextWindow, context_masks
 from warehouse.records import Score
 
-__all__ = ["FramePrediction", "Predictor", "open_predictor", "predict_clips", "predict_frames", "regions_of"]
+__all__ = ["FramePrediction", "Predictor", "open_predictor", "predict_clips", "predict_context", "predict_frames", "regions_of"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -52,7 +54,7 @@ class Predictor:
     """classification, ordinal or segmentation"""
     classes: tuple[str, ...]
     backbone: Backbone | None
-    """at the size that the head was trained at; None of a head of clips"""
+    """at the size that the head was trained at; None of a head on clips"""
     views: tuple[tuple[Backbone, bool], ...]
     """sizes at which a mask head reads a picture, and whether mirrored"""
     head: FittedClasses | FittedMasks
@@ -62,6 +64,8 @@ class Predictor:
     """why there is no distance; empty where there is one"""
     clips: ClipSetup | None = None
     """of a head of clips: how they are read"""
+    context: ContextSetup | None = None
+    """of a head of masks on a video network: how the frames around each are read"""
 
     @property
     def gives_masks(self) -> bool:
@@ -71,8 +75,9 @@ class Predictor:
     @property
     def batch_size(self) -> int:
         """Frames, or clips, per forward pass that suit the device."""
-        if self.clips is not None:
-            return max(1, (64 if self.clips.device.type == "cuda" else 8) // (self.clips.num_frames * self.clips.num_windows))
+        if (reads := self.clips or self.context) is not None:
+            num_windows = self.clips.num_windows if self.clips is not None else 1
+            return max(1, (64 if reads.device.type == "cuda" else 8) // (reads.num_frames * num_windows))
         assert self.backbone is not None
         return self.backbone.batch_size
 
@@ -87,7 +92,7 @@ def open_predictor(
         root: the lake.
         cache_dir: where the evaluation kept its features, for the distance.
         device: auto, cpu or cuda.
-        clip_network: finds the video network of a folder, for a head of clips.
+        clip_network: finds the video network of a folder, for a head of clips, or of masks on one.
 
     Raises:
         HeadError: the head or its backbone is not there, damaged or another one.
@@ -100,8 +105,8 @@ def open_predictor(
         raise HeadError(f"score {score.score_id} is of boxes, which are not predicted on videos yet; give a head of classes or masks")
     if "clips" in stored.settings:
         return _of_clips(stored, config, clip_network)
-    if clip_network is not None and stored_model(stored, clip_network).clip_network is not None:
-        raise HeadError("the head reads masks of a video network, which needs the frames around each; predict cannot do that yet")
+    if clip_network is not None and (video := stored_model(stored, clip_network)).clip_network is not None:
+        return _of_context(stored, video, config)
     model, backbone = stored_backbone(stored, config)
     head = load_head(stored.head, device=backbone.device)
     backbone = adapted_backbone(backbone, head)
@@ -155,6 +160,31 @@ def _of_clips(stored: StoredScore, config: EvaluateConfig, clip_network: ClipNet
     )
 
 
+def _of_context(stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Predictor:
+    wanted = maps_wanted(stored.settings["head"])
+    if wanted is None:
+        raise HeadError(f"the head {stored.settings['head']!r} reads no maps; give a score of a head that this version has")
+    device, network = clip_device(config.device), load_clip_backbone(model, config)
+    return Predictor(
+        score=stored.score,
+        kind=stored.settings["kind"],
+        classes=tuple(stored.settings["classes"]),
+        backbone=None,
+        views=(),
+        head=load_head(stored.head, device=device),
+        wanted=wanted,
+        distance=None,
+        no_distance="it is not made for masks of a video network",
+        context=ContextSetup(network=network, num_frames=num_frames_of(network, config), levels=context_levels(wanted), device=device),
+    )
+
+
+def predict_context(predictor: Predictor, windows: Sequence[ContextWindow]) -> list[FramePrediction]:
+    """Predict the masks of frames among their neighbours, as `with_neighbours` gives them."""
+    assert predictor.context is not None, "the head reads masks of a video network"
+    return [FramePrediction(mask=mask) for mask in context_masks(predictor.context, predictor.head, windows)]
+
+
 def predict_clips(predictor: Predictor, windows: Sequence[Pixels]) -> list[FramePrediction]:
     """Predict clips [W, T, size, size, 3], as `with_windows` gives them; the prediction is of the frame in the middle of each."""
     assert predictor.clips is not None, "the head tells classes of clips"
@@ -168,8 +198,8 @@ def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[Frame
     """
     if not frames:
         return []
-    if predictor.clips is not None:
-        raise HeadError("the head tells classes of clips, and single pictures were given; give a video")
+    if predictor.clips is not None or predictor.context is not None:
+        raise HeadError("the head reads several frames at once, and single pictures were given; give a video")
     return _masks(predictor, frames) if predictor.wanted is not None else _classes(predictor, frames)
 
 

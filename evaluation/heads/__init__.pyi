@@ -5,7 +5,6 @@ from .head import (
     FittedMasks as FittedMasks,
     Frozen as Frozen,
     Head as Head,
-    HeadError as HeadError,
     HeadSettings as HeadSettings,
     Labelled as Labelled,
     Maps as Maps,
@@ -20,16 +19,20 @@ from .head import (
 from .knn import choose_k as choose_k, knn_predict as knn_predict
 from .linear import LinearProbe as LinearProbe, fit_linear_probe as fit_linear_probe
 from .linear_grid import fit_linear_grid as fit_linear_grid
-from .low_rank import check_peft as check_peft
 from .mask_training import BATCH as BATCH, joined as joined, read_maps as read_maps
+from .names import (
+    HeadError as HeadError,
+    changes_backbone as changes_backbone,
+    check_head_names as check_head_names,
+    check_peft as check_peft,
+    chosen_heads as chosen_heads,
+)
 from .ordinal import fit_ordinal as fit_ordinal
 from .registry import (
     CLASS_HEADS as CLASS_HEADS,
     MASK_HEADS as MASK_HEADS,
     TUNED_CLASS_HEADS as TUNED_CLASS_HEADS,
     TUNED_MASK_HEADS as TUNED_MASK_HEADS,
-    changes_backbone as changes_backbone,
-    chosen_heads as chosen_heads,
     maps_wanted as maps_wanted,
 )
 from .segment import SegmentationHead as SegmentationHead, fit_segmentation_head as fit_segmentation_head

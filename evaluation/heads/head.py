@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evaluation.config import EvaluateConfig, TaskKind
+from evaluation.config import EvaluateConfig
 
 __all__ = [
     "FittedClasses",
     "FittedMasks",
     "Floats",
     "Head",
-    "HeadError",
     "HeadSettings",
     "Ints",
     "Labelled",
@@ -44,10 +43,6 @@ SelectionSplit = Literal["train", "val"]
 """The splits that a head may be fitted on or chosen by."""
 
 MapLayout = Literal["tokens", "joined", "last", "spaced"]
-
-
-class HeadError(ValueError):
-    """A head that does not exist, does not serve the labels or is not stored; the message says what to give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +204,6 @@ class Head(Generic[Data, Fitted]):
 
     name: str
     """what `--heads` and the table of scores call it"""
-    kinds: tuple[TaskKind, ...]
-    """the labels that it serves"""
     fit: Callable[[Data, Data, HeadSettings], Fitted]
     """(train, val, settings): everything that there is to choose is chosen on val"""
     load: Callable[[Mapping[str, torch.Tensor], Mapping[str, Any], torch.device], Fitted]

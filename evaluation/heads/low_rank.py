@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from evaluation.heads.head import HeadError
+from evaluation.heads.names import NO_PEFT, HeadError
 
 __all__ = ["adapted_layers", "adapters", "add_adapters"]
 
 _ATTENTION = re.compile(r"(^|\.)(temporal_)?attn\.(qkv|q_proj|k_proj|v_proj|proj)$")
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
-
-
-_MISSING = "LoRA needs the package peft, which is not installed; run pip install peft, or give --heads finetune"
-
-
-def check_peft(heads: Sequence[str]) -> None:
-    """Refuse LoRA without its library before anything is computed.
-
-    Raises:
-        HeadError: a head is one of LoRA, and peft is not installed.
-    """
-    if any(name.startswith("lora") for name in heads) and importlib.util.find_spec("peft") is None:
-        raise HeadError(_MISSING)
 
 
 def add_adapters(module: Any, *, rank: int, seed: int) -> None:
@@ -46,7 +31,7 @@ def add_adapters(module: Any, *, rank: int, seed: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise HeadError(_MISSING) from error
+        raise HeadError(NO_PEFT) from error
     names = adapted_layers(module)
     if not names:
         raise HeadError("the backbone has no attention and no plain convolutions, which LoRA adapts; give --heads finetune")

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from evaluation.heads.head import FittedClasses, FittedMasks, HeadError, Storable
+from evaluation.heads.head import FittedClasses, FittedMasks, Storable
+from evaluation.heads.names import HeadError
 from evaluation.heads.registry import CLASS_HEADS, MASK_HEADS, TUNED_CLASS_HEADS, TUNED_MASK_HEADS
 from warehouse.store import atomic_file, read_json, write_json
 

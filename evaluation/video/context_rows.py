@@ -24,15 +24,14 @@ from evaluation.mask_rows import scored_masks
 from evaluation.mask_scoring import predicted_masks, target_masks
 from evaluation.stored_evaluation import Places, Rows
 from evaluation.tasks import Item, TaskData
-from evaluation.video.clip_backbone import ClipBackbone, clip_tensor
+from evaluation.video.clip_backbone import ClipBackbone
 from evaluation.video.clip_features import clip_device, num_frames_of
+from evaluation.video.context_windows import INTERPOLATION, middle_patches, window_places
 from warehouse.store import atomic_file, content_id
 
 __all__ = ["context_batches", "context_levels", "context_maps", "context_rows", "neighbours"]
 
 CONTEXT_VERSION = 2
-
-_INTERPOLATION = "bicubic"
 
 _SELECTION: tuple[SelectionSplit, ...] = ("train", "val")
 
@@ -94,9 +93,8 @@ def neighbours(items: Sequence[Item], *, num_frames: int) -> list[tuple[tuple[It
     for numbers in sequences.values():
         ordered = sorted(numbers, key=lambda number: _frame_key(items[number].path))
         for place, number in enumerate(ordered):
-            first = max(0, min(place - num_frames // 2, len(ordered) - num_frames))
-            window = [items[ordered[min(at, len(ordered) - 1)]] for at in range(first, first + num_frames)]
-            found[number] = tuple(window), place - first
+            window, own = window_places(place, len(ordered), num_frames=num_frames)
+            found[number] = tuple(items[ordered[at]] for at in window), own
     return [found[number] for number in range(len(items))]
 
 
@@ -119,7 +117,7 @@ def context_maps(
     """Patches of the middle frames, [N, D, h, w] float16, as a read-only memory map."""
     weights = f"random {config.seed + model.draw}" if model.weights == "random" else "trained"
     items = task.split(split)
-    transform = [backbone.image_size, backbone.mean, backbone.std, _INTERPOLATION]
+    transform = [backbone.image_size, backbone.mean, backbone.std, INTERPOLATION]
     what = [CONTEXT_VERSION, model.model_id, weights, data_id, split, _positions(items, num_frames=num_frames), *transform]
     path = places.cache / f"{content_id(['context', *what])}.npy"
     if not path.is_file():
@@ -148,13 +146,10 @@ def context_batches(
     at_once = max(1, (config.batch_size or (64 if device.type == "cuda" else 8)) // num_frames)
     done = 0
     for pixels in stream(load, windows, batch_size=at_once, num_workers=config.num_workers):
-        places = torch.tensor([place for _, place in windows[done : done + len(pixels)]])
+        places = [place for _, place in windows[done : done + len(pixels)]]
         done += len(pixels)
-        with torch.inference_mode():
-            _, patches = backbone.tokens(clip_tensor(pixels, mean=backbone.mean, std=backbone.std, device=device))
-            middle = patches[torch.arange(len(pixels)), places].permute(0, 3, 1, 2)
-        yield middle.float().clamp(-65504, 65504).half().cpu().numpy()
+        yield middle_patches(backbone, pixels, places, device=device)
 
 
 def _window_pixels(window: tuple[tuple[Item, ...], int], *, size: int) -> npt.NDArray[np.uint8]:
-    return np.stack([item_image(item, size=size, interpolation=_INTERPOLATION) for item in window[0]])
+    return np.stack([item_image(item, size=size, interpolation=INTERPOLATION) for item in window[0]])

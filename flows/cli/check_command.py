@@ -7,6 +7,7 @@ from typing import Any
 
 from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
+from evaluation.heads import check_head_names
 from evaluation.tasks import check_task_name
 from flows.cli import commands, questions
 from flows.cli.reports import check_reports
@@ -109,6 +110,7 @@ def check_command(command: Any) -> None:
                     "got --replay with settings, expected a lake, and data or a device at most; the score has its own settings"
                 )
         case commands.Evaluate():
+            check_head_names(command.config.heads or ())
             for task, data in command.pairs:
                 check_task(task, data, command.config)
             _check_models(command)

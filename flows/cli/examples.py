@@ -24,7 +24,7 @@ EXAMPLES = {
     "report": "endoforge report --lake /data/lake",
     "atlas": "endoforge atlas --lake /data/lake",
     "leaderboard": "endoforge leaderboard --lake /data/lake --format md",
-    "compare": 'endoforge compare RUN "random weights" --lake /data/lake',
+    "compare": "endoforge compare RUN efficientnet-lite0 --lake /data/lake",
     "sql": 'endoforge sql --lake /data/lake "FROM funnel"',
     "tables": "endoforge tables frames",
     "lineage": "endoforge lineage --lake /data/lake first",

@@ -164,7 +164,7 @@ def check_task(task: str, data: Path | None, config: EvaluateConfig | None = Non
         found = configured_task(task, data, told, fold=fold)
         found.validate()
         if told.few_shot:
-            from flows.stages.evaluate_checks import check_curve  # builds on torch
+            from flows.stages.evaluate_checks import check_curve
 
             check_curve(found, told)
         if told.heads is not None:

@@ -17,6 +17,9 @@ from warehouse.records import Score
 __all__ = ["run_compare"]
 
 
+_SEE = "the leaderboard has the difference to the best reference, draws among them, or evaluate with --random-draws 1"
+
+
 def run_compare(lake: Lake, first: str, second: str) -> str:
     """A Markdown table: a row for each task, data, head and metric that both models have, with the difference and its interval.
 
@@ -28,7 +31,11 @@ def run_compare(lake: Lake, first: str, second: str) -> str:
     Raises:
         CompareError: a model has no scores, or they have none in common whose predictions were kept.
     """
-    scores = [score for score in all_scores(lake) if "predictions_file" in score.details]
+    every = all_scores(lake)
+    for told in (first, second):
+        if any(told in (score.model, score.model_id) and "draws" in score.details for score in every):
+            raise CompareError(f"{told!r} stands for the mean of several draws, which no image's prediction is of; {_SEE}")
+    scores = [score for score in every if "predictions_file" in score.details]
     names = [_model(scores, told) for told in (first, second)]
     by_what: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:

@@ -37,7 +37,7 @@ from warehouse.queries import chosen_on, scores_of
 from warehouse.records import Score
 from warehouse.store import content_id
 
-__all__ = ["run_evaluate"]
+__all__ = ["run_evaluate", "shown_value"]
 
 HEADLINES = ("balanced_accuracy", "quadratic_weighted_kappa", "dice")
 """metrics that are printed beside the task's own primary one; the lake has them all"""
@@ -86,7 +86,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
         stage="evaluate", version=STAGE_VERSION, config=settings, inputs=[artifact, task_artifact(found, identity)], seed=config.seed
     )
     if run_id := completed_run_id(job.lake, plan):
-        say(f"evaluate: {found.name} is scored already")
+        fold = "" if config.fold is None else f" fold {config.fold}"
+        say(f"evaluate: {found.name}{fold} is scored already")
         return scores_of(job.lake, run_id)
     draws = _random_draws(model, config, is_detection=found.kind == "detection")
     leak = split_leaks(job.lake, found, identity, config)
@@ -171,10 +172,11 @@ def _line(score: Score) -> str:
     shots = f", {score.details['shots']}," if "shots" in score.details else ""
     how = "" if (changed := score.details.get("backbone", "frozen")) == "frozen" else f", backbone {changed}"
     difference = f", {told}" if (told := shown_difference(score)) else ""
-    return f"{score.task} {score.head}{shots} {score.metric} {_shown(score)} {score.model}{how}{difference}, {_verdict(score)}"
+    return f"{score.task} {score.head}{shots} {score.metric} {shown_value(score)} {score.model}{how}{difference}, {_verdict(score)}"
 
 
-def _shown(score: Score) -> str:
+def shown_value(score: Score) -> str:
+    """The value with its interval, or why there is none."""
     if score.ci_low != score.ci_low:
         return f"{score.value:.3f} ({score.details.get('interval', 'no interval')})"
     return f"{score.value:.3f} [{score.ci_low:.3f}, {score.ci_high:.3f}]"

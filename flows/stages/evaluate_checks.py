@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import HeadError, changes_backbone, check_peft
 from evaluation.tasks import TaskData
-from evaluation.video.clip_rows import windows_of
+
+if TYPE_CHECKING:
+    from evaluation.backbone import ModelRef  # builds on torch
 
 __all__ = ["OF_MAPS", "check_asked", "check_curve"]
 
@@ -67,7 +69,7 @@ def check_curve(task: TaskData, config: EvaluateConfig) -> None:
     """
     if config.few_shot and task.kind == "detection":
         raise HeadError(f"{task.name} has boxes, of which there is no few-shot curve; leave out --few-shot, or {task.name}")
-    if config.few_shot and task.has_clips and (windows := windows_of(task, config)) > 1:
+    if config.few_shot and task.has_clips and (windows := config.clip_windows or task.clip_windows) > 1:
         raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")
 
 

@@ -134,6 +134,11 @@ def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config
             f"predict: a clip of this head has {predictor.clips.num_frames} frames in {predictor.clips.seconds:.1f} s, and "
             f"{config.fps:g} frames a second are sampled: some stand twice; give --fps {math.ceil(predictor.clips.least_fps)}"
         )
+    if predictor.context is not None and not config.all:
+        say(
+            f"predict: the network sees {predictor.context.num_frames} frames at once, here of {config.fps:g} frames a second; "
+            "give --fps, or --all, so that they lie as far apart as those that the head was trained on"
+        )
     if predictor.no_distance:
         say(f"predict: the column distance stays empty: {predictor.no_distance}")
     work = _Work(job=job, predictor=predictor, config=config, scan=scan, hashes=removed_hashes(job.lake), out=out)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -17,9 +17,10 @@ from curation.filters import shrink
 from curation.ingest import Playback, visible_mask
 from curation.video import SampledFrame, h264_writer
 from evaluation.overlay import overlaid
-from evaluation.predict import FramePrediction, Predictor, predict_clips, predict_frames, regions_of
+from evaluation.predict import FramePrediction, Predictor, predict_clips, predict_context, predict_frames, regions_of
 from evaluation.predict_config import PredictConfig
 from evaluation.video.clip_windows import with_windows
+from evaluation.video.context_windows import with_neighbours
 from warehouse.store import atomic_file
 
 __all__ = ["Album", "PredictedFrame", "VideoPredictions", "positive_classes", "predict_video"]
@@ -137,10 +138,11 @@ def predict_video(
     seconds = 0.0
     positive = positive_classes(predictor, config)
     with _overlays(playback, out, name) as write:
-        for pairs in _batches(_seen(playback, predictor), config.batch_size or predictor.batch_size):
+        seen, predict = _seen(playback, predictor)
+        for pairs in _batches(seen, config.batch_size or predictor.batch_size):
             batch = [frame for frame, _ in pairs]
             start = time.perf_counter()
-            predicted = (predict_clips if predictor.clips is not None else predict_frames)(predictor, [pixels for _, pixels in pairs])
+            predicted = predict(predictor, [pixels for _, pixels in pairs])
             seconds += time.perf_counter() - start
             for frame, prediction in zip(batch, predicted, strict=True):
                 row = _row(frame, prediction, playback, predictor, config, positive, mask_name=f"masks/{name}/{frame.frame_index:06d}.png")
@@ -156,22 +158,25 @@ def predict_video(
     return VideoPredictions(frames=tuple(found), album=sheets, seconds_in_network=seconds)
 
 
-def _seen(playback: Playback, predictor: Predictor) -> Iterator[tuple[SampledFrame, np.ndarray]]:
-    """Each frame with what the head sees of it: its pixels, or the windows of frames around it.
+def _seen(playback: Playback, predictor: Predictor) -> tuple[Iterator[tuple[SampledFrame, Any]], Callable[..., list[FramePrediction]]]:
+    """Each frame with what the head sees of it, and what predicts a batch of these: its pixels, or windows of the frames around it.
 
     Raises:
-        ValueError: the head tells classes of clips, and there are stills.
+        ValueError: the head reads several frames of a video, and there are stills.
     """
-    if predictor.clips is None:
-        yield from ((frame, frame.rgb) for frame in playback.frames())
-        return
+    if predictor.clips is None and predictor.context is None:
+        return ((frame, frame.rgb) for frame in playback.frames()), predict_frames
     if not playback.in_time:
-        raise ValueError("the head tells classes of clips, and these are still images; give videos")
-    yield from with_windows(playback.frames(), predictor.clips, seconds_of=lambda frame: frame.pts_us / 1e6, rgb_of=lambda frame: frame.rgb)
+        raise ValueError("the head reads several frames of a video at once, and these are still images; give videos")
+    if predictor.context is not None:
+        return with_neighbours(playback.frames(), predictor.context, rgb_of=lambda frame: frame.rgb), predict_context
+    assert predictor.clips is not None
+    seen = with_windows(playback.frames(), predictor.clips, seconds_of=lambda frame: frame.pts_us / 1e6, rgb_of=lambda frame: frame.rgb)
+    return seen, predict_clips
 
 
-def _batches(frames: Iterator[tuple[SampledFrame, np.ndarray]], size: int) -> Iterator[list[tuple[SampledFrame, np.ndarray]]]:
-    batch: list[tuple[SampledFrame, np.ndarray]] = []
+def _batches(frames: Iterator[tuple[SampledFrame, Any]], size: int) -> Iterator[list[tuple[SampledFrame, Any]]]:
+    batch: list[tuple[SampledFrame, Any]] = []
     for frame in frames:
         batch.append(frame)
         if len(batch) == size:

@@ -14,7 +14,7 @@ from evaluation.run import STAGE_VERSION
 from evaluation.tasks import SplitStore, TaskData, TaskError, configured_task
 from flows.job import Job
 from flows.runners import say
-from flows.stages.evaluate import HEADLINES, run_evaluate
+from flows.stages.evaluate import HEADLINES, run_evaluate, shown_value
 from flows.stages.scored_models import scored_model
 from warehouse.artifacts import artifact_of
 from warehouse.forgotten import lake_key
@@ -70,8 +70,9 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
             run.output(*map(artifact_of, rows))
     for row in rows:
         if row.metric in (*HEADLINES, primary):
+            together = f"{shown_value(row)} of all predictions, " if "fold_predictions" in row.details else ""
             spread = f"{row.details['mean']} ± {row.details['sd']}"
-            say(f"evaluate: {row.task} {row.head} {row.metric} {spread} over {num_folds} folds {row.model}")
+            say(f"evaluate: {row.task} {row.head} {row.metric} {together}{spread} over {num_folds} folds {row.model}")
     return rows
 
 

@@ -17,7 +17,8 @@ from torch import nn
 from evaluation.backbone import BackboneError, ModelRef, load_backbone
 from evaluation.config import EvaluateConfig
 from evaluation.heads import BackboneChange, HeadError, TunedClasses, changed, chosen_heads, read_settings
-from evaluation.heads.low_rank import adapted_layers, adapters, add_adapters, check_peft
+from evaluation.heads.low_rank import adapted_layers, adapters, add_adapters
+from evaluation.heads.names import check_peft
 from evaluation.maps import resized_backbone
 from evaluation.predict import open_predictor, predict_frames
 from evaluation.replay import from_head, from_predictions, open_score

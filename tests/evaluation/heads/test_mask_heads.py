@@ -12,7 +12,21 @@ import pytest
 import torch
 
 from evaluation.config import EvaluateConfig
-from evaluation.heads import MASK_HEADS, DptDecoder, FpnDecoder, HeadError, HeadSettings, MaskLabelled, chosen_heads, joined
+from evaluation.heads import (
+    CLASS_HEADS,
+    MASK_HEADS,
+    TUNED_CLASS_HEADS,
+    TUNED_MASK_HEADS,
+    DptDecoder,
+    FpnDecoder,
+    HeadError,
+    HeadSettings,
+    MaskLabelled,
+    changes_backbone,
+    chosen_heads,
+    joined,
+)
+from evaluation.heads.names import HEAD_KINDS
 from evaluation.heads.stored import load_head, save_head
 from evaluation.heads.unet_decoder import UnetDecoder
 
@@ -112,8 +126,10 @@ def test_heads_are_chosen_by_name_for_labels_that_they_serve() -> None:
         HeadError, match=r"head 'ordinal' does not serve classification labels; give knn, linear, linear_grid, finetune, lora$"
     ):
         chosen_heads(("ordinal",), (), "classification")
-    with pytest.raises(HeadError, match="head 'svm' is no head; give linear_segmentation, boosted_linear, fpn, unet, dpt"):
+    with pytest.raises(HeadError, match=r"head 'svm' is no head; give knn, linear, .*linear_segmentation, boosted_linear, fpn, unet, dpt"):
         chosen_heads(("svm",), (), "segmentation")
+    assert set(HEAD_KINDS) == {*CLASS_HEADS, *MASK_HEADS, *TUNED_CLASS_HEADS, *TUNED_MASK_HEADS, "fcos"}
+    assert {name for name in HEAD_KINDS if changes_backbone(name)} == {*TUNED_CLASS_HEADS, *TUNED_MASK_HEADS}
 
 
 def test_a_stored_head_that_is_not_whole_is_refused(tmp_path: Path) -> None:

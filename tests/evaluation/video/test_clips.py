@@ -9,7 +9,6 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from evaluation.backbone import BackboneError, ModelRef
 from evaluation.class_rows import mean_of_logits
@@ -25,8 +24,7 @@ from evaluation.video.clip_features import load_clip_backbone
 from evaluation.video.clip_frames import ClipError, ClipSource, clip_pixels, window_times
 from evaluation.video.clip_tuning import clip_trunk
 from flows.stages.video_network import find_video_network, video_model
-from pretrain.video.export import write_video_backbone
-from pretrain.video.model import DividedSpaceTimeViT, SpaceTimeSizes
+from tests.helpers.video_backbone import tiny_video_backbone
 
 FPS = 10
 
@@ -107,11 +105,7 @@ def test_the_mean_of_frames_does_not_know_their_order(ramps: Path, vit_folder: s
 @pytest.fixture(scope="module")
 def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny video network as the video recipes export it, of random weights."""
-    folder = tmp_path_factory.mktemp("video")
-    torch.manual_seed(5)
-    module = DividedSpaceTimeViT(SpaceTimeSizes(embed_dim=24, depth=2, num_heads=2, image_size=28, patch_size=14, num_frames=4))
-    write_video_backbone(module, folder, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    return folder
+    return tiny_video_backbone(tmp_path_factory.mktemp("video"))
 
 
 @pytest.mark.parametrize(("kind", "pooling"), [("video", "mean"), ("image", "ordered")])

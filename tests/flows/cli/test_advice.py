@@ -21,6 +21,8 @@ PRINTED_BY = {
     "warehouse/local_path.py": ["curate", "ingest", "init-lake", "run", "sql"],
     "warehouse/postgres.py": ["curate", "ingest", "init-lake", "run", "sql"],
     "evaluation/heads/low_rank.py": ["evaluate"],
+    "evaluation/heads/names.py": ["evaluate"],
+    "flows/stages/compare_models.py": ["evaluate"],
     "flows/stages/evaluate_checks.py": ["evaluate"],
     "flows/stages/model_names.py": ["evaluate"],
     "flows/stages/check_notes.py": ["check-data"],

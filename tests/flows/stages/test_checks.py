@@ -106,6 +106,8 @@ def test_wrong_settings_are_named_in_one_sentence_before_anything_starts(inputs:
             [*score, "--model", "efficientnet-lite0", "resnot", *labelled],
             "--model resnot: encoder 'resnot' is neither.*and 'resnot' is no",
         ),
+        ([*score, "--model", "efficientnet-lite0", *labelled, "--heads", "linaer"], "'linaer' is no head; give .* Did you mean 'linear'?"),
+        ([*score, "--model", "efficientnet-lite0", *labelled, "--heads", "fpn"], "head 'fpn' does not serve classification labels"),
         ([*score, "--model", str(inputs / "empty"), *labelled], "--model .*empty is a folder without model.safetensors"),
         (
             ["evaluate", "--lake", lake, "--model", "efficientnet-lite0", *labelled],

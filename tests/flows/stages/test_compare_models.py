@@ -29,7 +29,11 @@ def test_scores_of_boxes_are_told_to_have_no_pairs(tmp_path: Path) -> None:
             )
             details = {"predictions_file": f"{name}.parquet"}
             scores.append(Score(score_id=name, model_id=name, model=name, details=details, **told, **numbers))  # type: ignore[arg-type]
+        drawn = {"draws": "5", "interval": "mean of 5 draws, 0.400 to 0.600"}
+        scores.append(Score(score_id="r", model_id="r", model="random weights", details=drawn, **told, **numbers))  # type: ignore[arg-type]
         with record_run(lake, plan_run(stage="evaluate", version=1, config="", inputs=[]), RunContext(runner="serial")) as run:
             run.rows("scores", scores)
         with pytest.raises(CompareError, match=r"can be compared pair by pair \(ap50 of kumc: the stored predictions have no ap50"):
             run_compare(lake, "first", "second")
+        with pytest.raises(CompareError, match=r"'random weights' stands for the mean of several draws.*evaluate with --random-draws 1"):
+            run_compare(lake, "first", "random weights")

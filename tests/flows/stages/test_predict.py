@@ -23,7 +23,9 @@ from evaluation.tasks import fingerprint, resolve_task
 from flows.job import Job
 from flows.runners import make_runner
 from flows.stages import run_predict
+from flows.stages.video_network import video_model
 from tests.helpers.films import room, tissue, write_video
+from tests.helpers.video_backbone import tiny_video_backbone
 from warehouse.lake import Lake, open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
 from warehouse.records import Score
@@ -146,3 +148,31 @@ def test_videos_pictures_and_broken_files_are_predicted(tmp_path: Path) -> None:
         assert (mask.mode, mask.size) == ("1", tissue(50).shape[1::-1])
         assert np.asarray(mask).mean() == pytest.approx(float(row["foreground_share"]), abs=1e-6)
     assert len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
+
+
+def test_masks_of_a_video_network_are_predicted_on_videos_alone(tmp_path: Path) -> None:
+    make_data(tmp_path)
+    film = write_video(tmp_path / "film.mp4", [*(tissue(n) for n in range(6)), *(room(n) for n in range(3))])
+    save(tmp_path / "still.png", tissue(50).clip(0, 255).astype(np.uint8))
+    task = resolve_task("auto", tmp_path / "masks")
+    model = video_model(tiny_video_backbone(tmp_path / "network"), model_id="v", label="v")
+    settings = EvaluateConfig(num_bootstrap=10, segmentation_epochs=3, segmentation_learning_rates=(1e-2,), device="cpu")
+    with open_lake(tmp_path / "lake", create=True) as lake:
+        cache, root = str(lake.root / "staging" / "evaluate"), str(lake.root)
+        told: dict[str, Any] = {"task": task, "identity": fingerprint(task), "data": str(tmp_path / "masks")}
+        found = evaluate_model(model, config=settings, cache_dir=cache, root=root, **told)
+        with record_run(lake, plan_run(stage="evaluate", version=1, config="v", inputs=[]), RunContext(runner="serial")) as run:
+            run.rows("scores", found)
+        job, out = Job(lake=lake, runner=make_runner("serial", None)), tmp_path / "out"
+        config = PredictConfig(fps=1, device="cpu")
+        run_predict(job, head=found[0].score_id, inputs=[str(film), str(tmp_path / "still.png")], out=out, config=config)
+    rows = table(out)
+    assert [row["frame"] for row in rows] == [str(number) for number in range(9)]
+    assert [row["not_shown"] for row in rows[:3] + rows[-2:]] == [""] * 3 + ["out_of_body"] * 2
+    assert all((row["mask"] == "") == (row["not_shown"] != "") for row in rows)
+    for row in rows[:3]:
+        mask = np.asarray(Image.open(out / row["mask"]))
+        assert mask.shape == tissue(0).shape[:2]
+        assert float(row["foreground_share"]) == pytest.approx(mask.mean(), abs=1e-6)
+    assert len(shown(out / "overlays" / "001-film.mp4")) == 9
+    assert "these are still images; give videos" in (out / "failures.csv").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,10 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     seen = {row.model: size_words(row) for row in rows}
     assert seen == {"vit": "32", "random weights": "32", "efficientnet-lite0": "32 (own 224)", "no picture": ""}
     said = capsys.readouterr().err
-    assert "over 4 folds vit" in said
+    spread = r"\d\.\d{4} ± \d\.\d{4} over 4 folds"
+    assert re.search(rf"balanced_accuracy \d\.\d{{3}} \(no interval\) of all predictions, {spread} vit\n", said), "of four patients"
+    assert re.search(rf"balanced_accuracy {spread} random weights\n", said), "of draws no predictions are pooled"
+    assert "evaluate: ward fold 3 is scored already\n" in said
     assert "evaluate: efficientnet-lite0 sees images at 32 px, not at its own 224\n" in said
 
 
