@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.actions import ChangeFlowRunState
@@ -58,7 +60,7 @@ def deploy(file: Path, *, heartbeat_s: float, pool_limit: int | None) -> Iterato
 
     Args:
         file: `prefect.yaml`; runs start in its folder.
-        heartbeat_s: how often a run says that it lives, as PREFECT_FLOWS_HEARTBEAT_FREQUENCY; after three of them in silence it is Crashed.
+        heartbeat_s: how often the runs say that they live, 30 at least; after three of them in silence a run is Crashed.
         pool_limit: most runs of the work pool at once; None for any number.
 
     Raises:
@@ -75,7 +77,7 @@ def deploy(file: Path, *, heartbeat_s: float, pool_limit: int | None) -> Iterato
         for pool in dict.fromkeys(plan.pool for plan in plans):
             yield _write_pool(client, pool, pool_limit)
         for plan in plans:
-            yield _write_deployment(client, plan, file.absolute().parent)
+            yield _write_deployment(client, plan, file.absolute().parent, heartbeat_s)
         yield _write_automation(client, heartbeat_s)
 
 
@@ -136,7 +138,7 @@ def _write_pool(client: SyncPrefectClient, name: str, limit: int | None) -> str:
     return f"work pool {name}: there already"
 
 
-def _write_deployment(client: SyncPrefectClient, plan: Plan, folder: Path) -> str:
+def _write_deployment(client: SyncPrefectClient, plan: Plan, folder: Path, heartbeat_s: float) -> str:
     client.create_deployment(
         flow_id=client.create_flow_from_name(plan.flow.name),
         name=plan.name,
@@ -150,6 +152,7 @@ def _write_deployment(client: SyncPrefectClient, plan: Plan, folder: Path) -> st
         concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE, grace_period_seconds=GRACE_S),
         work_pool_name=plan.pool,
         work_queue_name=plan.queue,
+        job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": f"{heartbeat_s:.0f}"}},
         pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
     )
     crons = ", ".join(
@@ -159,7 +162,8 @@ def _write_deployment(client: SyncPrefectClient, plan: Plan, folder: Path) -> st
 
 
 def _write_automation(client: SyncPrefectClient, heartbeat_s: float) -> str:
-    wanted = silent_runs(heartbeat_s)
+    ours = FlowFilter(name=FlowFilterName(any_=[flow.name for flow in _FLOWS.values()]))
+    wanted = silent_runs(heartbeat_s, deployments=[one.id for one in client.read_deployments(flow_filter=ours)])
     if known := client.read_automations_by_name(wanted.name):
         client.update_automation(known[0].id, wanted)
     else:
@@ -167,18 +171,20 @@ def _write_automation(client: SyncPrefectClient, heartbeat_s: float) -> str:
     return f"automation {wanted.name}: a run that is silent for {3 * heartbeat_s:g} s is Crashed"
 
 
-def silent_runs(heartbeat_s: float, *, flows: Sequence[str] = ("endoforge-nightly", "endoforge-weekly", "endoforge-run")) -> AutomationCore:
-    """The automation that turns runs of these flows into Crashed once they miss three heartbeats, or do not begin.
+def silent_runs(heartbeat_s: float, *, deployments: Sequence[UUID]) -> AutomationCore:
+    """The automation that turns runs of these deployments into Crashed once they miss three heartbeats, or do not begin.
 
-    A run is heard from when it goes into Pending or Running and at each heartbeat; from then on it has to be heard from again in time.
+    A run is heard from when it goes into Pending or Running, at its pull step and at each heartbeat; from then on it has to be heard from
+    again in time. A server puts off the states of a run that was scheduled less than five minutes before, as they follow a state without
+    an event of its own; pull step and heartbeats, which the run itself sends, follow nothing. Pull steps name no flow, but a deployment.
     """
-    events = [f"prefect.flow-run.{name}" for name in ("heartbeat", "Running", *_ENDS)]
+    signs = ("heartbeat", "pull-step.executed", "Running")
     within = datetime.timedelta(seconds=3 * heartbeat_s)
     trigger = EventTrigger(
-        after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending", "prefect.flow-run.Running"},
-        expect=set(events),
+        after={f"prefect.flow-run.{name}" for name in ("Pending", *signs)},
+        expect={f"prefect.flow-run.{name}" for name in (*signs, *_ENDS)},
         match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(flows)},
+        match_related={"prefect.resource.role": "deployment", "prefect.resource.id": [f"prefect.deployment.{one}" for one in deployments]},
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,

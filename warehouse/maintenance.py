@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.lake import Lake, LakeError
-from warehouse.postgres import erase_values
+from warehouse.postgres import erase_values, rewrite_tables, tables_with
 from warehouse.snapshots import list_snapshots
 from warehouse.statements import quote
 
@@ -116,16 +116,24 @@ def live_files(lake: Lake) -> set[Path]:
     return found
 
 
-def compact_catalog(lake: Lake, needles: Sequence[str]) -> None:
+def compact_catalog(lake: Lake, needles: Sequence[str]) -> tuple[str, ...]:
     """Take texts out of the smallest and largest values that the catalog keeps of columns, and out of its free pages.
 
     Without such a value DuckLake reads a file that it might have skipped; it changes no answer. What a Postgres server has written to its
-    log of changes and to its own backups is not reached.
+    log of changes, to its messages and to its own backups is not reached.
+
+    Returns:
+        Tables of a Postgres catalog that still hold one of these texts. A SQLite file can be searched as any other.
+
+    Raises:
+        LakeError: see `warehouse.postgres.rewrite_tables`.
     """
-    with lake.alone():
-        if lake.catalog.kind == "postgres":
+    if lake.catalog.kind == "postgres":
+        with lake.alone():
             erase_values(lake.catalog, _VALUES, needles)
-            return
+        rewrite_tables(lake.catalog)
+        return tuple(tables_with(lake.catalog, needles))
+    with lake.alone():
         with contextlib.closing(sqlite3.connect(lake.catalog.where, timeout=30.0)) as connection:
             for table in _VALUES:
                 for needle in needles:
@@ -133,6 +141,7 @@ def compact_catalog(lake: Lake, needles: Sequence[str]) -> None:
                     connection.execute(statement, [needle, needle])
             connection.commit()
             connection.execute("VACUUM")
+    return ()
 
 
 def _delete(lake: Lake, *, older_than: datetime.datetime) -> int:

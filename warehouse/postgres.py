@@ -16,12 +16,38 @@ from warehouse.catalog import CATALOG_FILE, Catalog, LakeError, catalog_of, pars
 from warehouse.extensions import bare_connection
 from warehouse.statements import quote
 
-__all__ = ["PostgresTurns", "erase_values", "execute", "folder_of", "lake_folder", "mounted_folder_of", "unreachable"]
+__all__ = [
+    "PostgresTurns",
+    "erase_values",
+    "execute",
+    "folder_of",
+    "lake_folder",
+    "mounted_folder_of",
+    "refuse_unless_owner",
+    "rewrite_tables",
+    "tables_with",
+    "unreachable",
+]
 
 _TURN = 0x656E646F666F7267
 """key of the advisory lock; these are one for each database, and a database is the catalog of one lake"""
 _PATIENCE_S = 1
 """after which a waiting writer looks whether it was interrupted"""
+_HOLDERS = """
+    SELECT string_agg(who, ', ') AS who FROM (
+        SELECT 'process ' || pid || ' of ' || coalesce(nullif(application_name, ''), 'a client') AS who FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' AND xact_start < '{time}'::timestamptz
+        UNION ALL SELECT 'standby ' || application_name FROM pg_stat_replication WHERE age(backend_xmin) > age('{xid}'::xid)
+        UNION ALL SELECT 'prepared transaction ' || gid FROM pg_prepared_xacts WHERE database = current_database()
+        UNION ALL SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE age(xmin) > age('{xid}'::xid)) AS holders"""
+_TEXT_COLUMNS = """
+    SELECT c.oid::regclass::text AS one, string_agg(quote_ident(a.attname), ', ') AS columns
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
+    WHERE c.relkind = 'r' AND n.nspname = current_schema() GROUP BY c.oid ORDER BY 1"""
+_OTHER_OWNER = """
+    SELECT pg_get_userbyid(datdba)::text AS owner FROM pg_database
+    WHERE datname = current_database() AND NOT pg_has_role(datdba, 'USAGE')"""
 _IDENTITY = "SELECT system_identifier::text || ' ' || current_database() AS id FROM pg_control_system()"
 
 
@@ -148,14 +174,70 @@ def lake_folder(text: str) -> Path:
 
 
 def erase_values(catalog: Catalog, tables: Sequence[str], needles: Sequence[str]) -> None:
-    """Forget the smallest and largest values that hold one of these texts, and write the tables anew without them."""
+    """Forget the smallest and largest values that hold one of these texts."""
     with contextlib.closing(_attached(catalog)) as connection:
         for table in tables:
-            for text in map(quote, needles):
-                holds = f"strpos(min_value, {text}) > 0 OR strpos(max_value, {text}) > 0"
-                update = f"UPDATE {table} SET min_value = NULL, max_value = NULL WHERE {holds}"
-                connection.execute(f"CALL postgres_execute('catalog', {quote(update)})")
-            connection.execute(f"CALL postgres_execute('catalog', 'VACUUM FULL {table}', use_transaction => false)")
+            holds = " OR ".join(_holds(column, needles) for column in ("min_value", "max_value"))
+            update = f"UPDATE {table} SET min_value = NULL, max_value = NULL WHERE {holds}"
+            connection.execute(f"CALL postgres_execute('catalog', {quote(update)})")
+
+
+def rewrite_tables(catalog: Catalog, *, patience_s: float = 60.0) -> None:
+    """Write every table of the catalog anew, and what the server's planner keeps of their values, so that no deleted row is left in them.
+
+    The server keeps a deleted row for as long as a transaction is open that began before, also that of a writer's turn. The user must own
+    the database.
+
+    Args:
+        catalog: the catalog; this process has no transaction open in it.
+        patience_s: how long to wait for the transactions of others.
+
+    Raises:
+        LakeError: a transaction of another did not end in time.
+    """
+    with contextlib.closing(_attached(catalog)) as connection:
+        _wait_for_readers(connection, catalog, patience_s)
+        for table in _columns(connection):
+            connection.execute(f"CALL postgres_execute('catalog', {quote(f'VACUUM (FULL, ANALYZE) {table}')}, use_transaction => false)")
+        _wait_for_readers(connection, catalog, patience_s)  # the planner's old samples are deleted rows now
+        connection.execute("CALL postgres_execute('catalog', 'VACUUM (FULL) pg_catalog.pg_statistic', use_transaction => false)")
+
+
+def _wait_for_readers(connection: duckdb.DuckDBPyConnection, catalog: Catalog, patience_s: float) -> None:
+    """Wait until no transaction is open that began before now: it keeps deleted rows, and may keep tables from being written anew."""
+    xid = _value(connection, "SELECT (txid_current() % 4294967296)::text AS id")
+    time_of_it = _value(connection, "SELECT clock_timestamp()::text AS time")
+    deadline = time.monotonic() + patience_s
+    while holders := _value(connection, _HOLDERS.format(xid=xid, time=time_of_it)):
+        if time.monotonic() > deadline:
+            raise LakeError(
+                f"other transactions of {catalog.text} are open for longer than {patience_s:g} s and keep what was deleted: {holders}; "
+                "end them, and type the same with --resume"
+            )
+        time.sleep(0.5)
+
+
+def tables_with(catalog: Catalog, needles: Sequence[str]) -> list[str]:
+    """The tables of a catalog in which a row holds one of these texts."""
+    with contextlib.closing(_attached(catalog)) as connection:
+        return [
+            table
+            for table, columns in _columns(connection).items()
+            if columns
+            and _value(connection, f"SELECT count(*) AS n FROM {table} WHERE {' OR '.join(_holds(name, needles) for name in columns)}")
+        ]
+
+
+def refuse_unless_owner(catalog: Catalog) -> None:
+    """See that this user may write the tables of the catalog's database anew.
+
+    Raises:
+        LakeError: the database is another user's.
+    """
+    with contextlib.closing(_attached(catalog)) as connection:
+        owner = _value(connection, _OTHER_OWNER)
+    if owner is not None:
+        raise LakeError(f"the database of {catalog.text} belongs to {owner}, who alone can erase deleted rows; type this as that user")
 
 
 def execute(catalog: Catalog, statement: str) -> None:
@@ -171,6 +253,16 @@ def unreachable(catalog: Catalog, error: Exception) -> LakeError:
         f"the catalog {catalog.text} cannot be used: {said}; see that the server runs, "
         "and that PGPASSFILE, ~/.pgpass or PGPASSWORD has the password"
     )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """The tables of the catalog, as SQL names them, each with its columns of text."""
+    rows = connection.execute(f"FROM postgres_query('catalog', {quote(_TEXT_COLUMNS)})").fetchall()
+    return {str(table): str(columns).split(", ") if columns else [] for table, columns in rows}
+
+
+def _holds(column: str, needles: Sequence[str]) -> str:
+    return f"EXISTS (SELECT 1 FROM unnest(ARRAY[{', '.join(map(quote, needles))}]) AS n (one) WHERE strpos({column}, n.one) > 0)"
 
 
 def _identity(catalog: Catalog) -> object:

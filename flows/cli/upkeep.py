@@ -52,8 +52,8 @@ class Deploy:
 
     file: Annotated[Positional[Path], arg(metavar="[FILE]")] = Path("prefect.yaml")
     """deployments, as Prefect has them; runs start in its folder"""
-    heartbeat_s: float = 180.0
-    """how often runs say that they live, as PREFECT_FLOWS_HEARTBEAT_FREQUENCY; one that misses three is Crashed"""
+    heartbeat_s: float = 30.0
+    """how often runs say that they live; one that misses three is Crashed"""
     pool_limit: int | None = None
     """most runs of the work pool at once; any number unless given"""
     dry_run: bool = False

@@ -23,6 +23,7 @@ from warehouse.lake import LakeError
 from warehouse.lineage import completed_run_id, plan_run, run_outputs
 from warehouse.locks import held_lock
 from warehouse.maintenance import compact_catalog, maintain
+from warehouse.postgres import refuse_unless_owner
 from warehouse.records import Artifact
 from warehouse.snapshots import read_tags, remove_tag
 from warehouse.store import atomic_file, canonical_json, content_id, read_json, write_parquet
@@ -72,10 +73,10 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
     Nothing else may write to the lake meanwhile: it waits for an ingest and a maintenance that run, and is refused while a stage works.
 
     Raises:
-        LakeError: nothing is to be forgotten, or another process works on the lake.
+        LakeError: nothing is to be forgotten, another process works on the lake, or a transaction of its Postgres catalog does not end.
     """
     if job.lake.catalog.kind == "postgres":
-        raise LakeError("the lake's catalog is a Postgres database, whose older states cannot be taken out yet; nothing was removed")
+        refuse_unless_owner(job.lake.catalog)
     root = job.lake.root
     pending = root / "forgotten" / _PENDING
     with (
@@ -108,12 +109,14 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
             say(f"forget: tag {name} named a snapshot that held them, and is gone")
         for _ in range(2):  # the first writes the tables' files again, the second expires the snapshot that read the old ones
             maintain(job.lake, keep=_NOTHING, grace=_NOTHING, min_deleted=0.0)
-        compact_catalog(job.lake, subject.needles)
-        left = tuple(str(path.relative_to(root)) for path in searched(root, subject.needles))
+        left = tuple(f"catalog table {table}" for table in compact_catalog(job.lake, subject.needles))
+        left += tuple(str(path.relative_to(root)) for path in searched(root, subject.needles))
         record = replace(record, num_files=len(files), num_bytes=record.num_bytes or num_bytes, left=left)
         path = write_record(root, record)
         pending.unlink()
     _say_done(record, path)
+    if job.lake.catalog.kind == "postgres":
+        say("forget: the Postgres server's log of changes, its messages and its own backups are not reached: see docs, Privacy")
     return record
 
 

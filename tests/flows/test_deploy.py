@@ -1,6 +1,7 @@
 """What `endoforge deploy` reads of a file, and what it refuses before it asks a server."""
 
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -55,10 +56,10 @@ def test_the_command_checks_a_file_without_a_server(capsys: pytest.CaptureFixtur
 
 
 def test_a_silent_run_is_one_that_misses_three_heartbeats_or_never_begins() -> None:
-    automation = silent_runs(60)
+    automation = silent_runs(60, deployments=[UUID(int=1)])
     told = automation.model_dump(mode="json")
     assert told["trigger"]["within"] == 180.0
-    assert {"prefect.flow-run.heartbeat", "prefect.flow-run.Pending"} <= set(told["trigger"]["after"])
+    assert {f"prefect.flow-run.{name}" for name in ("heartbeat", "pull-step.executed", "Pending")} <= set(told["trigger"]["after"])
     assert "prefect.flow-run.Pending" not in told["trigger"]["expect"]
     assert {"prefect.flow-run.heartbeat", "prefect.flow-run.Completed"} <= set(told["trigger"]["expect"])
     assert [(action["type"], action["state"]) for action in told["actions"]] == [("change-flow-run-state", "CRASHED")]

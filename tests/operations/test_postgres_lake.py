@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from flows.cli.cli import main
@@ -22,7 +23,8 @@ from warehouse.lake import open_lake
 from warehouse.local_path import is_lake
 from warehouse.maintenance import compact_catalog, live_files, maintain
 from warehouse.new_lake import make_lake
-from warehouse.postgres import PostgresTurns, lake_folder
+from warehouse.postgres import PostgresTurns, lake_folder, refuse_unless_owner, rewrite_tables
+from warehouse.schema import TABLES
 from warehouse.snapshots import list_snapshots
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="no Postgres server is installed; apt-get install postgresql")
@@ -47,6 +49,13 @@ with open_lake(sys.argv[1]) as lake, lake.transaction():
 
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def stored(postgres: Server, database: str) -> bytes:
+    """The bytes of all files of a database, once the server has written them."""
+    postgres.tell(database, "CHECKPOINT")
+    oid = postgres.tell(database, "SELECT oid FROM pg_database WHERE datname = current_database()")
+    return b"".join(path.read_bytes() for path in (postgres.folder / "data" / "base" / oid).iterdir() if path.is_file())
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +175,51 @@ def test_a_lake_is_made_small_and_loses_no_live_file(postgres: Server, tmp_path:
         assert lake.rows("SELECT uri FROM rejects WHERE uri > 'file'") == [{"uri": "file:///it's%20a%20name.mp4"}]
     with pytest.raises(LakeError, match="is a Postgres database; dump it by pg_dump first"):
         copy_lake(tmp_path / "lake", tmp_path / "copy")
+
+
+def test_what_is_forgotten_leaves_the_catalog_and_the_files_of_the_server(
+    postgres: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_lake(tmp_path / "lake", postgres.catalog("forgetful"))
+    with open_lake(tmp_path / "lake") as lake:
+        for letter in "ab":
+            for table, row in (("files", {"version": "1"}), ("videos", {}), ("frames", {"frame_id": f"{letter * 16}-00000000-0"})):
+                row |= {"uri": f"file:///in/film%20of%20{letter}.mp4", "video_id": letter * 64}
+                values = {name: row.get(name) for name in TABLES[table].names}
+                with lake.transaction():
+                    lake.append(table, pa.Table.from_pylist([values], schema=TABLES[table]))
+    postgres.tell("forgetful", "ANALYZE")  # as the server does by itself: its planner keeps values too
+    assert b"film%20of%20a" in stored(postgres, "forgetful")
+    assert main(["forget", "--lake", str(tmp_path / "lake"), "--video", "a" * 64, "--requested-by", "letter 17"]) == 0
+    said = capfd.readouterr().err
+    assert "and none has them" in said
+    assert "are not reached: see docs" in said
+    everything = stored(postgres, "forgetful")
+    assert b"film%20of%20b" in everything
+    assert b"film%20of%20a" not in everything
+    assert b"a" * 16 not in everything
+    assert main(["sql", "SELECT video_id[:1] AS v FROM frames", "--lake", str(tmp_path / "lake"), "--format", "csv"]) == 0
+    assert capfd.readouterr().out.replace('"', "").split() == ["v", "b"]
+
+
+def test_an_open_transaction_that_keeps_deleted_rows_is_named(postgres: Server, tmp_path: Path) -> None:
+    text = postgres.catalog("read_long")
+    make_lake(tmp_path / "lake", text)
+    with open_lake(tmp_path / "lake", read_only=True) as reader:
+        reader.query("BEGIN")
+        reader.rows("FROM rejects")
+        with pytest.raises(LakeError, match=r"open for longer than 0 s and keep what was deleted: process \d+ of .*--resume"):
+            rewrite_tables(parse_catalog(text), patience_s=0.0)
+        reader.query("ROLLBACK")
+    rewrite_tables(parse_catalog(text))
+
+
+def test_only_the_owner_of_a_database_forgets(postgres: Server) -> None:
+    text = postgres.catalog("owned")
+    postgres.tell("owned", "CREATE ROLE guest")
+    refuse_unless_owner(parse_catalog(text))
+    with pytest.raises(LakeError, match="belongs to endoforge, who alone can erase deleted rows; type this as that user"):
+        refuse_unless_owner(parse_catalog(f"{text} options='-c role=guest'"))
 
 
 @pytest.mark.parametrize(
