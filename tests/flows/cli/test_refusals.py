@@ -1,11 +1,17 @@
 """What a wrong argument costs: each command refuses it before anything is loaded that only work needs, and so in a fraction of a second."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from flows.cli.cli import COMMANDS
+import pytest
+
+from flows.cli.cli import COMMANDS, main
+from warehouse.lake import open_lake
 
 HEAVY = (
     *("av", "cv2", "duckdb", "faiss", "fsspec", "numpy", "onnxruntime", "pandas", "pebble", "PIL", "prefect", "pyarrow", "pydantic"),
@@ -91,3 +97,10 @@ def test_every_command_refuses_a_wrong_argument_before_it_loads_what_work_needs(
     for (words, message), (code, said, loaded) in zip(cases, json.loads(done.stdout), strict=True):
         assert (code, loaded, said.count("\n")) == (1, [], 1), (words, said)
         assert message in said, (words, said)
+
+
+def test_ctrl_c_during_a_query_is_an_interruption_and_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_lake(tmp_path / "lake", create=True).close()
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert main(["sql", "--lake", str(tmp_path / "lake"), "SELECT sum(sqrt(range)) FROM range(1_000_000_000_000)"]) == 130
+    assert capsys.readouterr().err == "endoforge: interrupted; the same command goes on from here\n"
