@@ -15,7 +15,17 @@ from urllib.parse import parse_qsl, urlsplit
 
 from warehouse.store import atomic_file
 
-__all__ = ["CATALOG_FILE", "SQLITE_FILE", "Catalog", "LakeError", "catalog_of", "has_lake", "parse_catalog", "write_catalog_file"]
+__all__ = [
+    "CATALOG_FILE",
+    "SQLITE_FILE",
+    "Catalog",
+    "LakeError",
+    "catalog_of",
+    "has_lake",
+    "no_lake",
+    "parse_catalog",
+    "write_catalog_file",
+]
 
 SQLITE_FILE = "catalog.sqlite"
 CATALOG_FILE = "catalog.toml"
@@ -61,6 +71,13 @@ class Catalog:
 def has_lake(root: Path) -> bool:
     """Whether a lake's catalog, or what names it, is in the folder `root`."""
     return (root / SQLITE_FILE).is_file() or (root / CATALOG_FILE).is_file()
+
+
+def no_lake(root: Path) -> LakeError:
+    """The error for a folder that should hold a lake and does not."""
+    inner = root / "lake"
+    hint = f"did you mean {inner}?" if has_lake(inner) else "give a folder that `endoforge ingest` or `endoforge evaluate` made"
+    return LakeError(f"there is no lake in {root} (no {SQLITE_FILE}); {hint}")
 
 
 def catalog_of(root: Path) -> Catalog:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from warehouse.catalog import SQLITE_FILE, Catalog, LakeError, catalog_of, has_lake
+from warehouse.catalog import Catalog, LakeError, catalog_of, no_lake
 from warehouse.empty_tables import count_empty_tables
 from warehouse.extensions import EXTENSIONS, bare_connection, extension_path
 from warehouse.local_path import local_path
@@ -222,9 +222,7 @@ def open_lake(
     catalog = catalog or catalog_of(root)
     is_there = catalog.kind == "postgres" or Path(catalog.where).is_file()
     if not create and not is_there:
-        inner = root / "lake"
-        hint = f"did you mean {inner}?" if has_lake(inner) else "give a folder that `endoforge ingest` or `endoforge evaluate` made"
-        raise LakeError(f"there is no lake in {root} (no {SQLITE_FILE}); {hint}")
+        raise no_lake(root)
     if create:
         make_private_folder(root)
         (root / "tables").mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:  # loading it takes as long as a whole refusal
+    import pyarrow as pa
 
 __all__ = [
     "ABANDONED_AFTER_S",
@@ -136,12 +136,17 @@ def read_json(path: Path) -> Any:
 
 def write_parquet(path: Path, table: pa.Table, *, durable: bool = True) -> None:
     """Write a table as zstd Parquet, atomically and with the same bytes for the same table."""
+    import pyarrow.parquet as pq
+
     with atomic_file(path, durable=durable) as file:
         pq.write_table(table, file, compression="zstd")
 
 
 def is_whole_parquet(path: Path) -> bool:
     """Whether there is such a file with its footer, which is written last."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         pq.read_metadata(path)
     except (OSError, pa.ArrowInvalid):

@@ -13,16 +13,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from curation.sources.discover import alone, find_videos, local_path, look_at
 from curation.sources.remote import is_uri, look_up
 from warehouse.records import VideoInfo, VideoRef
 from warehouse.store import file_sha256
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Manifest", "ManifestError", "is_manifest", "listed_videos", "patient_key", "pseudonym", "read_manifest"]
 
@@ -144,6 +143,11 @@ def listed_videos(manifest: Manifest, *, lakes: set[str] | None = None) -> list[
 
 def _read(path: Path) -> pa.Table:
     """The table with every column as text."""
+    import pyarrow as pa  # loading it takes as long as all checks of a command
+    import pyarrow.compute as pc
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
     try:
         if path.suffix.lower() == ".parquet":
             table = pq.read_table(path)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from evaluation.tasks.items import Item, TaskError
 
 __all__ = ["draw_image_level"]
@@ -37,7 +35,7 @@ def draw_image_level(task: str, items: Sequence[Item], order: Sequence[str], *, 
 
     by_path = [items[i] for i in sorted(range(len(items)), key=lambda i: order[i])]
     tenth = round(0.1 * published)
-    rest, test = train_test_split(np.arange(published), test_size=tenth, random_state=42)
+    rest, test = train_test_split(list(range(published)), test_size=tenth, random_state=42)
     _, val = train_test_split(rest, test_size=tenth, random_state=42)
     splits = dict.fromkeys(map(int, test), "test") | dict.fromkeys(map(int, val), "val")
     return [replace(item, split=splits.get(i, "train")) for i, item in enumerate(by_path)]

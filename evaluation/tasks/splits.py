@@ -11,8 +11,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from evaluation.tasks.items import Item, TaskError
 
 __all__ = ["Completed", "PartsOf", "complete_splits", "made_parts", "normalized_split"]
@@ -123,6 +121,8 @@ def made_parts(items: list[Item], split: str, num_parts: int) -> list[list[int]]
     Raises:
         TaskError: there are fewer than three groups, or no class has two images.
     """
+    import numpy as np  # for what most sets name themselves, as scikit-learn below, which takes seconds
+
     train = [i for i, item in enumerate(items) if item.split == "train"]
     groups = np.array([items[i].group for i in train])
     labels = np.array([items[i].label or "" for i in train])
@@ -134,7 +134,7 @@ def made_parts(items: list[Item], split: str, num_parts: int) -> list[list[int]]
     commonest = int(np.unique(labels, return_counts=True)[1].max())
     num_parts = min(num_groups, num_parts, max(2, commonest))  # no class fills more parts than it has images
     one_each = num_groups == len(train)
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds, for what most sets name themselves
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     folds = (StratifiedKFold if one_each else StratifiedGroupKFold)(num_parts, shuffle=True, random_state=DRAW)
     with warnings.catch_warnings():

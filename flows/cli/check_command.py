@@ -9,7 +9,8 @@ from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
 from evaluation.heads import check_head_names
 from evaluation.tasks import check_task_name
-from flows.cli import commands, questions
+from flows.cli import commands, questions, upkeep
+from flows.cli.execution import OfLake
 from flows.cli.reports import check_reports
 from flows.stages import (
     STAGES,
@@ -31,6 +32,7 @@ from flows.stages import (
 )
 from pretrain.accumulation import check_accumulation
 from pretrain.recipes import recipe
+from warehouse.catalog import SQLITE_FILE, LakeError, has_lake, no_lake, parse_catalog
 
 __all__ = ["check_command"]
 
@@ -44,6 +46,7 @@ def check_command(command: Any) -> None:
     """
     check_count("workers", getattr(getattr(command, "execution", command), "workers", None))
     check_reports(command)
+    _check_lake(command)
     match command:
         case commands.Demo():
             CurateConfig(size=command.size)
@@ -62,17 +65,17 @@ def check_command(command: Any) -> None:
         case commands.Dedup():
             check_faiss()
         case commands.Curate():
-            check_faiss()
             check_dataset_names(command.name, command.config)
             check_held_out(command.config.holdout)
             if command.plan and command.config.clips.clips:
                 raise ValueError("got --plan with --clips, and costs are known of frames alone; give one of the two")
-        case commands.SelectForLabels():
             check_faiss()
+        case commands.SelectForLabels():
             check_held_out(command.holdout)
             check_given(command.given)
             if command.out is not None:
                 check_new_folder(command.out.parent, "the folder of out")
+            check_faiss()
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
         case questions.Atlas():
@@ -82,6 +85,8 @@ def check_command(command: Any) -> None:
                 check_new_folder(command.export.parent, "the folder of export")
         case questions.CheckData():
             check_new_folder(command.output or Path(), "output")
+            if not command.data.exists():
+                raise FileNotFoundError(f"evaluation data {command.data} does not exist; give a folder or a CSV file")
             command.config  # noqa: B018 - raises for a setting that is out of range
             check_task_name(command.task)
         case questions.Diff():
@@ -114,14 +119,31 @@ def check_command(command: Any) -> None:
             for task, data in command.pairs:
                 check_task(task, data, command.config)
             _check_models(command)
+        case upkeep.InitLake():
+            parse_catalog(command.catalog)
+        case upkeep.Restore():
+            if not (command.backup / SQLITE_FILE).is_file():
+                raise LakeError(f"there is no lake in {command.backup} (no {SQLITE_FILE}); give the folder that `endoforge backup` wrote")
+        case upkeep.Deploy():
+            if not command.file.is_file():
+                raise FileNotFoundError(f"{str(command.file)!r} is no file; give a prefect.yaml, of which the checkout has an example")
         case _:
             pass
 
 
+def _check_lake(command: Any) -> None:
+    """Look for the lake that a command needs, before what could open it is loaded."""
+    match command:
+        case upkeep.InitLake() | upkeep.Restore() | commands.Pretrain(plan=True):
+            return
+        case OfLake() | questions.Tables() | questions.CheckData():
+            lake: Path | None = command.lake
+            if lake is not None and not has_lake(lake):
+                raise no_lake(lake.absolute())
+
+
 def _check_models(command: commands.Evaluate) -> None:
     """Look for the lake that is named, and for every model in it and elsewhere."""
-    from warehouse.catalog import LakeError, has_lake
-
     if has_lake(command.lake):
         from warehouse.lake import open_lake
 
@@ -138,8 +160,6 @@ def _check_models(command: commands.Evaluate) -> None:
 
 def _check_run(command: commands.Run) -> None:
     check_stages(STAGES, command)
-    from warehouse.catalog import has_lake
-
     if has_lake(command.lake):
         from warehouse.lake import open_lake
 

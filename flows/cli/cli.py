@@ -80,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C during a query
+            print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
+            return 130
         if debug:
             traceback.print_exc()
         print(f"endoforge: {_sentence(error)}", file=sys.stderr)

@@ -132,8 +132,11 @@ class ProcessRunner:
 
     def _pool(self, num_workers: int, function: Callable[..., Any]) -> AbstractContextManager[pebble.ProcessPool]:
         _FORK.set_forkserver_preload(["__main__", function.__module__])  # of no effect once the first worker has started
-        if self._shared_pool is not None and self._shared_pool.active:
-            return nullcontext(self._shared_pool)
+        shared = self._shared_pool if self._shared_pool is not None and self._shared_pool.active else None
+        if _start_of(self.num_workers if shared else num_workers) is not _SPAWN:
+            _start_fork_server()
+        if shared:
+            return nullcontext(shared)
         return _new_pool(num_workers, self._environment)
 
 
@@ -142,9 +145,31 @@ def _new_pool(num_workers: int, environment: dict[str, str]) -> Iterator[pebble.
     """A pool whose workers, those that replace a dead one among them, have one thread each as long as it lives."""
     with _single_threaded_children():
         variables = dict(os.environ) | environment
-        start = _FORK if num_workers > 1 and len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TMPDIR else _SPAWN
-        with pebble.ProcessPool(max_workers=num_workers, context=start, initializer=_set_variables, initargs=(variables,)) as pool:
+        with pebble.ProcessPool(
+            max_workers=num_workers, context=_start_of(num_workers), initializer=_set_variables, initargs=(variables,)
+        ) as pool:
             yield pool
+
+
+def _start_of(num_workers: int) -> Any:
+    """How that many workers are started."""
+    return _FORK if num_workers > 1 and len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TMPDIR else _SPAWN
+
+
+def _start_fork_server() -> None:
+    """Start it, if it does not run, with SIGINT blocked: Ctrl-C while it imports would end it with a traceback.
+
+    Workers inherit the blocked signal, and ignore it anyway; this process ends them.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # first, because it unblocks the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with _single_threaded_children():
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _set_variables(variables: dict[str, str]) -> None:

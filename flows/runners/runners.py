@@ -17,11 +17,10 @@ from flows.runners.attempt import Failure, Item, Result, attempt
 from flows.runners.process_runner import ProcessRunner
 from flows.runners.ray_runner import RayRunner
 from flows.runners.resources import ONE_CPU, Resources, check_fits, this_machine
+from flows.runners.runner_name import RunnerName
 from warehouse.store import MACHINE_ERRORS
 
 __all__ = ["ProcessRunner", "RayRunner", "Runner", "RunnerName", "SerialRunner", "make_runner", "raise_if_machine_failed", "successes"]
-
-RunnerName = Literal["serial", "processes", "ray"]
 
 
 class Runner(Protocol):

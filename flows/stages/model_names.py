@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curation.embedding import OFFLINE_ENCODER, check_timm_name, installed_encoders, local_folder
-from warehouse.lake import Lake, LakeError
-from warehouse.model_facts import find_checkpoint
+from warehouse.catalog import LakeError
 from warehouse.store import read_json
+
+if TYPE_CHECKING:
+    from warehouse.lake import Lake
 
 __all__ = ["backbone_folder", "check_models", "no_backbone", "unknown_model"]
 
@@ -54,6 +57,8 @@ def _check_name(lake: Lake | None, told: str) -> None:
     unknown: LakeError | None = None
     try:
         if lake is not None:
+            from warehouse.model_facts import find_checkpoint
+
             find_checkpoint(lake, told)
             return
     except LakeError as error:

@@ -18,6 +18,7 @@ from flows.runners import say
 from flows.stages import checks, costs
 from flows.stages.stage import Made, Stage, needed
 from pretrain.accumulation import check_accumulation
+from pretrain.recipes import recipe
 
 if TYPE_CHECKING:  # loading these takes a second
     from flows.job import Job
@@ -67,6 +68,8 @@ def check_stages(chosen: Sequence[Stage], config: RunConfig) -> None:
         _training(config)  # what is told in words is checked before what lies on disk
     for stage in chosen:
         stage.check(config)
+    if any(stage.name == "similarity" for stage in chosen):
+        checks.check_faiss()  # last, because loading it takes longer than everything above
 
 
 def _ingest(job: Job, config: RunConfig, made: Made) -> Made:
@@ -188,6 +191,8 @@ def _report(job: Job, config: RunConfig, made: Made) -> Made:
 
 
 def _training(config: RunConfig) -> PretrainConfig:
+    if not config.pretrain and not config.init:
+        return recipe(config.recipe or "")  # without pydantic, which takes as long as all other checks
     from flows.parameters import changed_recipe
 
     return changed_recipe(config.recipe, config.pretrain, _init(config))
@@ -250,7 +255,6 @@ STAGES = (
         **_once("scores", lambda *of: stages.plan_similarity(*of), lambda *of: stages.run_similarity(*of)),
         cost=costs.similarity,
         frames="num_frames",
-        check=lambda config: checks.check_faiss(),
     ),
     Stage(
         name="dedup",

@@ -170,6 +170,16 @@ def test_leaving_early_does_not_wait_for_the_rest() -> None:
     assert time.monotonic() - started < 60
 
 
+def blocks_interrupts(item: int) -> bool:
+    # set for the process that started this one, which has no handler while it imports
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ctrl_c_reaches_neither_the_process_that_starts_workers_nor_them() -> None:
+    assert list(make_runner("processes", 2).map(blocks_interrupts, [1, 2])) == [True, True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_a_stage_that_needs_every_item_stops_at_a_failure() -> None:
     with pytest.raises(RuntimeError, match=r"shard failed on 3 \(error\): ValueError: three is bad"):
         list(successes(make_runner("serial").map(double, [1, 3], offset=0), stage="shard"))
