@@ -27,6 +27,8 @@ __all__ = ["RunConfig"]
 T = TypeVar("T")
 NoOption = Annotated[T, Fixed, Suppress]
 """A setting of deployments; `endoforge run` leaves it at its default."""
+Unprefixed = OmitArgPrefixes[Annotated[T, arg(name="")]]
+"""Its options have the names that `endoforge curate` gives them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class RunConfig:
     """share of the images of a folder under --validation that may be left out because they cannot be read"""
     evaluations: NoOption[tuple[tuple[str, str], ...] | None] = None
     """(task, data folder) pairs to score on; the validation data's test split where none are given"""
-    evaluate: NoOption[EvaluateConfig] = field(default_factory=EvaluateConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
     min_train_workers: int | None = None
@@ -75,14 +77,14 @@ class RunConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     devices: DeviceConfig = field(default_factory=DeviceConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
-    nested: NoOption[tuple[int, ...]] = ()
+    nested: tuple[int, ...] = ()
     """sizes of further datasets within this one"""
-    holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
-    dedup: NoOption[DedupConfig] = field(default_factory=DedupConfig)
-    cluster: NoOption[ClusterConfig] = field(default_factory=ClusterConfig)
-    sample: NoOption[SampleConfig] = field(default_factory=SampleConfig)
-    shard: NoOption[ShardConfig] = field(default_factory=ShardConfig)
-    clips: NoOption[ClipConfig] = field(default_factory=ClipConfig)
+    holdout: Unprefixed[HoldoutConfig] = field(default_factory=HoldoutConfig)
+    dedup: Unprefixed[DedupConfig] = field(default_factory=DedupConfig)
+    cluster: Unprefixed[ClusterConfig] = field(default_factory=ClusterConfig)
+    sample: Unprefixed[SampleConfig] = field(default_factory=SampleConfig)
+    shard: Unprefixed[ShardConfig] = field(default_factory=ShardConfig)
+    clips: Unprefixed[ClipConfig] = field(default_factory=ClipConfig)
     alerts: NoOption[AlertConfig] = field(default_factory=AlertConfig)
     upkeep: NoOption[UpkeepConfig] = field(default_factory=UpkeepConfig)
     lake_url: NoOption[str | None] = None
@@ -91,7 +93,7 @@ class RunConfig:
     """JSON file to write at the end, also of a failed run: counts, reasons, datasets, seconds, and what was not done"""
     metrics_file: Path | None = None
     """file to write at the end, also of a failed run: gauges as OpenMetrics text, such as for node_exporter's textfile collector"""
-    seed: NoOption[int] = 0
+    seed: int = 0
     """every random draw of curation follows from it"""
     runner: RunnerName = "processes"
     """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""

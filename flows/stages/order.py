@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation import filters, ingest
+from evaluation.config import EvaluateConfig
+from evaluation.heads import check_head_names
 from flows import stages
 from flows.config import RunConfig
 from flows.runners import say
@@ -180,8 +182,22 @@ def _evaluate(job: Job, config: RunConfig, made: Made) -> Made:
     return made
 
 
+_OF_EACH_FOLDER = {
+    "order": "--validation-order",
+    "protocol": "--validation-protocol",
+    "max_unreadable": "--validation-max-unreadable",
+}
+"""What each folder of labels has of its own, for the choice of checkpoints and for the scores alike."""
+
+
 def _check_evaluate(config: RunConfig) -> None:
     checks.check_encoder(config.embed)
+    check_head_names(config.evaluate.heads or ())
+    usual = EvaluateConfig()
+    for name, option in _OF_EACH_FOLDER.items():
+        if config.evaluations is None and getattr(config.evaluate, name) != getattr(usual, name):
+            told = getattr(config.evaluate, name)
+            raise ValueError(f"got {told!r} for {name} of evaluate, which each folder of labels has of its own; give {option} instead")
     for task, data in config.evaluations or ():
         checks.check_task(task, Path(data), config.evaluate)
 

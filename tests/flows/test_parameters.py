@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect.exceptions import ParameterTypeError
 
+from evaluation.config import EvaluateConfig
 from flows.parameters import changed_recipe
 from flows.pipeline import nightly_flow, run_flow, weekly_flow
 from pretrain.init_source import InitSource
@@ -108,6 +109,12 @@ def test_flows_refuse_what_cannot_work_before_their_first_task(tmp_path: Path) -
         (weekly_flow, {**week, "pretrain": {"train": {"steps": 1}}}, "train.steps"),
         (weekly_flow, {**week, "validation": str(tmp_path / "nowhere")}, "does not exist"),
         (weekly_flow, {**week, "evaluations": [("colons", str(tmp_path))]}, "unknown task"),
+        (
+            weekly_flow,
+            {**week, "evaluate": EvaluateConfig(order="a,b")},
+            "has of its own; give --validation-order instead",
+        ),
+        (weekly_flow, {**week, "evaluate": EvaluateConfig(heads=("linaer",))}, "Did you mean 'linear'"),
         (weekly_flow, {**week, "train_workers": 0}, "train_workers is 0"),
         (weekly_flow, week, "there is no lake"),
     ]

@@ -23,6 +23,7 @@ PRINTED_BY = {
     "evaluation/heads/low_rank.py": ["evaluate"],
     "evaluation/heads/names.py": ["evaluate"],
     "flows/stages/compare_models.py": ["evaluate"],
+    "flows/stages/order.py": ["run"],
     "flows/stages/evaluate_checks.py": ["evaluate"],
     "flows/stages/model_names.py": ["evaluate"],
     "flows/stages/check_notes.py": ["check-data"],
@@ -99,6 +100,7 @@ PRINTED_BY = {
 }
 """Commands that print the messages of a file; --help and --debug, which all take, aside."""
 ONLY_BY = {
+    ("warehouse/postgres.py", "--resume"): ["forget"],
     ("flows/cli/check_command.py", "--replay"): ["evaluate"],
     ("flows/cli/check_command.py", "--lake"): ["evaluate"],
     ("flows/cli/check_command.py", "--plan"): ["curate"],

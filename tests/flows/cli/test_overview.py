@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.cli import COMMANDS, GROUPS, main
+from tests.flows.cli.test_advice import flags_of
 from warehouse.lake import open_lake
 
 
@@ -43,3 +44,28 @@ def test_an_interrupt_before_the_command_has_begun_is_one_sentence() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "endoforge: interrupted; the same command goes on from here\n")
+
+
+OF_ANOTHER_RUN = {
+    *("--debug", "--lake", "--metrics-file", "--runner", "--summary", "--workers"),  # of the run itself
+    *(
+        "--model",
+        "--checkpoint",
+        "--data",
+        "--encoder",
+        "--page",
+        "--replay",
+        "--allow-download",
+    ),  # its model, folders and report
+}
+"""Options of stages that `run` has once for all of them, or that ask for something else than its next stage."""
+
+
+@pytest.mark.filterwarnings("ignore:get_parser")
+def test_run_takes_each_option_of_its_stages_under_one_name() -> None:
+    taken = flags_of("run")
+    for stage in ("ingest", "embed", "curate", "evaluate"):
+        told = {flag for flag in flags_of(stage) if not flag.startswith("--no-") and flag != "-h"}
+        prefix = "--" if stage == "curate" else f"--{stage}."
+        missing = {flag for flag in told - OF_ANOTHER_RUN if flag not in taken and flag.replace("--", prefix, 1) not in taken}
+        assert missing == set(), stage
