@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
+import math
 import re
-from typing import Literal
+from decimal import Decimal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv
@@ -33,25 +36,28 @@ def answer(lake: Lake, statement: str, *, format: Format, columns: int | None = 
 def as_text(rows: pa.Table, *, format: Format, columns: int | None = None) -> str:
     """Write rows as a table for people, as CSV with a header, or as one JSON array.
 
+    Times and intervals are in ISO 8601, bytes in hexadecimal digits; lists, structs and maps are JSON also in tables and CSV. JSON has
+    numbers for all numbers, and null for one that is not finite.
+
     Args:
         rows: to write.
         format: of the text.
         columns: of the terminal that shows a table: cells are folded to fit, and ids of 64 digits are shortened; None for no terminal.
     """
     if format == "json":
-        return json.dumps(rows.to_pylist(), default=str, ensure_ascii=False, indent=1) + "\n"
+        return json.dumps(_plain(_values(rows)), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     if format == "csv":
         buffer = io.BytesIO()
-        nested = [index for index, column in enumerate(rows.schema) if pa.types.is_nested(column.type) or pa.types.is_binary(column.type)]
-        for index in nested:  # CSV has no lists and no bytes
-            text = pa.array([None if value is None else str(value) for value in rows.column(index).to_pylist()], pa.string())
-            rows = rows.set_column(index, rows.schema.names[index], text)
+        for index, column in enumerate(rows.schema):
+            if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_interval(column.type):
+                text = [None if value is None else _text(value) for value in _values(rows.column(index))]
+                rows = rows.set_column(index, column.name, pa.array(text, pa.string()))
         pyarrow.csv.write_csv(rows, buffer)
         return buffer.getvalue().decode()
     table = Table()
     for name in rows.schema.names:
         table.add_column(Text(name), overflow="fold")
-    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+    for row in zip(*map(_values, rows.columns), strict=True):
         table.add_row(*(Text(_cell(value, is_short=columns is not None)) for value in row))
     most = 400 if columns is None else columns
     console = Console(width=max(80 if columns is None else 20, min(most, _width(table))), file=io.StringIO(), highlight=False)
@@ -61,8 +67,45 @@ def as_text(rows: pa.Table, *, format: Format, columns: int | None = None) -> st
     return console.file.getvalue()
 
 
+def _values(rows: pa.Table | pa.ChunkedArray) -> list[Any]:
+    values: list[Any] = rows.to_pylist(maps_as_pydicts="lossy")
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """The same value as JSON has it."""
+    match value:
+        case dict():
+            return {key if isinstance(key, str) else str(_plain(key)): _plain(one) for key, one in value.items()}
+        case pa.MonthDayNano(months=months, days=days, nanoseconds=nanoseconds):
+            parts = [f"{months}M" * (months != 0), f"{days}D" * (days != 0)]
+            return "P" + "".join(parts) + (f"T{Decimal(nanoseconds) / 10**9:f}S" if nanoseconds or not any(parts) else "")
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case None | bool() | int() | str():
+            return value
+        case _:
+            return str(value)
+
+
+def _text(value: object) -> str:
+    plain = _plain(value)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
 def _cell(value: object, *, is_short: bool) -> str:
-    said = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, dict | list | tuple | bytes):
+        said = _text(value)
+    else:
+        said = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     return _LONG_ID.sub(lambda found: found[0][:_ID_DIGITS], said) if is_short else said
 
 
