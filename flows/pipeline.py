@@ -18,6 +18,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from flows.after_fork import let_forks_end_well
 from flows.config import RunConfig
 from flows.job import Job
 from flows.outcome import reported
@@ -38,6 +39,9 @@ WEEKLY = ALL[len(NIGHTLY) :]
 REPORTS = ("summary", "metrics_file")
 """Settings of scheduled flows; what comes of `endoforge run` is written by the command line."""
 SCORE_COLUMNS = ("task", "head", "metric", "model", "value", "ci_low", "ci_high", "num_items", "num_groups")
+
+
+let_forks_end_well()
 
 
 def _worth_retrying(task: Any, run: Any, state: Any) -> bool:
