@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -225,6 +226,7 @@ def _train_under_ray(
             validation_config=validation_config(run_dir, arguments["validate"], config.checkpoint) if beside else None,
         )
         trainer.worker_counts = counts
+        stack.enter_context(_sigint_given_back())
         stack.enter_context(_followed(run_dir / "metrics.jsonl", config.train.num_steps, progress))
         if beside:
             allow_validations(run_dir)
@@ -240,6 +242,17 @@ def _train_under_ray(
             ) from error
     if beside:
         take_last_scores(run_dir, config)
+
+
+@contextlib.contextmanager
+def _sigint_given_back() -> Iterator[None]:
+    """Ray Train takes SIGINT in the main thread and keeps it: it would answer a later Ctrl-C by starting another Ray."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _check_resources(cluster: dict[str, float], beside: CheckpointConfig | None, *, num_workers: int, use_gpu: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -91,8 +92,10 @@ def test_two_workers_that_keep_dying_end_in_an_error_and_one_worker_continues_wh
     validate = partial(_die_at_step_6_until_allowed, allowed=str(allowed))
     run = partial(pretrain, config, dataset_dir=dataset_dir, run_dir=tmp_path / "run", run_id="r", validate=validate)
     seen: list[int] = []
+    interrupt = signal.getsignal(signal.SIGINT)
     with pytest.raises(RuntimeError, match=f"failed more than {retries} times, the last time because a worker"):
         run(num_workers=2, max_worker_failures=retries, progress=lambda done, total, values: seen.append(done))
+    assert signal.getsignal(signal.SIGINT) is interrupt  # Ray Train takes it
     sockets = json.loads((tmp_path / "allowed.sockets").read_text())  # of the workers while both train
     assert sum(name.startswith("ray::") for name, _ in sockets) >= 2
     assert {address for _, address in sockets} <= LOOPBACK
