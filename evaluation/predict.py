@@ -65,7 +65,7 @@ class Predictor:
     clips: ClipSetup | None = None
     """of a head of clips: how they are read"""
     context: ContextSetup | None = None
-    """of a head of masks on a video network: how the frames around each are read"""
+    """reading of the frames around each, for a head of masks on a video network"""
 
     @property
     def gives_masks(self) -> bool:

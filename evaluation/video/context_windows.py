@@ -22,7 +22,7 @@ T = TypeVar("T")
 Pixels = npt.NDArray[np.uint8]
 
 INTERPOLATION = "bicubic"
-"""by which frames are resized, in training and afterwards"""
+"""Interpolation by which frames are resized, in training and afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class ContextSetup:
 
     network: ClipBackbone
     num_frames: int
-    """of a window"""
+    """frames of a window"""
     levels: int
     """how often the head is given the patches of the last block"""
     device: torch.device
@@ -48,7 +48,7 @@ class ContextWindow:
     frames: Pixels
     """[T, size, size, 3]"""
     place: int
-    """of the frame in the window"""
+    """place of the frame in the window"""
     size: tuple[int, int]
     """height and width of the frame itself"""
 

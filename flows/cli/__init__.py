@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
+INTERRUPTED = "endoforge: interrupted; the same command goes on from here"
+"""The sentence on Ctrl-C, wherever it comes."""
+
 
 def _say_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say a sentence on Ctrl-C while modules are still imported, before `main` can catch it; any other error has its traceback."""
     if issubclass(kind, KeyboardInterrupt):
-        print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -17,7 +17,7 @@ from tyro.conf import AvoidSubcommands
 
 from curation.filters import filter_sentences
 from evaluation.tasks import task_sentence
-from flows.cli import commands
+from flows.cli import INTERRUPTED, commands
 from flows.cli.actions import ACTIONS
 from flows.cli.answers import ANSWERS
 from flows.cli.check_command import check_command
@@ -74,14 +74,14 @@ def main(argv: list[str] | None = None) -> int:
         with kept_private():
             return run_reported(name, parsed, run)
     except KeyboardInterrupt:
-        print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except BrokenPipeError:  # `endoforge sql ... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if isinstance(error, RuntimeError) and str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C during a query
-            print("endoforge: interrupted; the same command goes on from here", file=sys.stderr)
+            print(INTERRUPTED, file=sys.stderr)
             return 130
         if debug:
             traceback.print_exc()

@@ -17,6 +17,8 @@ import time
 
 import psutil
 
+from flows.cli import INTERRUPTED
+
 __all__ = ["begin_supervised", "is_supervised", "run_supervised"]
 
 _SUPERVISOR = "ENDOFORGE_SUPERVISOR"
@@ -62,7 +64,7 @@ def run_supervised() -> int:
     while command.poll() is None and not received:
         time.sleep(_POLL_S)
     if received:
-        print("endoforge: interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        print(INTERRUPTED, file=sys.stderr, flush=True)
         if "PREFECT_API_URL" in os.environ:
             command.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
