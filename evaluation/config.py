@@ -145,6 +145,10 @@ class EvaluateConfig:
     seed: int = 0
     """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
 
+    def windows_of(self, own: int) -> int:
+        """Windows of a clip: those asked for, else the task's own number."""
+        return self.clip_windows or own
+
     def __post_init__(self) -> None:
         """Raises ValueError that says which setting is out of range and what it may be."""
         if self.batch_size is not None and self.batch_size < 1:

@@ -27,6 +27,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 
 from flows import pipeline
+from flows.stages import check_deployments
 
 __all__ = ["Plan", "deploy", "read_plans", "silent_runs"]
 
@@ -88,8 +89,7 @@ def read_plans(file: Path) -> tuple[Plan, ...]:
         ValueError: see `deploy`; the message names the deployment.
         FileNotFoundError: there is no such file.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"{str(file)!r} is no file; give a prefect.yaml, of which the checkout has an example")
+    check_deployments(file)
     told = yaml.safe_load(file.read_text())
     found = told.get("deployments") if isinstance(told, dict) else None
     if not isinstance(found, list) or not found:

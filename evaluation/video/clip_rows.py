@@ -19,7 +19,7 @@ from evaluation.video.clip_features import cached_clip_features, clip_device, nu
 from evaluation.video.clip_frames import ClipSource
 from evaluation.video.clip_tuning import tuned_clips
 
-__all__ = ["clip_rows", "windows_of"]
+__all__ = ["clip_rows"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def clip_rows(
         BackboneError: a head changes the backbone, and it cannot be trained.
         ClipError: a clip cannot be read.
     """
-    windows = windows_of(task, config)
+    windows = config.windows_of(task.clip_windows)
     if config.few_shot and windows > 1:
         raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")
     features = cached_clip_features(
@@ -80,8 +80,3 @@ def _tuned(
 def usual_seconds(task: TaskData) -> float:
     """The median length of the training clips, which a prediction over a whole video takes for its windows."""
     return float(np.median([item.span[1] - item.span[0] for item in task.split("train") if item.span is not None]))
-
-
-def windows_of(task: TaskData, config: EvaluateConfig) -> int:
-    """Windows of a clip: those asked for, else the task's own."""
-    return config.clip_windows or task.clip_windows

@@ -16,6 +16,7 @@ from flows.stages import (
     STAGES,
     check_count,
     check_dataset_names,
+    check_deployments,
     check_encoder,
     check_faiss,
     check_fewest,
@@ -125,8 +126,7 @@ def check_command(command: Any) -> None:
             if not (command.backup / SQLITE_FILE).is_file():
                 raise LakeError(f"there is no lake in {command.backup} (no {SQLITE_FILE}); give the folder that `endoforge backup` wrote")
         case upkeep.Deploy():
-            if not command.file.is_file():
-                raise FileNotFoundError(f"{str(command.file)!r} is no file; give a prefect.yaml, of which the checkout has an example")
+            check_deployments(command.file)
         case _:
             pass
 

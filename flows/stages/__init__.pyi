@@ -4,6 +4,7 @@ from .check_data import run_check_data as run_check_data
 from .checks import (
     check_count as check_count,
     check_dataset_names as check_dataset_names,
+    check_deployments as check_deployments,
     check_encoder as check_encoder,
     check_faiss as check_faiss,
     check_fewest as check_fewest,

@@ -12,7 +12,6 @@ from evaluation.tasks import KNOWN_TASKS, TaskData, TaskError, most_unreadable
 from evaluation.video.clip_check import VideoFacts, duration_rows, is_short, middle_frames, rate_rows, size_rows
 from evaluation.video.clip_contents import readable_clips
 from evaluation.video.clip_features import DEFAULT_FRAMES
-from evaluation.video.clip_rows import windows_of
 from flows.stages.check_notes import MOST_CLASSES, as_note, digest_notes, first_rows, nameless, shared_groups
 from flows.stages.clip_reading import CLIP_SOURCE, video_facts
 
@@ -34,7 +33,7 @@ def check_clips(
         TaskError: videos are missing, or no clip can be read.
     """
     frames = config.clip_frames or DEFAULT_FRAMES
-    windows = windows_of(read, config)
+    windows = config.windows_of(read.clip_windows)
     told = {"num_frames": frames, "num_windows": windows, "num_workers": config.num_workers}
     found, identity = readable_clips(read, CLIP_SOURCE, max_unreadable=1.0, **told)
     if not found.items:
@@ -113,7 +112,7 @@ def _page(
             ("folder", str(data.absolute())),
             ("classes", ", ".join(found.classes)),
             *((("reads", known.data),) if known else ()),
-            ("read of a clip", f"{frames} frames, {windows_of(read, config)} windows"),
+            ("read of a clip", f"{frames} frames, {config.windows_of(read.clip_windows)} windows"),
             ("head chosen by", found.protocol.primary.replace("_", " ")),
         ),
         tiles=(

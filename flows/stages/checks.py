@@ -49,6 +49,16 @@ def check_count(what: str, count: int | None) -> None:
         raise ValueError(f"{what} is {count}; give 1 or more")
 
 
+def check_deployments(file: Path) -> None:
+    """Refuse a file of deployments that is not there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{str(file)!r} is no file; give a prefect.yaml, of which the checkout has an example")
+
+
 def check_new_folder(path: Path, what: str) -> None:
     """Refuse a folder that is a file, or that this user can neither make nor write to.
 

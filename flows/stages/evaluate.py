@@ -20,7 +20,6 @@ from evaluation.tasks import Fingerprint, SplitStore, TaskData, configured_task,
 from evaluation.tuned_backbone import is_tuned_on
 from evaluation.video.clip_contents import readable_clips
 from evaluation.video.clip_features import DEFAULT_FRAMES
-from evaluation.video.clip_rows import windows_of
 from flows.job import Job
 from flows.runners import say, successes, track
 from flows.stages.clip_reading import CLIP_SOURCE
@@ -163,7 +162,7 @@ def _readable(read: TaskData, model: ModelRef, config: EvaluateConfig) -> tuple[
     told: dict[str, Any] = {"max_unreadable": config.max_unreadable, "num_workers": config.num_workers}
     if read.has_clips:
         own_frames = DEFAULT_FRAMES if model.clip_network is None else read_video_info(Path(model.path)).sizes.num_frames
-        told |= {"num_frames": config.clip_frames or own_frames, "num_windows": windows_of(read, config)}
+        told |= {"num_frames": config.clip_frames or own_frames, "num_windows": config.windows_of(read.clip_windows)}
         return readable_clips(read, CLIP_SOURCE, **told)
     return readable_task(read, **told)
 

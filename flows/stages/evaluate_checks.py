@@ -69,7 +69,7 @@ def check_curve(task: TaskData, config: EvaluateConfig) -> None:
     """
     if config.few_shot and task.kind == "detection":
         raise HeadError(f"{task.name} has boxes, of which there is no few-shot curve; leave out --few-shot, or {task.name}")
-    if config.few_shot and task.has_clips and (windows := config.clip_windows or task.clip_windows) > 1:
+    if config.few_shot and task.has_clips and (windows := config.windows_of(task.clip_windows)) > 1:
         raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")
 
 
