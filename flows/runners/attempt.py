@@ -82,7 +82,7 @@ def _watch(done: threading.Event, max_memory_mb: int | None) -> None:
     parent = multiprocessing.parent_process()
     while not done.wait(_LOOK_EVERY_S):
         resident_bytes = int(Path("/proc/self/statm").read_bytes().split()[1]) * page_bytes
-        if max_memory_mb is not None and resident_bytes > max_memory_mb << 20:
+        if max_memory_mb is not None and resident_bytes > max_memory_mb << 20 and not done.is_set():
             os._exit(OUT_OF_MEMORY_EXIT_CODE)
         if parent is not None and not parent.is_alive():  # killed: nobody waits for this, and a rerun may be at work already
             os._exit(1)

@@ -94,6 +94,8 @@ class ProcessRunner:
                         return
                     item, future = running.popleft()
                     outcome = _outcome(item, future, timeout_s, max_memory_mb)
+                    if isinstance(outcome, Failure) and outcome.reason == "memory":  # perhaps taken by a neighbour or an earlier item
+                        outcome = _outcome(item, schedule(item), timeout_s, max_memory_mb)
                     for pause_s in self._pauses_s:
                         if not is_lost(outcome):
                             break

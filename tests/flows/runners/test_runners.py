@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from flows.runners import Failure
+from flows.runners.attempt import OUT_OF_MEMORY_EXIT_CODE
 from flows.runners.runners import Runner, make_runner, successes
 
 
@@ -86,6 +87,25 @@ def test_an_item_whose_worker_is_killed_is_tried_again_and_then_lost(name: str, 
     assert isinstance(failure, Failure)
     assert (failure.reason, failure.detail.split(";")[0]) == ("lost", "the worker process was killed from outside (SIGKILL)")
     assert len(os.listdir(tmp_path / "always")) == 4
+
+
+def short_of_memory(item: str, *, folder: str) -> str:
+    """Note each try, and find no memory in the first one, as where a neighbour has taken it."""
+    with open(Path(folder) / item, "a") as tries:
+        tries.write("x")
+    if item != "a" and (Path(folder) / item).stat().st_size == 1:
+        if item == "killed":
+            os._exit(OUT_OF_MEMORY_EXIT_CODE)
+        raise MemoryError
+    return item
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.drill)])
+def test_an_item_that_finds_no_memory_is_tried_once_more(name: str, tmp_path: Path) -> None:
+    runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
+    items = ["a", "killed", "refused"]
+    assert list(runner.map(short_of_memory, items, folder=str(tmp_path), max_memory_mb=600)) == items
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "x", "killed": "xx", "refused": "xx"}
 
 
 MISBEHAVIOUR = ["a", "crash", "b", "hang", "stop", "c", "grow", "exhaust", "raise", "d"]

@@ -151,7 +151,8 @@ def test_files_that_claim_or_need_too_much_end_within_the_limits(tmp_path: Path)
     with open_lake(tmp_path / "lake", create=True) as lake:
         run_ingest(Job(lake=lake, runner=make_runner("processes", 2)), [str(folder)], config=config)
         videos = {row["uri"]: row["status"] for row in lake.rows("SELECT uri, status FROM videos")}
-        rejects = {row["uri"]: row["reason"] for row in lake.rows("SELECT uri, reason FROM rejects")}
+        reasons = lake.rows("SELECT uri, reason, detail FROM rejects")
+        rejects = {row["uri"]: row["reason"] for row in reasons}
     assert {Path(uri).name.replace("%20", " "): outcome for uri, outcome in sorted((videos | rejects).items())} == {
         "beyond max_frames.mp4": "too_long",
         "beyond max_memory_mb.avi": "memory",
@@ -163,7 +164,7 @@ def test_files_that_claim_or_need_too_much_end_within_the_limits(tmp_path: Path)
         "sound.mp4": "ok",
         "ten hours.mkv": "ok",
         "ten hours.mp4": "ok",
-    }
+    }, reasons
     assert len(videos) + len(rejects) == 10
 
 
