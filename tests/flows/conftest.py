@@ -73,7 +73,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished `endoforge demo` with the recipe smoke."""
+    """A finished `endoforge demo` with the recipe smoke, without Ray, which test_interrupt has."""
 
     folder: Path
     arguments: tuple[str, ...]
@@ -90,7 +90,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     phantom = {"num-train-videos": 4, "num-eval-patients": 6, "seconds": 8, "size": 160}
     phantom |= {"landmarks-per-station": 2, "images-per-grade": 2, "polyps-per-patient": 3}
     options = [word for name, value in phantom.items() for word in (f"--phantom.{name}", str(value))]
-    arguments = ("demo", "--out", str(folder), "--recipe", "smoke", "--size", "40", *options)
+    arguments = ("demo", "--out", str(folder), "--recipe", "smoke", "--size", "40", "--runner", "serial", *options)
     done = endoforge(*arguments, timeout=580)
     assert done.code == 0, done.err
     return Demo(folder, arguments, done.out)

@@ -74,7 +74,7 @@ def killed_from_outside(item: str, *, folder: str, times: int) -> str:
     return item
 
 
-@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.drill)])
 def test_an_item_whose_worker_is_killed_is_tried_again_and_then_lost(name: str, tmp_path: Path) -> None:
     runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
     (tmp_path / "twice").mkdir()

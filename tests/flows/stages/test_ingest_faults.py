@@ -72,7 +72,7 @@ def signalled(targets: dict[Path, signal.Signals], lake: Path) -> Iterator[dict[
 @pytest.mark.parametrize("runner", ["processes", pytest.param("ray", marks=pytest.mark.drill)])
 def test_a_worker_that_crashes_or_hangs_costs_its_video_alone(runner: RunnerName, archive: Path, tmp_path: Path) -> None:
     targets = {path: sent for path in sorted(archive.iterdir()) for name, sent in SIGNALS.items() if name in path.name}
-    config = IngestConfig(all=True, text="off", timeout_s=40)  # the video that is taken again must end in time
+    config = IngestConfig(all=True, text="off", timeout_s=20)  # the video that is taken again must end in time
     with open_lake(tmp_path, create=True) as lake:
         job = Job(lake=lake, runner=make_runner(runner, 2))
         with signalled(targets, tmp_path) as hit:
@@ -83,7 +83,7 @@ def test_a_worker_that_crashes_or_hangs_costs_its_video_alone(runner: RunnerName
         assert videos == ["0%20sound.mp4", "1%20kill.mp4", "1%20sound.mp4", "2%20sound.mp4"]
         assert lake.rows("SELECT reason, detail FROM rejects ORDER BY uri") == [
             {"reason": "crash", "detail": "the worker process died with exit code -11"},
-            {"reason": "timeout", "detail": "took longer than 40 s"},
+            {"reason": "timeout", "detail": "took longer than 20 s"},
         ]
         assert run_ingest(job, [str(archive)], config=config).num_known == 6
 
