@@ -231,17 +231,26 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def embed_images(jpegs: Iterator[bytes], encoder: Encoder, *, batch_size: int) -> npt.NDArray[np.float16]:
+def embed_images(jpegs: Iterator[bytes], encoder: Encoder, *, batch_size: int, num_threads: int = 1) -> npt.NDArray[np.float16]:
     """Unit vectors of shape (n, dim) of encoded images, in order.
+
+    Args:
+        jpegs: the images.
+        encoder: whose preprocessing they get.
+        batch_size: images at a time.
+        num_threads: batches that a CPU embeds at once; a vector does not depend on it.
 
     Raises:
         OSError: an image cannot be decoded.
     """
     pixels = (decode_image(jpeg, encoder.preprocessing) for jpeg in jpegs)
-    return np.concatenate([np.empty((0, encoder.dim), np.float16), *_embed_pixels(pixels, encoder, batch_size=batch_size)])
+    batches = _embed_pixels(pixels, encoder, batch_size=batch_size, num_threads=num_threads)
+    return np.concatenate([np.empty((0, encoder.dim), np.float16), *batches])
 
 
-def _embed_pixels(pixels: Iterator[npt.NDArray[np.uint8]], encoder: Encoder, *, batch_size: int) -> Iterator[npt.NDArray[np.float16]]:
+def _embed_pixels(
+    pixels: Iterator[npt.NDArray[np.uint8]], encoder: Encoder, *, batch_size: int, num_threads: int = 1
+) -> Iterator[npt.NDArray[np.float16]]:
     """Unit vectors, (batch_size, dim) at a time and what is left at last; one thread takes the next images while the encoder works."""
     side = encoder.preprocessing.image_size
 
@@ -256,17 +265,26 @@ def _embed_pixels(pixels: Iterator[npt.NDArray[np.uint8]], encoder: Encoder, *, 
             error = raised
         return batch, num_images, error
 
-    with _one_thread(), ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as decoder:
+    at_once = num_threads if encoder.device.type == "cpu" else 1
+    with (
+        _one_thread(),
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as decoder,
+        ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="embed") as network,
+    ):
         pending = decoder.submit(next_batch)
-        while True:
-            batch, num_images, error = pending.result()
-            pending = decoder.submit(next_batch)
-            if num_images:
-                yield _forward(batch, encoder)[:num_images]
-            if error is not None:
-                raise error
-            if num_images < batch_size:
-                return
+        running: deque[tuple[int, Future[npt.NDArray[np.float16]]]] = deque()
+        error, num_images = None, batch_size
+        while running or (error is None and num_images == batch_size):
+            while len(running) < at_once and error is None and num_images == batch_size:
+                batch, num_images, error = pending.result()
+                pending = decoder.submit(next_batch)
+                if num_images:
+                    running.append((num_images, network.submit(_forward, batch, encoder)))
+            if running:
+                num_done, done = running.popleft()
+                yield done.result()[:num_done]
+        if error is not None:
+            raise error
 
 
 @torch.inference_mode()

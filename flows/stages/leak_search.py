@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from curation.embedding import OFFLINE_ENCODER, EmbedConfig, batch_size_on, embed_images, load_encoder, read_part
+from curation.embedding import OFFLINE_ENCODER, EmbedConfig, Encoder, batch_size_on, embed_images, load_encoder, read_part
 from curation.holdout import (
     compare,
     content_of,
@@ -58,7 +58,7 @@ def item_vectors(items: Sequence[Item], config: EvaluateConfig) -> Floats:
     told = EmbedConfig(encoder=OFFLINE_ENCODER, device=config.device)
     encoder = load_encoder(told)
     jpegs = (_jpeg(_content(item)) for item in items)
-    return embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, told)).astype(np.float32)
+    return _vectors(jpegs, encoder, told, config)
 
 
 def by_embedding(vectors: Floats) -> Propose:
@@ -96,7 +96,7 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
     if encoder.encoder_id != encoder_id:
         return None
     jpegs = (_jpeg(rgb) for item in items for rgb in _forms(_content(item)))  # one item at a time: a test split may have 40,000
-    vectors = embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, told)).astype(np.float32)
+    vectors = _vectors(jpegs, encoder, told, config)
     near = nothing_near(len(vectors), NUM_PROPOSED)
     found: list[DatasetFrame] = []
     for path, members in _by_part(frames).items():
@@ -121,6 +121,11 @@ def num_near_training(lake: Lake, items: Sequence[Item], dataset_ids: Sequence[s
 
     with ThreadPoolExecutor(config.num_workers) as pool:
         return sum(pool.map(is_near, range(len(items))))
+
+
+def _vectors(jpegs: Iterator[bytes], encoder: Encoder, told: EmbedConfig, config: EvaluateConfig) -> Floats:
+    vectors = embed_images(jpegs, encoder, batch_size=batch_size_on(encoder.device, told), num_threads=config.num_workers)
+    return vectors.astype(np.float32)
 
 
 def _by_part(frames: Sequence[DatasetFrame]) -> dict[str, list[DatasetFrame]]:

@@ -357,3 +357,15 @@ def test_embeddings_are_those_of_timms_transform(size: tuple[int, int]) -> None:
     with torch.inference_mode():
         expected = torch.nn.functional.normalize(encoder.module(transform(Image.open(io.BytesIO(image)))[None])).numpy()
     assert (embed_images(iter([image]), encoder, batch_size=1).astype(np.float32) * expected).sum() > 0.999
+
+
+def test_vectors_do_not_depend_on_the_number_of_threads_and_a_damaged_image_ends_them() -> None:
+    encoder = load_encoder(CONFIG)
+    images = [jpeg(smooth_image(seed, 300, 200)) for seed in range(7)]
+    alone = embed_images(iter(images), encoder, batch_size=2)
+    assert alone.shape == (7, encoder.dim)
+    for num_threads in (2, 5):
+        np.testing.assert_array_equal(embed_images(iter(images), encoder, batch_size=2, num_threads=num_threads), alone)
+    assert embed_images(iter([]), encoder, batch_size=2, num_threads=2).shape == (0, encoder.dim)
+    with pytest.raises(OSError, match="cannot identify image"):
+        embed_images(iter([*images, b"no image", images[0]]), encoder, batch_size=2, num_threads=3)
