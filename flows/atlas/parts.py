@@ -1,4 +1,4 @@
-"""The parts of the page that are asked for when someone looks at them, by name: frames/3, videos/0, clusters, datasets/0-1, nights."""
+"""The parts of the page that are asked for when someone looks at them, by name: frames/3, videos/0, reasons/blurred, and so on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.atlas.details import cluster_tree, compared, dataset_names, frames_of, nights, videos_of
 from flows.atlas.points import Atlas
+from flows.atlas.reasons import dropped_for, reasons
 from warehouse.lake import Lake
 
 __all__ = ["all_parts", "part_of"]
@@ -32,6 +33,8 @@ def part_of(lake: Lake, atlas: Atlas, name: str) -> Any:
         if number >= len(of_kind):
             return None
         return (frames_of if kind == "frames" else videos_of)(lake, atlas, [number])[0]
+    if kind == "reasons" and which:
+        return dropped_for(lake, atlas, which)
     if kind == "datasets" and re.fullmatch(r"\d{1,6}-\d{1,6}", which):
         names, pair = dataset_names(lake), [int(number) for number in which.split("-")]
         return compared(lake, atlas, [names[number] for number in pair]) if max(pair) < len(names) and len(set(pair)) == 2 else None
@@ -46,6 +49,7 @@ def all_parts(lake: Lake, atlas: Atlas) -> Iterator[tuple[str, Any]]:
         yield from ((f"frames/{number}", told) for number, told in zip(numbers, frames_of(lake, atlas, numbers), strict=True))
     for numbers in _batches(len(atlas.videos), _VIDEOS_A_QUERY):
         yield from ((f"videos/{number}", told) for number, told in zip(numbers, videos_of(lake, atlas, numbers), strict=True))
+    yield from ((f"reasons/{reason}", dropped_for(lake, atlas, reason)) for reason in reasons(lake))
     names = dataset_names(lake)[:_MOST_DATASETS]
     for first, second in itertools.permutations(range(len(names)), 2):
         yield f"datasets/{first}-{second}", compared(lake, atlas, [names[first], names[second]])

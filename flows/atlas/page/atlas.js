@@ -202,7 +202,6 @@ async function ask() {
 }
 
 for (const note of ATLAS.notes) text($("notes"), "li", note);
-for (const [step, count] of ATLAS.funnel) fact($("funnel"), step, count.toLocaleString("en"));
 for (const name of Object.keys(ATLAS.colours)) text($("by"), "option", name);
 $("by").onchange = () => { by = $("by").value; legend(); sort(); redraw(); };
 if (ATLAS.sql) { // the box for statements is there before anything is chosen

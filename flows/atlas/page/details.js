@@ -60,14 +60,14 @@ async function details(i) {
   try { timeline(line, await part(`videos/${frame.video}`), i); } catch (error) { text(line, "p", error.message); }
 }
 
-function timeline(box, video, i) {
+function timeline(box, video, i, at = NaN) {
   text(box, "h3", `Video ${video.id} over time`);
   const n = video.seconds.length, end = Math.max(1, video.seconds[n - 1]), svg = drawing(box, 340, 46, `${n} sampled frames over ${end} seconds`), tally = new Map();
   video.seconds.forEach((second, k) => {
     const fate = video.fates[k], point = video.points[k], x = 340 * second / end * (n - 1) / n;
     tally.set(fate, (tally.get(fate) || 0) + 1);
     const made = bar(svg, x, fate === "kept" ? 2 : 22, Math.max(0.6, 340 / n - 0.4), fate === "kept" ? 18 : 12, `${second} s: ${fate}`);
-    made.setAttribute("class", `${fate === "kept" ? "kept" : "dropped"}${point === i ? " here" : ""}`);
+    made.setAttribute("class", `${fate === "kept" ? "kept" : "dropped"}${(point >= 0 && point === i) || second === at ? " here" : ""}`);
     if (point >= 0) { made.classList.add("open"); made.onclick = () => show(point); }
   });
   const facts = add(box, "dl"); for (const [fate, count] of [...tally].sort((a, b) => b[1] - a[1])) fact(facts, fate.replaceAll("_", " "), number(count));
@@ -120,6 +120,31 @@ async function showNights(box) {
   text(box, "h3", "Frames kept by night"); const svg = drawing(box, 340, 80, "frames kept in each night");
   last.forEach((row, n) => bar(svg, n * w, 78 - 76 * row.num_frames_kept / most, Math.max(1, Math.min(40, w - 1)), 2 + 76 * row.num_frames_kept / most, `${row.night}: ${row.num_frames_kept}`).setAttribute("class", row.num_failed ? "dropped" : "kept"));
   table(box, ["night", "videos", "hours", "kept", "rejects", "failed"], last.reverse().map(row => [row.night, row.num_videos, row.video_hours, row.num_frames_kept, row.num_rejects, row.num_failed]));
+}
+
+async function dropped(reason) {
+  const box = $("dropped"); box.replaceChildren(); text(box, "p", "…");
+  let found; try { found = await part(`reasons/${reason}`); } catch (error) { box.replaceChildren(); text(box, "p", error.message); return; }
+  box.replaceChildren(); text(box, "h3", `Dropped: ${reason.replaceAll("_", " ")}`);
+  text(box, "p", found.pictures.length ? `${found.pictures.length} of ${number(found.num)} frames. Click one for its video over time.` : `No picture of these ${number(found.num)} frames may be shown or was kept.`);
+  const grid = add(box, "div", { class: "pictures" }), line = add(box, "div");
+  for (const each of found.pictures) {
+    const button = add(grid, "button", { class: "picture", "aria-label": `frame ${each.id}, second ${each.second} of video ${each.video}` });
+    add(button, "img", { src: `data:image/jpeg;base64,${each.jpeg}`, alt: "" }).title = `${each.second} s of video ${each.video}, frame ${each.id}`;
+    button.onclick = async () => {
+      line.replaceChildren(); text(line, "p", `Frame ${each.id}, second ${each.second}`);
+      if (each.place < 0) { text(line, "p", `Video ${each.video} has no frame on the map.`); return; }
+      try { timeline(line, await part(`videos/${each.place}`), -1, each.second); line.scrollIntoView({ block: "nearest" }); } catch (error) { text(line, "p", error.message); }
+    };
+  }
+}
+
+for (const [step, count] of ATLAS.funnel) {
+  const [what, reason] = step.split(": ");
+  fact($("funnel"), step, number(count));
+  if (what !== "dropped" || !reason) continue;
+  const word = $("funnel").querySelector("dt:last-of-type"); word.replaceChildren();
+  text(word, "button", step.replaceAll("_", " ")).onclick = () => dropped(reason);
 }
 
 const TABS = { map: null, clusters, datasets, nights: showNights };

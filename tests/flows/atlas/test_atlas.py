@@ -1,5 +1,6 @@
 """The atlas of a small real lake: what it shows, what it keeps to itself, and the page in a browser."""
 
+import base64
 import json
 import os
 import platform
@@ -118,9 +119,10 @@ def test_parts_tell_what_stands_behind_the_points(root: Path, atlas: Atlas) -> N
     with open_lake(root, read_only=True) as lake:
         parts = dict(all_parts(lake, atlas))
         client = TestClient(make_app(lake, atlas, SECRET))
-        for name in ("frames/0", "videos/1", "clusters", "datasets", "nights"):
+        for name in ("frames/0", "videos/1", "clusters", "datasets", "nights", "reasons/blurred"):
             assert client.get(f"/{SECRET}/parts/{name}.js").content == part_script(name, parts[name]), name
-        missing = ("frames/9999", "frames/-1", "frames/x", "videos/9", "datasets/0-0", "datasets/0-1", "nothing", "..%2f..%2fcatalog")
+        missing = ("frames/9999", "frames/-1", "frames/x", "videos/9", "datasets/0-0", "datasets/0-1", "reasons/no")
+        missing = (*missing, "nothing", "..%2f..%2fcatalog")
         for name in missing:
             assert client.get(f"/{SECRET}/parts/{name}.js").status_code == 404, name
         assert client.get("/wrong/parts/clusters.js").status_code == 404
@@ -129,7 +131,16 @@ def test_parts_tell_what_stands_behind_the_points(root: Path, atlas: Atlas) -> N
         blur = {row["frame_id"]: row["blur"] for row in lake.rows("SELECT frame_id, blur FROM frames")}
         sampled = {row["video_id"]: row["n"] for row in lake.rows("SELECT video_id, count(*) AS n FROM current_frames GROUP BY video_id")}
         (both,) = [compared(lake, atlas, ["set", "none"])]
-    assert len(parts) == 3 + len(atlas.frame_ids) + 2
+        fates = lake.rows("SELECT drop_reason, frame_id FROM current_frames WHERE NOT keep")
+    assert len(parts) == 3 + len(atlas.frame_ids) + 2 + len({row["drop_reason"] for row in fates})
+    for reason in {row["drop_reason"] for row in fates}:
+        told, of_reason = parts[f"reasons/{reason}"], {row["frame_id"] for row in fates if row["drop_reason"] == reason}
+        assert (told["reason"], told["num"]) == (reason, len(of_reason))
+        assert {each["id"] for each in told["pictures"]} <= of_reason
+        for each in told["pictures"]:
+            assert base64.b64decode(each["jpeg"])[:2] == b"\xff\xd8"
+            assert each["second"] in parts[f"videos/{each['place']}"]["seconds"]
+    assert any(parts[f"reasons/{row['drop_reason']}"]["pictures"] for row in fates)
     for number, frame_id in enumerate(atlas.frame_ids):
         frame = parts[f"frames/{number}"]
         assert frame["scores"]["blur"] == pytest.approx(blur[frame_id], abs=0.001)
@@ -228,6 +239,12 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(root: Path,
         page.wait_for_function("before => document.querySelector('#facts dd').textContent !== before", arg=shown)
         page.evaluate("number => show(number)", atlas.colours["dataset"].index("in the dataset"))
         page.wait_for_function("text => document.getElementById('more').textContent.includes(text)", arg=f"tar {HOSTILE}")
+        page.locator("#funnel button", has_text="blurred").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#dropped img")
+        assert page.locator("#dropped .picture").count() == 4
+        page.locator("#dropped .picture").first.click()
+        page.wait_for_selector("#dropped svg .here", state="attached")
         page.locator("#tab-map").focus()
         page.keyboard.press("ArrowRight")
         page.locator("#panel-clusters summary").first.click()
