@@ -113,6 +113,14 @@ def test_nearest_embeddings_are_one_scene_unless_the_data_names_two_patients(pic
         assert found.num_embedding == (word != "clean")
 
 
+def test_of_crops_the_embedding_alone_does_not_decide(pictures: list[Path]) -> None:
+    for first, second, word in ((None, None, "overlap 1"), ((0, 0, 90, 90), None, "clean"), (None, (0, 0, 90, 90), "clean")):
+        task = task_of([(pictures[0], "train", None), (pictures[1], "test", None)])
+        task = replace(task, items=tuple(replace(item, box=box) for item, box in zip(task.items, (first, second), strict=True)))
+        propose = partial(always_the_first, cosine=0.99)
+        assert find_leaks(task, fingerprint(task).hashes, judge=picture_correlation, propose=propose).word == word
+
+
 def test_one_file_under_two_names_and_one_patient_in_two_splits_are_counted_apart(pictures: list[Path], tmp_path: Path) -> None:
     same = tmp_path / "same.png"
     same.write_bytes(pictures[4].read_bytes())
