@@ -1,5 +1,7 @@
 """Copy a lake to another folder so that it can be opened there, again and again with only what is new.
 
+The copy has a catalog of its own, a SQLite file, whatever the lake has; a lake that is made of it has a SQLite file or a Postgres database.
+
 The files of tables, packs and shards are written once and never changed, so a copy of the catalog that is older than they are is whole.
 The order is DuckLake's own advice: the catalog first, then the files it names, and nothing is cleaned up meanwhile. The copy's catalog is
 exchanged last but one, once every file that it names was found in the copy. What the lake has lost since goes after that, so that what
@@ -19,7 +21,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from warehouse.catalog import CATALOG_FILE, Catalog
+from warehouse.catalog import CATALOG_FILE, Catalog, catalog_of, has_lake, write_catalog_file
+from warehouse.catalog_copy import copy_catalog, refuse_used_database
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_files
 from warehouse.store import read_json, remove_abandoned, write_json
@@ -61,7 +64,14 @@ def maintenance_lock(root: Path) -> FileLock:
     return FileLock(root / "maintenance.lock")
 
 
-def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Callable[[Path], None] = lambda path: None) -> Copied:
+def copy_lake(
+    source: Path,
+    target: Path,
+    *,
+    is_restore: bool = False,
+    database: Catalog | None = None,
+    seen: Callable[[Path], None] = lambda path: None,
+) -> Copied:
     """Bring `target` to the state of the lake `source`, and open it there.
 
     A file that `target` has in the same size and with the same time of change is not copied again. Links are followed: the copy holds
@@ -72,20 +82,21 @@ def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Cal
         source: a lake, or a copy of one.
         target: a folder that is missing, empty, or an earlier copy of the same lake. For a restore it must be missing or empty.
         is_restore: `target` becomes a lake to work in, not a copy.
+        database: Postgres database that becomes the catalog of a restored lake, instead of a SQLite file.
         seen: told of every file.
 
     Raises:
-        LakeError: `source` is no lake, its catalog is elsewhere, or it cannot be read whole; `target` holds something else, one lies in
-            the other, or the copy lacks files that its tables name.
+        LakeError: `source` is no lake, or it cannot be read whole; `target` or `database` holds something else, one folder lies in the
+            other, or the copy lacks files that its tables name.
     """
     source, target = source.absolute(), target.absolute()
-    if (source / CATALOG_FILE).is_file():
-        raise LakeError(f"the catalog of {source} is a Postgres database; dump it by pg_dump first, then copy the folder by your own means")
-    if not (source / CATALOG).is_file():
+    if not has_lake(source):
         raise LakeError(f"there is no lake in {source} (no {CATALOG}); give the folder of one")
     if source == target or source in target.parents or target in source.parents:
         raise LakeError(f"{target} and {source} lie in each other; give a folder elsewhere, best on another disk")
-    _check_target(source, target, is_restore=is_restore)
+    is_unfinished = _check_target(source, target, is_restore=is_restore)
+    if database is not None:
+        refuse_used_database(database, target, is_unfinished=is_unfinished)
     if not target.exists():
         target.mkdir(parents=True, mode=0o700)
         _take_mode(source, target)
@@ -104,9 +115,17 @@ def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Cal
             if not _same(entry, target / name) and _copy(source / name, target / name):
                 num_new, new_bytes = num_new + 1, new_bytes + entry.st_size
         gone = [name for name, _ in _files(target) if name not in wanted]
-        num_tables, num_rows = _check(source, target, partial, wanted=wanted.keys(), gone=set(gone))
-    _take_mode(source / CATALOG, partial)
-    os.replace(partial, target / CATALOG)
+        copied = Catalog(kind="sqlite", where=str(partial))
+        if database is not None:
+            copy_catalog(target, copied, database)
+        num_tables, num_rows = _check(source, target, database or copied, wanted=wanted.keys(), gone=set(gone))
+    if database is not None:
+        write_catalog_file(target, database)
+        partial.unlink()
+    else:
+        if catalog_of(source).kind == "sqlite":
+            _take_mode(source / CATALOG, partial)
+        os.replace(partial, target / CATALOG)
     for name in gone:
         (target / name).unlink()
     _remove_empty_folders(target)
@@ -122,30 +141,35 @@ def copy_lake(source: Path, target: Path, *, is_restore: bool = False, seen: Cal
     )
 
 
-def _check_target(source: Path, target: Path, *, is_restore: bool) -> None:
+def _check_target(source: Path, target: Path, *, is_restore: bool) -> bool:
+    """Whether the folder, which can be the copy, shows that a restore was interrupted."""
     if not target.exists() or not any(target.iterdir()):
-        return
+        return False
     if is_restore:
-        unfinished = not (target / CATALOG).exists() and (target / f".{CATALOG}.partial").exists()
-        if not unfinished:
+        if has_lake(target) or not (target / f".{CATALOG}.partial").exists():
             raise LakeError(f"{target} is not empty; give a new folder, and move it to where the lake was once you have looked at it")
-        return
+        return True
     mark = target / MARK
     if not mark.is_file():
         raise LakeError(f"{target} is not empty and is no backup (no {MARK}); give an empty folder")
     of = read_json(mark)["lake"]
     if of != str(source):
         raise LakeError(f"{target} is a backup of {of}, not of {source}; give another folder, or correct {mark} if the lake has moved")
+    return False
 
 
 def _copy_catalog(source: Path, target: Path, partial: Path, *, is_quiet: bool) -> None:
-    """A consistent copy of the catalog beside its place, by SQLite's own means; writers wait for the moment that it takes."""
+    """A consistent copy of the catalog beside its place; of a SQLite file by its own means, while writers wait for the moment it takes."""
     partial.unlink(missing_ok=True)
     _create_private(partial)
-    writers = contextlib.nullcontext() if is_quiet else FileLock(source / "catalog.lock")
+    of = catalog_of(source)
+    if of.kind == "postgres":
+        copy_catalog(source, of, Catalog(kind="sqlite", where=str(partial)))
     with contextlib.closing(sqlite3.connect(partial)) as copy:
-        with writers, contextlib.closing(sqlite3.connect(f"file:{source / CATALOG}?mode=ro", uri=True)) as catalog:
-            catalog.backup(copy)
+        if of.kind == "sqlite":
+            writers = contextlib.nullcontext() if is_quiet else FileLock(source / "catalog.lock")
+            with writers, contextlib.closing(sqlite3.connect(f"file:{source / CATALOG}?mode=ro", uri=True)) as catalog:
+                catalog.backup(copy)
         # plain DuckDB finds the tables by this path; EndoForge goes by the folder
         copy.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{target / 'tables'}/"])
         copy.commit()
@@ -161,7 +185,7 @@ def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
             _refuse_circle(Path(parent, name))
         for name in sorted(names):
             path = Path(parent, name)
-            is_own = inner == Path() and (name.startswith((CATALOG, f".{CATALOG}.partial")) or name == MARK)
+            is_own = inner == Path() and (name.startswith((CATALOG, f".{CATALOG}.partial")) or name in (MARK, CATALOG_FILE))
             if is_own or name in left_out or name.endswith((".lock", ".tmp")):
                 continue
             try:
@@ -234,13 +258,13 @@ def _remove_empty_folders(root: Path) -> None:
                 os.rmdir(parent)
 
 
-def _check(source: Path, target: Path, catalog: Path, *, wanted: Collection[str], gone: set[str]) -> tuple[int, int]:
+def _check(source: Path, target: Path, catalog: Catalog, *, wanted: Collection[str], gone: set[str]) -> tuple[int, int]:
     """Tables and rows of a copy by its new catalog, which is not in its place yet.
 
     Raises:
         LakeError: a file that the catalog names is not in the lake, or was not copied.
     """
-    with open_lake(target, read_only=True, catalog=Catalog(kind="sqlite", where=str(catalog))) as lake:
+    with open_lake(target, read_only=True, catalog=catalog) as lake:
         found = live_files(lake)
         named = [path.relative_to(target) for path in found if path.is_relative_to(target)]
         # those of a migration are the copy's own

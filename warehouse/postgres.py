@@ -21,6 +21,7 @@ __all__ = [
     "erase_values",
     "execute",
     "folder_of",
+    "has_tables",
     "lake_folder",
     "mounted_folder_of",
     "refuse_unless_owner",
@@ -48,6 +49,7 @@ _TEXT_COLUMNS = """
 _OTHER_OWNER = """
     SELECT pg_get_userbyid(datdba)::text AS owner FROM pg_database
     WHERE datname = current_database() AND NOT pg_has_role(datdba, 'USAGE')"""
+_ANY_TABLE = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace) AS there"
 _IDENTITY = "SELECT system_identifier::text || ' ' || current_database() AS id FROM pg_control_system()"
 
 
@@ -142,6 +144,16 @@ def folder_of(catalog: Catalog) -> Path | None:
             f"the DuckLake in {catalog.text} has its files in {path}, which is no lake of EndoForge; give a database of its own"
         )
     return folder.parent
+
+
+def has_tables(catalog: Catalog) -> bool:
+    """Whether a table, of whatever kind, is in this database.
+
+    Raises:
+        LakeError: the database cannot be reached.
+    """
+    with contextlib.closing(_attached(catalog)) as connection:
+        return bool(_value(connection, _ANY_TABLE))
 
 
 def mounted_folder_of(catalog: Catalog) -> Path:

@@ -125,6 +125,8 @@ def check_command(command: Any) -> None:
         case upkeep.Restore():
             if not (command.backup / SQLITE_FILE).is_file():
                 raise LakeError(f"there is no lake in {command.backup} (no {SQLITE_FILE}); give the folder that `endoforge backup` wrote")
+            if command.catalog is not None:
+                parse_catalog(command.catalog)
         case upkeep.Deploy():
             check_deployments(command.file)
         case _:

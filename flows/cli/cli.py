@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")  # its tracebacks are for --debug
     command, run = COMMANDS[name]
     try:
-        rest = _with_folder([*rest, *_usual_lake(name, command, rest)])
+        rest = _with_folder(name, [*rest, *_usual_lake(name, command, rest)])
         parsed = tyro.cli(
             command,
             args=rest,
@@ -93,11 +93,11 @@ def _usual_lake(name: str, command: type, arguments: list[str]) -> list[str]:
     """The option that names the lake of ENDOFORGE_LAKE, for a command that takes a lake and was told none, unless it makes a new one."""
     lake = os.environ.get("ENDOFORGE_LAKE", "")
     told = any(argument == "--lake" or argument.startswith("--lake=") for argument in arguments)
-    takes = name not in ("init-lake", "restore") and any(setting.name == "lake" for setting in fields(command))
+    takes = name not in _OF_NEW_LAKES and any(setting.name == "lake" for setting in fields(command))
     return ["--lake", lake] if lake and takes and not told else []
 
 
-def _with_folder(arguments: list[str]) -> list[str]:
+def _with_folder(name: str, arguments: list[str]) -> list[str]:
     """The arguments with the lake's folder in the place of its catalog, where --lake names that."""
     named = [
         place
@@ -106,6 +106,8 @@ def _with_folder(arguments: list[str]) -> list[str]:
     ]
     if not named:
         return arguments
+    if name in _OF_NEW_LAKES:
+        raise ValueError("--lake names a catalog, expected the folder of the new lake; give the folder, and the catalog as --catalog")
     from warehouse.postgres import lake_folder
 
     told = list(arguments)
@@ -199,6 +201,8 @@ def _overview() -> str:
 
 
 _CATALOG = "ducklake:"
+_OF_NEW_LAKES = ("init-lake", "restore")
+"""Commands that make the lake that --lake names."""
 
 COMMANDS = {**ACTIONS, **ANSWERS, **UPKEEP}
 

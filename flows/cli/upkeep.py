@@ -82,6 +82,8 @@ class Restore(OfLake):
 
     backup: Annotated[Positional[Path], arg(metavar="BACKUP")]
     """folder that `endoforge backup` wrote"""
+    catalog: str | None = None
+    """empty database that becomes the lake's catalog, as of `endoforge init-lake`; a SQLite file in its folder unless given"""
     execution: FlatAlone = field(default_factory=Alone)
 
 
@@ -173,8 +175,9 @@ def _backup(command: Backup) -> None:
 
 def _restore(command: Restore) -> None:
     from flows.stages import run_restore
+    from warehouse.catalog import parse_catalog
 
-    run_restore(command.backup, command.lake)
+    run_restore(command.backup, command.lake, database=parse_catalog(command.catalog) if command.catalog else None)
     print(command.lake)
 
 

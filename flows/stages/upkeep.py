@@ -11,6 +11,7 @@ from flows.job import one_at_a_time
 from flows.runners import say
 from flows.upkeep_config import UpkeepConfig
 from warehouse.backup import Copied, copy_lake
+from warehouse.catalog import Catalog
 from warehouse.lake import Lake
 from warehouse.maintenance import Maintained, maintain
 
@@ -55,13 +56,13 @@ def run_backup(lake: Path, to: Path) -> Copied:
     return copied
 
 
-def run_restore(backup: Path, lake: Path) -> Copied:
-    """Make a lake of a backup, in a new folder, and open it.
+def run_restore(backup: Path, lake: Path, *, database: Catalog | None = None) -> Copied:
+    """Make a lake of a backup, in a new folder, and open it; its catalog is a SQLite file, or a Postgres database if one is given.
 
     Raises:
-        LakeError: there is no backup, or the folder is not empty.
+        LakeError: there is no backup, or the folder or the database is not empty.
     """
-    copied = copy_lake(backup, lake, is_restore=True, seen=_counter("restore"))
+    copied = copy_lake(backup, lake, is_restore=True, database=database, seen=_counter("restore"))
     say(f"restore: {_what(copied)}")
     say(f"restore: {lake} was opened and read: {copied.num_rows} rows in {copied.num_tables} tables")
     return copied

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,9 +14,8 @@ import pytest
 from flows.cli.cli import main
 from flows.parameters import takes
 from tests.helpers.films import tissue, write_video
-from tests.helpers.postgres import PASSWORD, Server, binaries, server
+from tests.helpers.postgres import PASSWORD, Server, binaries
 from tests.helpers.rejects import add_reject
-from warehouse.backup import copy_lake
 from warehouse.catalog import LakeError, parse_catalog, write_catalog_file
 from warehouse.lake import open_lake
 from warehouse.local_path import is_lake
@@ -56,12 +54,6 @@ def stored(postgres: Server, database: str) -> bytes:
     postgres.tell(database, "CHECKPOINT")
     oid = postgres.tell(database, "SELECT oid FROM pg_database WHERE datname = current_database()")
     return b"".join(path.read_bytes() for path in (postgres.folder / "data" / "base" / oid).iterdir() if path.is_file())
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with server() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +165,6 @@ def test_a_lake_is_made_small_and_loses_no_live_file(postgres: Server, tmp_path:
         compact_catalog(lake, ["it's%20a%20name"])
         assert postgres.tell("small", kept) == "0"
         assert lake.rows("SELECT uri FROM rejects WHERE uri > 'file'") == [{"uri": "file:///it's%20a%20name.mp4"}]
-    with pytest.raises(LakeError, match="is a Postgres database; dump it by pg_dump first"):
-        copy_lake(tmp_path / "lake", tmp_path / "copy")
 
 
 def test_what_is_forgotten_leaves_the_catalog_and_the_files_of_the_server(
