@@ -18,8 +18,8 @@ import cv2
 from curation.ingest import SCRATCH, IngestConfig, opened_for_playback
 from curation.sources import LeftForLater
 from curation.video import UnreadableVideo
-from evaluation.predict import Predictor, open_predictor
 from evaluation.predict_config import PredictConfig
+from evaluation.predictor import Predictor, open_predictor
 from evaluation.report import Timeline, render_timeline
 from evaluation.tasks import eight_bit
 from flows.job import Job

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from curation.ingest import Playback
-from evaluation.predict import Predictor
+from evaluation.predictor import Predictor
 from flows.stages.predict_inputs import Failure
 from flows.stages.predict_video import PredictedFrame, VideoPredictions
 from warehouse.records import VideoRef

@@ -17,8 +17,9 @@ from curation.filters import shrink
 from curation.ingest import Playback, visible_mask
 from curation.video import SampledFrame, h264_writer
 from evaluation.overlay import overlaid
-from evaluation.predict import FramePrediction, Predictor, predict_clips, predict_context, predict_frames, regions_of
+from evaluation.predict import FramePrediction, predict_clips, predict_context, predict_frames, regions_of
 from evaluation.predict_config import PredictConfig
+from evaluation.predictor import Predictor
 from evaluation.video.clip_windows import with_windows
 from evaluation.video.context_windows import with_neighbours
 from warehouse.store import atomic_file

@@ -18,7 +18,7 @@ from evaluation.detection import Detector, Target, detection_value_again
 from evaluation.detection.pyramid import SimplePyramid
 from evaluation.heads import HeadError
 from evaluation.leakage import find_leaks
-from evaluation.predict import open_predictor
+from evaluation.predictor import open_predictor
 from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.report import render_scorecard
 from evaluation.run import evaluate_model, reference_scores

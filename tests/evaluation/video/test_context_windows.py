@@ -15,7 +15,8 @@ from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import HeadError
 from evaluation.images import mask_pixels
-from evaluation.predict import open_predictor, predict_context, predict_frames
+from evaluation.predict import predict_context, predict_frames
+from evaluation.predictor import open_predictor
 from evaluation.replay import open_score
 from evaluation.run import evaluate_model
 from evaluation.tasks import Item, fingerprint, resolve_task

@@ -50,7 +50,6 @@ PRINTED_BY = {
     "evaluation/tasks/splits.py": ["evaluate"],
     "evaluation/validate.py": ["pretrain", "run"],
     "evaluation/video/clip_contents.py": ["evaluate"],
-    "evaluation/video/clip_rows.py": ["evaluate"],
     "evaluation/validation_tasks.py": ["pretrain", "run"],
     "flows/cli/actions.py": ["pretrain"],
     "flows/cli/cli.py": [],
