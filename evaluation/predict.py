@@ -1,4 +1,4 @@
-"""Predictions of a stored head: batches of RGB arrays in, classes or masks out, with their distance to the training data."""
+"""Predictions of a stored head: batches of RGB arrays in, classes, masks or boxes out, with their distance to the training data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import cast
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from evaluation.backbone import Backbone, features_of
+from evaluation.detection import FittedDetector, FoundBox, found_boxes, pixel_maps
 from evaluation.heads import FittedClasses, FittedMasks, HeadError
 from evaluation.images import array_image
 from evaluation.maps import maps_of
@@ -18,7 +20,7 @@ from evaluation.mask_scoring import predicted_masks
 from evaluation.predictor import Predictor
 from evaluation.training_vectors import FEATURES, map_vectors
 from evaluation.video.clip_windows import clip_probabilities
-from evaluation.video.context_windows import ContextWindow, context_masks
+from evaluation.video.context_windows import ContextWindow, context_masks, own_patches
 
 __all__ = ["FramePrediction", "predict_clips", "predict_context", "predict_frames", "regions_of"]
 
@@ -30,17 +32,24 @@ class FramePrediction:
     """What a head says of one picture."""
 
     probabilities: tuple[float, ...] = ()
-    """of each class; empty where the head gives masks"""
+    """of each class; empty where the head gives masks or boxes"""
     mask: npt.NDArray[np.bool_] | None = None
-    """[H, W] at the picture's own size, true on the foreground; None where the head tells classes"""
+    """[H, W] at the picture's own size, true on the foreground; None where the head gives none"""
+    boxes: tuple[FoundBox, ...] = ()
+    """in pixels of the picture, the surest first and one a place, also those below the head's threshold"""
     distance: float | None = None
     """cosine distance, 0 to 2, to the nearest training image; None where those are not known"""
 
 
 def predict_context(predictor: Predictor, windows: Sequence[ContextWindow]) -> list[FramePrediction]:
-    """Predict the masks of frames among their neighbours, as `with_neighbours` gives them."""
-    assert predictor.context is not None, "the head reads masks of a video network"
-    return [FramePrediction(mask=mask) for mask in context_masks(predictor.context, predictor.head, windows)]
+    """Predict the masks or boxes of frames among their neighbours, as `with_neighbours` gives them."""
+    setup = predictor.context
+    assert setup is not None, "the head is one of a video network"
+    patches = own_patches(setup, windows)
+    if predictor.gives_boxes:
+        sizes = [(each.size[1], each.size[0]) for each in windows]
+        return [FramePrediction(boxes=boxes) for boxes in _found(predictor, [torch.from_numpy(patches).to(setup.device).float()], sizes)]
+    return [FramePrediction(mask=mask) for mask in context_masks(setup, predictor.head, patches, windows)]
 
 
 def predict_clips(predictor: Predictor, windows: Sequence[Pixels]) -> list[FramePrediction]:
@@ -58,7 +67,8 @@ def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[Frame
         return []
     if predictor.clips is not None or predictor.context is not None:
         raise HeadError("the head reads several frames at once, and single pictures were given; give a video")
-    return _masks(predictor, frames) if predictor.wanted is not None else _classes(predictor, frames)
+    of_kind = _boxes if predictor.gives_boxes else _masks if predictor.gives_masks else _classes
+    return of_kind(predictor, frames)
 
 
 def regions_of(mask: npt.NDArray[np.bool_], *, min_share: float) -> int:
@@ -94,6 +104,22 @@ def _masks(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePredicti
         same = [maps_of(predictor.backbone, _batch(predictor.backbone, frames), predictor.wanted)]
     distances = _distances(predictor, map_vectors(same[0])) if same else [None] * len(frames)
     return [FramePrediction(mask=mask, distance=distance) for mask, distance in zip(masks, distances, strict=True)]
+
+
+def _boxes(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
+    assert predictor.backbone is not None
+    head = cast(FittedDetector, predictor.head)
+    maps = pixel_maps(predictor.backbone, _batch(predictor.backbone, frames), is_trained=head.trunk is not None)
+    found = _found(predictor, maps, [(frame.shape[1], frame.shape[0]) for frame in frames])
+    distances = _distances(predictor, map_vectors((maps[-1].cpu().numpy(),)))
+    return [FramePrediction(boxes=boxes, distance=distance) for boxes, distance in zip(found, distances, strict=True)]
+
+
+def _found(predictor: Predictor, maps: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[tuple[FoundBox, ...]]:
+    """The boxes of each picture of `sizes` (width, height)."""
+    head = cast(FittedDetector, predictor.head)
+    told = zip(head.detections(maps), sizes, strict=True)
+    return [found_boxes(found, size, image_size=head.image_size, classes=predictor.classes) for found, size in told]
 
 
 def _batch(backbone: Backbone, frames: Sequence[Pixels]) -> Pixels:

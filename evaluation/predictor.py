@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evaluation.backbone import Backbone, ModelRef
 from evaluation.config import EvaluateConfig
+from evaluation.detection import FittedDetector, maps_wanted as box_maps_wanted, open_detector
 from evaluation.heads import FittedClasses, FittedMasks, HeadError, MapsWanted, load_head, maps_wanted
 from evaluation.maps import resized_backbone
 from evaluation.replay import ClipNetworks, StoredScore, loaded_backbone, open_score, stored_config, stored_model
@@ -31,9 +32,9 @@ class Predictor:
 
     score: Score
     kind: str
-    """classification, ordinal or segmentation"""
+    """classification, ordinal, segmentation or detection"""
     classes: tuple[str, ...]
-    head: FittedClasses | FittedMasks
+    head: FittedClasses | FittedMasks | FittedDetector
     distance: TrainingDistance | None
     no_distance: str
     """why there is no distance; empty where there is one"""
@@ -46,12 +47,23 @@ class Predictor:
     clips: ClipSetup | None = None
     """of a head of clips: how they are read"""
     context: ContextSetup | None = None
-    """reading of the frames around each, for a head of masks on a video network"""
+    """reading of the frames around each, for a head of masks or boxes on a video network"""
 
     @property
     def gives_masks(self) -> bool:
-        """Whether it gives masks, and not classes."""
+        """Whether it gives masks."""
         return self.kind == "segmentation"
+
+    @property
+    def gives_boxes(self) -> bool:
+        """Whether it gives boxes."""
+        return self.kind == "detection"
+
+    @property
+    def threshold(self) -> float:
+        """Score from which on a box counts, chosen on the validation split; of a head of boxes."""
+        assert isinstance(self.head, FittedDetector)
+        return self.head.threshold
 
     @property
     def batch_size(self) -> int:
@@ -73,7 +85,7 @@ def open_predictor(
         root: the lake.
         cache_dir: where the evaluation kept its features, for the distance.
         device: auto, cpu or cuda.
-        clip_network: finds the video network of a folder, for a head of clips, or of masks on one.
+        clip_network: finds the video network of a folder, for a head of clips, or of masks or boxes on one.
 
     Raises:
         HeadError: the head or its backbone is not there, damaged or another one.
@@ -82,8 +94,6 @@ def open_predictor(
     stored = open_score(score, root)
     config = replace(stored_config(stored.settings["settings"]), device=device)
     kind = stored.settings["kind"]
-    if kind == "detection":
-        raise HeadError(f"score {score.score_id} is of boxes, which are not predicted on videos yet; give a head of classes or masks")
     if kind == "segmentation" and maps_wanted(stored.settings["head"]) is None:
         raise HeadError(f"the head {stored.settings['head']!r} reads no maps; give a score of a head that this version has")
     model = stored_model(stored, clip_network)
@@ -92,7 +102,8 @@ def open_predictor(
         return _of_clips(predictor, stored, model, config)
     if model.clip_network is not None:
         return _of_context(predictor, stored, model, config)
-    return _of_pictures(predictor, stored, model, config, cache_dir)
+    of_pictures = _of_boxes if kind == "detection" else _of_pictures
+    return of_pictures(predictor, stored, model, config, cache_dir)
 
 
 def _of_pictures(
@@ -114,6 +125,19 @@ def _of_pictures(
     return predictor(head=head, distance=distance, no_distance=reason, backbone=sized, views=tuple(views), wanted=wanted)
 
 
+def _of_boxes(
+    predictor: Callable[..., Predictor], stored: StoredScore, model: ModelRef, config: EvaluateConfig, cache_dir: Path
+) -> Predictor:
+    backbone = loaded_backbone(stored, model, config)
+    head = open_detector(stored.head, backbone, backbone.device)
+    if head.trunk is None:
+        wanted = box_maps_wanted(backbone)
+        distance, reason = training_distance(stored, backbone, model, config, wanted=wanted, cache_dir=cache_dir)
+    else:
+        distance, reason = None, "the detector trained its backbone, of which no vectors of the training frames are kept"
+    return predictor(head=head, distance=distance, no_distance=reason, backbone=backbone)
+
+
 def _of_clips(predictor: Callable[..., Predictor], stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Predictor:
     told, device = stored.settings["clips"], clip_device(config.device)
     head = load_head(stored.head, device=device)
@@ -130,8 +154,8 @@ def _of_clips(predictor: Callable[..., Predictor], stored: StoredScore, model: M
 
 def _of_context(predictor: Callable[..., Predictor], stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Predictor:
     wanted = maps_wanted(stored.settings["head"])
-    assert wanted is not None, "a head of masks reads maps"
     device, network = clip_device(config.device), load_clip_backbone(model, config)
-    setup = ContextSetup(network=network, num_frames=num_frames_of(network, config), levels=context_levels(wanted), device=device)
-    head = load_head(stored.head, device=device)
-    return predictor(head=head, distance=None, no_distance="it is not made for masks of a video network", wanted=wanted, context=setup)
+    head = open_detector(stored.head, network, device) if wanted is None else load_head(stored.head, device=device)
+    levels = 1 if wanted is None else context_levels(wanted)
+    setup = ContextSetup(network=network, num_frames=num_frames_of(network, config), levels=levels, device=device)
+    return predictor(head=head, distance=None, no_distance="it is not made for frames of a video network", context=setup)

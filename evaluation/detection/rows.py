@@ -13,12 +13,13 @@ import torch
 from evaluation.backbone import Backbone, ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.detection.fcos import Detections
+from evaluation.detection.found import open_detector
 from evaluation.detection.intervals import detection_scores
 from evaluation.detection.maps import MapsAt, frozen_maps, maps_wanted, test_maps, trained_maps
 from evaluation.detection.tables import box_item, box_table, frames_of, image_sizes
-from evaluation.detection.training import FittedDetector, Part, fit_detector, load_detector, targets_of
+from evaluation.detection.training import FittedDetector, Part, fit_detector, targets_of
 from evaluation.features import cached_maps
-from evaluation.heads import HeadError, SelectionSplit, chosen_heads, read_settings, read_tensors
+from evaluation.heads import HeadError, SelectionSplit, chosen_heads, read_settings
 from evaluation.labels import group_indices, numbered
 from evaluation.stored_evaluation import Places, Rows, store
 from evaluation.tasks import Item, TaskData
@@ -151,9 +152,7 @@ def detection_value_again(
         TaskError: a frame does not open.
     """
     settings = read_settings(head)
-    fitted = load_detector(read_tensors(head), settings["state"], _device(backbone, config))
-    if fitted.trunk is not None and isinstance(backbone, Backbone):
-        backbone.module.load_state_dict(dict(fitted.trunk))
+    fitted = open_detector(head, backbone, _device(backbone, config))
     items = [box_item(row, data) for row in table.to_pylist()]
     again = box_table(
         items,

@@ -9,7 +9,8 @@ from evaluation.episodes import Episode, find_episodes
 from evaluation.predict_config import PredictConfig
 from evaluation.report import ArchiveFrame, TimelineEpisode, TimelinePicture, TimelineRow
 from flows.stages.nearest_frames import nearest_frames
-from flows.stages.predict_video import Album, PredictedFrame, VideoPredictions
+from flows.stages.predict_frame import PredictedFrame
+from flows.stages.predict_video import Album, VideoPredictions
 from warehouse.lake import Lake
 from warehouse.records import VideoRef
 
