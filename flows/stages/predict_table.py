@@ -45,12 +45,7 @@ def write_boxes(path: Path, video: VideoRef, playback: Playback, predicted: Vide
 
 def join_tables(parts: Sequence[Path], path: Path, predictor: Predictor) -> None:
     """One table with a header of the rows of several."""
-    what = [f"p_{each}" for each in predictor.classes]
-    if predictor.gives_masks:
-        what = ["foreground_share", "num_regions", "mask"]
-    elif predictor.gives_boxes:
-        what = ["num_boxes", "surest_score"]
-    _join(parts, path, [*_PLACE, "not_shown", "prediction", *what, "distance", "unlike_training"])
+    _join(parts, path, [*_PLACE, "not_shown", "prediction", *_columns(predictor), "distance", "unlike_training"])
 
 
 def join_boxes(parts: Sequence[Path], path: Path) -> None:
@@ -87,7 +82,16 @@ def _place(frame: PredictedFrame, video: VideoRef, playback: Playback) -> list[o
     return [video.path, frame.number, f"{frame.position:.6f}"] if playback.in_time else [video.images[image], page, ""]
 
 
+def _columns(predictor: Predictor) -> list[str]:
+    """Names of what a head says."""
+    if predictor.gives_masks:
+        return ["foreground_share", "num_regions", "mask"]
+    return ["num_boxes", "surest_score"] if predictor.gives_boxes else [f"p_{each}" for each in predictor.classes]
+
+
 def _values(frame: PredictedFrame, predictor: Predictor) -> list[object]:
+    if frame.hidden is not None:
+        return [""] * len(_columns(predictor))
     if predictor.gives_masks:
         return [f"{frame.value:.6f}", frame.num_regions, frame.mask or ""]
     if predictor.gives_boxes:

@@ -22,7 +22,7 @@ from evaluation.predict_config import PredictConfig
 from evaluation.predictor import Predictor
 from evaluation.video.clip_windows import with_windows
 from evaluation.video.context_windows import with_neighbours
-from flows.stages.predict_frame import PredictedFrame, positive_classes, predicted_frame
+from flows.stages.predict_frame import PredictedFrame, positive_classes, predicted_frame, within_content
 from warehouse.store import atomic_file
 
 __all__ = ["Album", "VideoPredictions", "predict_video"]
@@ -100,7 +100,8 @@ def predict_video(
             start = time.perf_counter()
             predicted = predict(predictor, [pixels for _, pixels in pairs])
             seconds += time.perf_counter() - start
-            for frame, prediction in zip(batch, predicted, strict=True):
+            for frame, whole in zip(batch, predicted, strict=True):
+                prediction = within_content(whole, frame, playback)
                 row = predicted_frame(
                     frame, prediction, playback, predictor, config, positive, mask_name=f"masks/{name}/{frame.frame_index:06d}.png"
                 )
@@ -109,10 +110,10 @@ def predict_video(
                 masked = _masked(frame, playback, row)
                 drawn = overlaid(
                     masked,
-                    mask=None if row.hidden else prediction.mask,
+                    mask=prediction.mask if row.mask else None,
                     boxes=[(box.corners, f"{box.label} {box.score:.2f}") for box in row.boxes],
                     text=_text(row),
-                    is_unlike=_is_warned(row),
+                    is_unlike=bool(row.is_unlike),
                 )
                 write(drawn, frame)
                 found.append(row)
@@ -161,13 +162,11 @@ def _masked(frame: SampledFrame, playback: Playback, row: PredictedFrame) -> np.
 def _text(row: PredictedFrame) -> str:
     if row.hidden is not None:
         return f"not shown: {row.hidden.replace('_', ' ')}"
+    if row.boxes:
+        return ""  # each has its own
     if row.num_regions is None:
         return f"{row.label} {row.strength:.2f}" if row.label else ""
     return f"{row.num_regions} region{'s' if row.num_regions > 1 else ''}, {row.strength:.1%} of the frame" if row.num_regions else ""
-
-
-def _is_warned(row: PredictedFrame) -> bool:
-    return bool(row.is_unlike) and row.hidden is None
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ PRINTED_BY = {
     "flows/planning/table.py": ["curate"],
     "flows/stages/predict.py": ["predict"],
     "flows/stages/predict_parts.py": ["predict"],
-    "flows/stages/predict_video.py": ["predict"],
+    "flows/stages/predict_frame.py": ["predict"],
     "flows/stages/pretrain.py": ["pretrain", "run"],
     "flows/stages/private_audit.py": ["privacy-audit"],
     "flows/runners/process_runner.py": ["ingest", "run"],

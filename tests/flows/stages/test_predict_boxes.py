@@ -39,11 +39,11 @@ def polyp(seed: int, corners: tuple[int, int, int, int]) -> np.ndarray:
     return picture.clip(0, 255)
 
 
-def tree(root: Path, *, each: int = 12) -> list[Path]:
+def tree(root: Path) -> list[Path]:
     """PolypsSet's layout, one polyp a frame; the test frames."""
     found = []
-    for part, split in enumerate(("train2019", "val2019", "test2019")):
-        for number in range(each):
+    for part, (split, frames) in enumerate((("train2019", 12), ("val2019", 4), ("test2019", 4))):
+        for number in range(frames):
             x0, y0 = 40 + 37 * number % 110, 30 + 23 * number % 80
             corners = (x0, y0, x0 + 70, y0 + 60)
             path = root / "PolypsSet" / split / "Image" / str(1 + number % 2) / f"{number}.png"
@@ -77,8 +77,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_boxes_are_those_of_the_evaluation_and_are_drawn(tmp_path: Path) -> None:
-    stills = tree(tmp_path / "kumc")
-    film = write_video(tmp_path / "film.mp4", [*(polyp(n, (80, 60, 150, 120)) for n in range(6)), *(room(n) for n in range(3))])
+    stills = tree(tmp_path / "kumc")[:2]
+    film = write_video(tmp_path / "film.mp4", [*(polyp(n, (80, 60, 150, 120)) for n in range(3)), *(room(n) for n in range(2))])
     score = scored(tmp_path, tmp_path / "lake")
     out = tmp_path / "out"
     options = ["--head", score.score_id[:12], "--lake", str(tmp_path / "lake"), "--out", str(out), "--fps", "1", "--device", "cpu"]
@@ -88,7 +88,7 @@ def test_boxes_are_those_of_the_evaluation_and_are_drawn(tmp_path: Path) -> None
     threshold = read_settings(tmp_path / "lake" / score.details["head_file"])["state"]["threshold"]
     found = rows_of(out / "boxes.csv")
     assert list(found[0]) == ["file", "frame", "pts_s", "class", "score", "x0", "y0", "x1", "y1"]
-    for row in stored:
+    for row in [row for row in stored if str(tmp_path / "kumc" / row["path"]) in set(map(str, stills))]:
         corners, scores = np.array(row["predicted_boxes"]), np.array(row["predicted_scores"])
         expected = [place for place in one_a_place(corners, scores) if scores[place] >= threshold]
         mine = [each for each in found if each["file"] == str(tmp_path / "kumc" / row["path"])]
@@ -99,16 +99,16 @@ def test_boxes_are_those_of_the_evaluation_and_are_drawn(tmp_path: Path) -> None
 
     frames = rows_of(out / "predictions.csv")
     of_film = [row for row in frames if row["file"] == str(film)]
-    assert [row["not_shown"] for row in of_film[:3] + of_film[-2:]] == [""] * 3 + ["out_of_body"] * 2
+    assert [row["not_shown"] for row in of_film] == [""] * 3 + ["out_of_body"] * 2
     counted = {(row["file"], row["frame"]): int(row["num_boxes"]) for row in frames if row["num_boxes"]}
     assert sum(counted.values()) == len(found)
-    assert not any(row["file"] == str(film) and int(row["frame"]) > 6 for row in found), "nothing is said of what is hidden"
+    assert not any(row["file"] == str(film) and int(row["frame"]) > 2 for row in found), "nothing is said of what is hidden"
     with av.open(str(out / "overlays" / "001-film.mp4")) as container:
         drawn = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     first = next(row for row in found if row["file"] == str(film))
     x, y0, y1 = (round(float(first[side])) for side in ("x0", "y0", "y1"))
-    edge = drawn[int(first["frame"])][y0 + 8 : y1 - 8, x].astype(int)
-    assert (edge[:, 0] - edge[:, 2]).mean() > 150, "yellow"
+    edge = drawn[int(first["frame"])][y0 + 8 : y1 - 8, x, 1]
+    assert edge.mean() > 150, "tissue has 85 of green, the line 214"
     assert drawn[-1][60:140].max() < 40, "black, for coding noise"
     page = (out / "timeline.html").read_text()
     assert "boxes of adenomatous, hyperplastic, from a score of " in page
