@@ -19,7 +19,7 @@ from evaluation.maps import maps_of
 from evaluation.mask_scoring import predicted_masks
 from evaluation.predictor import Predictor
 from evaluation.training_vectors import FEATURES, map_vectors
-from evaluation.video.clip_windows import clip_probabilities
+from evaluation.video.clip_windows import clip_probabilities, window_sets
 from evaluation.video.context_windows import ContextWindow, context_masks, own_patches
 
 __all__ = ["FramePrediction", "predict_clips", "predict_context", "predict_frames", "regions_of"]
@@ -46,16 +46,22 @@ def predict_context(predictor: Predictor, windows: Sequence[ContextWindow]) -> l
     setup = predictor.context
     assert setup is not None, "the head is one of a video network"
     patches = own_patches(setup, windows)
+    distances = _distances(predictor, map_vectors((patches,)))
     if predictor.gives_boxes:
         sizes = [(each.size[1], each.size[0]) for each in windows]
-        return [FramePrediction(boxes=boxes) for boxes in _found(predictor, [torch.from_numpy(patches).to(setup.device).float()], sizes)]
-    return [FramePrediction(mask=mask) for mask in context_masks(setup, predictor.head, patches, windows)]
+        found = _found(predictor, [torch.from_numpy(patches).to(setup.device).float()], sizes)
+        return [FramePrediction(boxes=boxes, distance=distance) for boxes, distance in zip(found, distances, strict=True)]
+    masks = context_masks(setup, predictor.head, patches, windows)
+    return [FramePrediction(mask=mask, distance=distance) for mask, distance in zip(masks, distances, strict=True)]
 
 
 def predict_clips(predictor: Predictor, windows: Sequence[Pixels]) -> list[FramePrediction]:
     """Predict clips [W, T, size, size, 3], as `with_windows` gives them; the prediction is of the frame in the middle of each."""
     assert predictor.clips is not None, "the head tells classes of clips"
-    return [FramePrediction(probabilities=tuple(map(float, row))) for row in clip_probabilities(predictor.clips, predictor.head, windows)]
+    features = window_sets(predictor.clips, windows)
+    of_windows = _distances(predictor, features[FEATURES])
+    told = zip(clip_probabilities(predictor.clips, predictor.head, features), _of_clips(of_windows, len(windows)), strict=True)
+    return [FramePrediction(probabilities=tuple(map(float, row)), distance=distance) for row, distance in told]
 
 
 def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
@@ -124,6 +130,15 @@ def _found(predictor: Predictor, maps: Sequence[torch.Tensor], sizes: Sequence[t
 
 def _batch(backbone: Backbone, frames: Sequence[Pixels]) -> Pixels:
     return np.stack([array_image(frame, size=backbone.image_size, interpolation=backbone.interpolation) for frame in frames])
+
+
+def _of_clips(of_windows: Sequence[float | None], num_clips: int) -> list[float | None]:
+    """The mean distance of each clip's windows, which stand together."""
+    each = len(of_windows) // num_clips
+    known = [value for value in of_windows if value is not None]
+    if len(known) < len(of_windows):
+        return [None] * num_clips
+    return [sum(known[start : start + each]) / each for start in range(0, len(known), each)]
 
 
 def _distances(predictor: Predictor, vectors: npt.NDArray[np.float32]) -> list[float | None]:

@@ -13,7 +13,7 @@ from evaluation.detection import FittedDetector, maps_wanted as box_maps_wanted,
 from evaluation.heads import FittedClasses, FittedMasks, HeadError, MapsWanted, load_head, maps_wanted
 from evaluation.maps import resized_backbone
 from evaluation.replay import ClipNetworks, StoredScore, loaded_backbone, open_score, stored_config, stored_model
-from evaluation.training_distance import training_distance
+from evaluation.training_distance import training_distance, video_distance
 from evaluation.training_vectors import TrainingDistance
 from evaluation.tuned_backbone import adapted_backbone
 from evaluation.video.clip_features import clip_device, load_clip_backbone, num_frames_of
@@ -149,7 +149,8 @@ def _of_clips(predictor: Callable[..., Predictor], stored: StoredScore, model: M
         seconds=told["seconds"],
         device=device,
     )
-    return predictor(head=head, distance=None, no_distance="it is not made for clips", clips=setup)
+    distance, reason = video_distance(stored)
+    return predictor(head=head, distance=distance, no_distance=reason, clips=setup)
 
 
 def _of_context(predictor: Callable[..., Predictor], stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Predictor:
@@ -158,4 +159,5 @@ def _of_context(predictor: Callable[..., Predictor], stored: StoredScore, model:
     head = open_detector(stored.head, network, device) if wanted is None else load_head(stored.head, device=device)
     levels = 1 if wanted is None else context_levels(wanted)
     setup = ContextSetup(network=network, num_frames=num_frames_of(network, config), levels=levels, device=device)
-    return predictor(head=head, distance=None, no_distance="it is not made for frames of a video network", context=setup)
+    distance, reason = video_distance(stored)
+    return predictor(head=head, distance=distance, no_distance=reason, context=setup)

@@ -169,6 +169,7 @@ def test_a_video_network_sees_as_many_frames_in_training_as_in_test(tree: Path, 
     scores = evaluate_model(model, task=task, identity=identity, config=config, **folders)
     assert set(seen) == {3}
     assert scores[0].details["context_frames"] == "3"
+    assert (tmp_path / scores[0].details["head_file"]).with_name("training.safetensors").is_file(), "for the distance of predictions"
     again = detection_value_again(
         tmp_path / scores[0].details["head_file"],
         pq.read_table(tmp_path / scores[0].details["predictions_file"]),
