@@ -22,7 +22,7 @@ from evaluation.labels import class_indices, group_indices
 from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores
 from evaluation.stored_evaluation import Places, Rows, class_table, store
 from evaluation.tasks import TaskData
-from evaluation.training_vectors import FEATURES, keep_training_vectors
+from evaluation.training_vectors import FEATURES, OF_FROZEN, keep_training_vectors
 from evaluation.tuned_backbone import adapted_backbone, is_tuned_on, shown_pictures, trunk_of
 
 __all__ = ["class_rows", "class_scores", "feature_rows", "mean_of_logits", "task_scores"]
@@ -99,6 +99,8 @@ def feature_rows(
     if tune is not None:
         for name in tuned:
             fitted[name], predicted[name] = tune(name, train, val, settings)
+    if clips is not None:  # of images the features in the cache tell
+        keep_training_vectors(places.root / places.folder / OF_FROZEN, train.features[FEATURES], val.features[FEATURES])
     # from here on nothing is chosen any more, and the test labels are read
     items = task.split("test")
     labels, groups = class_indices(items, task.classes), group_indices(items)

@@ -69,8 +69,11 @@ def clinical_scores(
     return found
 
 
-def distance_interval(values: npt.NDArray[np.float64], groups: Ints) -> Interval:
-    """The mean of [N] distances in pixels, which have no upper bound, with Student's t interval of the jackknife over groups."""
+def distance_interval(values: npt.NDArray[np.float64], groups: Ints, *, is_signed: bool = False) -> Interval:
+    """The mean of [N] distances in pixels, which have no upper bound, with Student's t interval of the jackknife over groups.
+
+    Differences of distances have a sign; those without one are not below 0.
+    """
     from scipy.stats import t
 
     value, num_groups = float(values.mean()), int(groups.max()) + 1
@@ -80,4 +83,5 @@ def distance_interval(values: npt.NDArray[np.float64], groups: Ints) -> Interval
     without = (values.sum() - sums) / (len(values) - sizes)
     variance = (num_groups - 1) / num_groups * float(((without - without.mean()) ** 2).sum())
     half = float(t.ppf(0.975, num_groups - 1)) * float(np.sqrt(variance))
-    return Interval(value, max(0.0, value - half), value + half, f"t, jackknife over {num_groups} groups")
+    low = value - half if is_signed else max(0.0, value - half)
+    return Interval(value, low, value + half, f"t, jackknife over {num_groups} groups")

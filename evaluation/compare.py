@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from evaluation.clinical_rows import distance_interval
 from evaluation.labels import numbered
 from evaluation.metrics import (
     CLASSIFICATION_METRICS,
@@ -55,7 +56,7 @@ def paired_difference(first: pa.Table, second: pa.Table, *, metric: str, classes
     Args:
         first: stored predictions of a head (columns path, box, group, and label and prediction, or the metric itself).
         second: those of another one on the same test split.
-        metric: a name in `CLASSIFICATION_METRICS`, or one of `SHARES`.
+        metric: a name in `CLASSIFICATION_METRICS`, one of `SHARES`, or hd95.
         classes: in class-index order; of classification.
 
     Raises:
@@ -70,10 +71,13 @@ def paired_difference(first: pa.Table, second: pa.Table, *, metric: str, classes
         told |= {"num_classes": len(classes)}
         values = [classification_scores(labels, each, groups, names=(metric,), **told)[metric].value for each in predictions]
         difference = classification_difference(labels, predictions[0], predictions[1], groups, name=metric, **told)
-    elif metric in SHARES and metric in first.column_names and metric in second.column_names:
+    elif metric in (*SHARES, "hd95") and metric in first.column_names and metric in second.column_names:
         columns = [table[metric].to_numpy().astype(np.float64) for table in (first, second)]
         values = [float(column.mean()) for column in columns]
-        difference = mean_difference(columns[0], columns[1], groups, **told)
+        if metric == "hd95":
+            difference = distance_interval(columns[0] - columns[1], groups, is_signed=True)
+        else:
+            difference = mean_difference(columns[0], columns[1], groups, **told)
     else:
         raise CompareError(f"the stored predictions have no {metric}; compare another metric")
     return PairedDifference(

@@ -1,8 +1,9 @@
-"""Pictures with what a head says of them drawn in: the outline of a mask, a line of text, and the mark that this is for research."""
+"""Pictures with what a head says of them drawn in: a mask's outline, boxes, a line of text, and the mark that this is for research."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -21,28 +22,45 @@ _SMALLEST_TEXT = 12
 
 Pixels = npt.NDArray[np.uint8]
 
+Box = tuple[tuple[float, float, float, float], str]
+"""x0, y0, x1, y1 in pixels, and what is written at it"""
 
-def overlaid(rgb: Pixels, *, mask: npt.NDArray[np.bool_] | None = None, text: str = "", is_unlike: bool = False) -> Pixels:
-    """A copy of a picture [H, W, 3] uint8 with the mark, the outline of a mask [H, W] and a line of text.
+
+def overlaid(
+    rgb: Pixels,
+    *,
+    mask: npt.NDArray[np.bool_] | None = None,
+    boxes: Sequence[Box] = (),
+    text: str = "",
+    is_unlike: bool = False,
+) -> Pixels:
+    """A copy of a picture [H, W, 3] uint8 with the mark, the outline of a mask [H, W] or boxes, and a line of text.
 
     Args:
         rgb: the picture; what may not be seen is black already.
         mask: of the foreground.
+        boxes: each with what is written at it.
         text: shown at the top left.
         is_unlike: whether to say that the picture is unlike the training data.
     """
     picture = np.ascontiguousarray(rgb).copy()
     height, width = picture.shape[:2]
+    line = max(1, round(min(height, width) / 240))
     if mask is not None and mask.any():
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, round(min(height, width) / 240)))
+        cv2.drawContours(picture, outlines, -1, _OUTLINE, line)
     size = max(_SMALLEST_TEXT, round(min(height, width) / 30))
     margin = size // 2
+    for corners, told in reversed(boxes):  # the surest on top
+        x0, y0, x1, y1 = (round(side) for side in corners)
+        cv2.rectangle(picture, (x0, y0), (min(x1, width) - 1, min(y1, height) - 1), _OUTLINE, line)
+        name = _written(told, size, _OUTLINE)
+        _place(picture, name, min(x0, width - name.shape[1]), y0 - name.shape[0] if y0 >= name.shape[0] else y0 + line)
     lines = [(text, _TEXT)] if text else []
     if is_unlike:
         lines.append(("unlike the training data", _UNLIKE))
-    for number, (line, color) in enumerate(lines):
-        _place(picture, _written(line, size, color), margin, margin + number * round(1.5 * size))
+    for number, (told, color) in enumerate(lines):
+        _place(picture, _written(told, size, color), margin, margin + number * round(1.5 * size))
     mark = _fitted(_written(MARK, size, _TEXT), max(1, width - 2 * margin), max(1, height - 2 * margin))
     _place(picture, mark, margin, height - mark.shape[0] - margin)
     return picture

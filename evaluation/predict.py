@@ -1,34 +1,28 @@
-"""Predictions of a stored head: batches of RGB arrays in, classes or masks out, with their distance to the training data."""
+"""Predictions of a stored head: batches of RGB arrays in, classes, masks or boxes out, with their distance to the training data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from evaluation.backbone import Backbone, ModelRef, features_of
-from evaluation.config import EvaluateConfig
-from evaluation.heads import FittedClasses, FittedMasks, HeadError, MapsWanted, load_head, maps_wanted
+from evaluation.backbone import Backbone, features_of
+from evaluation.detection import FittedDetector, FoundBox, found_boxes, pixel_maps
+from evaluation.heads import FittedClasses, FittedMasks, HeadError
 from evaluation.images import array_image
-from evaluation.maps import maps_of, resized_backbone
+from evaluation.maps import maps_of
 from evaluation.mask_scoring import predicted_masks
-from evaluation.replay import ClipNetworks, StoredScore, open_score, stored_backbone, stored_config, stored_model
-from evaluation.training_distance import training_distance
-from evaluation.training_vectors import FEATURES, TrainingDistance, map_vectors
-from evaluation.tuned_backbone import adapted_backbone
-from evaluation.video.clip_features import clip_device, load_clip_backbone, num_frames_of
-from evaluation.video.clip_tuning import adapted_clip_backbone
-from evaluation.video.clip_windows import ClipSetup, clip_probabilities
-from evaluation.video.context_rows import context_levels
-from evaluation.video.context_windows import ContextSetup, ContextWindow, context_masks
-from warehouse.records import Score
+from evaluation.predictor import Predictor
+from evaluation.training_vectors import FEATURES, map_vectors
+from evaluation.video.clip_windows import clip_probabilities, window_sets
+from evaluation.video.context_windows import ContextWindow, context_masks, own_patches
 
-__all__ = ["FramePrediction", "Predictor", "open_predictor", "predict_clips", "predict_context", "predict_frames", "regions_of"]
+__all__ = ["FramePrediction", "predict_clips", "predict_context", "predict_frames", "regions_of"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -38,157 +32,36 @@ class FramePrediction:
     """What a head says of one picture."""
 
     probabilities: tuple[float, ...] = ()
-    """of each class; empty where the head gives masks"""
+    """of each class; empty where the head gives masks or boxes"""
     mask: npt.NDArray[np.bool_] | None = None
-    """[H, W] at the picture's own size, true on the foreground; None where the head tells classes"""
+    """[H, W] at the picture's own size, true on the foreground; None where the head gives none"""
+    boxes: tuple[FoundBox, ...] = ()
+    """in pixels of the picture, the surest first and one a place, also those below the head's threshold"""
     distance: float | None = None
     """cosine distance, 0 to 2, to the nearest training image; None where those are not known"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictor:
-    """A stored head with its backbone, ready to run."""
-
-    score: Score
-    kind: str
-    """classification, ordinal or segmentation"""
-    classes: tuple[str, ...]
-    backbone: Backbone | None
-    """at the size that the head was trained at; None of a head on clips"""
-    views: tuple[tuple[Backbone, bool], ...]
-    """sizes at which a mask head reads a picture, and whether mirrored"""
-    head: FittedClasses | FittedMasks
-    wanted: MapsWanted | None
-    distance: TrainingDistance | None
-    no_distance: str
-    """why there is no distance; empty where there is one"""
-    clips: ClipSetup | None = None
-    """of a head of clips: how they are read"""
-    context: ContextSetup | None = None
-    """reading of the frames around each, for a head of masks on a video network"""
-
-    @property
-    def gives_masks(self) -> bool:
-        """Whether it gives masks, and not classes."""
-        return self.wanted is not None
-
-    @property
-    def batch_size(self) -> int:
-        """Frames, or clips, per forward pass that suit the device."""
-        if (reads := self.clips or self.context) is not None:
-            num_windows = self.clips.num_windows if self.clips is not None else 1
-            return max(1, (64 if reads.device.type == "cuda" else 8) // (reads.num_frames * num_windows))
-        assert self.backbone is not None
-        return self.backbone.batch_size
-
-
-def open_predictor(
-    score: Score, root: Path, *, cache_dir: Path, device: str = "auto", clip_network: ClipNetworks | None = None
-) -> Predictor:
-    """Open the head of a score.
-
-    Args:
-        score: whose details name a head.
-        root: the lake.
-        cache_dir: where the evaluation kept its features, for the distance.
-        device: auto, cpu or cuda.
-        clip_network: finds the video network of a folder, for a head of clips, or of masks on one.
-
-    Raises:
-        HeadError: the head or its backbone is not there, damaged or another one.
-        BackboneError: the backbone is not usable.
-    """
-    stored = open_score(score, root)
-    config = replace(stored_config(stored.settings["settings"]), device=device)
-    kind = stored.settings["kind"]
-    if kind == "detection":
-        raise HeadError(f"score {score.score_id} is of boxes, which are not predicted on videos yet; give a head of classes or masks")
-    if "clips" in stored.settings:
-        return _of_clips(stored, config, clip_network)
-    if clip_network is not None and (video := stored_model(stored, clip_network)).clip_network is not None:
-        return _of_context(stored, video, config)
-    model, backbone = stored_backbone(stored, config)
-    head = load_head(stored.head, device=backbone.device)
-    backbone = adapted_backbone(backbone, head)
-    wanted = maps_wanted(stored.settings["head"]) if kind == "segmentation" else None
-    views: list[tuple[Backbone, bool]] = []
-    sized = backbone
-    if wanted is not None:
-        sized = resized_backbone(backbone, model, wanted.input_scale(config), seed=config.seed)
-        scales = wanted.test_scales(config)
-        for scale in scales:
-            at_scale = resized_backbone(sized, model, scale, seed=config.seed)
-            views += [(at_scale, False), (at_scale, True)] if len(scales) > 1 else [(at_scale, False)]
-    elif kind == "segmentation":
-        raise HeadError(f"the head {stored.settings['head']!r} reads no maps; give a score of a head that this version has")
-    distance, reason = training_distance(stored, sized, model, config, wanted=wanted, cache_dir=cache_dir)
-    return Predictor(
-        score=score,
-        kind=kind,
-        classes=tuple(stored.settings["classes"]),
-        backbone=sized,
-        views=tuple(views),
-        head=head,
-        wanted=wanted,
-        distance=distance,
-        no_distance=reason,
-    )
-
-
-def _of_clips(stored: StoredScore, config: EvaluateConfig, clip_network: ClipNetworks | None) -> Predictor:
-    told, device = stored.settings["clips"], clip_device(config.device)
-    head = load_head(stored.head, device=device)
-    setup = ClipSetup(
-        network=adapted_clip_backbone(load_clip_backbone(stored_model(stored, clip_network), config), head),
-        num_frames=told["frames"],
-        num_windows=told["windows"],
-        pooling=told["pooling"],
-        seconds=told["seconds"],
-        device=device,
-    )
-    return Predictor(
-        score=stored.score,
-        kind=stored.settings["kind"],
-        classes=tuple(stored.settings["classes"]),
-        backbone=None,
-        views=(),
-        head=head,
-        wanted=None,
-        distance=None,
-        no_distance="it is not made for clips",
-        clips=setup,
-    )
-
-
-def _of_context(stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Predictor:
-    wanted = maps_wanted(stored.settings["head"])
-    if wanted is None:
-        raise HeadError(f"the head {stored.settings['head']!r} reads no maps; give a score of a head that this version has")
-    device, network = clip_device(config.device), load_clip_backbone(model, config)
-    return Predictor(
-        score=stored.score,
-        kind=stored.settings["kind"],
-        classes=tuple(stored.settings["classes"]),
-        backbone=None,
-        views=(),
-        head=load_head(stored.head, device=device),
-        wanted=wanted,
-        distance=None,
-        no_distance="it is not made for masks of a video network",
-        context=ContextSetup(network=network, num_frames=num_frames_of(network, config), levels=context_levels(wanted), device=device),
-    )
-
-
 def predict_context(predictor: Predictor, windows: Sequence[ContextWindow]) -> list[FramePrediction]:
-    """Predict the masks of frames among their neighbours, as `with_neighbours` gives them."""
-    assert predictor.context is not None, "the head reads masks of a video network"
-    return [FramePrediction(mask=mask) for mask in context_masks(predictor.context, predictor.head, windows)]
+    """Predict the masks or boxes of frames among their neighbours, as `with_neighbours` gives them."""
+    setup = predictor.context
+    assert setup is not None, "the head is one of a video network"
+    patches = own_patches(setup, windows)
+    distances = _distances(predictor, map_vectors((patches,)))
+    if predictor.gives_boxes:
+        sizes = [(each.size[1], each.size[0]) for each in windows]
+        found = _found(predictor, [torch.from_numpy(patches).to(setup.device).float()], sizes)
+        return [FramePrediction(boxes=boxes, distance=distance) for boxes, distance in zip(found, distances, strict=True)]
+    masks = context_masks(setup, predictor.head, patches, windows)
+    return [FramePrediction(mask=mask, distance=distance) for mask, distance in zip(masks, distances, strict=True)]
 
 
 def predict_clips(predictor: Predictor, windows: Sequence[Pixels]) -> list[FramePrediction]:
     """Predict clips [W, T, size, size, 3], as `with_windows` gives them; the prediction is of the frame in the middle of each."""
     assert predictor.clips is not None, "the head tells classes of clips"
-    return [FramePrediction(probabilities=tuple(map(float, row))) for row in clip_probabilities(predictor.clips, predictor.head, windows)]
+    features = window_sets(predictor.clips, windows)
+    of_windows = _distances(predictor, features[FEATURES])
+    told = zip(clip_probabilities(predictor.clips, predictor.head, features), _of_clips(of_windows, len(windows)), strict=True)
+    return [FramePrediction(probabilities=tuple(map(float, row)), distance=distance) for row, distance in told]
 
 
 def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
@@ -200,7 +73,8 @@ def predict_frames(predictor: Predictor, frames: Sequence[Pixels]) -> list[Frame
         return []
     if predictor.clips is not None or predictor.context is not None:
         raise HeadError("the head reads several frames at once, and single pictures were given; give a video")
-    return _masks(predictor, frames) if predictor.wanted is not None else _classes(predictor, frames)
+    of_kind = _boxes if predictor.gives_boxes else _masks if predictor.gives_masks else _classes
+    return of_kind(predictor, frames)
 
 
 def regions_of(mask: npt.NDArray[np.bool_], *, min_share: float) -> int:
@@ -238,8 +112,33 @@ def _masks(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePredicti
     return [FramePrediction(mask=mask, distance=distance) for mask, distance in zip(masks, distances, strict=True)]
 
 
+def _boxes(predictor: Predictor, frames: Sequence[Pixels]) -> list[FramePrediction]:
+    assert predictor.backbone is not None
+    head = cast(FittedDetector, predictor.head)
+    maps = pixel_maps(predictor.backbone, _batch(predictor.backbone, frames), is_trained=head.trunk is not None)
+    found = _found(predictor, maps, [(frame.shape[1], frame.shape[0]) for frame in frames])
+    distances = _distances(predictor, map_vectors((maps[-1].cpu().numpy(),)))
+    return [FramePrediction(boxes=boxes, distance=distance) for boxes, distance in zip(found, distances, strict=True)]
+
+
+def _found(predictor: Predictor, maps: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[tuple[FoundBox, ...]]:
+    """The boxes of each picture of `sizes` (width, height)."""
+    head = cast(FittedDetector, predictor.head)
+    told = zip(head.detections(maps), sizes, strict=True)
+    return [found_boxes(found, size, image_size=head.image_size, classes=predictor.classes) for found, size in told]
+
+
 def _batch(backbone: Backbone, frames: Sequence[Pixels]) -> Pixels:
     return np.stack([array_image(frame, size=backbone.image_size, interpolation=backbone.interpolation) for frame in frames])
+
+
+def _of_clips(of_windows: Sequence[float | None], num_clips: int) -> list[float | None]:
+    """The mean distance of each clip's windows, which stand together."""
+    each = len(of_windows) // num_clips
+    known = [value for value in of_windows if value is not None]
+    if len(known) < len(of_windows):
+        return [None] * num_clips
+    return [sum(known[start : start + each]) / each for start in range(0, len(known), each)]
 
 
 def _distances(predictor: Predictor, vectors: npt.NDArray[np.float32]) -> list[float | None]:

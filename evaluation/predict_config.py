@@ -16,10 +16,11 @@ class PredictConfig:
     all: bool = False
     """predict every frame of a video, whatever fps says"""
     positive: tuple[str, ...] = ()
-    """classes that are findings. Unless given all but the first of the head's classes, where these are ordered or the first is called
-    normal, negative, none, healthy, mucosa, 0 or background; else they must be given"""
+    """classes that are findings. Unless given all classes of boxes; of others all but the first, where these are ordered or the first is
+    called normal, negative, none, healthy, mucosa, 0 or background; else they must be given"""
     min_probability: float = 0.5
-    """probability from which a class that is a finding makes a frame positive, if it is also the most probable class"""
+    """probability from which a class that is a finding makes a frame positive, if it is also the most probable class. A head of boxes has
+    its own threshold, which its evaluation chose on the validation split"""
     min_region_share: float = 0.001
     """share of the frame from which a region of a mask counts; smaller ones stay in the mask"""
     episode_gap_s: float = 1.0

@@ -39,7 +39,7 @@ from evaluation.video.context_rows import context_batches, context_levels
 from warehouse.records import Score
 from warehouse.store import file_sha256
 
-__all__ = ["ClipNetworks", "StoredScore", "from_head", "from_predictions", "open_score", "stored_backbone", "stored_config", "stored_model"]
+__all__ = ["ClipNetworks", "StoredScore", "from_head", "from_predictions", "loaded_backbone", "open_score", "stored_config", "stored_model"]
 
 ClipNetworks = Callable[[Path], Callable[[str, str, int], Any] | None]
 """Finds the video network of a folder, for `ModelRef.clip_network`; None if the folder holds an image network."""
@@ -147,11 +147,11 @@ def from_head(
         vectors = extract_clip_features(network, items, clips, config, num_windows=told["windows"])
         return _class_value(stored, mean_of_logits(of_clips.probabilities(vectors), told["windows"]))
     if stored.settings["kind"] == "detection":
-        seen = load_clip_backbone(model, config) if model.clip_network is not None else _loaded(stored, model, config)
+        seen = load_clip_backbone(model, config) if model.clip_network is not None else loaded_backbone(stored, model, config)
         return detection_value_again(stored.head, stored.predictions, stored.score.metric, data=data, backbone=seen, config=config)
     if model.clip_network is not None:
         return _context_value(stored, items, model, config)
-    backbone = _loaded(stored, model, config)
+    backbone = loaded_backbone(stored, model, config)
     head = load_head(stored.head, device=backbone.device)
     backbone = adapted_backbone(backbone, head)
     if stored.settings["kind"] == "segmentation":
@@ -229,16 +229,6 @@ def _sequence_value(
     return sequence_scores(values, predicted, truth, groups, names=(metric,), **drawn)[metric].value
 
 
-def stored_backbone(stored: StoredScore, config: EvaluateConfig) -> tuple[ModelRef, Backbone]:
-    """The image backbone of a score, as it was scored.
-
-    Raises:
-        HeadError: it is not there, or its weights are others.
-    """
-    model = stored_model(stored, None)
-    return model, _loaded(stored, model, config)
-
-
 def stored_model(stored: StoredScore, clip_network: ClipNetworks | None) -> ModelRef:
     """The model of a score, whose weights are those that were scored.
 
@@ -266,7 +256,12 @@ def stored_model(stored: StoredScore, clip_network: ClipNetworks | None) -> Mode
     return found
 
 
-def _loaded(stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Backbone:
+def loaded_backbone(stored: StoredScore, model: ModelRef, config: EvaluateConfig) -> Backbone:
+    """The image backbone of a score, as it was scored.
+
+    Raises:
+        BackboneError: it is not usable.
+    """
     told = stored.settings["backbone"]
     return load_backbone(model, device=config.device, image_size=told["image_size"], seed=stored.settings["seed"])
 

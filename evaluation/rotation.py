@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.intervals import withheld
 from evaluation.metrics import CLASSIFICATION_METRICS, Interval, classification_scores, confusion_matrices, mean_scores
 from warehouse.records import Score
 from warehouse.store import content_id
@@ -112,18 +114,22 @@ def rotate_values(folds: Sequence[FoldValues], *, num_bootstrap: int, seed: int)
 
 
 def rotation_rows(
-    folds: Sequence[Sequence[Score]], *, num_items: int, num_groups: int, pooled: dict[tuple[str, str, str], Interval] | None = None
+    folds: Sequence[Sequence[Score]],
+    *,
+    num_items: int,
+    num_groups: int,
+    pooled: Mapping[tuple[str, str, str], Interval | str] = MappingProxyType({}),
 ) -> tuple[Score, ...]:
     """One score for each model, head and metric that every fold has.
 
     The value is the pooled one if it is given, else the mean of the folds. The interval is the pooled one, and not a number without it: the
-    folds' training images overlap, so their spread gives none.
+    folds' training images overlap, so their spread gives none. The detail `interval` says how it was made, or why there is none.
 
     Args:
         folds: the scores of each fold, in the order of folds.
         num_items: test images of all folds, each counted once.
         num_groups: their groups.
-        pooled: by model id, head and metric.
+        pooled: by model id, head and metric; or why there is none.
     """
     keyed = [{(score.model_id, score.head, score.metric): score for score in scores if "shots" not in score.details} for scores in folds]
     data_id = content_id([scores[0].data_id for scores in folds if scores])
@@ -131,9 +137,10 @@ def rotation_rows(
     for key, first in keyed[0].items():
         if not all(key in scores for scores in keyed):
             continue
-        together = rotate_scores([scores[key].value for scores in keyed], (pooled or {}).get(key))
-        interval = together.pooled or Interval(together.mean, math.nan, math.nan)
-        details = _details([scores[key] for scores in keyed], together)
+        given = pooled.get(key, _unpooled(first))
+        together = rotate_scores([scores[key].value for scores in keyed], given if isinstance(given, Interval) else None)
+        interval = together.pooled or withheld(together.mean, str(given))
+        details = {**_details([scores[key] for scores in keyed], together), **({"interval": interval.method} if interval.method else {})}
         identity = ["rotation", [scores[key].score_id for scores in keyed], details]
         rows.append(
             Score(
@@ -155,6 +162,13 @@ def rotation_rows(
             )
         )
     return tuple(rows)
+
+
+def _unpooled(score: Score) -> str:
+    """Why a score has no stored predictions."""
+    if "reference" in score.details:
+        return "of a guess no predictions are kept"
+    return "draws of weights have no common predictions" if "draws" in score.details else "no predictions are kept"
 
 
 _OF_THE_SET = (

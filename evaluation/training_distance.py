@@ -13,10 +13,17 @@ from evaluation.features import found_features, found_maps
 from evaluation.heads import MapsWanted, changes_backbone
 from evaluation.replay import StoredScore
 from evaluation.tasks import SplitStore, TaskData, TaskError, configured_task, readable_task
-from evaluation.training_vectors import FEATURES, TrainingDistance, all_vectors, keep_training_vectors, kept_training_vectors
+from evaluation.training_vectors import (
+    FEATURES,
+    OF_FROZEN,
+    TrainingDistance,
+    all_vectors,
+    keep_training_vectors,
+    kept_training_vectors,
+)
 from warehouse.forgotten import lake_key
 
-__all__ = ["training_distance", "training_task"]
+__all__ = ["training_distance", "training_task", "video_distance"]
 
 
 def training_distance(
@@ -36,7 +43,7 @@ def training_distance(
         The distance, or None and why there is none.
     """
     is_tuned = changes_backbone(stored.settings["head"])
-    kept = stored.head.with_name(f"{stored.head.stem}.training.safetensors" if wanted or is_tuned else "training.safetensors")
+    kept = stored.head.with_name(f"{stored.head.stem}.training.safetensors" if wanted or is_tuned else OF_FROZEN)
     if found := kept_training_vectors(kept):
         return found, ""
     if is_tuned:
@@ -59,6 +66,14 @@ def training_distance(
         splits = np.array([item.split for item in task.items])
         train, val = features[FEATURES][splits == "train"], features[FEATURES][splits == "val"]
     return keep_training_vectors(kept, train, val), ""
+
+
+def video_distance(stored: StoredScore) -> tuple[TrainingDistance | None, str]:
+    """The vectors of training clips or frames that the evaluation of a video head kept, or None and why there are none."""
+    if changes_backbone(stored.settings["head"]):
+        return None, "the head changed its network, of which no vectors of the training clips are kept"
+    found = kept_training_vectors(stored.head.with_name(OF_FROZEN))
+    return found, "" if found else "the evaluation kept no vectors of its training clips or frames, as older versions did not"
 
 
 def training_task(stored: StoredScore, config: EvaluateConfig) -> tuple[TaskData, str] | None:

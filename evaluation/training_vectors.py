@@ -15,6 +15,7 @@ from warehouse.store import atomic_file
 
 __all__ = [
     "FEATURES",
+    "OF_FROZEN",
     "TrainingDistance",
     "all_vectors",
     "keep_training_vectors",
@@ -31,6 +32,9 @@ THRESHOLD_PERCENTILE = 99.0
 
 MOST_VECTORS = 100_000
 """training images that are compared with; of more, as many evenly spaced"""
+
+OF_FROZEN = "training.safetensors"
+"""file beside the heads of a frozen network that tell classes, or that are of a video network"""
 
 _ROWS_AT_ONCE = 256
 

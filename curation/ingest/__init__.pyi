@@ -12,6 +12,7 @@ from .ingest import (
 )
 from .playback import (
     Playback as Playback,
+    content_mask as content_mask,
     opened_for_playback as opened_for_playback,
     opened_stream as opened_stream,
     visible_mask as visible_mask,

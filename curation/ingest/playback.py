@@ -18,12 +18,12 @@ from curation.ingest.decide import decide
 from curation.ingest.scan import Sample, scan_video
 from curation.ingest.source import is_dicom, local_copy, refuse_changed
 from curation.ingest.stills import GreyReader, high_byte, holds_sixteen_bits, pages_of, read_page, scan_stills
-from curation.privacy import blacked_out, privacy_reasons
+from curation.privacy import Box, blacked_out, privacy_reasons
 from curation.sources import scratch_folder
 from curation.video import SampledFrame, UnreadableVideo, VideoProbe, choose_sampling, extract_stream, index_packets, sample_frames
 from warehouse.records import VideoRef
 
-__all__ = ["Playback", "opened_for_playback", "opened_stream", "visible_mask"]
+__all__ = ["Playback", "content_mask", "opened_for_playback", "opened_stream", "visible_mask"]
 
 _SPOOL_MEMORY_BYTES = 16 << 20
 _MARGIN = np.ones((3, 3), np.uint8)
@@ -177,13 +177,23 @@ def visible_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray:
 
     That is outside the content area, in insets, and in the boxes over text; a box is one pixel of the stored frame wider here.
     """
-    visible = np.zeros(shape, np.uint8)
-    if sample.stored_mask is None or sample.text_boxes is None:
-        return visible
-    stored = blacked_out(sample.stored_mask.copy(), sample.text_boxes)
+    return np.zeros(shape, np.uint8) if sample.text_boxes is None else _placed(sample, shape, sample.text_boxes)
+
+
+def content_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray:
+    """[height, width] uint8 of a frame of `shape` = (height, width): 255 in the content area, text in it or not, and 0 in insets."""
+    return _placed(sample, shape, ())
+
+
+def _placed(sample: Sample, shape: tuple[int, int], boxes: tuple[Box, ...]) -> np.ndarray:
+    """The content area on the frame, without boxes in pixels of the stored frame."""
+    placed = np.zeros(shape, np.uint8)
+    if sample.stored_mask is None:
+        return placed
+    stored = blacked_out(sample.stored_mask.copy(), boxes)
     area = sample.area
     if (area.width, area.height) != sample.stored_size:
         stored = np.asarray(cv2.erode(stored, _MARGIN, borderType=cv2.BORDER_CONSTANT, borderValue=255))
-    inside = visible[area.y : area.y + area.height, area.x : area.x + area.width]
+    inside = placed[area.y : area.y + area.height, area.x : area.x + area.width]
     inside[:] = cv2.resize(stored, (inside.shape[1], inside.shape[0]), interpolation=cv2.INTER_NEAREST)
-    return visible
+    return placed

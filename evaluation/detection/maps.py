@@ -13,10 +13,10 @@ import torch
 from evaluation.backbone import Backbone, BackboneError
 from evaluation.heads import Maps, MapsWanted, read_maps
 from evaluation.images import item_image, stream
-from evaluation.maps import map_batches, num_maps
+from evaluation.maps import maps_of, num_maps
 from evaluation.tasks import Item
 
-__all__ = ["MapsAt", "frozen_maps", "maps_wanted", "test_maps", "trained_maps", "trunk_maps"]
+__all__ = ["MapsAt", "frozen_maps", "maps_wanted", "pixel_maps", "test_maps", "trained_maps", "trunk_maps"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -74,14 +74,15 @@ def trunk_maps(module: Any, images: torch.Tensor) -> list[torch.Tensor]:
 def test_maps(
     backbone: Backbone, items: Sequence[Item], *, is_trained: bool, batch_size: int | None, num_workers: int
 ) -> Iterator[list[torch.Tensor]]:
-    """Maps of frames batch by batch, as they were in training: through float16 where they came from a cache."""
-    if not is_trained:
-        wanted = maps_wanted(backbone)
-        for maps in map_batches(backbone, items, wanted, batch_size=batch_size, num_workers=num_workers):
-            yield read_maps(maps, slice(None), backbone.device)
-        return
-    size = batch_size or backbone.batch_size
-    at = trained_maps(backbone, items, num_workers=num_workers)
-    for start in range(0, len(items), size):
-        with torch.inference_mode():
-            yield at(np.arange(start, min(start + size, len(items))), ())
+    """`pixel_maps` of frames batch by batch."""
+    load = partial(item_image, size=backbone.image_size, interpolation=backbone.interpolation)
+    for pixels in stream(load, items, batch_size=batch_size or backbone.batch_size, num_workers=num_workers):
+        yield pixel_maps(backbone, pixels, is_trained=is_trained)
+
+
+@torch.inference_mode()
+def pixel_maps(backbone: Backbone, pixels: npt.NDArray[np.uint8], *, is_trained: bool) -> list[torch.Tensor]:
+    """Maps of images [B, H, W, 3] uint8 RGB at the backbone's size, as they were in training: through float16 if they came from a cache."""
+    if is_trained:
+        return trunk_maps(backbone.module, backbone.prepared(pixels))
+    return read_maps(maps_of(backbone, pixels, maps_wanted(backbone)), slice(None), backbone.device)

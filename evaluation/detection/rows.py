@@ -7,26 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
 from evaluation.backbone import Backbone, ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.detection.fcos import Detections
+from evaluation.detection.found import open_detector
 from evaluation.detection.intervals import detection_scores
 from evaluation.detection.maps import MapsAt, frozen_maps, maps_wanted, test_maps, trained_maps
 from evaluation.detection.tables import box_item, box_table, frames_of, image_sizes
-from evaluation.detection.training import FittedDetector, Part, fit_detector, load_detector, targets_of
+from evaluation.detection.training import FittedDetector, Part, fit_detector, targets_of
 from evaluation.features import cached_maps
-from evaluation.heads import HeadError, SelectionSplit, chosen_heads, read_settings, read_tensors
+from evaluation.heads import HeadError, SelectionSplit, chosen_heads, read_settings
 from evaluation.labels import group_indices, numbered
 from evaluation.stored_evaluation import Places, Rows, store
 from evaluation.tasks import Item, TaskData
 from evaluation.video.clip_backbone import ClipBackbone
 from evaluation.video.clip_features import clip_device, num_frames_of
-from evaluation.video.context_rows import context_batches, context_maps
+from evaluation.video.context_rows import context_batches, context_maps, keep_context_vectors
 
 __all__ = ["detection_rows", "detection_value", "detection_value_again"]
+
+
+_SELECTION: tuple[SelectionSplit, ...] = ("train", "val")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +64,11 @@ def detection_rows(
         raise HeadError(f"detection_backbone is trained, and {model.label} is a video network; leave it frozen, or give an image backbone")
     num_frames = _num_frames(backbone, config)
     what = _Scored(backbone=backbone, model=model, task=task, data_id=data_id, config=config, places=places)
+    if not isinstance(backbone, Backbone):  # of images the maps in the cache tell
+        train_maps, val_maps = (_context(what, backbone, split) for split in _SELECTION)
+        keep_context_vectors(train_maps, val_maps, places)
     for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
-        train, val = (_part(what, split) for split in ("train", "val"))
+        train, val = (_part(what, split) for split in _SELECTION)
         fitted = fit_detector(
             train,
             val,
@@ -151,9 +160,7 @@ def detection_value_again(
         TaskError: a frame does not open.
     """
     settings = read_settings(head)
-    fitted = load_detector(read_tensors(head), settings["state"], _device(backbone, config))
-    if fitted.trunk is not None and isinstance(backbone, Backbone):
-        backbone.module.load_state_dict(dict(fitted.trunk))
+    fitted = open_detector(head, backbone, _device(backbone, config))
     items = [box_item(row, data) for row in table.to_pylist()]
     again = box_table(
         items,
@@ -177,8 +184,7 @@ def _maps(scored: _Scored, split: SelectionSplit) -> MapsAt:
     backbone, model, data_id, config, places = scored.backbone, scored.model, scored.data_id, scored.config, scored.places
     device = _device(backbone, config)
     if not isinstance(backbone, Backbone):
-        frames = _num_frames(backbone, config)
-        return frozen_maps((context_maps(backbone, model, scored.task, split, frames, data_id, config, places, device),), device)
+        return frozen_maps((_context(scored, backbone, split),), device)
     items = scored.task.split(split)
     if config.detection_backbone == "trained":
         return trained_maps(backbone, items, num_workers=config.num_workers)
@@ -194,6 +200,13 @@ def _maps(scored: _Scored, split: SelectionSplit) -> MapsAt:
         num_workers=config.num_workers,
     )
     return frozen_maps(maps, device)
+
+
+def _context(scored: _Scored, backbone: ClipBackbone, split: SelectionSplit) -> npt.NDArray[np.float16]:
+    """Patches of the frames in the middle of their neighbours."""
+    config = scored.config
+    told = (split, _num_frames(backbone, config), scored.data_id, config, scored.places, _device(backbone, config))
+    return context_maps(backbone, scored.model, scored.task, *told)
 
 
 def _found(fitted: FittedDetector, backbone: Backbone | ClipBackbone, items: Sequence[Item], config: EvaluateConfig) -> list[Detections]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evaluation.detection.fcos import Detections
+from evaluation.detection.found import native_corners
 from evaluation.detection.metrics import Frame, operating_points
 from evaluation.stored_evaluation import Places, item_columns, item_of
 from evaluation.tasks import Item, TrueBox, open_file, oriented_size
@@ -62,8 +63,7 @@ def box_table(
     columns["boxes"] = pa.array([[list(box.corners) for box in item.boxes or ()] for item in items], _BOXES)
     columns["box_labels"] = pa.array([[box.label for box in item.boxes or ()] for item in items], pa.list_(pa.string()))
     columns["lesions"] = pa.array([[box.lesion for box in item.boxes or ()] for item in items], pa.list_(pa.string()))
-    scales = np.tile(sizes, 2) / image_size
-    predicted = [(one.boxes.cpu().double().numpy() * scale).tolist() for one, scale in zip(found, scales, strict=True)]
+    predicted = [native_corners(one, size, image_size=image_size).tolist() for one, size in zip(found, sizes, strict=True)]
     columns["predicted_boxes"] = pa.array(predicted, _BOXES)
     columns["predicted_labels"] = pa.array([[classes[i] for i in one.labels.tolist()] for one in found], pa.list_(pa.string()))
     columns["predicted_scores"] = pa.array([one.scores.cpu().double().tolist() for one in found], pa.list_(pa.float64()))

@@ -23,6 +23,7 @@ from .mask_training import BATCH as BATCH, joined as joined, read_maps as read_m
 from .names import (
     HeadError as HeadError,
     changes_backbone as changes_backbone,
+    check_curve_windows as check_curve_windows,
     check_head_names as check_head_names,
     check_peft as check_peft,
     chosen_heads as chosen_heads,

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from evaluation.config import TaskKind
 from warehouse.near_names import near_hint
 
-__all__ = ["HEAD_KINDS", "NO_PEFT", "HeadError", "changes_backbone", "check_head_names", "check_peft", "chosen_heads"]
+__all__ = [
+    "HEAD_KINDS",
+    "NO_PEFT",
+    "HeadError",
+    "changes_backbone",
+    "check_curve_windows",
+    "check_head_names",
+    "check_peft",
+    "chosen_heads",
+]
 
 _CLASSES: tuple[TaskKind, ...] = ("classification", "ordinal")
 
@@ -77,6 +86,16 @@ def chosen_heads(asked: Sequence[str] | None, default: Sequence[str], kind: Task
 def changes_backbone(name: str) -> bool:
     """Whether a head is one of those that change the backbone."""
     return name in _TUNED
+
+
+def check_curve_windows(num_windows: int) -> None:
+    """Refuse a few-shot curve of clips that have several windows each.
+
+    Raises:
+        HeadError: they do.
+    """
+    if num_windows > 1:
+        raise HeadError(f"few-shot curves count images, and each clip has {num_windows} windows; give --clip-windows 1")
 
 
 def check_peft(heads: Sequence[str]) -> None:

@@ -18,6 +18,14 @@ _FIRST, _MORE = 4, 6
 _MEASURES = ("sensitivity", "specificity", "auroc", "auprc", "ap50", "ap")
 """what stands before the class in `sensitivity/CLASS`, and behind the question in `QUESTION/auroc`"""
 
+_ORDER = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "f1", "quadratic_weighted_kappa"),
+    *("dice", "iou", "sequence_dice", "sequence_iou", "endofm_volume_dice", "precision", "recall", "hd95"),
+    *("ap50", "ap50_agnostic", "ap", "ap_agnostic", "f1_iou50", "presence_f1", "presence_f1_at_half", "lesion_recall"),
+    *("brier", "ece"),
+)
+"""columns from left to right, of the measures of this project; those of others stand behind them"""
+
 _NAMES = {
     "dice": "Dice",
     "iou": "IoU",
@@ -65,11 +73,11 @@ def metrics_by_table(metrics: Sequence[str], *, primary: str = "") -> tuple[tupl
     """The measures of a whole set, without those of single classes, as columns of one table or more, each of at most six.
 
     Args:
-        metrics: names, in the order of scores.
+        metrics: names; those that are not of this project keep their order.
         primary: that decides on the validation split; it comes first.
     """
     whole = [name for name in dict.fromkeys(metrics) if _of_class(name) is None]
-    whole.sort(key=lambda name: name != primary)
+    whole.sort(key=lambda name: (name != primary, _ORDER.index(name) if name in _ORDER else len(_ORDER)))
     later = whole[_FIRST:]
     return (tuple(whole[:_FIRST]), *(tuple(later[start : start + _MORE]) for start in range(0, len(later), _MORE)))
 

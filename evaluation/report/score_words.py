@@ -28,7 +28,9 @@ def _interval(score: Score | Interval) -> str:
     if math.isfinite(low) and math.isfinite(high):
         digits = 1 if isinstance(score, Score) and score.metric in _IN_PIXELS else 3
         return f"{low:.{digits}f} to {high:.{digits}f}"
-    return f"draws {score.details['range']}" if isinstance(score, Score) and "range" in score.details else "no interval"
+    if isinstance(score, Score) and "range" in score.details:
+        return f"draws {score.details['range']}"
+    return (score.details.get("interval") if isinstance(score, Score) else score.method) or "no interval"
 
 
 SCORE_FILTERS: Mapping[str, Callable[..., Any]] = {"number": _number, "value": _value, "interval": _interval, "metric": metric_name}

@@ -22,7 +22,7 @@ from .items import (
     files_of as files_of,
     fingerprint as fingerprint,
 )
-from .layout import image_files as image_files
+from .layout import check_data as check_data, image_files as image_files
 from .masks import mask_pixels as mask_pixels
 from .pixels import eight_bit as eight_bit, open_file as open_file, oriented_size as oriented_size, upright as upright
 from .protocol import Protocol as Protocol

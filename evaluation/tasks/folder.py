@@ -11,7 +11,7 @@ from evaluation.config import TaskKind
 from evaluation.tasks.group_names import one_name_each
 from evaluation.tasks.items import Item, TaskData, TaskError
 from evaluation.tasks.labels import classes_of, grade_notes, kind_of, one_spelling, ordered, unrepeated
-from evaluation.tasks.layout import refuse_half_known
+from evaluation.tasks.layout import check_data, refuse_half_known
 from evaluation.tasks.protocol import Protocol
 from evaluation.tasks.readers import label_table, mask_folders, read_class_folders
 from evaluation.tasks.split_protocol import CLEAN, MADE, choose_split
@@ -56,8 +56,7 @@ def read_task(
         TaskError: nothing usable is there, a row is wrong, or the folder looks like the data of a known task.
     """
     data = Path(data).absolute()
-    if not data.exists():
-        raise TaskError(f"evaluation data {data} does not exist; give a folder or a CSV file")
+    check_data(data)
     if data.is_file():
         labels, data = data, data.parent
     notes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 from evaluation.tasks.items import TaskError
 from evaluation.tasks.splits import normalized_split
 
-__all__ = ["IMAGE_SUFFIXES", "image_files", "refuse_half_known", "split_of_folder", "subfolders"]
+__all__ = ["IMAGE_SUFFIXES", "check_data", "image_files", "refuse_half_known", "split_of_folder", "subfolders"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -27,6 +27,16 @@ _NO_CLASS = frozenset(
     | {"segmentations", "bbox"}
 )
 """Names that folders of images or masks have, and classes have not."""
+
+
+def check_data(data: Path) -> None:
+    """Refuse a path to evaluation data that is not there.
+
+    Raises:
+        TaskError: there is neither a folder nor a file.
+    """
+    if not data.exists():
+        raise TaskError(f"evaluation data {data} does not exist; give a folder or a CSV file")
 
 
 def refuse_half_known(data: Path) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from evaluation.backbone import ModelRef
 from evaluation.class_rows import feature_rows, mean_of_logits
 from evaluation.config import EvaluateConfig
-from evaluation.heads import FittedClasses, HeadError, HeadSettings, Labelled
+from evaluation.heads import FittedClasses, HeadSettings, Labelled, check_curve_windows
 from evaluation.stored_evaluation import Places, Rows
 from evaluation.tasks import TaskData
 from evaluation.tuned_backbone import is_tuned_on
@@ -35,8 +35,8 @@ def clip_rows(
         ClipError: a clip cannot be read.
     """
     windows = config.windows_of(task.clip_windows)
-    if config.few_shot and windows > 1:
-        raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")
+    if config.few_shot:
+        check_curve_windows(windows)
     features = cached_clip_features(
         backbone, model, task.items, source, config, data_id=places.images_id, cache_dir=places.cache, num_windows=windows
     )

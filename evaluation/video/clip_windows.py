@@ -18,7 +18,7 @@ from evaluation.video.clip_backbone import ClipBackbone
 from evaluation.video.clip_features import clip_sets, interpolation_of
 from evaluation.video.clip_frames import window_times
 
-__all__ = ["ClipSetup", "clip_probabilities", "with_windows"]
+__all__ = ["ClipSetup", "clip_probabilities", "window_sets", "with_windows"]
 
 T = TypeVar("T")
 Pixels = npt.NDArray[np.uint8]
@@ -78,10 +78,13 @@ def with_windows(
         yield _with_window(waiting.popleft(), times, small, setup, seconds_of)
 
 
-def clip_probabilities(setup: ClipSetup, head: object, windows: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-    """Probabilities [N, C] of N clips, each [W, T, size, size, 3]; a clip's logits are the mean of its windows'."""
-    clips = np.concatenate(windows)
-    features = clip_sets(setup.network, clips, pooling=setup.pooling, device=setup.device)
+def window_sets(setup: ClipSetup, windows: Sequence[Pixels]) -> dict[str, npt.NDArray[np.float32]]:
+    """Feature sets [N * W, D] of the windows of N clips, each [W, T, size, size, 3]."""
+    return clip_sets(setup.network, np.concatenate(windows), pooling=setup.pooling, device=setup.device)
+
+
+def clip_probabilities(setup: ClipSetup, head: object, features: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Probabilities [N, C] of N clips from `window_sets`; a clip's logits are the mean of its windows'."""
     return mean_of_logits(cast(FittedClasses, head).probabilities(features), setup.num_windows)
 
 

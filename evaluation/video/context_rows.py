@@ -24,12 +24,13 @@ from evaluation.mask_rows import scored_masks
 from evaluation.mask_scoring import predicted_masks, target_masks
 from evaluation.stored_evaluation import Places, Rows
 from evaluation.tasks import Item, TaskData
+from evaluation.training_vectors import OF_FROZEN, all_vectors, keep_training_vectors
 from evaluation.video.clip_backbone import ClipBackbone
 from evaluation.video.clip_features import clip_device, num_frames_of
 from evaluation.video.context_windows import INTERPOLATION, middle_patches, window_places
 from warehouse.store import atomic_file, content_id
 
-__all__ = ["context_batches", "context_levels", "context_maps", "context_rows", "neighbours"]
+__all__ = ["context_batches", "context_levels", "context_maps", "context_rows", "keep_context_vectors", "neighbours"]
 
 CONTEXT_VERSION = 2
 
@@ -51,6 +52,7 @@ def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_i
     maps = {
         split: context_maps(backbone, model, task, split, frames, data_id, config, places, device) for split in ("train", "val", "test")
     }
+    keep_context_vectors(maps["train"], maps["val"], places)
     scored: Rows = []
     for name in chosen_heads(config.heads, task.protocol.heads, task.kind):
         head = MASK_HEADS[name]
@@ -66,6 +68,11 @@ def context_rows(backbone: ClipBackbone, model: ModelRef, task: TaskData, data_i
         told = {"tokens": "{1}x{0}".format(*maps["test"].shape[2:]), "clip_frames": str(frames)}
         scored += scored_masks(name, fitted, predicted, model, task, data_id, config, places, image_size=backbone.image_size, told=told)
     return scored
+
+
+def keep_context_vectors(train: npt.NDArray[np.float16], val: npt.NDArray[np.float16], places: Places) -> None:
+    """Keep the mean patch of each middle frame, from maps [N, D, h, w], for the distance of a prediction."""
+    keep_training_vectors(places.root / places.folder / OF_FROZEN, all_vectors((train,)), all_vectors((val,)))
 
 
 def context_levels(wanted: MapsWanted) -> int:

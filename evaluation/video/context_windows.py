@@ -16,7 +16,16 @@ from evaluation.images import array_image
 from evaluation.mask_scoring import predicted_masks
 from evaluation.video.clip_backbone import ClipBackbone, clip_tensor
 
-__all__ = ["INTERPOLATION", "ContextSetup", "ContextWindow", "context_masks", "middle_patches", "window_places", "with_neighbours"]
+__all__ = [
+    "INTERPOLATION",
+    "ContextSetup",
+    "ContextWindow",
+    "context_masks",
+    "middle_patches",
+    "own_patches",
+    "window_places",
+    "with_neighbours",
+]
 
 T = TypeVar("T")
 Pixels = npt.NDArray[np.uint8]
@@ -96,9 +105,15 @@ def middle_patches(network: ClipBackbone, windows: Pixels, places: Sequence[int]
     return found
 
 
-def context_masks(setup: ContextSetup, head: object, windows: Sequence[ContextWindow]) -> list[npt.NDArray[np.bool_]]:
-    """The mask [H, W] of each window's own frame, at its size."""
+def own_patches(setup: ContextSetup, windows: Sequence[ContextWindow]) -> npt.NDArray[np.float16]:
+    """Patches [B, D, h, w] of each window's own frame."""
     pixels = np.stack([each.frames for each in windows])
-    maps = middle_patches(setup.network, pixels, [each.place for each in windows], device=setup.device)
-    views = [([(maps,) * setup.levels], False)]
+    return middle_patches(setup.network, pixels, [each.place for each in windows], device=setup.device)
+
+
+def context_masks(
+    setup: ContextSetup, head: object, patches: npt.NDArray[np.float16], windows: Sequence[ContextWindow]
+) -> list[npt.NDArray[np.bool_]]:
+    """The mask [H, W] of each window's own frame, at its size, from `own_patches`."""
+    views = [([(patches,) * setup.levels], False)]
     return list(predicted_masks(cast(FittedMasks, head), views, [each.size for each in windows], device=setup.device))

@@ -8,7 +8,7 @@ from typing import Any
 from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
 from evaluation.heads import check_head_names
-from evaluation.tasks import check_task_name
+from evaluation.tasks import check_data, check_task_name
 from flows.cli import commands, questions, upkeep
 from flows.cli.execution import OfLake
 from flows.cli.reports import check_reports
@@ -86,8 +86,7 @@ def check_command(command: Any) -> None:
                 check_new_folder(command.export.parent, "the folder of export")
         case questions.CheckData():
             check_new_folder(command.output or Path(), "output")
-            if not command.data.exists():
-                raise FileNotFoundError(f"evaluation data {command.data} does not exist; give a folder or a CSV file")
+            check_data(command.data)
             command.config  # noqa: B018 - raises for a setting that is out of range
             check_task_name(command.task)
         case questions.Diff():

@@ -399,7 +399,7 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predict(OfLake):
-    """Run the stored head of a score over videos and pictures: a table, masks, overlaid videos and a page. Research use only."""
+    """Run the stored head of a score over videos and pictures: tables, masks, overlaid videos and a page. Research use only."""
 
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT [INPUT ...]")]
     """videos, DICOM files of videos, images, folders (searched recursively; the images of one folder are a row) or globs"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from warehouse.records import Score
 
 __all__ = ["run_compare"]
 
+_MOST_NAMED = 6
 
 _SEE = "the leaderboard has the difference to the best reference, draws among them, or evaluate with --random-draws 1"
 
@@ -29,7 +31,7 @@ def run_compare(lake: Lake, first: str, second: str) -> str:
         second: the other one.
 
     Raises:
-        CompareError: a model has no scores, or they have none in common whose predictions were kept.
+        CompareError: both are one model, a model has no scores, or they have none in common whose predictions were kept.
     """
     every = all_scores(lake)
     for told in (first, second):
@@ -37,30 +39,41 @@ def run_compare(lake: Lake, first: str, second: str) -> str:
             raise CompareError(f"{told!r} stands for the mean of several draws, which no image's prediction is of; {_SEE}")
     scores = [score for score in every if "predictions_file" in score.details]
     names = [_model(scores, told) for told in (first, second)]
+    if names[0] == names[1]:
+        raise CompareError(f"{first!r} and {second!r} are one model; give two")
     by_what: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         by_what[score.task, score.data_id, score.head, score.metric][score.model_id] = score
     rows: list[str] = []
-    unpaired: list[str] = []
+    unpaired: dict[str, str] = {}
     for (task, data_id, head, metric), found in sorted(by_what.items()):
         pair = [found.get(name) for name in names]
         if pair[0] is None or pair[1] is None:
             continue
         difference = _difference(lake.root, pair[0], pair[1])
         if isinstance(difference, str):
-            unpaired.append(f"{metric} of {task}: {difference}")
+            unpaired[f"{task} {head} {metric}"] = difference
         else:
             sizes = [score.details.get("image_size", "?") for score in (pair[0], pair[1])]
             rows.append(_row(task, data_id, head, metric, difference, pixels=" / ".join(dict.fromkeys(sizes))))
     if not rows and unpaired:
+        what, why = next(iter(unpaired.items()))
         raise CompareError(
-            f"no score that {first} and {second} share can be compared pair by pair ({unpaired[0]}); see the table of scores"
+            f"no score that {first} and {second} share can be compared pair by pair ({what}: {why}); see the table of scores"
         )
     if not rows:
         raise CompareError(f"{first} and {second} have no scores of the same data, head and metric; evaluate both on one set")
     title = [f"first: {_label(scores, names[0])}; second: {_label(scores, names[1])}", ""]
     head_line = "| task | data | head | metric | first | second | first - second | 95% interval | told apart | images, groups | pixels |"
-    return "\n".join([*title, head_line, "|" + "---|" * 11, *rows]) + "\n"
+    return "\n".join([*title, head_line, "|" + "---|" * 11, *rows, *_left_out(unpaired)]) + "\n"
+
+
+def _left_out(unpaired: Mapping[str, str]) -> list[str]:
+    """A sentence on the scores that both models have and that are not in the table."""
+    if not unpaired:
+        return []
+    more = f" and {len(unpaired) - _MOST_NAMED} more" if len(unpaired) > _MOST_NAMED else ""
+    return ["", f"not compared image by image: {', '.join(list(unpaired)[:_MOST_NAMED])}{more}"]
 
 
 def _model(scores: list[Score], told: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evaluation.config import EvaluateConfig
-from evaluation.heads import HeadError, changes_backbone, check_peft
+from evaluation.heads import HeadError, changes_backbone, check_curve_windows, check_peft
 from evaluation.tasks import TaskData
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def check_curve(task: TaskData, config: EvaluateConfig) -> None:
     """
     if config.few_shot and task.kind == "detection":
         raise HeadError(f"{task.name} has boxes, of which there is no few-shot curve; leave out --few-shot, or {task.name}")
-    if config.few_shot and task.has_clips and (windows := config.windows_of(task.clip_windows)) > 1:
-        raise HeadError(f"few-shot curves count images, and each clip has {windows} windows; give --clip-windows 1")
+    if config.few_shot and task.has_clips:
+        check_curve_windows(config.windows_of(task.clip_windows))
 
 
 def _check_few_shot(task: TaskData, config: EvaluateConfig, *, is_video: bool, told: str) -> None:

@@ -1,4 +1,4 @@
-"""Stage run: a stored head of a score over videos and pictures, to a table, masks, overlaid videos and a page."""
+"""Stage run: a stored head of a score over videos and pictures, to tables, masks, overlaid videos and a page."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ import cv2
 from curation.ingest import SCRATCH, IngestConfig, opened_for_playback
 from curation.sources import LeftForLater
 from curation.video import UnreadableVideo
-from evaluation.predict import Predictor, open_predictor
 from evaluation.predict_config import PredictConfig
+from evaluation.predictor import Predictor, open_predictor
 from evaluation.report import Timeline, render_timeline
 from evaluation.tasks import eight_bit
 from flows.job import Job
 from flows.runners import say
 from flows.stages.checks import check_new_folder
+from flows.stages.predict_frame import positive_classes
 from flows.stages.predict_inputs import Failure, find_inputs
 from flows.stages.predict_page import timeline_row
-from flows.stages.predict_parts import PARTS, PredictedPart, claim_folder, discard_drawn, part_table, read_part, write_part
+from flows.stages.predict_parts import PARTS, PredictedPart, claim_folder, discard_drawn, part_boxes, part_table, read_part, write_part
 from flows.stages.predict_privacy import is_video_removed, privacy_sentence, privacy_settings, scan_settings, withheld_frames
-from flows.stages.predict_table import join_tables, write_failures, write_rows
-from flows.stages.predict_video import positive_classes, predict_video
+from flows.stages.predict_table import join_boxes, join_tables, write_boxes, write_failures, write_rows
+from flows.stages.predict_video import predict_video
 from flows.stages.replay_score import find_score
 from flows.stages.video_network import find_video_network
 from warehouse.artifacts import artifact_of
@@ -41,10 +42,10 @@ from warehouse.store import MACHINE_ERRORS, file_sha256
 
 __all__ = ["PREDICT_VERSION", "run_predict"]
 
-PREDICT_VERSION = 3
+PREDICT_VERSION = 4
 """raise when the same head and videos would give other predictions"""
 
-TABLE, PAGE, FAILURES = "predictions.csv", "timeline.html", "failures.csv"
+TABLE, BOXES, PAGE, FAILURES = "predictions.csv", "boxes.csv", "timeline.html", "failures.csv"
 
 _NO_INFLUENCE = ("device", "batch_size")
 _FAULTS = (ValueError, RuntimeError, ArithmeticError, LookupError, OSError, cv2.error)
@@ -93,8 +94,8 @@ class _Done:
 def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config: PredictConfig) -> Path:
     """Predict every sampled frame of videos, DICOM videos and pictures; what cannot be read is listed, and the rest goes on.
 
-    Writes predictions.csv, timeline.html, overlays/, of a head of masks masks/, and failures.csv where a file gave nothing. Each finished
-    video lies in parts/ until all gave frames: the same command goes on there, and tries those that failed again.
+    Writes predictions.csv, timeline.html, overlays/, of a head of masks masks/, of boxes boxes.csv, and failures.csv if a file gave
+    nothing. Each finished video lies in parts/ until all gave frames: the same command goes on there, and tries those that failed again.
 
     Args:
         job: the lake that holds the score.
@@ -148,6 +149,8 @@ def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config
         if not done.parts:
             name, reason = done.failures[0]
             raise ValueError(f"none of {len(videos)} inputs gave a frame, such as {name}: {reason}; {out / FAILURES} lists them all")
+        if predictor.gives_boxes:
+            join_boxes([part_boxes(out, name) for name, _ in done.parts], out / BOXES)
         join_tables([part_table(out, name) for name, _ in done.parts], out / TABLE, predictor)
         render_timeline(_page(work, done), out / PAGE)
         metrics.update(num_frames=done.num_frames, seconds=done.seconds, seconds_in_network=done.seconds_in_network)
@@ -209,6 +212,8 @@ def _part(work: _Work, video: VideoRef, name: str) -> PredictedPart:
         predicted = predict_video(playback, work.predictor, work.config, out=out, name=name, album=cast(IO[bytes], album))
         seconds = time.perf_counter() - start
         write_rows(part_table(out, name), video, playback, predicted, work.predictor)
+        if work.predictor.gives_boxes:
+            write_boxes(part_boxes(out, name), video, playback, predicted)
         have_rows = {playback.pages[frame.number][0] for frame in predicted.frames} if not playback.in_time else set()
         part = PredictedPart(
             row=timeline_row(lake, video, playback, predicted, work.config),
@@ -245,12 +250,19 @@ def _page(work: _Work, done: _Done) -> Timeline:
     reasons = [f"The distance to the training data is not known: {predictor.no_distance}."] if predictor.no_distance else []
     return Timeline(
         title=f"Predictions: {score.task}",
-        value_name="the share of the frame that is foreground" if predictor.gives_masks else "the probability of a finding",
+        value_name=_value_name(predictor),
         facts=facts,
         rows=rows,
         failures=done.failures,
         notes=(*reasons, *notes),
     )
+
+
+def _value_name(predictor: Predictor) -> str:
+    """What the curves show."""
+    if predictor.gives_masks:
+        return "the share of the frame that is foreground"
+    return "the score of the surest box of a finding" if predictor.gives_boxes else "the probability of a finding"
 
 
 def _findings(work: _Work) -> str:
@@ -259,7 +271,10 @@ def _findings(work: _Work) -> str:
     if predictor.gives_masks:
         return f"regions of at least {config.min_region_share:.2%} of the frame"
     positive = positive_classes(predictor, config)
-    return f"{', '.join(each for each in predictor.classes if each in positive)}, from a probability of {config.min_probability:g}"
+    names = ", ".join(each for each in predictor.classes if each in positive)
+    if predictor.gives_boxes:
+        return f"boxes of {names}, from a score of {predictor.threshold:.4f}, which validation chose"
+    return f"{names}, from a probability of {config.min_probability:g}"
 
 
 def _speed(done: _Done) -> str:

@@ -9,7 +9,8 @@ from evaluation.episodes import Episode, find_episodes
 from evaluation.predict_config import PredictConfig
 from evaluation.report import ArchiveFrame, TimelineEpisode, TimelinePicture, TimelineRow
 from flows.stages.nearest_frames import nearest_frames
-from flows.stages.predict_video import Album, PredictedFrame, VideoPredictions
+from flows.stages.predict_frame import PredictedFrame
+from flows.stages.predict_video import Album, VideoPredictions
 from warehouse.lake import Lake
 from warehouse.records import VideoRef
 
@@ -30,6 +31,7 @@ def timeline_row(lake: Lake, video: VideoRef, playback: Playback, predicted: Vid
         gap_s=config.episode_gap_s if playback.in_time else 0.0,
         min_frames=config.episode_frames if playback.in_time else 1,
     )
+    is_known = all(frame.is_unlike is not None for frame in frames if frame.hidden is None)
     nearest, missing = _nearest(lake, video, episodes, predicted, config)
     return TimelineRow(
         name=Path(video.path).name,
@@ -37,7 +39,7 @@ def timeline_row(lake: Lake, video: VideoRef, playback: Playback, predicted: Vid
         positions=tuple(frame.position for frame in frames),
         values=tuple(frame.value for frame in frames),
         hidden=tuple(frame.hidden is not None for frame in frames),
-        unlike=tuple(bool(frame.is_unlike) for frame in frames) if all(frame.is_unlike is not None for frame in frames) else (),
+        unlike=tuple(bool(frame.is_unlike) for frame in frames) if is_known else (),
         episodes=tuple(
             TimelineEpisode(
                 start=frames[episode.first].position,

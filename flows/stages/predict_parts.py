@@ -15,7 +15,7 @@ from warehouse.lineage import RunPlan
 from warehouse.records import VideoRef
 from warehouse.store import atomic_file, read_json, write_json
 
-__all__ = ["PARTS", "PredictedPart", "claim_folder", "discard_drawn", "part_table", "read_part", "write_part"]
+__all__ = ["PARTS", "PredictedPart", "claim_folder", "discard_drawn", "part_boxes", "part_table", "read_part", "write_part"]
 
 PARTS, _RECORD, _FAILURES = "parts", "predict.json", "failures.csv"
 
@@ -52,6 +52,11 @@ def claim_folder(out: Path, plan: RunPlan) -> None:
 def part_table(out: Path, name: str) -> Path:
     """The file of a part's rows, without a header."""
     return out / PARTS / f"{name}.csv"
+
+
+def part_boxes(out: Path, name: str) -> Path:
+    """The file of a part's boxes, without a header; of a head of boxes."""
+    return out / PARTS / f"{name}.boxes.csv"
 
 
 def write_part(out: Path, name: str, video: VideoRef, part: PredictedPart) -> None:

@@ -17,45 +17,18 @@ from curation.filters import shrink
 from curation.ingest import Playback, visible_mask
 from curation.video import SampledFrame, h264_writer
 from evaluation.overlay import overlaid
-from evaluation.predict import FramePrediction, Predictor, predict_clips, predict_context, predict_frames, regions_of
+from evaluation.predict import FramePrediction, predict_clips, predict_context, predict_frames
 from evaluation.predict_config import PredictConfig
+from evaluation.predictor import Predictor
 from evaluation.video.clip_windows import with_windows
 from evaluation.video.context_windows import with_neighbours
+from flows.stages.predict_frame import PredictedFrame, positive_classes, predicted_frame, within_content
 from warehouse.store import atomic_file
 
-__all__ = ["Album", "PredictedFrame", "VideoPredictions", "positive_classes", "predict_video"]
+__all__ = ["Album", "VideoPredictions", "predict_video"]
 
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 90]
 _THUMBNAIL_PX = 200
-_UNNAMED = "foreground"
-_NO_FINDING = ("normal", "negative", "none", "healthy", "mucosa", "0", "background")
-"""names of a first class that is no finding"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictedFrame:
-    """What is said of one frame."""
-
-    number: int
-    """of the video's frames in presentation order, or of the folder's images, from 0"""
-    position: float
-    """seconds since the first frame, or the image's number"""
-    hidden: str | None
-    """why it is not shown; it is no finding then"""
-    label: str
-    """most probable class; of a mask the foreground's name where it has a region, else nothing"""
-    finding: str | None
-    """the label, where it is a finding"""
-    strength: float
-    """probability of the label, or share of the foreground"""
-    value: float
-    """probability of all findings together, or share of the foreground"""
-    probabilities: tuple[float, ...]
-    num_regions: int | None
-    mask: str | None
-    """path of the mask below the output folder"""
-    distance: float | None
-    is_unlike: bool | None
 
 
 @dataclass(slots=True)
@@ -107,23 +80,6 @@ class VideoPredictions:
     seconds_in_network: float
 
 
-def positive_classes(predictor: Predictor, config: PredictConfig) -> frozenset[str]:
-    """The classes that are findings: those asked for, else all but the first, where that is known to be none.
-
-    Raises:
-        ValueError: the head has no such class, or nothing says which of its classes are findings.
-    """
-    known = predictor.classes
-    if unknown := set(config.positive) - set(known):
-        raise ValueError(f"positive is {sorted(unknown)}, and the head knows {', '.join(known) or 'masks only'}; give some of these")
-    is_clear = predictor.gives_masks or predictor.kind == "ordinal" or known[0].strip().casefold() in _NO_FINDING
-    if not config.positive and not is_clear:
-        raise ValueError(
-            f"the head's classes are {', '.join(known)}, and nothing says which of them are findings; name those with --positive"
-        )
-    return frozenset(config.positive or known[1:])
-
-
 def predict_video(
     playback: Playback, predictor: Predictor, config: PredictConfig, *, out: Path, name: str, album: IO[bytes]
 ) -> VideoPredictions:
@@ -144,12 +100,21 @@ def predict_video(
             start = time.perf_counter()
             predicted = predict(predictor, [pixels for _, pixels in pairs])
             seconds += time.perf_counter() - start
-            for frame, prediction in zip(batch, predicted, strict=True):
-                row = _row(frame, prediction, playback, predictor, config, positive, mask_name=f"masks/{name}/{frame.frame_index:06d}.png")
+            for frame, whole in zip(batch, predicted, strict=True):
+                prediction = within_content(whole, frame, playback)
+                row = predicted_frame(
+                    frame, prediction, playback, predictor, config, positive, mask_name=f"masks/{name}/{frame.frame_index:06d}.png"
+                )
                 if row.mask and prediction.mask is not None:
                     _write_mask(out / row.mask, prediction.mask)
                 masked = _masked(frame, playback, row)
-                drawn = overlaid(masked, mask=None if row.hidden else prediction.mask, text=_text(row), is_unlike=_is_warned(row))
+                drawn = overlaid(
+                    masked,
+                    mask=prediction.mask if row.mask else None,
+                    boxes=[(box.corners, f"{box.label} {box.score:.2f}") for box in row.boxes],
+                    text=_text(row),
+                    is_unlike=bool(row.is_unlike),
+                )
                 write(drawn, frame)
                 found.append(row)
                 if row.finding is not None:
@@ -186,46 +151,6 @@ def _batches(frames: Iterator[tuple[SampledFrame, Any]], size: int) -> Iterator[
         yield batch
 
 
-def _row(
-    frame: SampledFrame,
-    prediction: FramePrediction,
-    playback: Playback,
-    predictor: Predictor,
-    config: PredictConfig,
-    positive: frozenset[str],
-    *,
-    mask_name: str,
-) -> PredictedFrame:
-    hidden = playback.hidden(frame.frame_index)
-    mask, number = None, None
-    if prediction.mask is not None:
-        number = regions_of(prediction.mask, min_share=config.min_region_share)
-        strength = value = float(prediction.mask.mean())
-        label = (predictor.classes[-1] if predictor.classes else _UNNAMED) if number else ""
-        is_positive = number > 0
-        mask = None if hidden else mask_name
-    else:
-        best = int(np.argmax(prediction.probabilities))
-        label, strength = predictor.classes[best], prediction.probabilities[best]
-        value = sum(share for each, share in zip(predictor.classes, prediction.probabilities, strict=True) if each in positive)
-        is_positive = label in positive and strength >= config.min_probability
-    distance, known = prediction.distance, predictor.distance
-    return PredictedFrame(
-        number=frame.frame_index,
-        position=frame.pts_us / 1e6 if playback.in_time else float(frame.frame_index),
-        hidden=hidden,
-        label=label,
-        finding=label if is_positive and hidden is None else None,
-        strength=strength,
-        value=value,
-        probabilities=prediction.probabilities,
-        num_regions=number,
-        mask=mask,
-        distance=distance,
-        is_unlike=distance > known.threshold if distance is not None and known is not None else None,
-    )
-
-
 def _masked(frame: SampledFrame, playback: Playback, row: PredictedFrame) -> np.ndarray:
     """The frame with everything black that may not be shown."""
     if row.hidden is not None:
@@ -237,13 +162,11 @@ def _masked(frame: SampledFrame, playback: Playback, row: PredictedFrame) -> np.
 def _text(row: PredictedFrame) -> str:
     if row.hidden is not None:
         return f"not shown: {row.hidden.replace('_', ' ')}"
+    if row.boxes:
+        return ""  # each has its own
     if row.num_regions is None:
-        return f"{row.label} {row.strength:.2f}"
+        return f"{row.label} {row.strength:.2f}" if row.label else ""
     return f"{row.num_regions} region{'s' if row.num_regions > 1 else ''}, {row.strength:.1%} of the frame" if row.num_regions else ""
-
-
-def _is_warned(row: PredictedFrame) -> bool:
-    return bool(row.is_unlike) and row.hidden is None
 
 
 @contextlib.contextmanager

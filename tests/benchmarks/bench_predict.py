@@ -26,8 +26,8 @@ from curation.sources import find_videos, identify
 from curation.video import index_packets, probe, sample_frames
 from evaluation.backbone import ModelRef, load_backbone
 from evaluation.heads import CLASS_HEADS
-from evaluation.predict import Predictor
 from evaluation.predict_config import PredictConfig
+from evaluation.predictor import Predictor
 from evaluation.training_vectors import TrainingDistance
 from flows.stages.predict_video import predict_video
 from warehouse.records import Score, VideoRef

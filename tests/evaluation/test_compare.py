@@ -35,6 +35,16 @@ def test_the_difference_and_its_interval_are_those_of_the_metrics() -> None:
     assert not found.is_told_apart
 
 
+def test_distances_have_a_signed_interval() -> None:
+    rng = np.random.default_rng(2)
+    a, b = 40 * rng.random(30), 60 * rng.random(30)
+    first, second = (table([0.0] * 30).append_column("hd95", pa.array(each)) for each in (a, b))
+    found = paired_difference(first, second, metric="hd95")
+    expected = ttest_rel(a, b).confidence_interval(0.95)
+    assert (found.difference.low, found.difference.high) == pytest.approx((expected.low, expected.high))
+    assert found.difference.low < 0
+
+
 def test_rows_are_joined_by_image_and_not_by_place() -> None:
     a = table([0.1, 0.5, 0.9, 0.2, 0.4])
     shuffled = table([0.1, 0.5, 0.9, 0.2, 0.4]).take([3, 1, 4, 0, 2])

@@ -16,7 +16,8 @@ from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.episodes import Episode, find_episodes
 from evaluation.overlay import overlaid
-from evaluation.predict import open_predictor, predict_frames, regions_of
+from evaluation.predict import predict_frames, regions_of
+from evaluation.predictor import open_predictor
 from evaluation.run import evaluate_model
 from evaluation.tasks import fingerprint, resolve_task
 from evaluation.training_vectors import nearest_distances

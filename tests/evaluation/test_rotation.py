@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from evaluation.metrics import Interval
+from evaluation.pooled_folds import pooled_values
 from evaluation.rotation import FoldClasses, FoldValues, rotate_classes, rotate_scores, rotate_values, rotation_rows
 from warehouse.records import Score
+from warehouse.store import write_parquet
 
 
 def test_mean_and_sample_deviation_of_three_folds() -> None:
@@ -72,6 +76,23 @@ def score(fold: int, value: float, metric: str = "dice") -> Score:
     )
 
 
+def test_distances_are_pooled_and_other_measures_say_why_not(tmp_path: Path) -> None:
+    folds = []
+    for fold in (0, 1):
+        numbers = range(3 * fold, 3 * fold + 3)
+        table = {"path": [f"{n}.png" for n in numbers], "group": [f"g{n}" for n in numbers], "hd95": [float(n) for n in numbers]}
+        write_parquet(tmp_path / f"{fold}.parquet", pa.table(table))
+        told = {"predictions_file": f"{fold}.parquet", "head_file": ""}
+        folds.append([replace(score(fold, 1.0, metric), details=told) for metric in ("hd95", "endofm_volume_dice")])
+    found = pooled_values(folds, tmp_path, classes=(), num_bootstrap=10, seed=0)
+    distance = found["m", "linear_segmentation", "hd95"]
+    assert isinstance(distance, Interval)
+    assert (distance.value, distance.method) == (2.5, "t, jackknife over 6 groups")
+    assert found["m", "linear_segmentation", "endofm_volume_dice"] == "this measure is not pooled over folds"
+    rows = rotation_rows(folds, num_items=6, num_groups=6, pooled=found)
+    assert [row.details["interval"] for row in rows] == [distance.method, "no interval: this measure is not pooled over folds"]
+
+
 def test_one_row_for_each_model_head_and_metric_that_all_folds_have() -> None:
     folds = [[score(0, 0.5), score(0, 0.3, "iou")], [score(1, 0.7)]]
     (row,) = rotation_rows(folds, num_items=20, num_groups=9)
@@ -87,6 +108,7 @@ def test_one_row_for_each_model_head_and_metric_that_all_folds_have() -> None:
         "mean": "0.6000",
         "sd": "0.1414",
         "value_is": "the mean of the folds",
+        "interval": "no interval: no predictions are kept",
     }
     assert row.score_id not in {"dice0", "dice1"}
     (pooled,) = rotation_rows(folds, num_items=20, num_groups=9, pooled={("m", "linear_segmentation", "dice"): Interval(0.62, 0.5, 0.7)})

@@ -20,7 +20,8 @@ from evaluation.heads import BackboneChange, HeadError, TunedClasses, changed, c
 from evaluation.heads.low_rank import adapted_layers, adapters, add_adapters
 from evaluation.heads.names import check_peft
 from evaluation.maps import resized_backbone
-from evaluation.predict import open_predictor, predict_frames
+from evaluation.predict import predict_frames
+from evaluation.predictor import open_predictor
 from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.run import evaluate_model
 from evaluation.tasks import TaskData, fingerprint, read_task

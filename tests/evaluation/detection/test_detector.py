@@ -10,19 +10,23 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
-from evaluation.detection import Detector, Target, detection_value_again
+from evaluation.detection import Detector, Target, detection_value_again, open_detector
+from evaluation.detection.metrics import one_a_place
 from evaluation.detection.pyramid import SimplePyramid
 from evaluation.heads import HeadError
 from evaluation.leakage import find_leaks
-from evaluation.predict import open_predictor
+from evaluation.predict import predict_context, predict_frames
+from evaluation.predictor import Predictor, open_predictor
 from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.report import render_scorecard
 from evaluation.run import evaluate_model, reference_scores
 from evaluation.tasks import readable_task, resolve_task
+from evaluation.video.context_windows import ContextSetup, with_neighbours
 from tests.evaluation.detection.trees import polyps_set
 from warehouse.records import Score
 
@@ -81,6 +85,20 @@ def scored(folder: str, root: Path, task_root: Path, **settings: Any) -> tuple[S
     )
 
 
+def assert_predicted_again(score: Score, root: Path, data: Path, *, has_distance: bool) -> None:
+    """The boxes of the test frames, predicted as of any picture, are those that were stored."""
+    stored = pq.read_table(root / score.details["predictions_file"]).to_pylist()
+    predictor = open_predictor(score, root, cache_dir=root / "cache", device="cpu")
+    assert predictor.gives_boxes
+    assert (predictor.no_distance == "") == has_distance
+    found = predict_frames(predictor, [np.asarray(Image.open(data / row["path"]).convert("RGB")) for row in stored])
+    for frame, row in zip(found, stored, strict=True):
+        corners, scores = np.array(row["predicted_boxes"]).reshape(-1, 4), np.array(row["predicted_scores"])
+        kept = one_a_place(corners, scores)
+        assert [box.score for box in frame.boxes] == pytest.approx(scores[kept].tolist(), abs=1e-4)
+        assert (frame.distance is not None) == has_distance
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return polyps_set(tmp_path_factory.mktemp("kumc"), videos=5, frames=2)
@@ -116,8 +134,7 @@ def test_an_evaluation_keeps_boxes_that_give_the_same_numbers_again(cnn_folder: 
     page = (tmp_path / "page.html").read_text()
     assert "mean F1 of boxes" in page
     assert page.count("data:image/jpeg") == 12  # six of the worst, six of the best
-    with pytest.raises(HeadError, match="is of boxes, which are not predicted on videos yet"):
-        open_predictor(first, tmp_path, cache_dir=tmp_path)
+    assert_predicted_again(first, tmp_path, tree, has_distance=True)
 
 
 def test_a_trained_transformer_is_stored_with_its_detector(vit_folder: str, tree: Path, tmp_path: Path) -> None:
@@ -128,6 +145,7 @@ def test_a_trained_transformer_is_stored_with_its_detector(vit_folder: str, tree
     kept, started = load_file(tmp_path / ap.details["head_file"]), load_file(Path(vit_folder) / "model.safetensors")
     assert any(not torch.equal(kept[f"trunk.{name}"], value) for name, value in started.items() if f"trunk.{name}" in kept)
     assert from_head(open_score(ap, tmp_path), tree) == pytest.approx(ap.value, abs=1e-6)
+    assert_predicted_again(ap, tmp_path, tree, has_distance=False)
 
 
 def test_a_video_network_sees_as_many_frames_in_training_as_in_test(tree: Path, tmp_path: Path) -> None:
@@ -151,6 +169,7 @@ def test_a_video_network_sees_as_many_frames_in_training_as_in_test(tree: Path, 
     scores = evaluate_model(model, task=task, identity=identity, config=config, **folders)
     assert set(seen) == {3}
     assert scores[0].details["context_frames"] == "3"
+    assert (tmp_path / scores[0].details["head_file"]).with_name("training.safetensors").is_file(), "for the distance of predictions"
     again = detection_value_again(
         tmp_path / scores[0].details["head_file"],
         pq.read_table(tmp_path / scores[0].details["predictions_file"]),
@@ -160,5 +179,18 @@ def test_a_video_network_sees_as_many_frames_in_training_as_in_test(tree: Path, 
         config=config,
     )
     assert again == pytest.approx(next(score.value for score in scores if score.metric == "ap_agnostic"), abs=1e-6)
+    setup = ContextSetup(network=Video(), num_frames=3, levels=1, device=torch.device("cpu"))
+    head = open_detector(tmp_path / scores[0].details["head_file"], Video(), setup.device)
+    predictor = Predictor(
+        score=scores[0], kind="detection", classes=task.classes, head=head, distance=None, no_distance="none", context=setup
+    )
+    stored = {row["path"]: row["predicted_scores"] for row in open_score(scores[0], tmp_path).predictions.to_pylist()}
+    for video in {item.group for item in task.split("test")}:
+        paths = sorted((item.path for item in task.split("test") if item.group == video), key=lambda path: int(Path(path).stem))
+        frames = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+        windows = [window for _, window in with_neighbours(frames, setup, rgb_of=lambda rgb: rgb)]
+        for path, found in zip(paths, predict_context(predictor, windows), strict=True):
+            surest = max(stored[str(Path(path).relative_to(tree))], default=0.0)
+            assert max((box.score for box in found.boxes), default=0.0) == pytest.approx(surest, abs=1e-4)
     with pytest.raises(HeadError, match="detection_backbone is trained, and video is a video network"):
         evaluate_model(model, task=task, identity=identity, config=replace(config, detection_backbone="trained"), **folders)

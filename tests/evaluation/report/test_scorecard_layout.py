@@ -103,3 +103,5 @@ def test_columns_of_whole_measures_have_the_deciding_one_first_and_six_at_most()
         ("a", "c", "d", "e", "f", "g"),
         ("h", "i"),
     )
+    for shuffled in (("hd95", "iou", "dice", "precision"), ("iou", "precision", "hd95", "dice")):
+        assert metrics_by_table(shuffled, primary="dice") == (("dice", "iou", "precision", "hd95"),), "whatever the order of the rows"

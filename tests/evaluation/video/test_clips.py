@@ -13,7 +13,8 @@ import pytest
 from evaluation.backbone import BackboneError, ModelRef
 from evaluation.class_rows import mean_of_logits
 from evaluation.config import EvaluateConfig
-from evaluation.predict import open_predictor, predict_clips
+from evaluation.predict import predict_clips
+from evaluation.predictor import open_predictor
 from evaluation.replay import from_head, from_predictions, open_score
 from evaluation.run import evaluate_model
 from evaluation.tasks import TaskError, resolve_task

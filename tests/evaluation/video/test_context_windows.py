@@ -15,7 +15,8 @@ from evaluation.backbone import ModelRef
 from evaluation.config import EvaluateConfig
 from evaluation.heads import HeadError
 from evaluation.images import mask_pixels
-from evaluation.predict import open_predictor, predict_context, predict_frames
+from evaluation.predict import predict_context, predict_frames
+from evaluation.predictor import open_predictor
 from evaluation.replay import open_score
 from evaluation.run import evaluate_model
 from evaluation.tasks import Item, fingerprint, resolve_task
@@ -92,5 +93,11 @@ def test_predicted_masks_are_those_that_were_scored(tmp_path: Path, head: str) -
         assert prediction.mask.shape == mask_pixels(item).shape
         kept = np.asarray(Image.open(io.BytesIO(stored[f"images/{Path(item.path).name}"])).convert("1"))
         assert (prediction.mask != kept).mean() < 0.002, "batches of other sizes may round a pixel otherwise"
+    of_training = [np.asarray(Image.open(item.path)) for item in sorted(task.split("train"), key=lambda item: item.path)[:6]]
+    again = [window for _, window in with_neighbours(of_training, predictor.context, rgb_of=lambda rgb: rgb)]
+    assert [each.distance for each in predict_context(predictor, again)] == pytest.approx([0] * 6, abs=1e-3), "trained on"
+    (tmp_path / score.details["head_file"]).with_name("training.safetensors").unlink()
+    older = open_predictor(score, tmp_path, cache_dir=tmp_path, device="cpu", clip_network=find_video_network)
+    assert older.no_distance == "the evaluation kept no vectors of its training clips or frames, as older versions did not"
     with pytest.raises(HeadError, match="several frames at once"):
         predict_frames(predictor, frames)

@@ -49,11 +49,11 @@ def test_clips_are_scored_replayed_and_predicted(tmp_path: Path) -> None:
     rows = ["video,start_s,end_s,label,split,group"]
     for number in range(8):
         frames = [tissue(30 * number + each).clip(0, 255).astype(np.uint8) for each in range(8)]
-        green = [np.ascontiguousarray(np.roll(frame, 1, axis=2)) for frame in frames]
-        film(data / f"{number}.mp4", [*frames, *green], rate=4)
+        smooth = [tissue(30 * number + each, contrast=0.1).clip(0, 255).astype(np.uint8) for each in range(8)]
+        film(data / f"{number}.mp4", [*frames, *smooth], rate=4)
         split = ("train", "train", "val", "test")[number % 4]
         # the first eight frames are shown until 2 s, the others until 5.75 s
-        rows += [f"{number}.mp4,0,1,normal,{split},p{number}", f"{number}.mp4,2.5,3.5,green,{split},p{number}"]
+        rows += [f"{number}.mp4,0,1,normal,{split},p{number}", f"{number}.mp4,2.5,3.5,smooth,{split},p{number}"]
     (data / "clips.csv").write_text("\n".join(rows) + "\n")
     task, identity = readable_clips(resolve_task("clips", data), CLIP_SOURCE, num_frames=2)
     config = EvaluateConfig(heads=("knn",), clip_frames=2, clip_windows=2, num_bootstrap=10, device="cpu", k=(1,))
@@ -68,10 +68,12 @@ def test_clips_are_scored_replayed_and_predicted(tmp_path: Path) -> None:
         with record_run(lake, plan_run(stage="evaluate", version=1, config="clips", inputs=[]), RunContext(runner="serial")) as run:
             run.rows("scores", scores)
         job = Job(lake=lake, runner=make_runner("serial", None))
-        predict = PredictConfig(fps=4, device="cpu", positive=("green",))
+        predict = PredictConfig(fps=4, device="cpu", positive=("smooth",))
         run_predict(job, head=scores[0].score_id, inputs=[str(data / "3.mp4")], out=tmp_path / "out", config=predict)
     with (tmp_path / "out" / "predictions.csv").open() as file:
-        found = [(float(row["pts_s"]), float(row["p_green"])) for row in csv.DictReader(file)]
+        predicted = list(csv.DictReader(file))
+    found = [(float(row["pts_s"]), float(row["p_smooth"])) for row in predicted]
+    assert all(0 <= float(row["distance"]) <= 2 and row["unlike_training"] in ("0", "1") for row in predicted)
     assert len(found) > 10
     assert all(share < 0.5 for second, share in found if second < 0.5)
     assert all(share > 0.5 for second, share in found if second > 4)

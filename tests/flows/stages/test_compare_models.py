@@ -33,7 +33,9 @@ def test_scores_of_boxes_are_told_to_have_no_pairs(tmp_path: Path) -> None:
         scores.append(Score(score_id="r", model_id="r", model="random weights", details=drawn, **told, **numbers))  # type: ignore[arg-type]
         with record_run(lake, plan_run(stage="evaluate", version=1, config="", inputs=[]), RunContext(runner="serial")) as run:
             run.rows("scores", scores)
-        with pytest.raises(CompareError, match=r"can be compared pair by pair \(ap50 of kumc: the stored predictions have no ap50"):
+        with pytest.raises(CompareError, match=r"can be compared pair by pair \(kumc fcos ap50: the stored predictions have no ap50"):
             run_compare(lake, "first", "second")
         with pytest.raises(CompareError, match=r"'random weights' stands for the mean of several draws.*evaluate with --random-draws 1"):
             run_compare(lake, "first", "random weights")
+        with pytest.raises(CompareError, match="'first' and 'fir' are one model; give two"):
+            run_compare(lake, "first", "fir")

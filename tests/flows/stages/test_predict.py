@@ -121,8 +121,11 @@ def test_videos_pictures_and_broken_files_are_predicted(tmp_path: Path) -> None:
     assert [(row["frame"], row["pts_s"]) for row in of_film] == [(str(n), f"{n:.6f}") for n in range(20)]
     assert [row["not_shown"] for row in of_film[:5] + of_film[-5:]] == [""] * 5 + ["out_of_body"] * 5
     assert [row["prediction"] for row in of_film[:5]] == ["tissue"] * 5
-    assert all(abs(float(row["p_green"]) + float(row["p_tissue"]) - 1) < 1e-5 for row in rows)
-    assert all(row["unlike_training"] in ("0", "1") and 0 <= float(row["distance"]) <= 2 for row in rows)
+    seen, hidden = ([row for row in rows if bool(row["not_shown"]) == is_hidden] for is_hidden in (False, True))
+    assert all(abs(float(row["p_green"]) + float(row["p_tissue"]) - 1) < 1e-5 for row in seen)
+    assert all(row["unlike_training"] in ("0", "1") and 0 <= float(row["distance"]) <= 2 for row in seen)
+    said = ("prediction", "p_green", "p_tissue", "distance", "unlike_training")
+    assert {tuple(row[name] for name in said) for row in hidden} == {("",) * 5}, "nothing is said of what is hidden"
     assert [row["file"] for row in rows if row["pts_s"] == ""] == [str(inputs / "stills" / f"{n}.png") for n in range(2)]
 
     frames = shown(tmp_path / "a" / "overlays" / "002-film.mp4")

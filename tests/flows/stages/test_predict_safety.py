@@ -6,19 +6,22 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from curation.ingest import opened_for_playback
 from curation.sources import find_videos, identify
+from evaluation.predict import FramePrediction
 from evaluation.predict_config import PredictConfig
 from evaluation.report import ArchiveFrame, TimelineEpisode, TimelinePicture, TimelineRow
 from evaluation.tasks import eight_bit
+from flows.stages.predict_frame import within_content
 from flows.stages.predict_inputs import find_inputs
 from flows.stages.predict_parts import PredictedPart, claim_folder, part_table, read_part, write_part
 from flows.stages.predict_privacy import is_video_removed, scan_settings, withheld_frames
-from tests.helpers.films import tissue, write_video
+from tests.helpers.films import HEIGHT, WIDTH, octagon, tissue, write_video
 from tests.helpers.ingests import NOW, ingest
 from warehouse.lake import Lake, open_lake
 from warehouse.lineage import RunContext, plan_run, record_run
@@ -61,6 +64,18 @@ def test_the_settings_of_the_latest_ingest_and_its_removals_hold(tmp_path: Path)
         assert not is_video_removed(moments)
         remove(lake, row["frame_id"], "video_removed_in_audit")
         assert is_video_removed(removed_moments(lake, video.video_id))
+
+
+def test_masks_end_at_the_content_area(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "film.mp4", [tissue(n) for n in range(3)])
+    (video,), _ = find_inputs([str(path)])
+    with opened_for_playback(video, NOW, scratch=tmp_path / "s") as playback:
+        frame = next(iter(playback.frames()))
+        found = within_content(FramePrediction(mask=np.ones((HEIGHT, WIDTH), np.bool_)), frame, playback).mask
+    assert found is not None
+    around = np.ones((9, 9), np.uint8)
+    assert not found[cv2.dilate(octagon().astype(np.uint8), around) == 0].any()
+    assert found[cv2.erode(octagon().astype(np.uint8), around) > 0].all()
 
 
 def test_stills_of_twelve_bits_are_seen_as_the_evaluation_sees_them_and_known_by_what_ingest_stored(tmp_path: Path) -> None:

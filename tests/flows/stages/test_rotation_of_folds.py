@@ -65,6 +65,13 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
         "random weights": "the mean of the folds",
         "no picture": "the mean of the folds",
     }
+    why = {row.model: row.details["interval"] for row in rows}
+    assert why == {
+        "vit": "no interval: below 5 groups",
+        "efficientnet-lite0": "no interval: below 5 groups",
+        "random weights": "no interval: draws of weights have no common predictions",
+        "no picture": "no interval: of a guess no predictions are kept",
+    }
     assert {row["draws"] for row in drawn} == {"2"}
     assert {row["beside"] for row in paired} <= {"efficientnet-lite0", "random weights, draw 1", "random weights, draw 2", "no picture"}
     assert len(paired) == 4 * 6
@@ -74,7 +81,8 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     assert seen == {"vit": "32", "random weights": "32", "efficientnet-lite0": "32 (own 224)", "no picture": ""}
     said = capsys.readouterr().err
     spread = r"\d\.\d{4} ± \d\.\d{4} over 4 folds"
-    assert re.search(rf"balanced_accuracy \d\.\d{{3}} \(no interval\) of all predictions, {spread} vit\n", said), "of four patients"
+    of_four = r"\d\.\d{3} \(no interval: below 5 groups\)"
+    assert re.search(rf"balanced_accuracy {of_four} of all predictions, {spread} vit\n", said)
     assert re.search(rf"balanced_accuracy {spread} random weights\n", said), "of draws no predictions are pooled"
     assert "evaluate: ward fold 3 is scored already\n" in said
     assert "evaluate: efficientnet-lite0 sees images at 32 px, not at its own 224\n" in said
