@@ -48,6 +48,24 @@ def test_each_help_has_an_example_whose_options_it_explains(commands: dict[str, 
             assert re.search(rf"[^\w-]{option}[^\w.-]", options), f"{name} {option}"
 
 
+@pytest.mark.parametrize(
+    ("command", "first", "later"),
+    [
+        ("run", "--lake --size --recipe --name --validation --task --runner --workers", "--holdout --evaluate.heads --ingest.min-blur"),
+        ("ingest", "--lake --runner --workers", "--min-blur --fps"),
+        ("evaluate", "--lake --checkpoint --task --data", "--runner --heads"),
+        ("pretrain", "--lake --dataset --recipe --validation --task", "--validation-weights --runner --model.architecture"),
+        ("select-for-labels", "--lake --size", "--runner --holdout --dedup-threshold"),
+    ],
+)
+def test_common_options_stand_before_the_rare_ones(commands: dict[str, str], command: str, first: str, later: str) -> None:
+    listed = re.findall(r"^  (?:-\w, )?(--[\w.-]+)", commands[command], re.MULTILINE)[1:]
+    assert " ".join(listed).startswith(first)
+    positions = [listed.index(option) for option in later.split()]
+    assert positions == sorted(positions)
+    assert positions[0] > len(first.split()) - 1
+
+
 def test_the_data_dictionary_has_every_table_column_and_view() -> None:
     page = tables_page()
     parts = dict(re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
