@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
 
 __all__ = ["INTERRUPTED", "end_descendants", "interruptible", "leave_interrupted", "take_interrupts"]
 
@@ -81,7 +80,7 @@ def end_descendants() -> None:
         psutil.wait_procs(living, timeout=_POLL_S)
 
 
-def _raise(number: int, frame: FrameType | None) -> NoReturn:
+def _raise(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, _end)
     if _imports(frame):
         _end(number, frame)
@@ -95,12 +94,12 @@ def _imports(frame: FrameType | None) -> bool:
     return frame is not None
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
+def _end(number: int, frame: FrameType | None) -> None:
     os.write(2, f"{INTERRUPTED}\n".encode())
     _leave(number, frame)
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
+def _leave(number: int, frame: FrameType | None) -> None:
     if hasattr(sys.modules.get("psutil"), "wait_procs"):  # no process is started before it is there, whole
         end_descendants()
     os._exit(CODE)
