@@ -34,7 +34,8 @@ def take_interrupts() -> None:
 
     A process that ignores the signal goes on doing so: one behind nohup, or under a supervisor.
     """
-    if os.path.basename(sys.argv[0]) in ("endoforge", "-m") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    if name in ("endoforge", "-m") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the first one registered runs last; Python then resets handlers
         os.register_at_fork(after_in_child=_forget)
