@@ -27,7 +27,7 @@ __all__ = ["RunConfig"]
 T = TypeVar("T")
 NoOption = Annotated[T, Fixed, Suppress]
 """A setting of deployments; `endoforge run` leaves it at its default."""
-Unprefixed = OmitArgPrefixes[Annotated[T, arg(name="")]]
+Unprefixed = OmitArgPrefixes[T]
 """Its options have the names that `endoforge curate` gives them."""
 
 
@@ -53,6 +53,20 @@ class RunConfig:
     """labelled folders by which checkpoints are chosen; without one they are chosen by how well two views of an image find each other"""
     validation_task: Annotated[tuple[str, ...], arg(name="task")] = ("auto",)
     """task of each folder under --validation, for which the final scores are too; `endoforge evaluate --help` lists them"""
+    holdout: Unprefixed[HoldoutConfig] = field(default_factory=HoldoutConfig)
+    runner: RunnerName = "processes"
+    """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
+    workers: int | None = None
+    """worker processes; as many as there are cores unless given"""
+    evaluations: NoOption[tuple[tuple[str, str], ...] | None] = None
+    """(task, data folder) pairs to score on; the validation data's test split where none are given"""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    train_workers: int = 1
+    """training processes: one a GPU, or one on a CPU"""
+    min_train_workers: int | None = None
+    """the fewest training processes with which a run goes on when machines are lost; it has all again once there is room"""
+    init: str | None = None
+    """start pretraining from trained weights, as `endoforge pretrain --init`; they must be on this machine"""
     validation_weights: tuple[float, ...] = ()
     """weight of each folder's score in the mean that chooses checkpoints; equal ones unless given"""
     chosen_by: str | None = None
@@ -65,21 +79,11 @@ class RunConfig:
     or one for each folder"""
     validation_max_unreadable: float = 0.01
     """share of the images of a folder under --validation that may be left out because they cannot be read"""
-    evaluations: NoOption[tuple[tuple[str, str], ...] | None] = None
-    """(task, data folder) pairs to score on; the validation data's test split where none are given"""
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    train_workers: int = 1
-    """training processes: one a GPU, or one on a CPU"""
-    min_train_workers: int | None = None
-    """the fewest training processes with which a run goes on when machines are lost; it has all again once there is room"""
-    init: str | None = None
-    """start pretraining from trained weights, as `endoforge pretrain --init`; they must be on this machine"""
     ingest: IngestConfig = field(default_factory=IngestConfig)
     devices: DeviceConfig = field(default_factory=DeviceConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     nested: tuple[int, ...] = ()
     """sizes of further datasets within this one"""
-    holdout: Unprefixed[HoldoutConfig] = field(default_factory=HoldoutConfig)
     dedup: Unprefixed[DedupConfig] = field(default_factory=DedupConfig)
     cluster: Unprefixed[ClusterConfig] = field(default_factory=ClusterConfig)
     sample: Unprefixed[SampleConfig] = field(default_factory=SampleConfig)
@@ -95,10 +99,6 @@ class RunConfig:
     """file to write at the end, also of a failed run: gauges as OpenMetrics text, such as for node_exporter's textfile collector"""
     seed: int = 0
     """every random draw of curation follows from it"""
-    runner: RunnerName = "processes"
-    """serial: in this process; processes: one worker a core; ray: a local cluster, or the one RAY_ADDRESS names"""
-    workers: int | None = None
-    """worker processes; as many as there are cores unless given"""
 
     @classmethod
     def of_curation(cls, lake: Path, name: str, config: CurateConfig) -> RunConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+from curation.holdout import HoldoutConfig
 from curation.ingest import IngestConfig
 from curation.phantom import (
     PhantomConfig,
@@ -13,9 +15,11 @@ from curation.phantom import (
     phantom_motion_patient,
     phantom_video,
     train_patients,
+    write_archive,
     write_eval_index,
     write_motion_index,
 )
+from curation.sources import patient_key
 from evaluation.config import EvaluateConfig
 from flows.pipeline import run_flow
 from flows.runners import Runner, RunnerName, make_runner, say, successes, track
@@ -27,13 +31,17 @@ SAMPLING_FPS = 4.0
 
 
 def run_demo(out: Path, *, phantom: PhantomConfig, size: int, recipe: str, runner: RunnerName, workers: int | None) -> Path:
-    """Fill a folder with videos/, evaluation/, lake/ and report.html; typed again, it recomputes nothing."""
+    """Fill a folder with videos/, their manifest, evaluation/, lake/ and report.html; typed again, it recomputes nothing."""
     _make_phantom(out, phantom, make_runner(runner, workers))
+    write_archive(out, config=phantom)
+    if patient_key() is None:
+        os.environ["ENDOFORGE_PATIENT_KEY_FILE"] = str(out / "patients.key")
     tasks = [(name, str(out / "evaluation")) for name in ("landmarks", "grades", "polyps")]
     if phantom.motion_pairs:
         tasks.append(("clips", str(out / "evaluation" / "motion")))
     report = run_flow(
-        videos=[str(out / "videos")],
+        videos=[str(out / "videos.csv")],
+        holdout=HoldoutConfig(holdout=(str(out / "holdout.csv"),)),
         lake=str(out / "lake"),
         size=size,
         recipe=recipe,
@@ -57,7 +65,7 @@ def _make_phantom(out: Path, config: PhantomConfig, runner: Runner) -> None:
         pass
     labelled = runner.map(phantom_eval_patient, eval_patients(config), out_dir=evaluation, config=config)
     evidence = list(track(successes(labelled, stage="phantom"), description="render labelled sets", total=len(eval_patients(config))))
-    counts = write_eval_index(evidence, out_dir=evaluation)
+    counts = write_eval_index(evidence, out_dir=evaluation, config=config)
     if config.motion_pairs:
         counts["motion"] = _make_motion(Path(evaluation) / "motion", config, runner)
     say(f"phantom: {config.num_train_videos} videos; labelled: {', '.join(f'{name} {count}' for name, count in counts.items())}")

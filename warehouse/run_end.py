@@ -23,6 +23,8 @@ class RunEnd:
     rejects: tuple[tuple[str, str], ...]
     """URI and reason of each rejected file"""
     dataset: str
+    num_held_out: int
+    """frames left out of the dataset because they are held out"""
     num_images: int
     num_shards: int
     dataset_path: str
@@ -54,7 +56,12 @@ def run_end(lake: Lake, run_id: str) -> RunEnd | None:
     counts = {row["step"]: row["num_frames"] for row in funnel if row["reason"] is None}
     (boxed,) = lake.rows("SELECT count(*) FILTER (text_share > 0) AS num FROM current_frames WHERE keep")
     rejects = lake.rows("SELECT DISTINCT uri, reason FROM rejects ORDER BY reason, uri")
+    (held,) = lake.rows(
+        "SELECT coalesce(sum(num_frames), 0)::BIGINT AS num FROM dataset_funnel WHERE name = $1 AND step = 'held out'",
+        [found[0]["dataset"]],
+    )
     return RunEnd(
+        num_held_out=held["num"],
         num_sampled=counts.get("sampled", 0),
         num_kept=counts.get("kept", 0),
         dropped=tuple((row["reason"], row["num_frames"]) for row in funnel if row["step"] == "dropped"),

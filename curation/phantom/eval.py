@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from curation.phantom.archive import device_of, site_of
 from curation.phantom.artefacts import Processor
 from curation.phantom.camera import Camera, Tiles, ViewGrid, view_grid
 from curation.phantom.config import PhantomConfig
@@ -174,12 +175,13 @@ def phantom_eval_patient(patient: int, *, out_dir: str, config: PhantomConfig) -
     return str(evidence)
 
 
-def write_eval_index(evidence_paths: Sequence[str], *, out_dir: str) -> dict[str, int]:
+def write_eval_index(evidence_paths: Sequence[str], *, out_dir: str, config: PhantomConfig) -> dict[str, int]:
     """Write landmarks/labels.csv, grades/labels.csv and polyps/split.csv from the patients' evidence.
 
     Args:
         evidence_paths: what `phantom_eval_patient` returned, in any order.
         out_dir: folder of the sets.
+        config: of the patients.
 
     Returns:
         number of images in each set.
@@ -193,10 +195,14 @@ def write_eval_index(evidence_paths: Sequence[str], *, out_dir: str) -> dict[str
     ):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*columns, "split", "group"])
-        rows = [[*row, each["split"], f"patient_{each['patient']:03d}"] for each in found for row in each[task]]
+        writer.writerow([*columns, "split", "group", "site", "device"])
+        rows = [[*row, *_of_patient(each["patient"], each["split"], config)] for each in found for row in each[task]]
         writer.writerows(rows)
         with atomic_file(Path(out_dir) / task / name) as file:
             file.write(text.getvalue().encode())
         counts[task] = len(rows)
     return counts
+
+
+def _of_patient(patient: int, split: str, config: PhantomConfig) -> list[str]:
+    return [split, f"patient_{patient:03d}", site_of(patient, config), device_of(patient, config)]

@@ -17,11 +17,12 @@ from tyro.conf import AvoidSubcommands
 
 from curation.filters import filter_sentences
 from evaluation.tasks import task_sentence
-from flows.cli import INTERRUPTED, commands
+from flows.cli import commands
 from flows.cli.actions import ACTIONS
 from flows.cli.answers import ANSWERS
 from flows.cli.check_command import check_command
 from flows.cli.examples import EXAMPLES
+from flows.cli.interruption import interruptible, leave_interrupted
 from flows.cli.remedies import INSTALL_REMEDY
 from flows.cli.reports import report_killed, run_reported
 from flows.cli.supervise import begin_supervised, is_supervised, run_supervised
@@ -71,18 +72,16 @@ def main(argv: list[str] | None = None) -> int:
             check_command(parsed)
             if name in SUPERVISED and argv is None and not getattr(parsed, "plan", False):
                 return report_killed(name, parsed, run_supervised())
-        with kept_private():
+        with interruptible(), kept_private():
             return run_reported(name, parsed, run)
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        return 130
+        return leave_interrupted()
     except BrokenPipeError:  # `endoforge sql ... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if isinstance(error, RuntimeError) and str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C during a query
-            print(INTERRUPTED, file=sys.stderr)
-            return 130
+            return leave_interrupted()
         if debug:
             traceback.print_exc()
         print(f"endoforge: {_sentence(error)}", file=sys.stderr)

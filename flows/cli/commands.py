@@ -122,7 +122,7 @@ class Ingest:
     manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     lake: Path
     """folder of the lake; made if missing"""
-    config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)
+    config: OmitArgPrefixes[Annotated[IngestConfig, arg(name="ingest")]] = field(default_factory=IngestConfig)
     execution: Flat = field(default_factory=Execution)
 
 
@@ -130,7 +130,7 @@ class Ingest:
 class Requalify(OfLake):
     """Decide again which frames are kept, by other thresholds, without decoding."""
 
-    config: Annotated[RequalifyConfig, arg(name="")] = field(default_factory=RequalifyConfig)
+    config: OmitArgPrefixes[Annotated[RequalifyConfig, arg(name="requalify")]] = field(default_factory=RequalifyConfig)
     execution: Flat = field(default_factory=Execution)
 
 
@@ -172,7 +172,7 @@ class Dedup(OfLake):
     """the preview's file; LAKE/previews/dedup-ID.html unless given"""
     seed: int = 0
     """of the clusters that are searched"""
-    config: OmitArgPrefixes[Annotated[DedupConfig, arg(name="")]] = field(default_factory=DedupConfig)
+    config: OmitArgPrefixes[Annotated[DedupConfig, arg(name="dedup")]] = field(default_factory=DedupConfig)
     execution: Flat = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
@@ -201,9 +201,9 @@ class SelectForLabels(OfLake):
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
     seed: int = 0
     """of the clusters; what `curate` made with this one and the settings below is used again"""
-    holdout: OmitArgPrefixes[Annotated[HoldoutConfig, arg(name="")]] = field(default_factory=HoldoutConfig)
-    dedup: OmitArgPrefixes[Annotated[DedupConfig, arg(name="")]] = field(default_factory=DedupConfig)
-    cluster: OmitArgPrefixes[Annotated[ClusterConfig, arg(name="")]] = field(default_factory=ClusterConfig)
+    holdout: OmitArgPrefixes[HoldoutConfig] = field(default_factory=HoldoutConfig)
+    dedup: OmitArgPrefixes[DedupConfig] = field(default_factory=DedupConfig)
+    cluster: OmitArgPrefixes[ClusterConfig] = field(default_factory=ClusterConfig)
     execution: Flat = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
@@ -285,7 +285,7 @@ class RemoveOutOfBody(OfLake):
     """let timm fetch weights of a named encoder from the Hugging Face hub"""
     dry_run: bool = False
     """only say what would be removed"""
-    config: Annotated[OutOfBodyConfig, arg(name="")] = field(default_factory=OutOfBodyConfig)
+    config: OmitArgPrefixes[Annotated[OutOfBodyConfig, arg(name="out-of-body")]] = field(default_factory=OutOfBodyConfig)
     execution: Flat = field(default_factory=Execution)
 
 
@@ -302,18 +302,6 @@ class Pretrain(OfLake):
     """labelled folders by which checkpoints are chosen; without one they are chosen by how well two views of an image find each other"""
     task: tuple[str, ...] = ("auto",)
     """how to read each folder under --validation"""
-    validation_weights: tuple[float, ...] = ()
-    """weight of each folder's score in the mean that chooses checkpoints; equal ones unless given"""
-    chosen_by: str | None = None
-    """the task whose score chooses checkpoints, instead of the mean of all"""
-    validation_order: tuple[str, ...] = ()
-    """classes of each folder under --validation from best to worst, as none,mild,severe, or - for a folder without; not needed if their
-    names end in numbers"""
-    validation_protocol: tuple[str, ...] = ("clean",)
-    """how the images under --validation are divided: clean, published, made or a name, as of `endoforge evaluate --protocol`; one for all,
-    or one for each folder"""
-    validation_max_unreadable: float = 0.01
-    """share of the images of a folder under --validation that may be left out because they cannot be read"""
     train_workers: int = 1
     """training processes: one a GPU, or one on a CPU"""
     min_train_workers: int | None = None
@@ -327,6 +315,18 @@ class Pretrain(OfLake):
     """start another run from the newest checkpoint of this one, with its dataset and settings; --dataset and --recipe are not given then"""
     set: tuple[str, ...] = ()
     """with --resume: settings to change, as section.field=value, such as train.num_steps=200000 optim.base_lr=1e-4"""
+    validation_weights: tuple[float, ...] = ()
+    """weight of each folder's score in the mean that chooses checkpoints; equal ones unless given"""
+    chosen_by: str | None = None
+    """the task whose score chooses checkpoints, instead of the mean of all"""
+    validation_order: tuple[str, ...] = ()
+    """classes of each folder under --validation from best to worst, as none,mild,severe, or - for a folder without; not needed if their
+    names end in numbers"""
+    validation_protocol: tuple[str, ...] = ("clean",)
+    """how the images under --validation are divided: clean, published, made or a name, as of `endoforge evaluate --protocol`; one for all,
+    or one for each folder"""
+    validation_max_unreadable: float = 0.01
+    """share of the images of a folder under --validation that may be left out because they cannot be read"""
     replay_nan: str | None = None
     """train nothing: do the step again for which this run stopped as not finite, and name the first module, loss and images concerned"""
     plan: bool = False
@@ -372,7 +372,7 @@ class Evaluate:
     replay: str | None = None
     """score nothing new: compute the score with this id again from its stored predictions and its stored head, and say whether it is the
     same number; takes --lake, and --data if the data was moved"""
-    config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
+    config: OmitArgPrefixes[Annotated[EvaluateConfig, arg(name="evaluate")]] = field(default_factory=EvaluateConfig)
     execution: Flat = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
@@ -407,7 +407,7 @@ class Predict(OfLake):
     """id of a score whose details have head_file, or a unique start of it of eight characters or more"""
     out: Path
     """folder to fill: new, empty, or that of the same command, which then goes on where it was cut off"""
-    config: Annotated[PredictConfig, arg(name="")] = field(default_factory=PredictConfig)
+    config: OmitArgPrefixes[Annotated[PredictConfig, arg(name="predict")]] = field(default_factory=PredictConfig)
     execution: FlatAlone = field(default_factory=Alone)
 
 

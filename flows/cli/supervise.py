@@ -17,7 +17,7 @@ import time
 
 import psutil
 
-from flows.cli import INTERRUPTED
+from flows.cli.interruption import INTERRUPTED, end_descendants
 
 __all__ = ["begin_supervised", "is_supervised", "run_supervised"]
 
@@ -27,7 +27,6 @@ _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.05
 _FAREWELL_S = 2.5
 """Seconds that a flow has to tell a Prefect server of yours that it has ended."""
-_END_S = 1.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -69,23 +68,14 @@ def run_supervised() -> int:
             command.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 command.wait(timeout=_FAREWELL_S)
-        _end_descendants()
+        end_descendants()
         return 128 + received[0]
     if command.returncode < 0:
         ended_by = signal.Signals(-command.returncode).name
         print(f"endoforge: {ended_by} ended the run, as when memory runs out; the same command goes on from here", file=sys.stderr)
-        _end_descendants()
+        end_descendants()
         return 128 - command.returncode
     return command.returncode
-
-
-def _end_descendants() -> None:
-    deadline = time.monotonic() + _END_S
-    while (living := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
-        for process in living:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(living, timeout=_POLL_S)
 
 
 def _prctl(option: int, value: int) -> None:

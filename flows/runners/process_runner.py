@@ -79,6 +79,7 @@ class ProcessRunner:
             return
         at_once = self._num_at_once(resources)
         with self._pool(min(at_once, len(items)), function) as pool:
+            _start(pool)
             most_waiting = 4 * at_once if at_once == self.num_workers or self._shared_pool is None else at_once
 
             def schedule(item: Item) -> concurrent.futures.Future[Any]:
@@ -134,11 +135,8 @@ class ProcessRunner:
 
     def _pool(self, num_workers: int, function: Callable[..., Any]) -> AbstractContextManager[pebble.ProcessPool]:
         _FORK.set_forkserver_preload(["__main__", function.__module__])  # of no effect once the first worker has started
-        shared = self._shared_pool if self._shared_pool is not None and self._shared_pool.active else None
-        if _start_of(self.num_workers if shared else num_workers) is not _SPAWN:
-            _start_fork_server()
-        if shared:
-            return nullcontext(shared)
+        if self._shared_pool is not None and _start(self._shared_pool):
+            return nullcontext(self._shared_pool)
         return _new_pool(num_workers, self._environment)
 
 
@@ -158,18 +156,20 @@ def _start_of(num_workers: int) -> Any:
     return _FORK if num_workers > 1 and len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TMPDIR else _SPAWN
 
 
-def _start_fork_server() -> None:
-    """Start it, if it does not run, with SIGINT blocked: Ctrl-C while it imports would end it with a traceback.
+def _start(pool: pebble.ProcessPool) -> bool:
+    """Start its workers, if it has none yet, with SIGINT blocked: Ctrl-C while they import would end them with tracebacks.
 
-    Workers inherit the blocked signal, and ignore it anyway; this process ends them.
+    The process that forks workers, later workers and those that replace a dead one inherit the blocked signal. This process ends them.
+
+    Returns:
+        whether it takes work.
     """
-    from multiprocessing import forkserver, resource_tracker
+    from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()  # first, because it unblocks the signal when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with _single_threaded_children():
-            forkserver.ensure_running()
+        return bool(pool.active)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

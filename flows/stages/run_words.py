@@ -30,11 +30,12 @@ def run_in_words(lake: Lake, run_id: str, report: Path) -> list[str]:
     if found is None:
         return []
     dropped = ", ".join(f"{reason} {count:,}" for reason, count in found.dropped)
+    held = f"; {found.num_held_out:,} frames held out" if found.num_held_out else ""
     boxed = f"; something is blacked out in {found.num_boxed:,} of the kept" if found.num_kept else ""
     return [
         f"frames   {found.num_kept:,} of {found.num_sampled:,} kept{f'; dropped: {dropped}' if dropped else ''}{boxed}",
         *_rejects(found.rejects),
-        f"dataset  {found.dataset}: {found.num_images:,} images in {found.num_shards:,} tars, {lake.root / found.dataset_path}",
+        f"dataset  {found.dataset}: {found.num_images:,} images in {found.num_shards:,} tars, {lake.root / found.dataset_path}{held}",
         f"model    {_model(lake, run_id, found)}",
         f"files    report {report}; weights {lake.root / found.checkpoint_path}",
         f"next     `endoforge atlas --lake {lake.root}`",

@@ -50,7 +50,8 @@ def made_frames(place: Place) -> None:
             if place.left_s < 12:
                 break
         write_dataset(place.work / "frames", jpegs, _PER_SHARD)
-        place.note(labelled=write_eval_index(evidence.get(max(1.0, place.left_s - 2)), out_dir=str(place.work / "labelled")))
+        labelled = evidence.get(max(1.0, place.left_s - 2))
+        place.note(labelled=write_eval_index(labelled, out_dir=str(place.work / "labelled"), config=config))
         pool.terminate()
     place.note(
         patients=num_patients,

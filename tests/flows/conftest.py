@@ -78,6 +78,7 @@ class Demo:
     folder: Path
     arguments: tuple[str, ...]
     printed: str
+    said: str
 
     @property
     def lake(self) -> Path:
@@ -93,4 +94,4 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     arguments = ("demo", "--out", str(folder), "--recipe", "smoke", "--size", "40", "--runner", "serial", *options)
     done = endoforge(*arguments, timeout=580)
     assert done.code == 0, done.err
-    return Demo(folder, arguments, done.out)
+    return Demo(folder, arguments, done.out, done.err)

@@ -56,6 +56,38 @@ def test_typed_again_it_recomputes_nothing(demo: Demo) -> None:
     assert rows(demo, "SELECT attempt_id, ended_at FROM runs ORDER BY ALL") == before
 
 
+def test_files_that_give_no_frame_are_named_with_their_reasons(demo: Demo) -> None:
+    rejects = rows(demo, "SELECT split_part(uri, '/', -1) AS name, reason, detail FROM rejects ORDER BY reason")
+    assert [(row["name"], row["reason"]) for row in rejects] == [
+        ("procedure_000_again.mp4", "duplicate"),
+        ("procedure%20001_damaged.mp4", "undecodable"),
+    ]
+    assert str(rejects[0]["detail"]).startswith("the same content as video ")
+    assert str(rejects[1]["detail"]).startswith("a video container whose index is missing or damaged")
+    assert "rejects  1 duplicate: procedure_000_again.mp4\n         1 undecodable: procedure%20001_damaged.mp4\n" in demo.said
+
+
+def test_a_film_that_leaks_is_held_out_with_its_verdict(demo: Demo) -> None:
+    found = rows(demo, "SELECT split_part(video, '/', -1) AS video, reference, correlation FROM holdout_matches")
+    assert len(found) >= 3
+    assert {row["video"] for row in found} == {"teaching%20film.mp4"}
+    assert all(re.fullmatch(r"evaluation/landmarks/images/p007_\w+_00.jpg", str(row["reference"])) for row in found)
+    assert min(float(str(row["correlation"])) for row in found) > 0.8
+    assert f"; {len(found)} frames held out\n" in demo.said
+    assert rows(demo, "SELECT DISTINCT details ->> 'leak_pretraining' AS verdict FROM scores WHERE model LIKE 'pretrain%'") == [
+        {"verdict": "clean"}
+    ]
+
+
+def test_patients_sites_and_devices_are_known(demo: Demo) -> None:
+    counts = "count(*) AS n, count(DISTINCT patient_id) AS patients, count(DISTINCT site) AS sites, count(device) AS devices"
+    (known,) = rows(demo, f"SELECT {counts} FROM video_info")
+    assert known == {"n": 5, "patients": 5, "sites": 2, "devices": 5}
+    shown = re.search(r'id="report-data">(.*?)</script>', (demo.folder / "report.html").read_text(), re.DOTALL)
+    assert shown is not None
+    assert {"not held out", "kept"} <= {step["name"] for step in json.loads(shown[1])["funnel"]}
+
+
 def test_every_stage_is_one_recorded_run_with_its_prefect_flow(demo: Demo) -> None:
     stages = rows(demo, "SELECT stage, count(*) AS n, count(prefect_flow_run_id) AS flows FROM runs GROUP BY stage ORDER BY stage")
     expected = {
@@ -63,6 +95,7 @@ def test_every_stage_is_one_recorded_run_with_its_prefect_flow(demo: Demo) -> No
         "dedup": 1,
         "embed": 1,
         "evaluate": 3,
+        "holdout": 1,
         "ingest": 1,
         "pretrain": 1,
         "report": 1,
@@ -85,12 +118,12 @@ def test_lineage_leads_from_a_score_back_to_every_video(demo: Demo) -> None:
     tree = succeed("lineage", "--lake", demo.lake, score).out
     order = ["score", "checkpoint", "dataset", "selection", "cluster_tree", "dedup", "similarity", "embedding_part", "frame_pack", "video"]
     assert [kind for kind in order if f"{kind} " not in tree] == []
-    for video in (demo.folder / "videos").rglob("*.mp4"):
+    for video in (demo.folder / "videos").rglob("procedure????.mp4"):
         assert video.as_uri() in tree
 
 
 def test_lineage_leads_from_a_video_to_the_scores_it_took_part_in(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
-    video = str(rows(demo, "SELECT video_id FROM videos LIMIT 1")[0]["video_id"])
+    video = str(rows(demo, "SELECT video_id FROM frames JOIN shard_frames USING (frame_id) LIMIT 1")[0]["video_id"])
     tree = said(capsys, "lineage", "--lake", demo.lake, video)
     assert "checkpoint " in tree
     assert "score " in tree
@@ -132,7 +165,7 @@ def test_no_shard_holds_a_path_or_a_patient(demo: Demo) -> None:
 
 def test_a_checkpoint_is_scored_on_a_users_own_folders(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = [line.split(",") for line in (demo.folder / "evaluation" / "landmarks" / "labels.csv").read_text().splitlines()[1:]]
-    for path, label, split, _ in index:
+    for path, label, split, *_ in index:
         target = tmp_path / "my landmarks" / split / label
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(demo.folder / "evaluation" / "landmarks" / path, target / path.replace("/", "_"))

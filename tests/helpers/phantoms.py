@@ -28,4 +28,4 @@ def write_evaluation_sets(out_dir: Path, *, config: PhantomConfig) -> dict[str, 
         number of images in each set.
     """
     evidence = [phantom_eval_patient(patient, out_dir=str(out_dir), config=config) for patient in eval_patients(config)]
-    return write_eval_index(evidence, out_dir=str(out_dir))
+    return write_eval_index(evidence, out_dir=str(out_dir), config=config)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
-from curation.phantom import phantom_eval_patient, write_eval_index
+from curation.phantom import phantom_eval_patient, write_archive, write_eval_index
 from curation.phantom.config import PhantomConfig
 from curation.phantom.patient import content_area_mask
 from curation.phantom.phantom import eval_patients, phantom_video, render_video, video_path
@@ -255,9 +256,39 @@ def test_evaluation_images_are_the_same_bytes_again_and_are_not_written_twice(ev
     assert {path: path.stat().st_mtime_ns for path in written} == before
 
 
+def test_an_archive_has_a_copy_a_damaged_file_and_a_film_of_held_out_pictures(video: VideoTruth, evaluation: Path, tmp_path: Path) -> None:
+    for patient in (0, 1):
+        place = video_path(tmp_path / "videos", patient)
+        place.parent.mkdir(parents=True)
+        shutil.copy(video.path, place)
+    shutil.copytree(evaluation, tmp_path / "evaluation")
+    write_archive(tmp_path, config=SMALL)
+    rows = read_csv(tmp_path / "videos.csv")
+    assert [Path(row["uri"]).name for row in rows] == [
+        "procedure_000.mp4",
+        "procedure_000_again.mp4",
+        "procedure 001.mp4",
+        "procedure 001_damaged.mp4",
+        "teaching film.mp4",
+    ]
+    assert {row["site"] for row in rows} <= {"Northgate", "Southgate"}
+    assert [row["patient"] for row in rows] == ["patient_000", "patient_000", "patient_001", "patient_001", "patient_005"]
+    whole, again, _, damaged, film = (tmp_path / row["uri"] for row in rows)
+    assert again.read_bytes() == whole.read_bytes()
+    assert damaged.stat().st_size * 2 <= (tmp_path / rows[2]["uri"]).stat().st_size
+    held = read_csv(tmp_path / "holdout.csv")
+    assert len(held) == 4
+    assert all((tmp_path / row["path"]).is_file() for row in held)
+    with av.open(film) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 4 * SMALL.fps
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+    write_archive(tmp_path, config=SMALL)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
+
+
 def test_the_index_does_not_depend_on_the_order_of_patients(evaluation: Path, tmp_path: Path) -> None:
     evidence = sorted(str(path) for path in (evaluation / "evidence").iterdir())
-    counts = write_eval_index(evidence[::-1], out_dir=str(tmp_path))
+    counts = write_eval_index(evidence[::-1], out_dir=str(tmp_path), config=SMALL)
     assert counts["landmarks"] == 72
     assert counts["grades"] == 32
     assert (tmp_path / "landmarks" / "labels.csv").read_bytes() == (evaluation / "landmarks" / "labels.csv").read_bytes()

@@ -1,8 +1,5 @@
 """The list of commands, names that are nearly right, and the lake that the environment names."""
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,15 +32,6 @@ def test_the_environment_names_the_lake_of_a_command_that_is_told_none(
     assert "[paper]" in capsys.readouterr().out
     assert main(["snapshots", f"--lake={tmp_path / 'other'}"]) == 0
     assert "[paper]" not in capsys.readouterr().out
-
-
-def test_an_interrupt_before_the_command_has_begun_is_one_sentence() -> None:
-    # a shell's background job ignores SIGINT, and what it starts inherits that
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import flows.cli, os; os.kill(os.getpid(), signal.SIGINT)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (-signal.SIGINT, "endoforge: interrupted; the same command goes on from here\n")
 
 
 OF_ANOTHER_RUN = {

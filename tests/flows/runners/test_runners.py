@@ -195,8 +195,9 @@ def blocks_interrupts(item: int) -> bool:
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_ctrl_c_reaches_neither_the_process_that_starts_workers_nor_them() -> None:
-    assert list(make_runner("processes", 2).map(blocks_interrupts, [1, 2])) == [True, True]
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_ctrl_c_reaches_neither_the_process_that_starts_workers_nor_them(num_workers: int) -> None:
+    assert list(make_runner("processes", num_workers).map(blocks_interrupts, [1, 2])) == [True, True]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
