@@ -207,7 +207,7 @@ def test_a_video_lost_after_its_evidence_is_rendered_again(tmp_path: Path) -> No
 @pytest.mark.parametrize("task", ["landmarks", "grades"])
 def test_labels_name_existing_images_and_keep_patients_in_one_split(evaluation: Path, task: str) -> None:
     rows = read_csv(evaluation / task / "labels.csv")
-    assert list(rows[0]) == ["path", "label", "split", "group"]
+    assert list(rows[0]) == ["path", "label", "split", "group", "site", "device"]
     expected = set(STATIONS) if task == "landmarks" else {"0", "1", "2", "3"}
     assert {row["label"] for row in rows} == expected
     assert Counter(row["label"] for row in rows) == dict.fromkeys(expected, 8)
@@ -221,7 +221,7 @@ def test_labels_name_existing_images_and_keep_patients_in_one_split(evaluation: 
 
 def test_polyp_masks_are_binary_have_the_image_s_size_and_show_a_polyp(evaluation: Path) -> None:
     rows = read_csv(evaluation / "polyps" / "split.csv")
-    assert list(rows[0]) == ["image", "mask", "split", "group"]
+    assert list(rows[0]) == ["image", "mask", "split", "group", "site", "device"]
     assert len(rows) >= 10
     for row in rows:
         image = cv2.imread(str(evaluation / "polyps" / row["image"]))
