@@ -1,7 +1,7 @@
-"""Write schedules to a Prefect server: work pool, deployments, concurrency limits, and automations that end runs that were killed.
+"""Write schedules to a Prefect server: work pool, deployments, concurrency limits, and an automation that ends silent runs.
 
 Everything is checked before anything is written, and typed again it changes what differs. The file is `prefect.yaml`, of which
-`prefect deploy` too makes deployments; that command writes no automations, and asks GitHub for types of work pools.
+`prefect deploy` too makes deployments; that command writes no automation, and asks GitHub for types of work pools.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from prefect.workers.process import ProcessWorker
 from flows import pipeline
 from flows.stages import check_deployments
 
-__all__ = ["Plan", "deploy", "read_plans", "silent_runs", "unbegun_runs"]
+__all__ = ["Plan", "deploy", "read_plans", "silent_runs"]
 
+AUTOMATION = "endoforge-silent-runs"
 GRACE_S = 120
 """Seconds after which the slot of a run that was killed, also before it began, is free again; Prefect takes 60 at least."""
 _ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended", "Scheduled", "AwaitingConcurrencySlot")
@@ -78,7 +79,7 @@ def deploy(file: Path, *, heartbeat_s: float, pool_limit: int | None) -> Iterato
             yield _write_pool(client, pool, pool_limit)
         for plan in plans:
             yield _write_deployment(client, plan, file.absolute().parent, heartbeat_s)
-        yield from _write_automations(client, heartbeat_s)
+        yield _write_automation(client, heartbeat_s)
 
 
 def read_plans(file: Path) -> tuple[Plan, ...]:
@@ -160,15 +161,14 @@ def _write_deployment(client: SyncPrefectClient, plan: Plan, folder: Path, heart
     return f"deployment {plan.flow.name}/{plan.name}: {crons or 'no schedule'}; at most {plan.concurrency_limit} run at once"
 
 
-def _write_automations(client: SyncPrefectClient, heartbeat_s: float) -> Iterator[str]:
+def _write_automation(client: SyncPrefectClient, heartbeat_s: float) -> str:
     ours = FlowFilter(name=FlowFilterName(any_=[flow.name for flow in _FLOWS.values()]))
-    deployments = [one.id for one in client.read_deployments(flow_filter=ours)]
-    for wanted in (silent_runs(heartbeat_s, deployments=deployments), unbegun_runs(heartbeat_s, deployments=deployments)):
-        if known := client.read_automations_by_name(wanted.name):
-            client.update_automation(known[0].id, wanted)
-        else:
-            client.create_automation(wanted)
-        yield f"automation {wanted.name}: {wanted.description}"
+    wanted = silent_runs(heartbeat_s, deployments=[one.id for one in client.read_deployments(flow_filter=ours)])
+    if known := client.read_automations_by_name(wanted.name):
+        client.update_automation(known[0].id, wanted)
+    else:
+        client.create_automation(wanted)
+    return f"automation {wanted.name}: a run that is silent for {3 * heartbeat_s:g} s is Crashed"
 
 
 def silent_runs(heartbeat_s: float, *, deployments: Sequence[UUID]) -> AutomationCore:
@@ -179,52 +179,21 @@ def silent_runs(heartbeat_s: float, *, deployments: Sequence[UUID]) -> Automatio
     an event of its own; pull step and heartbeats, which the run itself sends, follow nothing. Pull steps name no flow, but a deployment.
     """
     signs = ("heartbeat", "pull-step.executed", "Running")
-    return _crashing(
-        "endoforge-silent-runs",
-        "is silent",
-        within_s=3 * heartbeat_s,
+    within = datetime.timedelta(seconds=3 * heartbeat_s)
+    trigger = EventTrigger(
         after={f"prefect.flow-run.{name}" for name in ("Pending", *signs)},
         expect={f"prefect.flow-run.{name}" for name in (*signs, *_ENDS)},
         match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related=_related_to(deployments),
+        match_related={"prefect.resource.role": "deployment", "prefect.resource.id": [f"prefect.deployment.{one}" for one in deployments]},
         for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=within,
     )
-
-
-def unbegun_runs(heartbeat_s: float, *, deployments: Sequence[UUID]) -> AutomationCore:
-    """The automation that turns runs of these deployments into Crashed that a worker has taken, and of which no task has begun in time.
-
-    `silent_runs` hears nothing of a run that is killed before its pull step and was scheduled less than five minutes before. What the
-    worker says of itself follows no state of the run, so the server takes it at once. Workers and tasks name the run as one that is
-    related to them, which is why this is a trigger of its own.
-    """
-    return _crashing(
-        "endoforge-unbegun-runs",
-        "begins no task",
-        within_s=6 * heartbeat_s,
-        after={"prefect.worker.submitted-flow-run"},
-        expect={"prefect.worker.executed-flow-run", "prefect.task-run.*"},
-        match_related=_related_to(deployments),
-        for_each={"related:flow-run:prefect.resource.id"},
-    )
-
-
-def _related_to(deployments: Sequence[UUID]) -> dict[str, str | list[str]]:
-    return {"prefect.resource.role": "deployment", "prefect.resource.id": [f"prefect.deployment.{one}" for one in deployments]}
-
-
-def _crashing(name: str, what: str, *, within_s: float, **trigger: Any) -> AutomationCore:
-    """Makes runs Crashed for which the events `after` are followed by none of `expect` in time; the server lets ended ones be."""
+    message = f"not heard from for {within.total_seconds():g} s: its process, worker or machine is gone"
     return AutomationCore(
-        name=name,
-        description=f"a run that {what} for {within_s:g} s is Crashed",
-        trigger=EventTrigger(posture=Posture.Proactive, threshold=1, within=datetime.timedelta(seconds=within_s), **trigger),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                name=None,
-                message=f"it {what} for {within_s:g} s: its process, worker or machine is gone",
-                force=False,
-            )
-        ],
+        name=AUTOMATION,
+        description="Written by `endoforge deploy`.",
+        trigger=trigger,
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, name=None, message=message, force=False)],
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from flows.cli.cli import main
-from flows.deploy import read_plans, silent_runs, unbegun_runs
+from flows.deploy import read_plans, silent_runs
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,13 +63,3 @@ def test_a_silent_run_is_one_that_misses_three_heartbeats_or_never_begins() -> N
     assert "prefect.flow-run.Pending" not in told["trigger"]["expect"]
     assert {"prefect.flow-run.heartbeat", "prefect.flow-run.Completed"} <= set(told["trigger"]["expect"])
     assert [(action["type"], action["state"]) for action in told["actions"]] == [("change-flow-run-state", "CRASHED")]
-
-
-def test_an_unbegun_run_is_one_that_a_worker_took_and_of_which_no_task_came() -> None:
-    told = unbegun_runs(30, deployments=[UUID(int=1)]).model_dump(mode="json")
-    assert (told["trigger"]["within"], told["trigger"]["posture"]) == (180.0, "Proactive")
-    assert told["trigger"]["after"] == ["prefect.worker.submitted-flow-run"]
-    assert set(told["trigger"]["expect"]) == {"prefect.worker.executed-flow-run", "prefect.task-run.*"}
-    assert told["trigger"]["for_each"] == ["related:flow-run:prefect.resource.id"]
-    (action,) = told["actions"]
-    assert (action["type"], action["state"], action["force"]) == ("change-flow-run-state", "CRASHED", False)
