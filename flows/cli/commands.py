@@ -122,16 +122,16 @@ class Ingest:
     manifest (.csv or .parquet: uri, patient, site, device, procedure, date)"""
     lake: Path
     """folder of the lake; made if missing"""
-    config: OmitArgPrefixes[Annotated[IngestConfig, arg(name="ingest")]] = field(default_factory=IngestConfig)
     execution: Flat = field(default_factory=Execution)
+    config: Annotated[IngestConfig, arg(name="")] = field(default_factory=IngestConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requalify(OfLake):
     """Decide again which frames are kept, by other thresholds, without decoding."""
 
-    config: OmitArgPrefixes[Annotated[RequalifyConfig, arg(name="requalify")]] = field(default_factory=RequalifyConfig)
     execution: Flat = field(default_factory=Execution)
+    config: Annotated[RequalifyConfig, arg(name="")] = field(default_factory=RequalifyConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
