@@ -81,7 +81,10 @@ def _data(lake: Lake, facts: summary.RunSummary, verdict: DatasetAudit, best: Ch
     training = read_training(lake, best.run_id)
     return ReportData(
         title=f"EndoForge: {facts.dataset}",
-        subtitle=f"{facts.num_images:,} images of {facts.num_videos:,} videos, pretraining {best.run_id}, checkpoint of step {best.step}",
+        subtitle=(
+            f"{facts.num_images:,} images, from a lake of {facts.num_videos:,} videos, "
+            f"pretraining {best.run_id}, checkpoint of step {best.step}"
+        ),
         created_at=facts.ended_at,
         facts=(
             ("lake", str(lake.root)),
