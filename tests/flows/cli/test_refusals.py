@@ -101,6 +101,10 @@ def test_every_command_refuses_a_wrong_argument_before_it_loads_what_work_needs(
 
 def test_ctrl_c_during_a_query_is_an_interruption_and_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_lake(tmp_path / "lake", create=True).close()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored where the shell does so
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    assert main(["sql", "--lake", str(tmp_path / "lake"), "SELECT sum(sqrt(range)) FROM range(1_000_000_000_000)"]) == 130
+    try:
+        assert main(["sql", "--lake", str(tmp_path / "lake"), "SELECT sum(sqrt(range)) FROM range(1_000_000_000_000)"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "endoforge: interrupted; the same command goes on from here\n"
