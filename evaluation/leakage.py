@@ -45,8 +45,9 @@ COPY_OF_OTHER_PATIENT = 0.4
 `curate --holdout`, which throws frames away, asks for as much"""
 
 COPY_COSINE = 0.88
-"""of the offline encoder's embeddings, from which on two whole pictures of patients who are not named show one scene from two sides; see
-the tables in docs/evaluation.md. Crops of plain mucosa come as near to each other by chance, so of these the pixels alone decide."""
+"""Cosine of the offline encoder's embeddings, from which on two whole pictures of patients who are not named show one scene from two
+sides; see the tables in docs/evaluation.md. Crops of plain mucosa come as near to each other by chance, so of these the pixels alone
+decide."""
 
 _SIDE = 24  # of the description's grid
 _LOOK_SIDE = 256  # of the pictures that are laid over each other

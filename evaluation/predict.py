@@ -32,7 +32,7 @@ class FramePrediction:
     """What a head says of one picture."""
 
     probabilities: tuple[float, ...] = ()
-    """of each class; empty where the head gives masks or boxes"""
+    """probability of each class; empty where the head gives masks or boxes"""
     mask: npt.NDArray[np.bool_] | None = None
     """[H, W] at the picture's own size, true on the foreground; None where the head gives none"""
     boxes: tuple[FoundBox, ...] = ()

@@ -45,7 +45,7 @@ class Predictor:
     wanted: MapsWanted | None = None
     """maps that the head reads"""
     clips: ClipSetup | None = None
-    """of a head of clips: how they are read"""
+    """reading of clips, for a head of clips"""
     context: ContextSetup | None = None
     """reading of the frames around each, for a head of masks or boxes on a video network"""
 

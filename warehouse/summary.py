@@ -11,6 +11,7 @@ from warehouse.records import Score
 from warehouse.schema import TABLES
 
 __all__ = [
+    "SHOWN_PREVIEWS",
     "FramePicture",
     "RunSummary",
     "boxed_frames",
@@ -133,14 +134,16 @@ def num_boxed_frames(lake: Lake, dataset_id: str) -> int:
     return int(row["num"])
 
 
-def dropped_previews(lake: Lake, *, limit: int) -> dict[str, tuple[bytes, ...]]:
-    """Some small pictures of dropped frames by reason; the same ones at every call.
+SHOWN_PREVIEWS = """previews p JOIN current_frames f ON f.frame_id = p.frame_id AND f.drop_reason = p.drop_reason
+           ANTI JOIN removed_frames x ON x.frame_id = p.frame_id"""
+"""Small pictures of dropped frames that may be shown, with their frames, as SQL. Ingest's reason must still hold: a frame that is held to
+be private by now was not pixelated for another reason."""
 
-    Only where ingest's reason still holds: a frame that is held to be private by now was not pixelated for another reason.
-    """
+
+def dropped_previews(lake: Lake, *, limit: int) -> dict[str, tuple[bytes, ...]]:
+    """Some small pictures of dropped frames by reason; the same ones at every call."""
     rows = lake.rows(
-        """SELECT p.drop_reason, p.jpeg FROM previews p JOIN current_frames f ON f.frame_id = p.frame_id AND f.drop_reason = p.drop_reason
-           ANTI JOIN removed_frames x ON x.frame_id = p.frame_id
+        f"""SELECT p.drop_reason, p.jpeg FROM {SHOWN_PREVIEWS}
            QUALIFY row_number() OVER (PARTITION BY p.drop_reason ORDER BY md5(p.frame_id)) <= $1
            ORDER BY p.drop_reason, md5(p.frame_id)""",
         [limit],

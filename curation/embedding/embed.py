@@ -273,11 +273,13 @@ def _embed_pixels(
     ):
         pending = decoder.submit(next_batch)
         running: deque[tuple[int, Future[npt.NDArray[np.float16]]]] = deque()
-        error, num_images = None, batch_size
-        while running or (error is None and num_images == batch_size):
-            while len(running) < at_once and error is None and num_images == batch_size:
+        error, is_last = None, False
+        while running or not is_last:
+            while len(running) < at_once and not is_last:
                 batch, num_images, error = pending.result()
-                pending = decoder.submit(next_batch)
+                is_last = error is not None or num_images < batch_size
+                if not is_last:
+                    pending = decoder.submit(next_batch)
                 if num_images:
                     running.append((num_images, network.submit(_forward, batch, encoder)))
             if running:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from curation.phantom.config import PhantomConfig
 from curation.phantom.patient import draw_patient
 from curation.phantom.phantom import train_patients, video_path
+from curation.phantom.video import CODER
 from warehouse.store import atomic_file, content_id
 
 __all__ = ["device_of", "site_of", "write_archive"]
@@ -80,8 +81,7 @@ def _write_film(path: Path, pictures: Sequence[Path], config: PhantomConfig) -> 
 
     film = io.BytesIO()
     with av.open(film, "w", format="mp4") as container:
-        options = {"preset": "veryfast", "crf": "21", "threads": "1", "x264-params": "mbtree=0"}
-        stream = container.add_stream("libx264", rate=Fraction(config.fps).limit_denominator(1001), options=options)
+        stream = container.add_stream("libx264", rate=Fraction(config.fps).limit_denominator(1001), options=CODER)
         stream.width, stream.height, stream.pix_fmt = config.size, config.size, "yuv420p"
         stream.thread_count = 1
         for picture in _shown(pictures, config):

@@ -23,7 +23,11 @@ from curation.phantom.script import Event, Script, Segment, camera_at, draw_path
 from curation.phantom.tissue import TissueKind, TissueLayers, compose_tile, draw_layers
 from warehouse.store import atomic_file, write_parquet
 
-__all__ = ["TRUTH_SCHEMA", "VideoTruth", "render_frames", "write_video"]
+__all__ = ["CODER", "TRUTH_SCHEMA", "VideoTruth", "render_frames", "write_video"]
+
+CODER = {"preset": "veryfast", "crf": "21", "threads": "1", "x264-params": "mbtree=0"}
+"""Settings of x264 that give equal bytes. It splits rate control over threads, so the bytes depend on their number; the output of its
+macroblock tree on the same pictures differed between runs."""
 
 TRUTH_SCHEMA = pa.schema(
     [
@@ -208,10 +212,7 @@ def write_video(path: Path, *, config: PhantomConfig, patient: int) -> VideoTrut
     cv2.setNumThreads(1)
     try:
         with atomic_file(path) as file, av.open(file, "w", format="mp4") as container:
-            # one thread: x264 splits rate control over threads, and the bytes then depend on their number; without its macroblock tree,
-            # whose output on the same pictures differed between runs
-            options = {"preset": "veryfast", "crf": "21", "threads": "1", "x264-params": "mbtree=0"}
-            stream = container.add_stream("libx264", rate=rate, options=options)
+            stream = container.add_stream("libx264", rate=rate, options=CODER)
             stream.width, stream.height, stream.pix_fmt = looks.width, looks.height, "yuv420p"
             stream.thread_count = 1
             stream.gop_size = 60

@@ -49,7 +49,7 @@ def all_parts(lake: Lake, atlas: Atlas) -> Iterator[tuple[str, Any]]:
         yield from ((f"frames/{number}", told) for number, told in zip(numbers, frames_of(lake, atlas, numbers), strict=True))
     for numbers in _batches(len(atlas.videos), _VIDEOS_A_QUERY):
         yield from ((f"videos/{number}", told) for number, told in zip(numbers, videos_of(lake, atlas, numbers), strict=True))
-    yield from ((f"reasons/{reason}", dropped_for(lake, atlas, reason)) for reason in reasons(lake))
+    yield from ((f"reasons/{reason}", dropped_for(lake, atlas, reason)) for reason in reasons(atlas))
     names = dataset_names(lake)[:_MOST_DATASETS]
     for first, second in itertools.permutations(range(len(names)), 2):
         yield f"datasets/{first}-{second}", compared(lake, atlas, [names[first], names[second]])

@@ -7,16 +7,19 @@ from typing import Any
 
 from flows.atlas.points import Atlas
 from warehouse.lake import Lake
+from warehouse.summary import SHOWN_PREVIEWS
 
 __all__ = ["dropped_for", "reasons"]
 
+_DROPPED = "dropped: "
+"""steps of the funnel that are reasons"""
 _MOST = 60
 """pictures of a reason"""
 
 
-def reasons(lake: Lake) -> list[str]:
-    """Why current frames were dropped, the most frequent first."""
-    return [row["reason"] for row in lake.rows("SELECT reason FROM funnel WHERE step = 'dropped' ORDER BY num_frames DESC, reason")]
+def reasons(atlas: Atlas) -> dict[str, int]:
+    """Why current frames were dropped, and how many."""
+    return {step.removeprefix(_DROPPED): count for step, count in atlas.funnel if step.startswith(_DROPPED)}
 
 
 def dropped_for(lake: Lake, atlas: Atlas, reason: str) -> dict[str, Any] | None:
@@ -25,13 +28,10 @@ def dropped_for(lake: Lake, atlas: Atlas, reason: str) -> dict[str, Any] | None:
     Pictures are the 160 pixels wide ones of ingest, which made those of private reasons unrecognisable. A frame that a person removed, or
     whose video was flagged and not looked at, is left out, and so is one that has no such picture.
     """
-    found = lake.rows("SELECT num_frames FROM funnel WHERE step = 'dropped' AND reason = $1", [reason])
-    if not found:
+    if reason not in (counts := reasons(atlas)):
         return None
     rows = lake.rows(
-        """SELECT f.frame_id, f.video_id, f.pts_us, p.jpeg
-           FROM previews p JOIN current_frames f ON f.frame_id = p.frame_id AND f.drop_reason = p.drop_reason
-           ANTI JOIN removed_frames x ON x.frame_id = p.frame_id
+        f"""SELECT f.frame_id, f.video_id, f.pts_us, p.jpeg FROM {SHOWN_PREVIEWS}
            ANTI JOIN (FROM flagged_videos WHERE NOT is_audited) v ON v.video_id = f.video_id
            WHERE p.drop_reason = $1 ORDER BY md5(p.frame_id) LIMIT $2""",
         [reason, _MOST],
@@ -47,4 +47,4 @@ def dropped_for(lake: Lake, atlas: Atlas, reason: str) -> dict[str, Any] | None:
         }
         for row in rows
     ]
-    return {"reason": reason, "num": int(found[0]["num_frames"]), "pictures": pictures}
+    return {"reason": reason, "num": counts[reason], "pictures": pictures}

@@ -25,7 +25,7 @@ class PredictedFrame:
     """What is said of one frame."""
 
     number: int
-    """of the video's frames in presentation order, or of the folder's images, from 0"""
+    """place among the video's frames in presentation order, or of the folder's images, from 0"""
     position: float
     """seconds since the first frame, or the image's number"""
     hidden: str | None = None

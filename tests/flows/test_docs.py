@@ -22,7 +22,7 @@ from warehouse.views import MACROS, VIEWS
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 MOST_WORDS, MOST_CHARACTERS = 25, 140
-"""of a sentence and of a line"""
+"""most words of a sentence and most characters of a line"""
 
 
 @pytest.fixture(scope="module")

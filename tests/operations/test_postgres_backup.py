@@ -131,7 +131,7 @@ def test_rows_that_another_program_left_in_the_catalog_come_along(postgres: Serv
         with open_lake(tmp_path / "back", read_only=True) as back:
             rows = back.rows("SELECT uri, detail FROM rejects ORDER BY uri")
         assert rows == [{"uri": "1", "detail": None}, *[{"uri": "elsewhere", "detail": "näher"}] * 2]
-        # as a kill leaves it between the database and the file that names it; the same command goes on
+        # a kill between the database and the file that names it leaves this; the same command goes on
         (tmp_path / "back" / "catalog.toml").unlink()
         (tmp_path / "back" / ".catalog.sqlite.partial").touch()
 

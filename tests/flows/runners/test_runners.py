@@ -11,7 +11,7 @@ import pytest
 
 from flows.runners import Failure
 from flows.runners.attempt import OUT_OF_MEMORY_EXIT_CODE
-from flows.runners.runners import Runner, make_runner, successes
+from flows.runners.runners import Runner, RunnerName, make_runner, successes
 
 
 def double(item: int, *, offset: int) -> int:
@@ -101,8 +101,8 @@ def short_of_memory(item: str, *, folder: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.drill)])
-def test_an_item_that_finds_no_memory_is_tried_once_more(name: str, tmp_path: Path) -> None:
-    runner: Runner = make_runner(name, 2)  # type: ignore[arg-type]
+def test_an_item_that_finds_no_memory_is_tried_once_more(name: RunnerName, tmp_path: Path) -> None:
+    runner = make_runner(name, 2)
     items = ["a", "killed", "refused"]
     assert list(runner.map(short_of_memory, items, folder=str(tmp_path), max_memory_mb=600)) == items
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "x", "killed": "xx", "refused": "xx"}
