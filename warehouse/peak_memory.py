@@ -14,20 +14,16 @@ _LOOK_EVERY_S = 0.2
 
 
 class PeakMemory:
-    """Watches the resident memory of this process and its children, of all together and without what they map from files.
+    """Watches the resident memory of this process and its children, all together.
 
-    Pages mapped from files, libraries among them, count once for each process that has touched them, and the system takes them back where
-    memory is short; so `num_bytes` is an upper bound of what a machine must have and `num_own_bytes` a lower one. What comes and goes
-    between two looks is not seen, and neither are processes on other machines or those of a Ray cluster that this process did not start.
+    Pages that several processes share count once for each: libraries, and what forks of one process have inherited. The system takes back
+    pages that are mapped from files, so `num_bytes` is an upper bound of what a machine must have. What comes and goes between two looks
+    is not seen, and neither are processes on other machines or those of a Ray cluster that this process did not start.
     """
 
     def __init__(self) -> None:
         self.num_bytes = 0
         """most resident bytes of all processes together"""
-        self.num_own_bytes = 0
-        """the most of that without pages mapped from files"""
-        self.largest_child_bytes = 0
-        """most resident bytes of one child"""
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="peak memory")
 
@@ -47,12 +43,8 @@ class PeakMemory:
 
     def _look(self) -> None:
         me = psutil.Process()
-        resident = own = 0
+        resident = 0
         for process in (me, *me.children(recursive=True)):
             with contextlib.suppress(psutil.Error):  # it may have ended since
-                memory = process.memory_info()
-                resident += memory.rss
-                own += memory.rss - getattr(memory, "shared", 0)
-                if process != me:
-                    self.largest_child_bytes = max(self.largest_child_bytes, memory.rss)
-        self.num_bytes, self.num_own_bytes = max(self.num_bytes, resident), max(self.num_own_bytes, own)
+                resident += process.memory_info().rss
+        self.num_bytes = max(self.num_bytes, resident)

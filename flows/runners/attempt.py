@@ -1,6 +1,7 @@
 """One item in a worker process: what it raises becomes a record, and a watching thread ends the process where it must not live on.
 
-The thread reads the process's resident memory and ends the process with an exit code of its own. A limit set by the operating system
+The thread reads how much memory the process holds alone and ends the process with an exit code of its own. Its resident memory would count
+what all workers share: a fork of a process that has imported PyTorch has 450 MiB before it begins. A limit set by the operating system
 (RLIMIT_AS, RLIMIT_DATA) would instead fail one allocation somewhere inside a native library, which then may crash, hang or report a damaged
 video, and would count address space that is reserved and never touched. Decoders give the interpreter's lock back while they work, so the
 thread gets its turn.
@@ -14,8 +15,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
+
+import psutil
 
 __all__ = ["OUT_OF_MEMORY_EXIT_CODE", "Failure", "FailureReason", "WrongMachine", "attempt", "attempt_guarded", "describe"]
 
@@ -62,7 +64,7 @@ def attempt(item: Item, function: Callable[..., Result], shared: dict[str, Any])
 def attempt_guarded(
     item: Item, function: Callable[..., Result], shared: dict[str, Any], max_memory_mb: int | None
 ) -> Result | Failure[Item]:
-    """The same in a worker process, which ends when it grows beyond `max_memory_mb` or when the process that started it is gone."""
+    """The same in a worker process, which ends when it alone holds more than `max_memory_mb` or the process that started it is gone."""
     with _watched(max_memory_mb):
         return attempt(item, function, shared)
 
@@ -78,14 +80,18 @@ def _watched(max_memory_mb: int | None) -> Iterator[None]:
 
 
 def _watch(done: threading.Event, max_memory_mb: int | None) -> None:
-    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    process = psutil.Process()
     parent = multiprocessing.parent_process()
     while not done.wait(_LOOK_EVERY_S):
-        resident_bytes = int(Path("/proc/self/statm").read_bytes().split()[1]) * page_bytes
-        if max_memory_mb is not None and resident_bytes > max_memory_mb << 20 and not done.is_set():
+        if max_memory_mb is not None and _holds_more(process, max_memory_mb << 20) and not done.is_set():
             os._exit(OUT_OF_MEMORY_EXIT_CODE)
         if parent is not None and not parent.is_alive():  # killed: nobody waits for this, and a rerun may be at work already
             os._exit(1)
+
+
+def _holds_more(process: psutil.Process, limit_bytes: int) -> bool:
+    """Whether more than that would become free if it ended. Its resident memory is more, is known at once, and mostly says no."""
+    return bool(process.memory_info().rss > limit_bytes and process.memory_full_info().uss > limit_bytes)
 
 
 def describe(error: BaseException) -> str:

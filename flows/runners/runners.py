@@ -47,7 +47,7 @@ class Runner(Protocol):
             items: what it is called with.
             resources: what each item asks for; no more items run at once than the machines have that for.
             timeout_s: an item that takes longer from its start is given up.
-            max_memory_mb: an item whose worker comes to hold more MiB is given up, if a second try does the same.
+            max_memory_mb: an item whose worker alone comes to hold more MiB is given up, if a second try does the same.
             **shared: the same for all items.
 
         Raises:

@@ -108,6 +108,35 @@ def test_an_item_that_finds_no_memory_is_tried_once_more(name: RunnerName, tmp_p
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "x", "killed": "xx", "refused": "xx"}
 
 
+HEAVY = """
+import time
+import numpy as np
+
+held = np.ones(50 << 20)  # 400 MiB
+
+def take(mib: int) -> int:
+    taken = np.ones(mib << 17)
+    time.sleep(0.3)
+    return mib
+"""
+TAKE = """
+import heavy
+from flows.runners import make_runner
+
+if __name__ == "__main__":
+    print([getattr(one, "reason", one) for one in make_runner("processes", 2).map(heavy.take, [1, 80, 350], max_memory_mb=300)])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forks on Linux only")
+def test_a_worker_is_not_charged_for_memory_that_it_shares_with_the_others(tmp_path: Path) -> None:
+    (tmp_path / "heavy.py").write_text(HEAVY)
+    (tmp_path / "take.py").write_text(TAKE)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "take.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[1, 80, 'memory']\n", done.stderr
+
+
 MISBEHAVIOUR = ["a", "crash", "b", "hang", "stop", "c", "grow", "exhaust", "raise", "d"]
 WHAT_BECOMES_OF_IT = [
     "a",
