@@ -127,7 +127,7 @@ def boxed_counts(lake: Lake) -> tuple[int, int, float]:
     """Samples with a box over text, all samples, and the mean share of a sample that boxes hide; of the current videos."""
     (row,) = lake.rows(
         """SELECT coalesce(sum(num_frames_boxed), 0)::BIGINT AS boxed, coalesce(sum(num_frames_sampled), 0)::BIGINT AS sampled,
-                  coalesce(sum(text_share * num_frames_sampled) / sum(num_frames_sampled), 0)::DOUBLE AS share FROM current_videos"""
+                  coalesce(sum(text_share * num_frames_sampled) / sum(num_frames_sampled), 0)::DOUBLE AS share FROM latest_videos"""
     )
     return row["boxed"], row["sampled"], row["share"]
 
