@@ -22,7 +22,7 @@ from curation.phantom.scene import STATIONS, Scene, build_scene
 from curation.phantom.script import camera_at, draw_path
 from curation.phantom.tissue import draw_layers
 from curation.phantom.video import has_grade, patient_tiles
-from warehouse.store import atomic_file, content_id, read_json, write_json
+from warehouse.store import atomic_file, content_id, flush_files, read_json, write_json
 
 __all__ = ["EVAL_VERSION", "eval_split", "phantom_eval_patient", "write_eval_index"]
 
@@ -44,12 +44,12 @@ def _evidence_path(out_dir: Path, patient: int) -> Path:
 
 
 def _write_image(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write RGB as JPEG or one channel as PNG, by the suffix."""
+    """Write RGB as JPEG or one channel as PNG, by the suffix; whoever names it in evidence flushes it first."""
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
     ok, data = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels, options)
     if not ok:
         raise ValueError(f"OpenCV could not encode {path.name}; check that the installed build has {path.suffix} support")
-    with atomic_file(path) as file:
+    with atomic_file(path, durable=False) as file:
         file.write(data.tobytes())
 
 
@@ -171,6 +171,7 @@ def phantom_eval_patient(patient: int, *, out_dir: str, config: PhantomConfig) -
         rows = {task: write(studio, root, config) for task, write in tasks.items()}
     finally:
         cv2.setNumThreads(threads)
+    flush_files([root / task / name for task, found in rows.items() for row in found for name in row if "/" in name])
     write_json(evidence, {"key": key, "patient": patient, "split": eval_split(patient, config), **rows})
     return str(evidence)
 

@@ -98,7 +98,7 @@ def run_pretrain(
     fitted = None if init is None or has_initial(run_dir) else fit_init(init, config)
     if fitted is not None:
         say(f"pretrain: {fitted.report.sentence()}")
-    backend: Literal["local", "ray"] = "local" if job.runner.name == "serial" else "ray"
+    backend = _backend(job, config, num_workers)
     with job.record(plan) as run:
         try:
             if backend == "ray":
@@ -137,6 +137,14 @@ def run_pretrain(
     if best.step == 0:
         say("pretrain: that is what the run started from: no later checkpoint was better, so the continuation taught nothing for this task")
     return best
+
+
+def _backend(job: Job, config: PretrainConfig, num_workers: int) -> Literal["local", "ray"]:
+    """Ray takes 20 s to start and stop. A single worker on this machine's CPUs trains without it, to the same bits."""
+    if job.runner.name != "processes":
+        return "local" if job.runner.name == "serial" else "ray"
+    needs_ray = num_workers > 1 or torch.cuda.is_available() or config.checkpoint.validate == "beside" or not is_local()
+    return "ray" if needs_ray else "local"
 
 
 def init_artifacts(init: InitSource, lake_root: Path) -> list[Artifact]:

@@ -204,8 +204,8 @@ def test_a_training_killed_under_ray_ends_like_one_that_ran_through_without_it(d
     def there_is(pattern: str) -> bool:
         return any(run.name != before.name and any(run.glob(pattern)) for run in (killed / "runs").glob("pretrain-*"))
 
-    assert kill_when(command(killed, "processes"), partial(there_is, "checkpoints/step_0000003"))
-    succeed(*command(killed, "processes"))
+    assert kill_when(command(killed, "ray"), partial(there_is, "checkpoints/step_0000003"))
+    succeed(*command(killed, "ray"))
     succeed(*command(whole, "serial"))
     assert trained(killed) == trained(whole)
 
