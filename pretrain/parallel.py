@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+import cv2
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -94,14 +95,16 @@ def current_worker(config: TrainConfig, *, use_gpu: bool) -> Worker:
 def shared_threads(worker: Worker) -> Iterator[None]:
     """Share the machine's cores among its workers; sums depend on the number of threads, so it is fixed for a run.
 
-    Ray sets OMP_NUM_THREADS to the CPUs a worker asked for, which is one; so it is not read.
+    Ray sets OMP_NUM_THREADS to the CPUs a worker asked for, which is one; so it is not read. OpenCV has one thread while loaders are
+    forked; what comes after in this process, such as an evaluation, has those of before.
     """
-    before = torch.get_num_threads()
+    before, of_opencv = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // worker.local_world_size))
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        cv2.setNumThreads(of_opencv)
 
 
 def is_sharded(config: TrainConfig, num_parameters: int, *, num_workers: int, on_gpu: bool) -> bool:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import safetensors.torch
 import torch
@@ -175,10 +176,13 @@ def test_records_name_paths_relative_to_the_lake(micro: PretrainConfig, dataset_
     assert result.checkpoints[0].path == "run/checkpoints/step_0000003/backbone"
 
 
-def test_a_run_without_validation_takes_its_newest_checkpoint_for_the_best(
+def test_a_run_without_validation_takes_its_newest_checkpoint_for_the_best_and_gives_the_threads_back(
     micro: PretrainConfig, dataset_dir: Path, tmp_path: Path
 ) -> None:
+    cv2.setNumThreads(2)
     result = run(micro, dataset_dir, tmp_path / "run", validate=None)
+    assert (cv2.getNumThreads(), torch.get_num_threads()) == (2, 1)
+    cv2.setNumThreads(1)
     assert [(c.step, c.is_best) for c in result.checkpoints] == [(3, False), (6, False), (9, True)]
 
 
