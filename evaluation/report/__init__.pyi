@@ -14,7 +14,7 @@ from .report import (
     TrainingCurve as TrainingCurve,
     render_report as render_report,
 )
-from .score_columns import size_words as size_words
+from .score_columns import frames_words as frames_words, size_words as size_words
 from .scorecard import render_scorecard as render_scorecard
 from .subgroups import (
     Subgroups as Subgroups,

@@ -14,7 +14,7 @@ from evaluation.against_reference import shown_difference
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import template_environment
-from evaluation.report.score_columns import seen_size, size_words
+from evaluation.report.score_columns import frames_words, seen_size, size_words
 from warehouse.records import Score
 
 __all__ = ["BoardFormat", "division", "render_leaderboard"]
@@ -105,7 +105,7 @@ def _cells(score: Score) -> tuple[str, ...]:
         details.get("leak", "unknown"),
         details.get("leak_pretraining", "unknown"),
         division(score),
-        size_words(score),
+        ", ".join(filter(None, (size_words(score), frames_words(score)))),
         str(score.seed),
         details.get("settings", ""),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from warehouse.records import Score
 
-__all__ = ["ClassMeasures", "class_measures", "metric_name", "metrics_by_table", "seen_size", "size_words"]
+__all__ = ["ClassMeasures", "class_measures", "frames_words", "metric_name", "metrics_by_table", "seen_size", "size_words"]
 
 _FIRST, _MORE = 4, 6
 """columns of the first table, which has the difference to a reference too, and of those after it"""
@@ -22,6 +22,7 @@ _ORDER = (
     *("accuracy", "balanced_accuracy", "macro_f1", "f1", "quadratic_weighted_kappa"),
     *("dice", "iou", "sequence_dice", "sequence_iou", "endofm_volume_dice", "precision", "recall", "hd95"),
     *("ap50", "ap50_agnostic", "ap", "ap_agnostic", "f1_iou50", "presence_f1", "presence_f1_at_half", "lesion_recall"),
+    *("false_positives_per_minute", "false_positives_per_image"),
     *("brier", "ece"),
 )
 """columns from left to right, of the measures of this project; those of others stand behind them"""
@@ -34,6 +35,14 @@ _NAMES = {
     "auprc": "AUPRC",
     "ap": "AP",
     "ap50": "AP50",
+    "ap_agnostic": "AP, classes as one",
+    "ap50_agnostic": "AP50, classes as one",
+    "f1_iou50": "F1 of boxes at IoU 0.5",
+    "presence_f1": "presence F1",
+    "presence_f1_at_half": "presence F1 at score 0.5",
+    "sequence_dice": "sequence Dice",
+    "sequence_iou": "sequence IoU",
+    "endofm_volume_dice": "Endo-FM's volume Dice",
     "brier": "Brier score",
     "ece": "calibration error",
     "quadratic_weighted_kappa": "weighted kappa",
@@ -67,6 +76,13 @@ def size_words(score: Score) -> str:
     """
     others = [f"{what} {size}" for what in ("own", "asked") if (size := score.details.get(f"{what}_image_size"))]
     return seen_size(score) + (f" ({', '.join(others)})" if others else "")
+
+
+def frames_words(score: Score) -> str:
+    """How many frames the model saw at once, such as `8 frames`; empty of models that saw single pictures."""
+    context = score.details.get("context_frames", "")  # of a detector on single pictures too
+    frames = score.details.get("clip_frames") or (context if context != "1" else "")
+    return f"{frames} frame{'s' if frames != '1' else ''}" if frames else ""
 
 
 def metrics_by_table(metrics: Sequence[str], *, primary: str = "") -> tuple[tuple[str, ...], ...]:

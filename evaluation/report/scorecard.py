@@ -26,7 +26,7 @@ from evaluation.report.on_validation import on_validation, primary_metric
 from evaluation.report.prediction_pictures import box_sheets, mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, confusion, reliability
 from evaluation.report.report import ContactSheet
-from evaluation.report.score_columns import ClassMeasures, class_measures, metrics_by_table, seen_size, size_words
+from evaluation.report.score_columns import ClassMeasures, class_measures, frames_words, metrics_by_table, seen_size, size_words
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
 from evaluation.report.score_words import SCORE_FILTERS
 from evaluation.report.subgroups import Subgroups, prediction_files, prediction_table, subgroups_of
@@ -82,6 +82,8 @@ class _Set:
     """and fold; empty for the data's own splits"""
     verdict: str
     """what the splits share"""
+    frame_rate: str
+    """by which false positives a minute are counted; empty of other scores"""
     notes: tuple[str, ...]
     leaks: tuple[str, ...]
     published: tuple[PublishedScore, ...]
@@ -148,6 +150,14 @@ def _set(scores: list[Score], root: Path) -> _Set:
         sizes=tuple(sorted(sizes, key=int)),
         division=division(first),
         verdict=f"Splits: {first.details.get('leak', 'unknown')}. Patients: {first.details.get('patients', 'unknown')}.",
+        frame_rate=next(
+            (
+                score.details["frame_rate"]
+                for score in whole
+                if score.metric == "false_positives_per_minute" and "frame_rate" in score.details
+            ),
+            "",
+        ),
         notes=tuple(dict.fromkeys(score.details["splits"] for score in scores if "splits" in score.details)),
         leaks=tuple(dict.fromkeys(score.details["warnings"] for score in scores if "warnings" in score.details)),
         published=tuple(figure for figure in PUBLISHED if figure.task == first.task and figure.metric in metrics),
@@ -227,7 +237,8 @@ def _few_shot(scores: Sequence[Score], labels: dict[str, str]) -> Markup | None:
 
 def _head(score: Score) -> str:
     backbone = score.details.get("backbone", "frozen")
-    return score.head if backbone == "frozen" else f"{score.head}, backbone {backbone}"
+    changed = "" if backbone == "frozen" else f"backbone {backbone}"
+    return ", ".join(filter(None, (score.head, frames_words(score), changed)))
 
 
 def _folds(score: Score) -> str:

@@ -147,7 +147,7 @@ class TaskData:
     def leaks(self) -> tuple[str, ...]:
         """Warnings about groups that stand in several splits, or leaks that are known of the division; each one sentence."""
         found = _leaks(self.name, "groups", "leak: patients or sequences that the model's head is trained on are also scored", self.items)
-        return found or ((f"leak: {self.known_leak}",) if self.known_leak else ())
+        return (*found, *((f"leak: {self.known_leak}",) if self.known_leak else ()))
 
     def validate(self) -> tuple[str, ...]:
         """Warnings about this set, leaks first; each one sentence.
@@ -156,9 +156,9 @@ class TaskData:
             TaskError: files are missing, the set is not the published one, a split is empty, or a class has no training image.
         """
         if self.is_other_set:
+            own = "" if self.kind == "detection" else ", or lay these out as a set of your own for --task auto"
             raise TaskError(
-                f"task {self.name}: the images are not those of the publication ({self.count_difference}); complete the download, "
-                "or score these as a set of your own with --task auto"
+                f"task {self.name}: the images are not those of the publication ({self.count_difference}); complete the download{own}"
             )
         files_of(self)
         for split in SPLITS:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from evaluation.tasks.items import SPLITS, Item, TaskError
 from evaluation.tasks.split_protocol import SplitProtocol
 from evaluation.tasks.task import Reading, Task
+from evaluation.tasks.voc import object_names
 from evaluation.tasks.voc_tree import FrameFile, child, frames_in, items_of_frames, natural_key
 
 __all__ = ["KUMC"]
@@ -22,6 +24,9 @@ __all__ = ["KUMC"]
 NAMES = {"adenomatous": "adenomatous", "hyperplastic": "hyperplastic"}
 
 FRAMES_PER_S = 30.0
+
+_LOOKED_AT = 100
+"""annotations that are read for the names of their objects"""
 
 _ROOTS = ("PolypsSet", "processed", "KUMC")
 _PREPARED = (
@@ -74,11 +79,13 @@ def _read(data: Path) -> Reading:
 
 
 def _is_here(data: Path) -> bool:
-    """A split with a folder of images and one of VOC files, so that images beside masks are not taken for it."""
+    """A split with a folder of images and one of VOC files, not all with other objects: images beside masks are not taken for it."""
     roots = (data, *(found for name in _ROOTS if (found := child(data, name))))
     splits = [folder for root in roots for split in SPLITS if (folder := _split_folder(root, split)) is not None]
     told = [found for folder in splits if (found := child(folder, "Annotation", "Annotations")) is not None]
-    return any(path.suffix.lower() == ".xml" for folder in told for path in folder.rglob("*"))
+    files = list(islice((path for folder in told for path in folder.rglob("*") if path.suffix.lower() == ".xml"), _LOOKED_AT))
+    named = frozenset().union(*(object_names(path) or () for path in files))
+    return bool(files) and (not named or not named.isdisjoint(NAMES))
 
 
 def _by_number(path: Path) -> tuple[tuple[int, int, str], ...]:
@@ -123,7 +130,10 @@ def _shared(items: Sequence[Item]) -> tuple[str, ...]:
         if item.group != item.path:
             splits[item.group.partition(" ")[2]].add(item.split)
     number = sum(len(found) > 1 for found in splits.values())
-    return (f"videos: {number:,} names of folders stand in several splits and are taken for different videos",) if number else ()
+    if not number:
+        return ()
+    stand = "1 name of a folder stands" if number == 1 else f"{number:,} names of folders stand"
+    return (f"videos: {stand} in several splits; each is taken for another video",)
 
 
 def _of_three(_: Path, items: list[Item], __: int) -> Reading:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from evaluation.tasks.box_layouts import refuse_boxes
 from evaluation.tasks.items import TaskError
 from evaluation.tasks.splits import normalized_split
 
@@ -13,14 +15,16 @@ __all__ = ["IMAGE_SUFFIXES", "check_data", "image_files", "refuse_half_known", "
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 _PUBLISHED = (
-    ("cvc_clinicdb", {"original", "ground truth"}),
-    ("limuc", {"train_and_validation_sets", "test_set"}),
-    ("hyperkvasir_landmarks", {"anatomical-landmarks"}),
-    ("hyperkvasir_landmarks", {"lower-gi-tract"}),
-    ("hyperkvasir_landmarks", {"upper-gi-tract"}),
-    ("hyperkvasir_landmarks", {"labeled-images"}),
+    ("cvc_clinicdb", ("original", "ground truth"), ""),
+    ("limuc", ("train_and_validation_sets", "test_set"), ""),
+    ("hyperkvasir_landmarks", ("anatomical-landmarks",), ""),
+    ("hyperkvasir_landmarks", ("lower-gi-tract",), ""),
+    ("hyperkvasir_landmarks", ("upper-gi-tract",), ""),
+    ("hyperkvasir_landmarks", ("labeled-images",), ""),
+    ("polypgen", ("(data|images)_c[1-6]",), ""),
+    ("real_colon", (r"\d{3}-\d{3}_frames",), ", or real_colon_detection for its boxes"),
 )
-"""Tasks, and the subfolders by which their published data is known, in small letters."""
+"""Tasks, patterns of the subfolders by which their published data is known, in small letters, and what else may be given."""
 
 _NO_CLASS = frozenset(
     {"images", "image", "imgs", "masks", "mask", "labels", "annotations", "original", "ground truth", "groundtruth", "ground_truth", "gt"}
@@ -43,13 +47,15 @@ def refuse_half_known(data: Path) -> None:
     """Refuse a folder that class folders would be read from, if it looks like something else.
 
     Raises:
-        TaskError: it looks like the data of a known task, like images beside masks, or like splits and other folders together.
+        TaskError: it looks like the data of a known task, like boxes, like images beside masks, or like splits and other folders together.
     """
     for folder in (data, *subfolders(data)):
         names = {child.name.lower() for child in subfolders(folder)}
-        for task, marks in _PUBLISHED:
-            if marks <= names:
-                raise TaskError(f"{folder} looks like data of the task {task} (folders {_listed(marks)}); give --task {task}")
+        for task, marks, more in _PUBLISHED:
+            marked = [next((name for name in sorted(names) if re.fullmatch(mark, name)), "") for mark in marks]
+            if all(marked):
+                raise TaskError(f"{folder} looks like data of the task {task} (folders {_listed(marked)}); give --task {task}{more}")
+    refuse_boxes(data)
     folders = subfolders(data)
     splits = [folder for folder in folders if split_of_folder(folder.name)]
     others = [folder for folder in folders if folder not in splits]
@@ -99,5 +105,5 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _listed(names: Iterator[str] | set[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))

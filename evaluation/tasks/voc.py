@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 from evaluation.tasks.items import TaskError
 
-__all__ = ["VocBox", "VocFrame", "read_voc"]
+__all__ = ["VocBox", "VocFrame", "object_names", "read_voc"]
 
 _MOST_BYTES = 1 << 20
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -70,6 +70,16 @@ def read_voc(path: Path, *, names: Mapping[str, str]) -> VocFrame:
             continue
         boxes.append(VocBox((max(x1 - 1, 0.0), max(y1 - 1, 0.0), x2, y2), name, found.get("unique_id", "").strip()))
     return VocFrame(tuple(boxes), num_degenerate)
+
+
+def object_names(path: Path) -> frozenset[str] | None:
+    """What the objects of a file are called, in small letters; None if it is no annotation of VOC's that can be read."""
+    try:
+        with path.open("rb") as file:
+            objects, root = _objects(file.read(_MOST_BYTES))
+    except (OSError, expat.ExpatError, LookupError, ValueError):
+        return None
+    return frozenset(found.get("name", "").strip().casefold() for found in objects) if root == "annotation" else None
 
 
 def _sides(found: Mapping[str, str], path: Path) -> tuple[float, float, float, float]:

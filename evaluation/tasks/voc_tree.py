@@ -67,32 +67,33 @@ def items_of_frames(task: str, frames: Iterable[FrameFile], *, names: Mapping[st
         TaskError: more than half of the frames cannot be used.
     """
     items: list[Item] = []
-    faults: list[tuple[Path, str]] = []
+    faults: list[tuple[str, Path, str]] = []
     num_degenerate = num_frames = 0
     for frame in frames:
         num_frames += 1
+        home = f"{frame.video}/" if frame.video else ""
         if not frame.image.is_file():
-            faults.append((frame.image, f"frame {str(frame.image)!r} does not exist"))
+            faults.append((home + frame.image.name, frame.image, f"frame {str(frame.image)!r} does not exist"))
             continue
         try:
             found = read_voc(frame.annotation, names=names)
         except TaskError as error:
-            faults.append((frame.annotation, str(error)))
+            faults.append((home + frame.annotation.name, frame.annotation, str(error)))
             continue
         num_degenerate += found.num_degenerate
-        home = frame.video or frame.image.name
-        boxes = tuple(TrueBox(corners=box.corners, label=box.name, lesion=box.unique_id or f"{home} {box.name}") for box in found.boxes)
+        lesions = frame.video or frame.image.name
+        boxes = tuple(TrueBox(corners=box.corners, label=box.name, lesion=box.unique_id or f"{lesions} {box.name}") for box in found.boxes)
         group = frame.video or str(frame.image)
         items.append(Item(path=str(frame.image), split=frame.split, group=group, boxes=boxes))
     if len(faults) > _MOST_LEFT_OUT * num_frames:
-        raise TaskError(f"task {task}: {len(faults):,} of {num_frames:,} frames cannot be used; the first: {faults[0][1]}")
+        raise TaskError(f"task {task}: {len(faults):,} of {num_frames:,} frames cannot be used; the first: {faults[0][2]}")
     notes = []
     if faults:
-        shown = ", ".join(path.name for path, _ in faults[:_SHOWN]) + (
-            f" and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
-        )
-        kinds = f"{sum(not os.path.isfile(path) for path, _ in faults):,} files are not there"
-        notes.append(f"left out: {len(faults):,} of {num_frames:,} frames ({shown}); {kinds}, the others are damaged or of unknown names")
+        more = f" and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+        shown = ", ".join(name for name, _, _ in faults[:_SHOWN]) + more
+        num_missing = sum(not os.path.isfile(path) for _, path, _ in faults)
+        kinds = f"{num_missing:,} not there, {len(faults) - num_missing:,} damaged or of unknown names"
+        notes.append(f"left out: {len(faults):,} of {num_frames:,} frames ({shown}); {kinds}")
     if num_degenerate:
         notes.append(f"degenerate boxes: {num_degenerate:,} without width or height are left out, their frames stay")
     num_empty = sum(not item.boxes for item in items)

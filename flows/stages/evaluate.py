@@ -14,7 +14,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.heads import changes_backbone, chosen_heads
 from evaluation.random_draws import mean_of_draws
 from evaluation.references import picture_blind
-from evaluation.report import size_words
+from evaluation.report import frames_words, size_words
 from evaluation.run import STAGE_VERSION, evaluate_model, reference_scores
 from evaluation.tasks import Fingerprint, SplitStore, TaskData, configured_task, readable_task
 from evaluation.tuned_backbone import is_tuned_on
@@ -187,4 +187,5 @@ def _verdict(score: Score) -> str:
     if "reference" in details:
         return details["reference"]
     said = f"splits {details.get('leak', 'unknown')}, patients {details.get('patients', 'unknown')}"
-    return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {size_words(score) or '?'} px"
+    seen = f"{size_words(score) or '?'} px" + (f", {frames}" if (frames := frames_words(score)) else "")
+    return f"{said}, pretraining {details.get('leak_pretraining', 'unknown')}, {seen}"

@@ -1,6 +1,6 @@
 """What a frame's neighbours tell a linear head of masks: CVC-ClinicDB in five folds of whole sequences, context of T frames.
 
-    python -m tests.benchmarks.bench_cvc_context CVC_FOLDER BACKBONE [--frames 1 8] [--epochs 10] [--image-size 224]
+    python -m tests.benchmarks.bench_cvc_context CVC_FOLDER BACKBONE [--frames 1 8] [--epochs 10] [--image-size 224] [--weights random]
 
 CVC_FOLDER is what `--task cvc12k` takes. A video backbone sees each frame in the middle of T frames, as `evaluate` shows them. An image
 backbone sees each frame by itself, once; with T frames the head reads the mean of the patches of the T frames around each, and in the rows
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ from evaluation.video.context_rows import context_batches, neighbours
 from flows.stages.video_network import find_video_network
 
 Maps = npt.NDArray[np.float16]
+Weights = Literal["trained", "random"]
 
 
 def with_context(maps: Maps, items: tuple[Item, ...], *, num_frames: int) -> Maps:
@@ -53,13 +55,13 @@ class AtSize:
         return self.network.tokens(clips)
 
 
-def seen(backbone: Path, items: tuple[Item, ...], frames: list[int], size: int) -> dict[str, Maps]:
+def seen(backbone: Path, items: tuple[Item, ...], frames: list[int], size: int, weights: Weights) -> dict[str, Maps]:
     """Patches of every frame, [N, D, h, w], by the name of the row."""
     if network := find_video_network(backbone):
         one = tuple(Item(path=item.path, split="all", group=item.group) for item in items)
-        video, told = AtSize(network("cpu", "trained", 0), size), EvaluateConfig(device="cpu", num_workers=1)
+        video, told = AtSize(network("cpu", weights, 0), size), EvaluateConfig(device="cpu", num_workers=1)
         return {str(count): np.concatenate(list(context_batches(video, one, count, told, torch.device("cpu")))) for count in frames}
-    image = load_backbone(ModelRef(model_id="b", label="b", path=str(backbone)), device="cpu", image_size=size)
+    image = load_backbone(ModelRef(model_id="b", label="b", path=str(backbone), weights=weights), device="cpu", image_size=size)
     alone = np.concatenate(list(token_batches(image, items, batch_size=None, num_workers=1)))
     found = {}
     for count in frames:
@@ -94,10 +96,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=(1, 8))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--weights", choices=("trained", "random"), default="trained")
     told = parser.parse_args()
     folds = [resolve_task("cvc12k", told.data, fold=fold) for fold in range(5)]
     items = folds[0].items
-    maps_of = seen(told.backbone, items, told.frames, told.image_size)
+    maps_of = seen(told.backbone, items, told.frames, told.image_size, told.weights)
     grid = next(iter(maps_of.values())).shape[2:]
     print(f"{len(items)} frames of {len({item.group for item in items})} sequences, patches {grid}", flush=True)
     config = EvaluateConfig(segmentation_epochs=told.epochs, segmentation_learning_rates=(3e-3,), device="cpu")

@@ -133,6 +133,7 @@ def test_an_evaluation_keeps_boxes_that_give_the_same_numbers_again(cnn_folder: 
     render_scorecard([*scores.values(), *guess], root=tmp_path, path=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "mean F1 of boxes" in page
+    assert "A minute of false positives is of frames at 30 a second, assumed" in page
     assert page.count("data:image/jpeg") == 12  # six of the worst, six of the best
     assert_predicted_again(first, tmp_path, tree, has_distance=True)
 
@@ -169,6 +170,8 @@ def test_a_video_network_sees_as_many_frames_in_training_as_in_test(tree: Path, 
     scores = evaluate_model(model, task=task, identity=identity, config=config, **folders)
     assert set(seen) == {3}
     assert scores[0].details["context_frames"] == "3"
+    render_scorecard(scores, root=tmp_path, path=tmp_path / "page.html")
+    assert ">fcos, 3 frames</td>" in (tmp_path / "page.html").read_text()
     assert (tmp_path / scores[0].details["head_file"]).with_name("training.safetensors").is_file(), "for the distance of predictions"
     again = detection_value_again(
         tmp_path / scores[0].details["head_file"],

@@ -27,6 +27,8 @@ PUBLISHED = {
     "cvc one level down": (["CVC-ClinicDB/Original/1.tif", "CVC-ClinicDB/Ground Truth/1.tif"], "cvc_clinicdb"),
     "limuc": ([f"{part}/Mayo {n}/1.bmp" for part in ("train_and_validation_sets", "test_set") for n in range(4)], "limuc"),
     "hyperkvasir": (["labeled-images/lower-gi-tract/anatomical-landmarks/cecum/1.jpg"], "hyperkvasir_landmarks"),
+    "polypgen": ([f"data_C{n}/{what}_C{n}/1.jpg" for n in (2, 3) for what in ("images", "masks", "bbox")], "polypgen"),
+    "real colon": ([f"001-0{n}_{what}/001-0{n}_0.jpg" for n in (11, 12) for what in ("frames", "annotation")], "real_colon"),
     "one tract": (["anatomical-landmarks/cecum/1.jpg", "pathological-findings/polyps/1.jpg"], "hyperkvasir_landmarks"),
 }
 
@@ -53,6 +55,39 @@ def test_a_folder_that_is_half_known_is_refused(tmp_path: Path, name: str) -> No
     write(tmp_path, *files)
     with pytest.raises(TaskError, match=message):
         resolve_task("auto", tmp_path)
+
+
+VOC = "<annotation><object><name>polyp</name><bndbox/></object></annotation>"
+OF_BOXES = {
+    "Pascal VOC": ("Annotations/1.xml", VOC, "JPEGImages/1.jpg", r"Annotations has files in VOC's .* the task kumc, .*; these are polyp\)"),
+    "kumc with other classes": ("train/Annotation/1.xml", VOC, "train/Image/1.jpg", "train/Annotation has files in VOC's layout"),
+    "beside the frames": ("video1/1.xml", VOC, "video1/1.jpg", "video1 has files in VOC's layout"),
+    "COCO": ("annotations/instances_train.json", "{}", "train2017/1.jpg", "annotations has files in COCO's layout"),
+    "YOLO": ("train/labels/1.txt", "0 0.5 0.5 0.25 0.25\n", "train/images/1.jpg", "train/labels has files in YOLO's layout"),
+    "SUN": ("annotation_txt/case1.txt", "a.jpg 10,10,20,20,0\n", "case1/a.jpg", "annotation_txt has files in SUN's layout"),
+}
+
+
+@pytest.mark.parametrize("name", OF_BOXES)
+def test_boxes_that_no_task_reads_are_no_classes(tmp_path: Path, name: str) -> None:
+    told, text, image, message = OF_BOXES[name]
+    write(tmp_path, image, "other/2.jpg")
+    (tmp_path / told).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / told).write_text(text)
+    with pytest.raises(TaskError, match=message):
+        resolve_task("auto", tmp_path)
+
+
+def test_other_files_of_texts_are_no_boxes(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{name}/{number}.png" for name in "ab" for number in range(6)))
+    for name, text in (
+        ("a/readme.txt", "3 of 4 pictures\n"),
+        ("a/Thumbs.xml", "<html/>"),
+        ("b/export.json", "{}"),
+        ("b/torn.xml", "<anno"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert resolve_task("auto", tmp_path).classes == ("a", "b")
 
 
 def test_what_macos_packs_and_empty_folders_are_no_classes(tmp_path: Path) -> None:

@@ -37,8 +37,9 @@ def test_the_published_lists_are_labelled(polypdiag: Path) -> None:
     assert any("best on the scored clips" in note for note in task.notes)
     assert any("its val split is reported as test" in note for note in task.notes)
     assert (task.protocol.primary, task.clip_windows, task.has_clips) == ("f1", 4, True)
-    # the two clips of both lists are seen by their groups
+    # the two clips of both lists are seen by their groups, and do not hide what the publication's own leak is
     assert "(2 of 40 groups of polypdiag" in task.leaks()[0]
+    assert "on which Endo-FM was pretrained" in task.leaks()[1]
 
 
 def test_clean_folds_keep_clips_of_one_source_together(polypdiag: Path, tmp_path: Path) -> None:

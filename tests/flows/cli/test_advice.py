@@ -44,6 +44,7 @@ PRINTED_BY = {
     "evaluation/replay.py": ["evaluate"],
     "evaluation/tasks/contents.py": ["evaluate", "check-data"],
     "evaluation/tasks/layout.py": ["evaluate", "pretrain", "run", "check-data"],
+    "evaluation/tasks/box_layouts.py": ["evaluate", "pretrain", "run", "check-data"],
     "evaluation/tasks/items.py": ["evaluate", "pretrain", "run"],
     "evaluation/tasks/places.py": ["evaluate"],
     "evaluation/tasks/registry.py": ["evaluate"],

@@ -41,4 +41,6 @@ def test_another_number_of_frames_is_no_continuation() -> None:
     values = asdict(replace(config, train=replace(config.train, seed=3)))
     with pytest.raises(ValueError, match=r"--set video\.num_frames would change the frames or shape of a video network"):
         changed_settings(values, ["video.num_frames=16"])
+    with pytest.raises(ValueError, match=r"--set video\.global_frames would change the frames"):
+        changed_settings(values, ["video.global_frames=8,8"])
     assert changed_settings(values, ["optim.base_lr=0.001"]).optim.base_lr == 0.001
