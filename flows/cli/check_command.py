@@ -9,6 +9,7 @@ from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
 from evaluation.heads import check_head_names
 from evaluation.tasks import check_data, check_task_name
+from flows.atlas.most_points import check_most
 from flows.cli import commands, questions, upkeep
 from flows.cli.check_names import check_names
 from flows.cli.execution import OfLake
@@ -77,6 +78,7 @@ def check_command(command: Any) -> None:
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
         case questions.Atlas():
+            check_most(command.most)
             if command.export is not None:
                 if command.export.exists():
                     raise FileExistsError(f"{command.export} is there already; give a new folder")

@@ -30,7 +30,7 @@ def check_names(command: Any) -> None:
         case commands.Pretrain(plan=False, resume=None, replay_nan=None, dataset=dataset):
             _look(command, dataset=dataset)
         case questions.Atlas(dataset=dataset):
-            _look(command, dataset=dataset, encoders=(command.encoder,))
+            _look(command, dataset=dataset, encoders=(command.encoder, *((command.beside,) if command.beside else ())))
         case commands.Dedup() | commands.SelectForLabels():
             _look(command, encoders=(command.encoder,))
         case commands.Curate():
