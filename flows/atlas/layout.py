@@ -11,7 +11,7 @@ __all__ = ["SAMPLE_POINTS", "LayoutName", "lay_out"]
 
 LayoutName = Literal["pca", "tsne"]
 SAMPLE_POINTS = 10_000
-"""points that t-SNE lays out itself; scikit-learn's takes about a minute for so many"""
+"""points that t-SNE lays out itself; scikit-learn's takes minutes for many more"""
 _TSNE_DIM = 50
 _ROWS = 8192
 _NEAR = 5
