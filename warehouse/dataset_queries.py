@@ -33,9 +33,11 @@ def dataset_named(lake: Lake, name: str) -> Dataset:
     Raises:
         LakeError: there is none; the message lists the names there are.
     """
-    rows = lake.rows("SELECT dataset_id, name, path, selection_id, num_images FROM datasets WHERE name = $1", [name])
+    # without a parameter, for which DuckDB loads pandas, so that a wrong name is refused at once
+    rows = lake.rows("SELECT dataset_id, name, path, selection_id, num_images FROM datasets ORDER BY name")
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    rows = [row for row in rows if row["name"] == name]
     if not rows:
-        names = [row["name"] for row in lake.rows("SELECT DISTINCT name FROM datasets ORDER BY name")]
         known = ", ".join(names) or "none yet; run `endoforge curate` first"
         raise LakeError(f"there is no dataset {name!r} in {lake.root}; known: {known}{near_hint(name, names)}")
     shards = lake.rows(

@@ -33,8 +33,11 @@ __all__ = [
     "outdated_embeddings",
     "packs_without_embeddings",
     "run_json",
+    "score_with_id",
     "scores_of",
 ]
+
+_SHORTEST_ID = 8
 
 
 def accounted_files(lake: Lake, ingest_key: str) -> tuple[dict[str, str], set[tuple[str, str | None]]]:
@@ -275,6 +278,22 @@ def scores_of(lake: Lake, run_id: str) -> tuple[Score, ...]:
     """The scores that an evaluation run made."""
     rows = lake.rows("SELECT * EXCLUDE (run_id) FROM scores WHERE run_id = $1 ORDER BY score_id", [run_id])
     return tuple(Score(**{**row, "details": json.loads(row["details"])}) for row in rows)
+
+
+def score_with_id(lake: Lake, score_id: str) -> Score:
+    """The score with an id, or a unique start of it of eight characters or more.
+
+    Raises:
+        LakeError: there is none, or there are several.
+    """
+    rows = (
+        lake.rows("SELECT DISTINCT * EXCLUDE (run_id) FROM scores WHERE starts_with(score_id, $1)", [score_id])
+        if len(score_id) >= _SHORTEST_ID
+        else []
+    )
+    if len({row["score_id"] for row in rows}) != 1:
+        raise LakeError(f"{len(rows)} scores of this lake have an id that starts with {score_id!r}; give one of the table scores")
+    return Score(**{**rows[0], "details": json.loads(rows[0]["details"])})
 
 
 def chosen_on(lake: Lake, checkpoint_id: str, task: str) -> bool:

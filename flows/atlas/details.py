@@ -11,16 +11,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from flows.atlas.nearest import nearest_rows
 from flows.atlas.points import Atlas
 from warehouse.lake import Lake
 from warehouse.views import VIEWS
 
-__all__ = ["cluster_tree", "compared", "dataset_names", "frames_of", "nearest_points", "nights", "part_script", "videos_of"]
+__all__ = ["cluster_tree", "compared", "dataset_names", "frames_of", "nights", "part_script", "videos_of"]
 
-_NEAR = 12
 _SAMPLES = 6
 """Pictures of each cluster, and of each side of two datasets."""
 _SCORES = (
@@ -41,16 +38,6 @@ _SCORES = (
 def part_script(name: str, content: Any) -> bytes:
     """A part as a script, which a page can load from a folder too: `told("frames/3", {...})`."""
     return f"told({json.dumps(name)}, {json.dumps(content, separators=(',', ':'), default=str)});\n".encode()
-
-
-def nearest_points(atlas: Atlas, vector: npt.NDArray[np.floating[Any]], *, without: int = -1) -> list[tuple[int, float]]:
-    """The points most similar to a unit vector, with their cosines; an exact search of those on the map."""
-    cosines = atlas.vectors @ vector.astype(np.float32)
-    if without >= 0:
-        cosines[without] = -math.inf
-    count = min(_NEAR, len(cosines) - (without >= 0))
-    best = np.argpartition(-cosines, count - 1)[:count]
-    return [(int(place), round(float(cosines[place]), 4)) for place in best[np.argsort(-cosines[best])]]
 
 
 def frames_of(lake: Lake, atlas: Atlas, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -76,7 +63,8 @@ def frames_of(lake: Lake, atlas: Atlas, numbers: Sequence[int]) -> list[dict[str
     return [
         _frame(
             known[atlas.frame_ids[number]],
-            near=nearest_points(atlas, atlas.vectors[number], without=number),
+            near=nearest_rows(atlas.vectors, atlas.vectors[number], without=number),
+            near_beside=nearest_rows(beside.vectors, beside.vectors[number], without=number) if (beside := atlas.beside) else (),
             video=videos[atlas.video_ids[number]],
             datasets=datasets[atlas.frame_ids[number]],
             models=models,
@@ -89,6 +77,7 @@ def _frame(
     row: Mapping[str, Any],
     *,
     near: Sequence[tuple[int, float]],
+    near_beside: Sequence[tuple[int, float]],
     video: int,
     datasets: Sequence[Mapping[str, Any]],
     models: Sequence[Mapping[str, Any]],
@@ -100,6 +89,7 @@ def _frame(
         "boxes": json.loads(row["text_boxes"] or "[]"),
         "size": [row["width"], row["height"]],
         "near": near,
+        "near_beside": near_beside,
         "video": video,
         "datasets": datasets,
         "models": [{**model, "datasets": None} for model in models if names & set(model["datasets"] or ())],

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from flows.atlas.details import part_script
 from flows.atlas.parts import all_parts
-from flows.atlas.points import Atlas, as_script
+from flows.atlas.points import Atlas
+from flows.atlas.script import as_script
 from flows.atlas.server import PAGES, page, picture
 from flows.job import Job
 from warehouse.lake import Lake

@@ -1,4 +1,4 @@
-"""From vectors to positions on a plane: principal components, or t-SNE of few points."""
+"""From vectors to positions on a plane: principal components, or t-SNE of a sample in which the other points are placed."""
 
 from __future__ import annotations
 
@@ -7,30 +7,58 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAX_TSNE_POINTS", "LayoutName", "lay_out"]
+__all__ = ["SAMPLE_POINTS", "LayoutName", "lay_out"]
 
 LayoutName = Literal["pca", "tsne"]
-MAX_TSNE_POINTS = 10_000
+SAMPLE_POINTS = 10_000
+"""points that t-SNE lays out itself; scikit-learn's takes minutes for many more"""
 _TSNE_DIM = 50
 _ROWS = 8192
+_NEAR = 5
+"""neighbours in the sample of which a placed point has the median position"""
+
+Floats = npt.NDArray[np.floating]
 
 
-def lay_out(vectors: npt.NDArray[np.float32], layout: LayoutName) -> tuple[npt.NDArray[np.float32], str]:
+def lay_out(
+    vectors: npt.NDArray[np.float32], layout: LayoutName, *, num_sample: int = SAMPLE_POINTS
+) -> tuple[npt.NDArray[np.float32], str]:
     """Positions (N, 2) from 0 to 1, the same ones each time, and what they are in words.
 
-    Raises:
-        ValueError: t-SNE is asked of more than MAX_TSNE_POINTS vectors.
+    Args:
+        vectors: (N, dim), in an order that is random, so that the first ones are a sample.
+        layout: how.
+        num_sample: points of which t-SNE is computed; the rest lie among those of them that they are most like.
     """
-    if layout == "tsne" and len(vectors) > MAX_TSNE_POINTS:
-        raise ValueError(f"got {len(vectors):,} points for t-SNE, expected at most {MAX_TSNE_POINTS:,}; lower --most or take --layout pca")
-    components, shares = _principal(vectors, 2 if layout == "pca" else min(_TSNE_DIM, *vectors.shape))
+    components, shares = _principal(vectors, 2 if layout == "pca" else min(_TSNE_DIM, num_sample, *vectors.shape))
     if layout == "pca":
         said = f"positions are the first two principal components, {shares.sum():.0%} of the variance"
         return _unit(components), f"{said}: what is far apart differs, what is near need not be alike"
     from sklearn.manifold import TSNE
 
-    found = TSNE(init="pca", random_state=0, perplexity=min(30.0, (len(vectors) - 1) / 3)).fit_transform(components)
-    return _unit(found), "positions are t-SNE of 50 principal components: neighbours are alike, distances between groups mean nothing"
+    sample = components[:num_sample]
+    found = TSNE(init="pca", random_state=0, perplexity=min(30.0, (len(sample) - 1) / 3)).fit_transform(sample)
+    said = "positions are t-SNE of 50 principal components: neighbours are alike, distances between groups mean nothing"
+    if len(vectors) > num_sample:
+        found = np.concatenate([found, _placed(components[num_sample:], sample, found)])
+        said += f"; {num_sample:,} points are laid out so, the others lie among the {_NEAR} of these that they are most like"
+    return _unit(found), said
+
+
+def _placed(others: Floats, sample: Floats, positions: Floats) -> Floats:
+    """Positions (M, 2) of points that were not laid out: the median of their nearest ones in the sample, a little towards the nearest.
+
+    A median does not fall between two groups, as a mean does. The step towards the nearest keeps points with the same neighbours apart.
+    """
+    import faiss
+
+    index = faiss.IndexFlatL2(sample.shape[1])
+    index.add(np.ascontiguousarray(sample, np.float32))
+    placed = np.empty((len(others), 2), positions.dtype)
+    for start in range(0, len(others), _ROWS):
+        _, near = index.search(np.ascontiguousarray(others[start : start + _ROWS], np.float32), min(_NEAR, len(sample)))
+        placed[start : start + _ROWS] = 0.5 * np.median(positions[near], axis=1) + 0.5 * positions[near[:, 0]]
+    return placed
 
 
 def _principal(vectors: npt.NDArray[np.float32], number: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -47,7 +75,7 @@ def _principal(vectors: npt.NDArray[np.float32], number: int) -> tuple[npt.NDArr
     return coordinates, values[:number] / max(float(values.sum()), 1e-12)
 
 
-def _unit(positions: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def _unit(positions: Floats) -> npt.NDArray[np.float32]:
     low = positions.min(axis=0)
     spread = positions.max(axis=0) - low
     unit: npt.NDArray[np.float32] = ((positions - low) / np.where(spread > 0, spread, 1)).astype(np.float32)

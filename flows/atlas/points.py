@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from curation.embedding import vectors_of
+from flows.atlas.beside import Beside, encoder_name, read_beside, share_in_common
 from flows.atlas.layout import LayoutName, lay_out
+from flows.atlas.most_points import check_most
+from flows.atlas.nearest import NEAR
 from warehouse import queries
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, LakeError
 
-__all__ = ["MAX_POINTS", "Atlas", "Picture", "as_script", "num_removals", "read_atlas"]
+__all__ = ["Atlas", "Picture", "num_removals", "read_atlas"]
 
-MAX_POINTS = 100_000
 _COLOURS = ("cluster", "large cluster", "video", "site", "device", "imaging mode", "dataset")
 
 # Only frames that are kept now (candidates), and none of a video that privacy filters flagged and no person has looked at since. Of two
@@ -36,6 +35,7 @@ _FRAMES = """
     shown AS (
         SELECT c.frame_id, c.video_id, c.pts_us, c.pack_id, c.pack_path, c.byte_offset, c.byte_size FROM candidates c
         SEMI JOIN (SELECT pack_id FROM embeddings WHERE encoder_id = $1) e ON e.pack_id = c.pack_id
+        SEMI JOIN (SELECT pack_id FROM embeddings WHERE encoder_id = $4) b ON b.pack_id = c.pack_id
         ANTI JOIN flagged f ON f.video_id = c.video_id)
     SELECT s.*, count(*) OVER () AS num_all, i.site, i.device, f.imaging_mode, k.cluster_id AS cluster, g.cluster_id AS large_cluster,
            CASE WHEN h.frame_id IS NOT NULL THEN 'in the dataset' WHEN d.is_duplicate THEN d.kind || ' duplicate'
@@ -80,8 +80,12 @@ class Atlas:
     videos: tuple[str, ...]
     """all of them, each once, by which a page numbers them"""
     encoder_id: str
+    encoder: str
+    """its name, without the folder that it lies in"""
     dataset: str | None
     """whose clusters and fates are shown"""
+    beside: Beside | None = None
+    """the same points by a second encoder, if one was named"""
     has_sql: bool = False
     """whether the page may ask the lake"""
 
@@ -90,7 +94,7 @@ class Atlas:
         return replace(self, has_sql=True)
 
 
-def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: int, layout: LayoutName) -> Atlas:
+def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: int, layout: LayoutName, beside: str | None = None) -> Atlas:
     """Sample, look up and lay out.
 
     Args:
@@ -99,49 +103,59 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
         dataset: which one clusters and fates are of; the latest if none is named.
         most: points at most; the same ones each time.
         layout: how vectors become positions.
+        beside: a second encoder, beside whose neighbours the first one's are shown; frames that both embedded are shown.
 
     Raises:
         LakeError: nothing is embedded, there is no such dataset, or no frame may be shown.
         ValueError: `most` is not from 3 to MAX_POINTS.
     """
-    if not 3 <= most <= MAX_POINTS:
-        raise ValueError(f"got {most} as the most points, expected 3 to {MAX_POINTS:,}; a page cannot draw more smoothly")
+    check_most(most)
     encoder_id = queries.encoder_named(lake, encoder)
     name = dataset_named(lake, dataset).name if dataset else _latest_dataset(lake)
-    rows = lake.rows(_FRAMES, [encoder_id, name, most])
+    beside_id = queries.encoder_named(lake, beside) if beside else encoder_id
+    if beside and beside_id == encoder_id:
+        raise ValueError(f"got {beside!r} beside itself, expected another encoder; name one that embedded this lake too, or embed with it")
+    rows = lake.query(_FRAMES, [encoder_id, name, most, beside_id])
     if len(rows) < 3:
         raise LakeError(
             f"the lake in {lake.root} has {len(rows)} frames to show, expected 3 or more; run `endoforge embed`, or audit flagged videos"
         )
-    vectors = vectors_of(pa.array([row["frame_id"] for row in rows], pa.string()), queries.embedding_parts(lake, encoder_id), lake.root)
+    frame_ids = rows["frame_id"].combine_chunks()
+    vectors = vectors_of(frame_ids, queries.embedding_parts(lake, encoder_id), lake.root)
     positions, said = lay_out(vectors, layout)
+    other = read_beside(lake, beside_id, frame_ids, layout) if beside else None
     flagged = lake.rows("SELECT count(DISTINCT video_id) AS n FROM flagged_videos WHERE NOT is_audited")[0]["n"]
+    label = encoder_name(lake, encoder_id)
+    num_all = rows["num_all"][0].as_py()
     notes = [
-        f"{len(rows):,} of {rows[0]['num_all']:,} kept and embedded frames",
+        f"{len(rows):,} of {num_all:,} kept and embedded frames",
         said,
-        f"encoder {queries.encoder_label(lake, encoder_id)}",
+        f"encoder {label}",
         f"dataset {name}" if name else "no dataset yet",
     ]
+    if other is not None:
+        share = share_in_common(vectors, other.vectors)
+        notes.append(f"beside it encoder {other.name}; of the {NEAR} nearest of a frame the two have {share:.0%} in common")
     if flagged:
         notes.append(f"{flagged:,} flagged videos are left out until a person has looked at them")
     steps = lake.rows("SELECT concat_ws(': ', step, reason) AS step, num_frames FROM funnel")
     return Atlas(
-        frame_ids=tuple(row["frame_id"] for row in rows),
-        seconds=tuple(row["pts_us"] / 1e6 for row in rows),
-        pictures=tuple(
-            Picture(pack_path=lake.root / row["pack_path"], byte_offset=row["byte_offset"], byte_size=row["byte_size"]) for row in rows
-        ),
+        frame_ids=tuple(frame_ids.to_pylist()),
+        seconds=tuple(microseconds / 1e6 for microseconds in rows["pts_us"].to_pylist()),
+        pictures=_pictures(lake.root, rows),
         positions=positions,
         colours=_colours(rows),
-        num_all=rows[0]["num_all"],
+        num_all=num_all,
         layout=said,
         notes=tuple(notes),
         funnel=tuple((row["step"], row["num_frames"]) for row in steps),
         vectors=vectors,
-        video_ids=tuple(row["video_id"] for row in rows),
-        videos=tuple(sorted({row["video_id"] for row in rows})),
+        video_ids=(video_ids := tuple(rows["video_id"].to_pylist())),
+        videos=tuple(sorted(set(video_ids))),
         encoder_id=encoder_id,
+        encoder=label,
         dataset=name,
+        beside=other,
     )
 
 
@@ -150,34 +164,15 @@ def num_removals(lake: Lake) -> int:
     return int(lake.rows("SELECT count(*) AS n FROM removals")[0]["n"])
 
 
-def as_script(atlas: Atlas) -> bytes:
-    """The points as a script that a page loads, also from a folder: `const ATLAS = {...}`.
-
-    Positions are whole numbers up to 65535; a colouring is its words, the commonest first, and a number into them for each point.
-    """
-    whole = np.rint(atlas.positions * 65535).astype(int)
-    told: dict[str, Any] = {
-        "x": whole[:, 0].tolist(),
-        "y": whole[:, 1].tolist(),
-        "id": atlas.frame_ids,
-        "second": [round(second, 2) for second in atlas.seconds],
-        "colours": {name: _coded(words) for name, words in atlas.colours.items()},
-        "notes": atlas.notes,
-        "funnel": atlas.funnel,
-        "sql": atlas.has_sql,
-    }
-    return b"const ATLAS = " + json.dumps(told, separators=(",", ":")).encode() + b";\n"
+def _pictures(root: Path, rows: pa.Table) -> tuple[Picture, ...]:
+    paths = {path: root / path for path in rows["pack_path"].unique().to_pylist()}
+    places = zip(rows["pack_path"].to_pylist(), rows["byte_offset"].to_pylist(), rows["byte_size"].to_pylist(), strict=True)
+    return tuple(Picture(pack_path=paths[path], byte_offset=offset, byte_size=size) for path, offset, size in places)
 
 
-def _coded(words: Sequence[str]) -> dict[str, Any]:
-    names, places, counts = np.unique(np.asarray(words), return_inverse=True, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return {"names": names[order].tolist(), "counts": counts[order].tolist(), "codes": np.argsort(order)[places].tolist()}
-
-
-def _colours(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+def _colours(rows: pa.Table) -> dict[str, tuple[str, ...]]:
     columns = ("cluster", "large_cluster", "video_id", "site", "device", "imaging_mode", "fate")
-    said = {name: tuple(_word(row[column]) for row in rows) for name, column in zip(_COLOURS, columns, strict=True)}
+    said = {name: tuple(_word(value) for value in rows[column].to_pylist()) for name, column in zip(_COLOURS, columns, strict=True)}
     said["video"] = tuple(word[:12] for word in said["video"])
     return {name: words for name, words in said.items() if len(set(words)) > 1}
 

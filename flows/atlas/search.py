@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from flows.atlas.details import nearest_points
+from flows.atlas.nearest import nearest_rows
 from flows.atlas.points import Atlas
 from warehouse import queries
 from warehouse.lake import Lake
@@ -42,7 +42,7 @@ class Searcher:
             vector = embed_images(iter([picture]), encoder, batch_size=1)[0]
         except (OSError, ValueError):
             return {"error": "this is no picture that can be read; give a JPEG or PNG"}
-        return {"near": nearest_points(self._atlas, vector)}
+        return {"near": nearest_rows(self._atlas.vectors, vector)}
 
     def _loaded(self, lock: threading.Lock) -> Encoder:
         from curation.embedding import EmbedConfig, load_encoder

@@ -16,7 +16,8 @@ from fastapi.concurrency import run_in_threadpool
 from curation.packs import read_frame, thumbnail
 from flows.atlas.details import part_script
 from flows.atlas.parts import part_of
-from flows.atlas.points import Atlas, Picture, as_script, num_removals
+from flows.atlas.points import Atlas, Picture, num_removals
+from flows.atlas.script import as_script
 from flows.atlas.search import Searcher
 from flows.runners import say
 from warehouse.answers import as_text

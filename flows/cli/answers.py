@@ -93,7 +93,8 @@ def _atlas(command: questions.Atlas) -> int:
     from flows.atlas.server import serve
 
     with job_of(command, read_only=command.export is None) as job:
-        atlas = read_atlas(job.lake, encoder=command.encoder, dataset=command.dataset, most=command.most, layout=command.layout)
+        shown: dict[str, Any] = {"encoder": command.encoder, "beside": command.beside, "dataset": command.dataset}
+        atlas = read_atlas(job.lake, **shown, most=command.most, layout=command.layout)
         if command.export is None:
             try:
                 serve(job.lake, atlas, port=command.port)

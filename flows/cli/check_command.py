@@ -9,7 +9,9 @@ from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
 from evaluation.heads import check_head_names
 from evaluation.tasks import check_data, check_task_name
+from flows.atlas.most_points import check_most
 from flows.cli import commands, questions, upkeep
+from flows.cli.check_names import check_names
 from flows.cli.execution import OfLake
 from flows.cli.reports import check_reports
 from flows.stages import (
@@ -63,23 +65,20 @@ def check_command(command: Any) -> None:
             check_new_folder(command.lake, "lake")
         case commands.Embed():
             check_encoder(command.config)
-        case commands.Dedup():
-            check_faiss()
         case commands.Curate():
             check_dataset_names(command.name, command.config)
             check_held_out(command.config.holdout)
             if command.plan and command.config.clips.clips:
                 raise ValueError("got --plan with --clips, and costs are known of frames alone; give one of the two")
-            check_faiss()
         case commands.SelectForLabels():
             check_held_out(command.holdout)
             check_given(command.given)
             if command.out is not None:
                 check_new_folder(command.out.parent, "the folder of out")
-            check_faiss()
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
         case questions.Atlas():
+            check_most(command.most)
             if command.export is not None:
                 if command.export.exists():
                     raise FileExistsError(f"{command.export} is there already; give a new folder")
@@ -130,6 +129,9 @@ def check_command(command: Any) -> None:
             check_deployments(command.file)
         case _:
             pass
+    check_names(command)
+    if isinstance(command, commands.Dedup | commands.Curate | commands.SelectForLabels):
+        check_faiss()
 
 
 def _check_lake(command: Any) -> None:

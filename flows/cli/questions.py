@@ -36,10 +36,12 @@ class Atlas(OfLake):
     """whose clusters and choices colour the points; the latest unless given"""
     encoder: str | None = None
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
+    beside: str | None = None
+    """a second encoder of the lake: its map can be changed to, and its neighbours of a frame stand beside the first one's"""
     most: int = 20_000
-    """points shown, at most 100,000; of more frames a sample, the same one each time"""
+    """points shown, at most 1,000,000; of more frames a sample, the same one each time"""
     layout: Literal["pca", "tsne"] = "pca"
-    """pca: two principal components, at once; tsne: neighbours lie together, of at most 10,000 points"""
+    """pca: two principal components, at once; tsne: neighbours lie together, with those beyond 10,000 points placed among these"""
     export: Path | None = None
     """folder to write instead of serving, with the frames' pictures; must not be there yet"""
     port: int = 8420

@@ -69,4 +69,5 @@ from .select_for_labels import LabelRequest as LabelRequest, run_select_for_labe
 from .shard import plan_shard as plan_shard, run_shard as run_shard
 from .side_by_side import evaluate_models as evaluate_models
 from .stage import Made as Made, Stage as Stage
+from .trained_run import find_run as find_run
 from .upkeep import run_backup as run_backup, run_maintain as run_maintain, run_restore as run_restore

@@ -12,7 +12,7 @@ import psutil
 from curation.config import CurateConfig
 from curation.planning import Cost
 from evaluation.report import LEAST_VARIABLE_S, GrowthPoint, StageGrowth
-from flows.stages.costs import FARTHEST, Sizes, rate_of_runs
+from flows.stages.costs import FARTHEST, Formula, Sizes, rate_of_runs
 from flows.stages.order import STAGES
 from flows.stages.stage import Stage
 from warehouse import queries
@@ -43,13 +43,14 @@ def stage_growth(lake: Lake) -> tuple[StageGrowth, ...]:
     runs = finished_runs(lake)
     grown = []
     for stage in STAGES:
+        if stage.cost is None:  # of clips nothing is forecast
+            continue
         if of_stage := [run for run in runs if run.stage == stage.name and stage.frames_of(run)]:
-            grown.append(_growth(stage, of_stage, sizes, targets.get(stage.name, FORECAST_FRAMES)))
+            grown.append(_growth(stage, stage.cost, of_stage, sizes, targets.get(stage.name, FORECAST_FRAMES)))
     return tuple(grown)
 
 
-def _growth(stage: Stage, runs: list[FormerRun], sizes: Sizes, target: int) -> StageGrowth:
-    assert stage.cost is not None
+def _growth(stage: Stage, formula: Formula, runs: list[FormerRun], sizes: Sizes, target: int) -> StageGrowth:
     fixed_s, done = stage.fixed_s, [stage.frames_of(run) for run in runs]
     points = tuple(
         GrowthPoint(num_frames=num_frames, seconds=max(run.seconds, 1e-3), memory_bytes=run.peak_memory_bytes, fixed_s=fixed_s)
@@ -58,7 +59,7 @@ def _growth(stage: Stage, runs: list[FormerRun], sizes: Sizes, target: int) -> S
     if (rate := rate_of_runs(stage, runs, target, sizes)) is None:
         return StageGrowth(stage=stage.name, points=points, note=_missing(stage.name, points, target))
     sizes = replace(sizes, num_pictures=int(runs[-1].metrics.get("num_held_out_pictures", 0)))
-    formula, forecast = stage.cost, stage.cost(target, sizes)
+    forecast = formula(target, sizes)
 
     def expected(num_frames: int) -> GrowthPoint:
         cost = formula(num_frames, sizes)

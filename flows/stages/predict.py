@@ -32,10 +32,10 @@ from flows.stages.predict_parts import PARTS, PredictedPart, claim_folder, disca
 from flows.stages.predict_privacy import is_video_removed, privacy_sentence, privacy_settings, scan_settings, withheld_frames
 from flows.stages.predict_table import join_boxes, join_tables, write_boxes, write_failures, write_rows
 from flows.stages.predict_video import predict_video
-from flows.stages.replay_score import find_score
 from flows.stages.video_network import find_video_network
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, completed_run_id, plan_run
+from warehouse.queries import score_with_id
 from warehouse.records import Artifact, Left, VideoRef
 from warehouse.removed import removed_hashes, removed_moments, removed_state
 from warehouse.store import MACHINE_ERRORS, file_sha256
@@ -114,7 +114,7 @@ def run_predict(job: Job, *, head: str, inputs: Sequence[str], out: Path, config
         OSError: the disk is full, or the folder cannot be written.
     """
     check_new_folder(out, "--out")
-    score = find_score(job.lake, head)
+    score = score_with_id(job.lake, head)
     videos, unusable = find_inputs(inputs)
     if not videos:
         if not out.is_dir() or not any(out.iterdir()):

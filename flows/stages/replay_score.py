@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -15,14 +14,13 @@ from flows.runners import say
 from flows.stages.clip_reading import CLIP_SOURCE
 from flows.stages.video_network import find_video_network
 from warehouse.lake import Lake
+from warehouse.queries import score_with_id
 from warehouse.records import Score
 
-__all__ = ["find_score", "run_replay_score"]
+__all__ = ["run_replay_score"]
 
 _EQUAL = 1e-6
 """numbers nearer than this are one: features of the same weights differ by rounding between machines"""
-
-_SHORTEST = 8
 
 
 def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: str = "auto", num_workers: int = 2) -> bool:
@@ -42,7 +40,7 @@ def run_replay_score(lake: Lake, score_id: str, *, data: Path | None, device: st
         ValueError: there is no such score.
         HeadError: it has no stored predictions, or its number can be computed from nothing that is left.
     """
-    score = find_score(lake, score_id)
+    score = score_with_id(lake, score_id)
     stored = open_score(score, lake.root)
     say(f"score {score.score_id}: {score.task} {score.head} {score.metric} {score.value:.6f} of {score.model}, {score.num_items} items")
     folder = stored.data if data is None else data if data.is_dir() else data.parent  # of a CSV its folder
@@ -67,22 +65,6 @@ def _from_head(stored: StoredScore, data: Path, device: str, num_workers: int) -
     except (HeadError, BackboneError, TaskError, ClipError) as error:
         say(f"not from its stored head: {error}")
         return None
-
-
-def find_score(lake: Lake, score_id: str) -> Score:
-    """The score with an id, or a unique start of it of eight characters or more.
-
-    Raises:
-        ValueError: there is none, or there are several.
-    """
-    rows = (
-        lake.rows("SELECT DISTINCT * EXCLUDE (run_id) FROM scores WHERE starts_with(score_id, $1)", [score_id])
-        if len(score_id) >= _SHORTEST
-        else []
-    )
-    if len({row["score_id"] for row in rows}) != 1:
-        raise ValueError(f"{len(rows)} scores of this lake have an id that starts with {score_id!r}; give one of the table scores")
-    return Score(**{**rows[0], "details": json.loads(rows[0]["details"])})
 
 
 def _is_same(score: Score, value: float) -> bool:

@@ -38,6 +38,17 @@ function table(parent, head, rows) {
   return made;
 }
 
+function near(box, found, common = new Set()) {
+  const cosines = new Map(found), grid = pictures(box, found.map(([j]) => j), j => `${cosines.get(j)} ${ATLAS.id[j]}`);
+  found.forEach(([j], n) => grid.children[n].classList.toggle("common", common.has(j)));
+}
+function beside(box, frame) { // two models: what each finds nearest, with what both find outlined
+  const others = new Set(frame.near_beside.map(([j]) => j)), common = new Set(frame.near.map(([j]) => j).filter(j => others.has(j)));
+  text(box, "p", `${common.size} of the ${frame.near.length} nearest are so by both models; they are outlined.`);
+  const two = add(box, "div", { class: "two" });
+  [frame.near, frame.near_beside].forEach((found, n) => { const side = add(two, "div"); text(side, "h3", `Nearest by ${ATLAS.encoders[n]}`); near(side, found, common); });
+}
+
 async function details(i) {
   const box = $("more"); box.replaceChildren(); $("framed").querySelectorAll("i").forEach(mark => mark.remove());
   let frame;
@@ -51,7 +62,7 @@ async function details(i) {
   fact(facts, "text boxes", frame.boxes.length ? String(frame.boxes.length) : "none");
   if (!ATLAS.colours["imaging mode"]) fact(facts, "imaging mode", frame.mode);
   for (const [name, value] of Object.entries(frame.scores)) fact(facts, name.replaceAll("_", " "), value === null ? "not a number" : String(value));
-  text(box, "h3", "Nearest on the map"); pictures(box, frame.near.map(([j]) => j), j => `${frame.near.find(([k]) => k === j)[1]} ${ATLAS.id[j]}`);
+  if (frame.near_beside.length) beside(box, frame); else { text(box, "h3", "Nearest on the map"); near(box, frame.near); }
   text(box, "h3", "Made of it"); const uses = add(box, "ul");
   for (const each of frame.datasets) text(uses, "li", `dataset ${each.name}, ${number(each.num_images)} images, tar ${each.shard}`);
   for (const each of frame.models) text(uses, "li", `model ${each.run_id} step ${each.step}, ${each.validation_metric} ${each.validation_score?.toFixed(3)}, ${each.num_scores} scores`);

@@ -13,21 +13,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-from flows.atlas.details import compared, part_script
+from flows.atlas.details import compared, frames_of, part_script
 from flows.atlas.export import export_atlas
 from flows.atlas.layout import lay_out
 from flows.atlas.parts import all_parts
-from flows.atlas.points import Atlas, as_script, read_atlas
+from flows.atlas.points import Atlas, read_atlas
+from flows.atlas.script import as_script
 from flows.atlas.server import HOST, PAGES, make_app
 from flows.cli.cli import main
 from flows.job import Job
 from flows.runners import make_runner
 from tests.helpers.chromium import chromium, watched
+from warehouse import queries
 from warehouse.lake import open_lake
+from warehouse.lineage import RunContext, plan_run, record_run
+from warehouse.schema import embedding_schema
+from warehouse.store import write_parquet
 
 STORED = Path(__file__).parents[2] / "warehouse" / "lakes" / "0.1.0.tar.xz"
 SECRET = "0123456789abcdef"
@@ -66,8 +72,8 @@ def test_the_map_has_the_kept_frames_and_their_fate(root: Path, atlas: Atlas) ->
 def test_a_smaller_map_is_a_part_of_the_same_and_says_so(root: Path, atlas: Atlas) -> None:
     with open_lake(root, read_only=True) as lake:
         part = read_atlas(lake, encoder=None, dataset="set", most=5, layout="pca")
-        with pytest.raises(ValueError, match=r"got 100001 as the most points, expected 3 to 100,000"):
-            read_atlas(lake, encoder=None, dataset=None, most=100_001, layout="pca")
+        with pytest.raises(ValueError, match=r"got 1000001 as the most points, expected 3 to 1,000,000"):
+            read_atlas(lake, encoder=None, dataset=None, most=1_000_001, layout="pca")
     assert part.frame_ids == atlas.frame_ids[:5]
     assert part.notes[0] == f"5 of {atlas.num_all} kept and embedded frames"
 
@@ -113,6 +119,45 @@ def test_the_server_answers_under_its_secret_alone(root: Path, atlas: Atlas) -> 
         for statement in ("DELETE FROM frames", "FROM nowhere"):
             assert "error" in client.post(f"/{SECRET}/sql", json={"statement": statement}).json()
         assert client.post("/wrong/sql", json={"statement": "FROM funnel"}).status_code == 404
+
+
+@pytest.fixture(scope="module")
+def two_models(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Atlas]:
+    """A copy of the lake that a second encoder embedded too, and its map with both."""
+    copy = tmp_path_factory.mktemp("two") / "lake"
+    shutil.copytree(root, copy)
+    with open_lake(copy) as lake:
+        first = queries.encoder_named(lake, None)
+        parts, told = [], {"encoder": "second", "encoder_id": "5" * 64}
+        for part in queries.embedding_parts(lake, first):
+            ids = pq.read_table(copy / part.path)["frame_id"]
+            angles = np.arange(len(ids))[:, None] * np.array([0.1, 0.1]) + (0, np.pi / 2)
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(np.cos(angles).astype(np.float16).reshape(-1)), 2)
+            path = f"embeddings/second/{part.pack_id}.parquet"
+            write_parquet(copy / path, pa.table({"frame_id": ids, "embedding": lists}, schema=embedding_schema(2)))
+            parts.append(replace(part, part_id=part.part_id[::-1], encoder_id="5" * 64, path=path, dim=2))
+        with record_run(lake, plan_run(stage="embed", version=1, config=told, inputs=[]), RunContext(runner="serial")) as run:
+            run.rows("embeddings", parts)
+        label = queries.encoder_label(lake, first)
+    with open_lake(copy, read_only=True) as lake:
+        return copy, read_atlas(lake, encoder=label, dataset=None, most=1000, layout="pca", beside="second")
+
+
+def test_two_models_show_what_each_finds_nearest(two_models: tuple[Path, Atlas], atlas: Atlas) -> None:
+    root, both = two_models
+    assert both.frame_ids == atlas.frame_ids
+    np.testing.assert_array_equal(both.vectors, atlas.vectors)
+    assert both.beside is not None
+    assert any(note.startswith("beside it encoder second; of the 12 nearest of a frame the two have ") for note in both.notes)
+    with open_lake(root, read_only=True) as lake:
+        (frame,) = frames_of(lake, both, [3])
+        (alone,) = frames_of(lake, atlas, [3])
+        with pytest.raises(ValueError, match="got 'second' beside itself, expected another encoder"):
+            read_atlas(lake, encoder="second", dataset=None, most=1000, layout="pca", beside="second")
+    assert (frame["near"], alone["near_beside"]) == (alone["near"], ())
+    cosines = both.beside.vectors @ both.beside.vectors[3]
+    expected = sorted(np.delete(cosines, 3))[-len(frame["near_beside"]) :]
+    assert sorted(cosine for _, cosine in frame["near_beside"]) == pytest.approx(expected, abs=0.001)
 
 
 def test_parts_tell_what_stands_behind_the_points(root: Path, atlas: Atlas) -> None:
@@ -177,8 +222,18 @@ def test_positions_are_principal_components() -> None:
     spread = positions.astype(float) * (8, 4)
     np.testing.assert_allclose(np.hypot((spread[:, 0] - 4) / 4, (spread[:, 1] - 2) / 2), 1, atol=0.01)
     assert said.startswith("positions are the first two principal components, 100% of the variance")
-    with pytest.raises(ValueError, match="got 10,001 points for t-SNE, expected at most 10,000"):
-        lay_out(np.zeros((10_001, 2), np.float32), "tsne")
+
+
+def test_points_beyond_the_sample_lie_among_those_that_they_are_like() -> None:
+    random = np.random.default_rng(0)
+    groups = np.arange(240) % 3
+    vectors = (np.eye(3)[groups] + random.normal(scale=0.02, size=(240, 3))).astype(np.float32)
+    positions, said = lay_out(vectors, "tsne", num_sample=60)
+    assert said.endswith("60 points are laid out so, the others lie among the 5 of these that they are most like")
+    middles = np.stack([positions[:60][groups[:60] == group].mean(axis=0) for group in range(3)])
+    nearest = np.linalg.norm(positions[:, None] - middles, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, groups)
+    np.testing.assert_array_equal(lay_out(vectors, "tsne", num_sample=60)[0], positions)
 
 
 def test_the_command_writes_a_folder_once(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,9 +252,12 @@ def test_the_command_writes_a_folder_once(root: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_a_browser_shows_picks_and_chooses_without_a_request_outside(root: Path, atlas: Atlas, tmp_path: Path, width: int) -> None:
+def test_a_browser_shows_picks_and_chooses_without_a_request_outside(
+    two_models: tuple[Path, Atlas], atlas: Atlas, tmp_path: Path, width: int
+) -> None:
+    root, both = two_models
     named = tuple(HOSTILE if number % 2 else "plain" for number in range(len(atlas.frame_ids)))
-    hostile = replace(atlas, colours={"device": named, **atlas.colours}, notes=(HOSTILE,))
+    hostile = replace(both, colours={"device": named, **atlas.colours}, notes=(HOSTILE,))
     with open_lake(root) as lake:
         path = export_atlas(Job(lake=lake, runner=make_runner("serial", None)), hostile, tmp_path / "map")
     frames = path.parent / "parts" / "frames"
@@ -231,7 +289,13 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(root: Path,
         page.keyboard.press("Enter")
         assert page.is_visible("#frame")
         page.wait_for_selector("#more svg")
-        assert page.locator("#more .picture").count() == min(12, len(atlas.frame_ids) - 1)
+        near = page.locator("#more .two > div")
+        assert [near.nth(side).locator(".picture").count() for side in (0, 1)] == [min(12, len(atlas.frame_ids) - 1)] * 2
+        assert near.nth(0).locator(".common").count() == near.nth(1).locator(".common").count() > 0
+        before = page.evaluate("screen(0)")
+        page.locator("#model").select_option(label="second")
+        assert page.evaluate("screen(0)") != before
+        assert page.locator("#count").text_content() == f"{len(atlas.frame_ids)} frames chosen"
         shown = page.locator("#facts dd").first.text_content()
         page.locator("#more .picture").first.focus()
         page.keyboard.press("Enter")

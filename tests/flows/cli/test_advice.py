@@ -58,7 +58,8 @@ PRINTED_BY = {
     "flows/stages/audit_words.py": ["privacy-audit"],
     "flows/stages/rotation.py": ["evaluate"],
     "flows/cli/check_command.py": ["pretrain"],
-    "flows/cli/commands.py": ["privacy-audit"],
+    "flows/cli/commands/models.py": ["evaluate"],
+    "flows/cli/commands/privacy.py": ["privacy-audit"],
     "flows/stages/label_folder.py": ["select-for-labels"],
     "flows/stages/select_for_labels.py": ["select-for-labels"],
     "flows/stages/datasets.py": ["export"],
@@ -106,7 +107,6 @@ ONLY_BY = {
     ("flows/cli/check_command.py", "--plan"): ["curate"],
     ("flows/cli/check_command.py", "--clips"): ["curate"],
     ("curation/embedding/encoder.py", "--device"): ["embed", "run"],
-    ("flows/cli/commands.py", "--data"): ["evaluate"],
     ("flows/cli/upkeep.py", "--tag"): ["snapshots"],
     **{("flows/cli/upkeep.py", flag): ["forget"] for flag in ("--patient", "--video", "--resume")},
 }

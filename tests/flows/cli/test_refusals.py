@@ -65,6 +65,22 @@ OTHERS = {
     "run": (("nowhere", "--lake", "lake", "--size", "100", "--recipe", "smoke"), "is no file, no folder"),
 }
 
+NOT_IN_A_LAKE = {
+    "atlas": (("--encoder", "nope"), "is embedded by nope"),
+    "curate": (("--name", "first", "--size", "10", "--encoder", "nope"), "is embedded by nope"),
+    "dedup": (("--encoder", "nope"), "is embedded by nope"),
+    "diff": (("first", "second"), "there is no dataset 'first'"),
+    "export": (("first", "--format", "hf", "--out", "exported"), "there is no dataset 'first'"),
+    "export-model": (("RUN", "--out", "model"), "'RUN' is no finished pretraining run"),
+    "predict": (("video.mp4", "--head", "SCORE", "--out", "predicted"), "0 scores of this lake"),
+    "pretrain": (("--dataset", "first", "--recipe", "smoke"), "there is no dataset 'first'"),
+    "privacy-audit": (("--sign-off", "a0", "--reviewer", "someone"), "'a0' names 0 audits"),
+    "report": ((), "no pretraining run of"),
+    "select-for-labels": (("--size", "10", "--encoder", "nope"), "is embedded by nope"),
+    "verify": (("first",), "there is no dataset 'first'"),
+}
+"""Names that an empty lake does not have, which DuckDB alone has to be loaded to say."""
+
 DRIVER = """
 import contextlib, io, json, sys
 from flows.cli.cli import main
@@ -79,24 +95,33 @@ print(json.dumps(answers))
 """
 
 
+def refusals(cases: list[list[str]], folder: Path) -> list[tuple[int, str, list[str]]]:
+    """Exit code, message and heavy modules loaded so far for each of these command lines, in a process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], input=json.dumps([cases, HEAVY]), cwd=folder, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return [(code, said, loaded) for code, said, loaded in json.loads(done.stdout)]
+
+
 def test_every_command_refuses_a_wrong_argument_before_it_loads_what_work_needs(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     cases = [([name, *told, "--lake", "nowhere"], "there is no lake in") for name, told in OF_NO_LAKE.items()]
     for name, (told, message) in OTHERS.items():
         cases.append(([name, *(argument.format(file=tmp_path / "a file") for argument in told)], message))
     assert {words[0] for words, _ in cases} | NO_REFUSAL.keys() == COMMANDS.keys()
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        input=json.dumps([[words for words, _ in cases], HEAVY]),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    for (words, message), (code, said, loaded) in zip(cases, json.loads(done.stdout), strict=True):
+    for (words, message), (code, said, loaded) in zip(cases, refusals([words for words, _ in cases], tmp_path), strict=True):
         assert (code, loaded, said.count("\n")) == (1, [], 1), (words, said)
         assert message in said, (words, said)
+
+
+def test_a_name_that_a_lake_does_not_have_is_refused_with_duckdb_alone(tmp_path: Path) -> None:
+    open_lake(tmp_path / "lake", create=True).close()
+    cases = [([name, *told, "--lake", "lake"], message) for name, (told, message) in NOT_IN_A_LAKE.items()]
+    for (words, message), (code, said, loaded) in zip(cases, refusals([words for words, _ in cases], tmp_path), strict=True):
+        assert (code, said.count("\n")) == (1, 1), (words, said)
+        assert message in said, (words, said)
+        assert set(loaded) <= {"duckdb", "numpy", "pandas", "pyarrow"}, words
 
 
 def test_ctrl_c_during_a_query_is_an_interruption_and_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
