@@ -71,6 +71,8 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     found, identity = _readable(read, model, config)
     for image in found.unreadable:
         say(f"evaluate: {found.name} leaves out an unreadable {'clip' if found.has_clips else 'image'}: {image}")
+    if config.clip_frames and model.clip_network is None and not found.has_clips:
+        say(f"evaluate: {model.label} is an image network and sees each frame of {found.name} alone; clip_frames is of video networks")
     baseline = encoder_model(job.lake, encoder)
     if (config.fold is not None or config.protocol != "clean") and chosen_on(job.lake, model.model_id, found.name):
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")

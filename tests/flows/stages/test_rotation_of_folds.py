@@ -42,7 +42,8 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     save_for_hf(model, str(tmp_path / "vit"), model_args=options, safe_serialization=True)
     data, encoder = ward(tmp_path / "ward"), EmbedConfig()
     what: dict[str, Any] = {"models": [str(tmp_path / "vit")], "pairs": [("auto", data)], "encoder": encoder}
-    config = EvaluateConfig(fold="all", num_bootstrap=20, num_workers=1, k=(1,), regularization=(1.0,), random_draws=2)
+    told: dict[str, Any] = {"num_bootstrap": 20, "num_workers": 1, "k": (1,), "regularization": (1.0,)}
+    config = EvaluateConfig(fold="all", random_draws=2, clip_frames=8, **told)
     with open_lake(tmp_path / "lake", create=True) as lake:
         job = Job(lake=lake, runner=make_runner("serial"))
         rows = evaluate_models(job, **what, config=config)
@@ -85,6 +86,8 @@ def test_each_fold_is_a_scored_set_and_the_rotation_one_row_a_metric(tmp_path: P
     assert re.search(rf"balanced_accuracy {of_four} of all predictions, {spread} vit\n", said)
     assert re.search(rf"balanced_accuracy {spread} random weights\n", said), "of draws no predictions are pooled"
     assert "evaluate: ward fold 3 is scored already\n" in said
+    alone = "is an image network and sees each frame of ward alone; clip_frames is of video networks"
+    assert f"evaluate: vit {alone}\n" in said
     assert "evaluate: efficientnet-lite0 sees images at 32 px, not at its own 224\n" in said
 
 
