@@ -27,7 +27,7 @@ def test_a_cable_that_is_cut_in_three_stages_changes_nothing(tmp_path: Path) -> 
     assert [line.split(":")[0] for line in said.splitlines() if line.startswith("cut in")] == [
         f"cut in {stage}" for stage in ("ingest", "embed", "pretrain")
     ]
-    assert "with 1 workers instead of 2" in said
+    assert "training starts again from the last checkpoint" in said
     for name in ("dataset", "frames", "rejects"):
         assert f"{name}: the same" in said
     assert "60 steps, each once" in said
