@@ -27,7 +27,17 @@ from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_files
 from warehouse.store import read_json, remove_abandoned, write_json
 
-__all__ = ["Copied", "copy_lake", "maintenance_lock"]
+__all__ = [
+    "CATALOG",
+    "Copied",
+    "check_copy",
+    "check_target",
+    "copy_lake",
+    "freeze_catalog",
+    "lake_files",
+    "maintenance_lock",
+    "set_data_path",
+]
 
 CATALOG = "catalog.sqlite"
 MARK = "backup.json"
@@ -94,7 +104,7 @@ def copy_lake(
         raise LakeError(f"there is no lake in {source} (no {CATALOG}); give the folder of one")
     if source == target or source in target.parents or target in source.parents:
         raise LakeError(f"{target} and {source} lie in each other; give a folder elsewhere, best on another disk")
-    is_unfinished = _check_target(source, target, is_restore=is_restore)
+    is_unfinished = check_target(source, target, is_restore=is_restore)
     if database is not None:
         refuse_used_database(database, target, is_unfinished=is_unfinished)
     if not target.exists():
@@ -106,19 +116,19 @@ def copy_lake(
     quiet = contextlib.nullcontext() if is_restore else maintenance_lock(source)
     partial = target / f".{CATALOG}.partial"
     with quiet:
-        _copy_catalog(source, target, partial, is_quiet=is_restore)
-        wanted = dict(_files(source))
+        freeze_catalog(source, target, partial, is_quiet=is_restore)
+        wanted = dict(lake_files(source))
         _make_folders(source, target, wanted)
         num_new = new_bytes = 0
         for name, entry in wanted.items():
             seen(Path(name))
             if not _same(entry, target / name) and _copy(source / name, target / name):
                 num_new, new_bytes = num_new + 1, new_bytes + entry.st_size
-        gone = [name for name, _ in _files(target) if name not in wanted]
+        gone = [name for name, _ in lake_files(target) if name not in wanted]
         copied = Catalog(kind="sqlite", where=str(partial))
         if database is not None:
             copy_catalog(target, copied, database)
-        num_tables, num_rows = _check(source, target, database or copied, wanted=wanted.keys(), gone=set(gone))
+        num_tables, num_rows = check_copy(source, target, database or copied, wanted=wanted.keys(), gone=set(gone))
     if database is not None:
         write_catalog_file(target, database)
         partial.unlink()
@@ -141,7 +151,7 @@ def copy_lake(
     )
 
 
-def _check_target(source: Path, target: Path, *, is_restore: bool) -> bool:
+def check_target(source: Path, target: Path, *, is_restore: bool) -> bool:
     """Whether the folder, which can be the copy, shows that a restore was interrupted."""
     if not target.exists() or not any(target.iterdir()):
         return False
@@ -158,7 +168,7 @@ def _check_target(source: Path, target: Path, *, is_restore: bool) -> bool:
     return False
 
 
-def _copy_catalog(source: Path, target: Path, partial: Path, *, is_quiet: bool) -> None:
+def freeze_catalog(source: Path, target: Path, partial: Path, *, is_quiet: bool) -> None:
     """A consistent copy of the catalog beside its place; of a SQLite file by its own means, while writers wait for the moment it takes."""
     partial.unlink(missing_ok=True)
     _create_private(partial)
@@ -170,12 +180,17 @@ def _copy_catalog(source: Path, target: Path, partial: Path, *, is_quiet: bool) 
             writers = contextlib.nullcontext() if is_quiet else FileLock(source / "catalog.lock")
             with writers, contextlib.closing(sqlite3.connect(f"file:{source / CATALOG}?mode=ro", uri=True)) as catalog:
                 catalog.backup(copy)
-        # plain DuckDB finds the tables by this path; EndoForge goes by the folder
-        copy.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{target / 'tables'}/"])
-        copy.commit()
+    set_data_path(partial, target)
 
 
-def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+def set_data_path(catalog: Path, lake: Path) -> None:
+    """Tell a SQLite catalog where its lake is: plain DuckDB finds the tables by this path; EndoForge goes by the folder."""
+    with contextlib.closing(sqlite3.connect(catalog)) as opened:
+        opened.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{lake / 'tables'}/"])
+        opened.commit()
+
+
+def lake_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Names and facts of all files of a lake but its catalog, its locks and work in progress; what links point to counts as theirs."""
     for parent, folders, names in os.walk(root, onerror=_raise_unless_gone, followlinks=True):
         inner = Path(parent).relative_to(root)
@@ -258,7 +273,7 @@ def _remove_empty_folders(root: Path) -> None:
                 os.rmdir(parent)
 
 
-def _check(source: Path, target: Path, catalog: Catalog, *, wanted: Collection[str], gone: set[str]) -> tuple[int, int]:
+def check_copy(source: Path, target: Path, catalog: Catalog, *, wanted: Collection[str], gone: set[str]) -> tuple[int, int]:
     """Tables and rows of a copy by its new catalog, which is not in its place yet.
 
     Raises:

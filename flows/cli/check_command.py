@@ -36,6 +36,7 @@ from flows.stages import (
 from pretrain.accumulation import check_accumulation
 from pretrain.recipes import recipe
 from warehouse.catalog import SQLITE_FILE, LakeError, has_lake, no_lake, parse_catalog
+from warehouse.object_store import is_uri
 
 __all__ = ["check_command"]
 
@@ -121,7 +122,7 @@ def check_command(command: Any) -> None:
         case upkeep.InitLake():
             parse_catalog(command.catalog)
         case upkeep.Restore():
-            if not (command.backup / SQLITE_FILE).is_file():
+            if not is_uri(command.backup) and not (Path(command.backup) / SQLITE_FILE).is_file():
                 raise LakeError(f"there is no lake in {command.backup} (no {SQLITE_FILE}); give the folder that `endoforge backup` wrote")
             if command.catalog is not None:
                 parse_catalog(command.catalog)

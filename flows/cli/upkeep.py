@@ -13,6 +13,8 @@ from tyro.conf import Positional, arg
 from flows.cli.execution import Alone, Asking, Execution, Flat, FlatAlone, FlatAsking, OfLake
 from flows.cli.job import job_of
 from flows.upkeep_config import AlertConfig, UpkeepConfig
+from warehouse.local_path import local_path
+from warehouse.object_store import WEB, check_uri, is_uri
 
 __all__ = ["UPKEEP", "Alerts", "Backup", "Deploy", "Forget", "InitLake", "Maintain", "Restore", "Snapshots"]
 
@@ -69,22 +71,36 @@ class Deploy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup(OfLake):
-    """Copy a lake to a folder elsewhere; typed again, only what is new, and what the lake has lost goes from the copy too."""
+    """Copy a lake elsewhere; typed again, only what is new, and what the lake has lost goes from the copy too."""
 
-    to: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """folder of the copy: missing, empty, or the lake's earlier backup"""
+    to: Annotated[Positional[str], arg(metavar="FOLDER")]
+    """folder of the copy: missing, empty, or the lake's earlier backup; or such a place in an object store, as s3://bucket/lake"""
     execution: FlatAlone = field(default_factory=Alone)
+
+    def __post_init__(self) -> None:
+        _check_place(self.to, what="the place of a backup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore(OfLake):
     """Make a lake of a backup, in a new folder, and read all its tables once."""
 
-    backup: Annotated[Positional[Path], arg(metavar="BACKUP")]
-    """folder that `endoforge backup` wrote"""
+    backup: Annotated[Positional[str], arg(metavar="BACKUP")]
+    """folder, or URI in an object store, that `endoforge backup` wrote"""
     catalog: str | None = None
     """empty database that becomes the lake's catalog, as of `endoforge init-lake`; a SQLite file in its folder unless given"""
     execution: FlatAlone = field(default_factory=Alone)
+
+    def __post_init__(self) -> None:
+        _check_place(self.backup, what="a backup")
+
+
+def _check_place(place: str, *, what: str) -> None:
+    """Refuse a URI of no object store that can be reached from here, and what is neither a URI nor a folder."""
+    if is_uri(place) and not place.lower().startswith(("file:", *WEB)):
+        check_uri(place)
+    else:
+        local_path(place, what=what)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

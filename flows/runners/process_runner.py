@@ -8,9 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -21,6 +19,7 @@ import pebble
 from flows.runners.attempt import OUT_OF_MEMORY_EXIT_CODE, Failure, Item, Result, attempt_guarded, describe
 from flows.runners.progress import say
 from flows.runners.resources import ONE_CPU, Resources, check_fits, this_machine
+from flows.runners.window import Again, Try, Window
 
 __all__ = ["PAUSES_S", "ProcessRunner", "is_lost"]
 
@@ -75,36 +74,58 @@ class ProcessRunner:
         **shared: Any,
     ) -> Iterator[Result | Failure[Item]]:
         """Yield `function(item, **shared)` for each item in order, or its Failure."""
+        for _, outcome in self._run(function, items, shared, resources, (timeout_s, max_memory_mb), in_order=True):
+            yield outcome
+
+    def map_unordered(
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        resources: Resources = ONE_CPU,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
+    ) -> Iterator[tuple[int, Result | Failure[Item]]]:
+        """Yield an item's place and the same as it ends."""
+        return self._run(function, items, shared, resources, (timeout_s, max_memory_mb), in_order=False)
+
+    def _run(
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        shared: dict[str, Any],
+        resources: Resources,
+        limits: tuple[float | None, int | None],
+        *,
+        in_order: bool,
+    ) -> Iterator[tuple[int, Result | Failure[Item]]]:
         if not items:
             return
+        timeout_s, max_memory_mb = limits
         at_once = self._num_at_once(resources)
         with self._pool(min(at_once, len(items)), function) as pool:
             _start(pool)
-            most_waiting = 4 * at_once if at_once == self.num_workers or self._shared_pool is None else at_once
 
-            def schedule(item: Item) -> concurrent.futures.Future[Any]:
+            def begin(item: Item) -> concurrent.futures.Future[Any]:
                 return pool.schedule(attempt_guarded, args=(item, function, shared, max_memory_mb), timeout=timeout_s)
 
-            remaining = iter(items)
-            running: deque[tuple[Item, concurrent.futures.Future[Any]]] = deque()
+            def judge(tried: Try[Item], future: concurrent.futures.Future[Any]) -> Any:
+                outcome = _outcome(tried.item, future, timeout_s, max_memory_mb)
+                if isinstance(outcome, Failure) and outcome.reason == "memory" and not tried.num_short:
+                    tried.num_short += 1
+                    return Again()  # perhaps taken by a neighbour or an earlier item
+                if is_lost(outcome) and tried.num_lost < len(self._pauses_s):
+                    tried.num_lost += 1
+                    return Again(self._pauses_s[tried.num_lost - 1])
+                return outcome
+
+            most = 4 * at_once if at_once == self.num_workers or self._shared_pool is None else at_once
+            window = Window(most=most, begin=begin, ended=_ended, judge=judge)
             try:
-                while True:
-                    while len(running) < most_waiting and (item := next(remaining, _END)) is not _END:
-                        running.append((item, schedule(item)))
-                    if not running:
-                        return
-                    item, future = running.popleft()
-                    outcome = _outcome(item, future, timeout_s, max_memory_mb)
-                    if isinstance(outcome, Failure) and outcome.reason == "memory":  # perhaps taken by a neighbour or an earlier item
-                        outcome = _outcome(item, schedule(item), timeout_s, max_memory_mb)
-                    for pause_s in self._pauses_s:
-                        if not is_lost(outcome):
-                            break
-                        time.sleep(pause_s)
-                        outcome = _outcome(item, schedule(item), timeout_s, max_memory_mb)
-                    yield outcome
+                yield from window.outcomes(items, in_order=in_order)
             finally:
-                if running:  # the caller left early: do not wait for work nobody wants
+                if window.running:  # the caller left early: do not wait for work nobody wants
                     pool.stop()  # type: ignore[no-untyped-call]  # pebble has no stubs for it
 
     @contextmanager
@@ -179,7 +200,8 @@ def _set_variables(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
-_END: Any = object()
+def _ended(futures: list[concurrent.futures.Future[Any]], timeout_s: float | None) -> Iterable[concurrent.futures.Future[Any]]:
+    return concurrent.futures.wait(futures, timeout_s, concurrent.futures.FIRST_COMPLETED).done
 
 
 def _outcome(item: Item, future: concurrent.futures.Future[Any], timeout_s: float | None, max_memory_mb: int | None) -> Any:

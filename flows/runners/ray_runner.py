@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from flows.runners.attempt import Failure, Item, Result, describe
 from flows.runners.process_runner import PAUSES_S, ProcessRunner, is_lost
 from flows.runners.progress import say
 from flows.runners.ray_start import start_ray
 from flows.runners.resources import ONE_CPU, Resources, check_fits
+from flows.runners.window import Again, Try, Window
 from warehouse.private_files import file_mask
 
 __all__ = ["ProcessBeside", "RayRunner"]
 
 _CHECK_EVERY_S = 60.0
-"""While an item waits: whether a node is left that could run it."""
+"""While nothing ends: whether a node is left that could run an item."""
 _MOST_MISSED = 5
 """Checks in a row that find no such node, before the run ends."""
-_END: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +51,53 @@ class RayRunner:
         **shared: Any,
     ) -> Iterator[Result | Failure[Item]]:
         """Yield `function(item, **shared)` for each item in order, or its Failure."""
+        for _, outcome in self._run(function, items, shared, resources, (timeout_s, max_memory_mb), in_order=True):
+            yield outcome
+
+    def map_unordered(
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        resources: Resources = ONE_CPU,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
+    ) -> Iterator[tuple[int, Result | Failure[Item]]]:
+        """Yield an item's place and the same as it ends."""
+        return self._run(function, items, shared, resources, (timeout_s, max_memory_mb), in_order=False)
+
+    def _run(
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        shared: dict[str, Any],
+        resources: Resources,
+        limits: tuple[float | None, int | None],
+        *,
+        in_order: bool,
+    ) -> Iterator[tuple[int, Result | Failure[Item]]]:
         start_ray()
         import ray
 
-        limits = {"timeout_s": timeout_s, "max_memory_mb": max_memory_mb}
+        told = {"timeout_s": limits[0], "max_memory_mb": limits[1]}
         mask = file_mask()
         nodes = _Nodes(resources)
         nodes.check()
         shared_refs = {name: ray.put(value) for name, value in shared.items()}
 
-        def submit(item: Item) -> Any:
-            return nodes.task.options(**nodes.options()).remote(item, function, limits, mask, **shared_refs)
+        def begin(item: Item) -> Any:
+            return nodes.task.options(**nodes.options()).remote(item, function, told, mask, **shared_refs)
 
-        limit = max(4 * self.num_workers, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]  # nor has Ray
-        remaining = iter(items)
-        running: deque[tuple[Item, Any]] = deque()
-        while True:
-            while len(running) < limit and (item := next(remaining, _END)) is not _END:
-                running.append((item, submit(item)))
-            if not running:
-                return
-            item, reference = running.popleft()
-            outcome = _outcome(item, reference, nodes)
-            pauses = iter(PAUSES_S)
-            while True:
-                if is_lost(outcome) and (pause_s := next(pauses, None)) is not None:
-                    time.sleep(pause_s)
-                elif not (isinstance(outcome, Failure) and nodes.has_another_for(outcome)):
-                    break
-                outcome = _outcome(item, submit(item), nodes)
-            yield outcome
+        def judge(tried: Try[Item], reference: Any) -> Any:
+            outcome = _outcome(tried.item, reference)
+            if is_lost(outcome) and tried.num_lost < len(PAUSES_S):
+                tried.num_lost += 1
+                return Again(PAUSES_S[tried.num_lost - 1])
+            return Again() if isinstance(outcome, Failure) and nodes.has_another_for(outcome) else outcome
+
+        most = max(4 * self.num_workers, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]  # nor has Ray
+        return (yield from Window(most=most, begin=begin, ended=nodes.ended, judge=judge).outcomes(items, in_order=in_order))
 
     def machines(self) -> list[Resources]:
         """The nodes of the cluster, which is started where there is none."""
@@ -132,6 +147,17 @@ class _Nodes:
         else:
             self._num_missed = 0
 
+    def ended(self, references: list[Any], timeout_s: float | None) -> Iterable[Any]:
+        """Those that have ended, once one has or after so many seconds; checks again while nothing ends."""
+        import ray
+
+        wait_s = _CHECK_EVERY_S if timeout_s is None else min(timeout_s, _CHECK_EVERY_S)
+        if not ray.wait(references, timeout=wait_s)[0]:
+            if wait_s == _CHECK_EVERY_S:
+                self.check_again()
+            return ()
+        return cast("list[Any]", ray.wait(references, num_returns=len(references), timeout=0)[0])
+
     def options(self) -> dict[str, Any]:
         """Of a Ray task for one of the fit nodes."""
         from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
@@ -174,12 +200,10 @@ def _as_resources(found: Any) -> Resources:
     return Resources(cpus=found.get("CPU", 0), gpus=found.get("GPU", 0), memory_bytes=int(found.get("memory", 0)))
 
 
-def _outcome(item: Any, reference: Any, nodes: _Nodes) -> Any:
+def _outcome(item: Any, reference: Any) -> Any:
     """The result, or a Failure. What Ray reports is about its nodes and workers, never about an item, which has a process of its own."""
     import ray
 
-    while not ray.wait([reference], timeout=_CHECK_EVERY_S)[0]:
-        nodes.check_again()
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

@@ -1,8 +1,8 @@
 """Where a stage function runs: in this process, in worker processes, or on Ray. What it does is not this module's business.
 
-All three give the same results in the same order. An item whose function raises, crashes its process or takes too long becomes a
-`Failure` in its place; the others go on. An item whose worker is lost through no fault of the item is tried again a few times: its node
-died, or something outside killed the process, as the kernel does where memory is short.
+All three give the same results. `map` gives them in order, `map_unordered` as they end. An item whose function raises, crashes its process
+or takes too long becomes a `Failure` in its place; the others go on. An item whose worker is lost through no fault of the item is tried
+again a few times: its node died, or something outside killed the process, as the kernel does where memory is short.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Runner(Protocol):
     ) -> Iterator[Result | Failure[Item]]:
         """Yield `function(item, **shared)` for each item in order, or its Failure.
 
+        Use it for items that take about as long as each other: one that takes long holds up those some places behind it.
+
         Args:
             function: importable by workers.
             items: what it is called with.
@@ -53,6 +55,18 @@ class Runner(Protocol):
         Raises:
             ValueError: no machine has the resources.
         """
+
+    def map_unordered(
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        resources: Resources = ONE_CPU,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
+    ) -> Iterator[tuple[int, Result | Failure[Item]]]:
+        """Yield an item's place among the items and the same as `map`, as they end: no item waits for one that takes long."""
 
     def machines(self) -> list[Resources]:
         """What each machine has that items may run on."""
@@ -85,6 +99,19 @@ class SerialRunner:
             check_fits(resources, self.machines(), where="this machine")
         for item in items:
             yield attempt(item, function, shared)
+
+    def map_unordered(
+        self,
+        function: Callable[..., Result],
+        items: Sequence[Item],
+        *,
+        resources: Resources = ONE_CPU,
+        timeout_s: float | None = None,
+        max_memory_mb: int | None = None,
+        **shared: Any,
+    ) -> Iterator[tuple[int, Result | Failure[Item]]]:
+        """Yield an item's place and the same."""
+        return enumerate(self.map(function, items, resources=resources, timeout_s=timeout_s, max_memory_mb=max_memory_mb, **shared))
 
     def machines(self) -> list[Resources]:
         """This one."""

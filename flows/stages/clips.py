@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -34,6 +35,7 @@ from flows.stages.presence import Presence, if_present, proven_presence
 from flows.stages.stage import Made
 from warehouse import clips as lake_side
 from warehouse.artifacts import artifact_of
+from warehouse.lake import Lake
 from warehouse.lineage import RunPlan, RunRecorder, plan_run
 from warehouse.queries import run_json
 from warehouse.records import Artifact, Dataset, Left, Reject
@@ -123,25 +125,19 @@ def _ingest_config(recorded: dict[str, Any], strictest: float) -> IngestConfig:
 
 
 def _batches(job: Job, todo: Sequence[_Todo], config: ClipConfig, presence: Presence) -> Iterator[tuple[_Todo, CutVideo]]:
-    """Each video with what came of it; some at a time are a run of their own, committed whole."""
-    removed = removed_hashes(job.lake)
+    """Each video with what came of it, as it ends; whichever have ended are a run of their own, committed whole."""
+    limits: dict[str, Any] = {"timeout_s": config.clip_timeout_s, "max_memory_mb": max(one.ingest.max_memory_mb for one in todo)}
+    shared: dict[str, Any] = {"lake_root": str(job.lake.root), "config": config, "removed": removed_hashes(job.lake)}
+    results = job.runner.map_unordered(if_present, _Items(job.lake, todo), presence=presence, work=cut_video, **limits, **shared)
     for start in range(0, len(todo), VIDEOS_PER_COMMIT):
-        batch = todo[start : start + VIDEOS_PER_COMMIT]
-        samples = lake_side.samples_of(job.lake, [one.known.video.video_id for one in batch])
-        items = [_item(one, samples[one.known.video.video_id]) for one in batch]
-        limits: dict[str, Any] = {
-            "timeout_s": config.clip_timeout_s,
-            "max_memory_mb": max(one.ingest.max_memory_mb for one in batch),
-        }
-        shared: dict[str, Any] = {"lake_root": str(job.lake.root), "config": config, "removed": removed}
-        with job.record(_plan(batch, config)) as run:
-            results = job.runner.map(if_present, items, presence=presence, work=cut_video, **limits, **shared)
+        expected = todo[start : start + VIDEOS_PER_COMMIT]
+        with job.record(_plan(expected, config)) as run:
             done: list[tuple[_Todo, CutVideo]] = []
-            for one, result in zip(batch, results, strict=True):
+            for place, result in itertools.islice(results, len(expected)):
                 outcome = _outcome(result)
                 if not outcome.left:
-                    done.append((one, outcome))
-                yield one, outcome
+                    done.append((todo[place], outcome))
+                yield todo[place], outcome
             run.plan, run.is_void = _plan([one for one, _ in done], config), not done
             _collect(job, run, done)
         if not run.is_superfluous:
@@ -149,6 +145,26 @@ def _batches(job: Job, todo: Sequence[_Todo], config: ClipConfig, presence: Pres
                 for staged in (outcome.part, evidence_path(one.known.video.video_id, one.cut_key)):
                     if staged:
                         (job.lake.root / staged).unlink(missing_ok=True)
+
+
+class _Items(Sequence[ClipVideo]):
+    """What is mapped; the samples of a video are asked for, with those of some after it, when it is about to begin."""
+
+    def __init__(self, lake: Lake, todo: Sequence[_Todo]) -> None:
+        self._lake, self._todo = lake, todo
+        self._samples: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._todo)
+
+    def __getitem__(self, place: Any) -> Any:
+        one = self._todo[place]
+        video_id = one.known.video.video_id
+        if video_id not in self._samples:
+            near = [each.known.video.video_id for each in self._todo[place : place + VIDEOS_PER_COMMIT]]
+            found = lake_side.samples_of(self._lake, near)
+            self._samples = {each: found[each] for each in near}
+        return _item(one, self._samples[video_id])
 
 
 def _plan(batch: Sequence[_Todo], config: ClipConfig) -> RunPlan:

@@ -77,10 +77,11 @@ def _ingest(job: Job, inputs: Sequence[str], config: IngestConfig, patient_key: 
     remember_gone(job.lake, [uri for uri in plan.moved if uri not in ids])
     duplicates = [_duplicate(video, ingest_key(config)) for video in plan.duplicates]
     batches = Batches(job=job, config=config, patient_key=patient_key, given_up=plan.given_up)
-    done = list(track(ingest_in_batches(plan.new, duplicates, batches), description="ingest videos", total=len(plan.new)))
+    ended = list(track(ingest_in_batches(plan.new, duplicates, batches), description="ingest videos", total=len(plan.new)))
+    done = [item for _, item in ended]
     for manifest, infos in inventory.manifests:
         record_manifest(job, manifest, infos, ids)
-    left = dict(inventory.left) | {video.uri: item.left for video, item in zip(plan.new, done, strict=True) if item.left is not None}
+    left = dict(inventory.left) | {video.uri: item.left for video, item in ended if item.left is not None}
     remember_left(job.lake, [*left, *ids], left)
     _clear_away(job.lake.root)
     rejects = [*duplicates, *(item.reject for item in done if item.reject is not None)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from flows.job import Job
 from flows.runners import Failure, raise_if_machine_failed
 from flows.stages.faults import left_by
 from flows.stages.ingest_plan import GivenUp
-from flows.stages.presence import Presence, if_present, proven_presence
+from flows.stages.presence import if_present, proven_presence
 from warehouse.artifacts import artifact_of
 from warehouse.lineage import RunPlan, RunRecorder, completed_run_id, plan_run
 from warehouse.records import Artifact, IngestedVideo, Reject, VideoRef
@@ -33,32 +34,37 @@ class Batches:
     given_up: GivenUp
 
 
-def ingest_in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], batches: Batches) -> Iterator[IngestedVideo]:
-    """Ingest videos in order; the first batch also records the rejects, which need no work.
+def ingest_in_batches(videos: Sequence[VideoRef], rejects: Sequence[Reject], batches: Batches) -> Iterator[tuple[VideoRef, IngestedVideo]]:
+    """Ingest videos, the largest first, and yield each as it ends; whichever have ended are committed together, rejects with the first.
 
+    Workers go on while the others are committed. None is left with a long video while the others have nothing to do.
     What a run decides replaces what earlier ones said of these files; what it leaves for later is no part of it.
     """
-    starts = range(0, max(len(videos), 1 if rejects else 0), VIDEOS_PER_COMMIT)
-    with proven_presence(batches.job.lake.root, videos) as presence:
-        for start in starts:
-            batch = videos[start : start + VIDEOS_PER_COMMIT]
-            yield from _ingest_batch(batch, rejects if start == 0 else (), batches, presence)
-
-
-def _ingest_batch(videos: Sequence[VideoRef], rejects: Sequence[Reject], batches: Batches, presence: Presence) -> Iterator[IngestedVideo]:
     job, config = batches.job, batches.config
     limits: dict[str, Any] = {"timeout_s": config.timeout_s, "max_memory_mb": config.max_memory_mb}
     shared: dict[str, Any] = {"lake_root": str(job.lake.root), "config": config, "patient_key": batches.patient_key}
+    videos = sorted(videos, key=lambda video: video.num_bytes, reverse=True)
+    with proven_presence(job.lake.root, videos) as presence:
+        results = job.runner.map_unordered(if_present, videos, presence=presence, work=ingest_video, **limits, **shared)
+        outcomes = ((videos[place], _outcome(result, config)) for place, result in results)
+        for start in range(0, max(len(videos), 1 if rejects else 0), VIDEOS_PER_COMMIT):
+            expected = videos[start : start + VIDEOS_PER_COMMIT]
+            yield from _commit_next(itertools.islice(outcomes, len(expected)), expected, rejects if start == 0 else (), batches)
+
+
+def _commit_next(
+    outcomes: Iterator[tuple[VideoRef, IngestedVideo]], expected: Sequence[VideoRef], rejects: Sequence[Reject], batches: Batches
+) -> Iterator[tuple[VideoRef, IngestedVideo]]:
+    """A run of its own; `expected` is what its record names until it is known which videos have ended."""
+    job, config = batches.job, batches.config
     decided = [_without_work(reject) for reject in rejects]
     inputs = [artifact_of(reject) for reject in rejects]
-    with job.record(_plan(job, config, [*inputs, *map(artifact_of, videos)])) as run:
-        results = job.runner.map(if_present, videos, presence=presence, work=ingest_video, **limits, **shared)
-        for video, result in zip(videos, results, strict=True):
-            outcome = _outcome(result, config)
+    with job.record(_plan(job, config, [*inputs, *map(artifact_of, expected)])) as run:
+        for video, outcome in outcomes:
             if outcome.left is None:
                 inputs.append(artifact_of(video))
                 decided.append(outcome)
-            yield outcome
+            yield video, outcome
         run.plan, run.is_void = _plan(job, config, inputs), not decided
         _collect(run, decided, job)
         _take_back(run, decided, batches.given_up, ingest_key(config))

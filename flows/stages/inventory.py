@@ -121,8 +121,9 @@ def _read(job: Job, videos: Sequence[VideoRef], config: IngestConfig, forgotten:
     new: list[VideoRef] = []
     noted = time.monotonic()
     with proven_presence(job.lake.root, seen) as presence:
-        read = job.runner.map(if_present, seen, presence=presence, work=identify)
-        for video, result in zip(seen, track(read, description="hash videos", total=len(seen)), strict=True):
+        read = job.runner.map_unordered(if_present, seen, presence=presence, work=identify)
+        for place, result in track(read, description="hash videos", total=len(seen)):
+            video = seen[place]
             if isinstance(result, Failure):
                 raise_if_machine_failed(result)
                 result = left_by(result) or Left(reason="io_error", detail=result.detail)  # reading alone says nothing of a video

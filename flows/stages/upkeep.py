@@ -14,6 +14,8 @@ from warehouse.backup import Copied, copy_lake
 from warehouse.catalog import Catalog
 from warehouse.lake import Lake
 from warehouse.maintenance import Maintained, maintain
+from warehouse.object_store import is_uri
+from warehouse.store_backup import pull_lake, push_lake
 
 __all__ = ["run_backup", "run_maintain", "run_restore"]
 
@@ -44,25 +46,32 @@ def run_maintain(lake: Lake, config: UpkeepConfig, *, dry_run: bool = False) -> 
     return done
 
 
-def run_backup(lake: Path, to: Path) -> Copied:
-    """Bring a copy of a lake up to date and open it.
+def run_backup(lake: Path, to: str) -> Copied:
+    """Bring a copy of a lake up to date, in a folder or at a URI of an object store, and read every table by the copy's catalog.
 
     Raises:
-        LakeError: there is no lake, or the folder cannot be its backup.
+        LakeError: there is no lake, or the place cannot be its backup.
+        OSError: the object store cannot be reached.
     """
-    copied = copy_lake(lake, to, seen=_counter("backup"))
+    copied = push_lake(lake, to, seen=_counter("backup")) if is_uri(to) else copy_lake(lake, Path(to), seen=_counter("backup"))
     say(f"backup: {_what(copied)}; {copied.num_gone} removed there because the lake has them no more")
-    say(f"backup: {to} was opened and read: {copied.num_rows} rows in {copied.num_tables} tables")
+    looked = "has all files, and its catalog was opened and read" if is_uri(to) else "was opened and read"
+    say(f"backup: {to} {looked}: {copied.num_rows} rows in {copied.num_tables} tables")
     return copied
 
 
-def run_restore(backup: Path, lake: Path, *, database: Catalog | None = None) -> Copied:
+def run_restore(backup: str, lake: Path, *, database: Catalog | None = None) -> Copied:
     """Make a lake of a backup, in a new folder, and open it; its catalog is a SQLite file, or a Postgres database if one is given.
 
     Raises:
         LakeError: there is no backup, or the folder or the database is not empty.
+        OSError: the object store cannot be reached.
     """
-    copied = copy_lake(backup, lake, is_restore=True, database=database, seen=_counter("restore"))
+    seen = _counter("restore")
+    if is_uri(backup):
+        copied = pull_lake(backup, lake, database=database, seen=seen)
+    else:
+        copied = copy_lake(Path(backup), lake, is_restore=True, database=database, seen=seen)
     say(f"restore: {_what(copied)}")
     say(f"restore: {lake} was opened and read: {copied.num_rows} rows in {copied.num_tables} tables")
     return copied

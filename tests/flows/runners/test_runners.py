@@ -58,6 +58,24 @@ def test_results_come_in_order_and_an_error_in_its_place(name: str) -> None:
     assert runner.name == name
 
 
+def wait_for(item: str, *, folder: str) -> str:
+    """The first waits until the last has begun, or for a minute."""
+    (Path(folder) / item).touch()
+    deadline = time.monotonic() + 60
+    while item == "00" and not (Path(folder) / "19").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return item
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.drill)])
+def test_no_item_waits_for_one_that_takes_long_unless_they_come_in_order(name: RunnerName, tmp_path: Path) -> None:
+    items = [f"{number:02d}" for number in range(20)]
+    outcomes = list(make_runner(name, 2).map_unordered(wait_for, items, folder=str(tmp_path)))
+    assert sorted(outcomes) == list(enumerate(items))
+    assert outcomes.index((0, "00")) >= 18  # all but those that run beside it
+    assert list(make_runner("serial").map_unordered(str.upper, ["a", "b"])) == [(0, "A"), (1, "B")]
+
+
 def test_a_system_error_is_told_without_the_path(tmp_path: Path) -> None:
     (failure,) = make_runner("serial").map(touch, ["a"], folder=str(tmp_path / "Jane Doe"))
     assert failure == Failure(item="a", reason="error", detail="FileNotFoundError: No such file or directory", errno=2)

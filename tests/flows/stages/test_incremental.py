@@ -139,9 +139,14 @@ class BusyArchive:
     name: RunnerName = "serial"
 
     def map(self, function: Callable[..., Any], items: Sequence[Any], *, timeout_s: float | None = None, **shared: Any) -> Iterator[Any]:
+        return SerialRunner().map(function, items, timeout_s=timeout_s, **shared)
+
+    def map_unordered(
+        self, function: Callable[..., Any], items: Sequence[Any], *, timeout_s: float | None = None, **shared: Any
+    ) -> Iterator[tuple[int, Any]]:
         if shared.get("work") is ingest_video:
             self.meanwhile()
-        return SerialRunner().map(function, items, timeout_s=timeout_s, **shared)
+        return SerialRunner().map_unordered(function, items, timeout_s=timeout_s, **shared)
 
     def machines(self) -> list[Resources]:
         return SerialRunner().machines()

@@ -1,14 +1,11 @@
 """Ingest and shards from S3, as a moto server on loopback speaks it."""
 
-import socket
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from curation.ingest.config import IngestConfig
 from curation.ingest.ingest import ingest_key
@@ -20,34 +17,22 @@ from pretrain.shard_files import UnreadableError
 from tests.flows.conftest import kill_when, succeed
 from tests.helpers.films import tissue, write_video
 from tests.helpers.ingests import counts, film, ingest, uris
+from tests.helpers.object_store import ACCOUNT, empty_bucket, s3_server
 from tests.helpers.shards import picture, write_dataset
 from tests.helpers.stills import still
 from warehouse.lake import Lake, open_lake
 
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    moto.start()
-    yield f"http://127.0.0.1:{port}"
-    moto.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture
-def store(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server}.items():
-        monkeypatch.setenv(name, value)
-    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
-    filesystem = fsspec.filesystem("s3", skip_instance_cache=True)
-    filesystem.mkdir("ward")
-    fsspec.filesystem("s3").clear_instance_cache()
-    yield filesystem
-    fsspec.filesystem("s3").clear_instance_cache()
+def store(server: str) -> Iterator[Any]:
+    with empty_bucket(server, "ward") as filesystem:
+        yield filesystem
 
 
 @pytest.fixture
@@ -170,7 +155,7 @@ def test_an_object_whose_name_looks_like_a_query_is_read(store: Any) -> None:
 
 
 def test_a_store_that_does_not_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}.items():
+    for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
     fsspec.filesystem("s3").clear_instance_cache()
     assert main(["ingest", "s3://ward/x", "--lake", str(tmp_path / "lake"), "--runner", "serial"]) == 1
