@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["WEB", "check_uri", "is_uri", "open_store", "reaching", "read_chunks", "read_range", "refuse_secrets"]
+__all__ = ["WEB", "check_uri", "is_remote", "is_uri", "open_store", "reaching", "read_chunks", "read_range", "refuse_secrets"]
 
 _CHUNK_BYTES = 8 << 20
 _CONTAINER_BEFORE_AT = ("abfs", "abfss", "wasb", "wasbs")
@@ -79,6 +79,13 @@ def open_store(uri: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ValueError(f"{uri!r} is of no kind of file system that fsspec knows ({error}); check how it begins") from error
     return store, path
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a URI leads to another machine, and not to this one's disks or memory."""
+    store, _ = open_store(uri)
+    kinds = {store.protocol} if isinstance(store.protocol, str) else set(store.protocol)
+    return kinds.isdisjoint(("file", "local", "memory"))
 
 
 def refuse_secrets(uri: str) -> None:

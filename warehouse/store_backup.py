@@ -1,8 +1,9 @@
 """Copy a lake to an object store and make a lake of such a copy; each time only what is new.
 
-Objects are put whole, as every object store does it: a reader sees the old one or the new one. The catalog has the hash of its content in
-its name, and one object, the index, says which catalog counts and which files belong to it. It is put last but one, once all of them are
-there with their sizes, so an interrupted copy leaves the earlier one as it was. What the lake has lost since goes after that.
+Objects are put whole, as every object store does it, and none is put anew with another content: its name has the size and the time of
+change of its file, the catalog's has its hash. One object, the index, says which catalog counts and which objects belong to it. It is put
+once all of them are there, so an interrupted copy leaves the earlier one as it was. Then all objects go that it does not name, whoever left
+them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _FORMAT = 1
 def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda path: None) -> Copied:
     """Bring the copy at a URI to the state of the lake `source`.
 
-    A file that the copy has in the same size and with the same time of change is not sent again.
+    A file that is there in the same size and with the same time of change is not sent again.
 
     Raises:
         LakeError: `source` is no lake or lacks files that its tables name, or the place in the store holds something else.
@@ -46,17 +47,18 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
     place = _place(uri)
     with maintenance_lock(source), tempfile.TemporaryDirectory() as scratch:
         before = _read_index(place, of=str(source))
+        there = place.sizes()
         frozen = Path(scratch) / CATALOG
         freeze_catalog(source, source, frozen, is_quiet=False)
-        index: dict[str, list[int]] = {}
+        index: dict[str, list[Any]] = {}
         num_new = new_bytes = 0
         for name, entry in dict(lake_files(source)).items():
             seen(Path(name))
-            facts = _facts(entry)
-            if before["files"].get(name) != facts:
+            facts = _facts(name, entry)
+            if there.get(facts[3]) != facts[0]:
                 try:
-                    facts = _facts((source / name).stat())
-                    place.put(source / name, f"{_FILES}/{name}")
+                    facts = _facts(name, (source / name).stat())
+                    place.put(source / name, facts[3])
                 except FileNotFoundError:
                     if (source / name).exists():
                         raise
@@ -70,8 +72,8 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
         kept = f"catalog-{file_sha256(frozen)[:16]}.sqlite"
         place.put(frozen, kept)
         place.write(_INDEX, json.dumps({"format": _FORMAT, "lake": str(source), "catalog": kept, "files": index}))
-        old = [before["catalog"]] if before["catalog"] not in (None, kept) else []
-        place.remove([*old, *(f"{_FILES}/{name}" for name in gone)])
+        named = {_INDEX, kept, *(facts[3] for facts in index.values())}
+        place.remove([name for name in place.sizes() if name not in named])
     sizes = [facts[0] for facts in index.values()]
     return Copied(
         num_files=len(index),
@@ -109,14 +111,18 @@ def pull_lake(uri: str, target: Path, *, database: Catalog | None = None, seen: 
     if index["catalog"] is None:
         raise LakeError(f"there is no backup at {uri} (no {_INDEX}); give the URI that `endoforge backup` was given")
     target.mkdir(parents=True, mode=0o700, exist_ok=True)
+    partial.touch(mode=0o600)  # shows, from now on, that this was begun here
     _get(place, index["catalog"], partial)
+    for name in dict(lake_files(target)):  # of a backup that has been replaced since
+        if name not in index["files"]:
+            (target / name).unlink()
     for name, facts in index["files"].items():
         seen(Path(name))
         path = target / name
-        if path.is_file() and _facts(path.stat())[:2] == facts[:2]:
+        if path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == tuple(facts[:2]):
             continue
         path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        _get(place, f"{_FILES}/{name}", path, facts)
+        _get(place, facts[3], path, facts)
         num_new, new_bytes = num_new + 1, new_bytes + facts[0]
     set_data_path(partial, target)
     copied = Catalog(kind="sqlite", where=str(partial))
@@ -173,8 +179,8 @@ class _Place:
 
     def remove(self, names: list[str]) -> None:
         with reaching(self.uri):
-            if names:
-                self.store.rm([f"{self.prefix}/{name}" for name in names])
+            for name in names:  # `rm` would take a name for a pattern
+                self.store.rm_file(f"{self.prefix}/{name}")
 
 
 def _place(uri: str) -> _Place:
@@ -183,9 +189,9 @@ def _place(uri: str) -> _Place:
     return _Place(uri, store, path.rstrip("/"))
 
 
-def _facts(entry: os.stat_result) -> list[int]:
-    """Size, time of change and mode."""
-    return [entry.st_size, entry.st_mtime_ns, stat.S_IMODE(entry.st_mode)]
+def _facts(name: str, entry: os.stat_result) -> list[Any]:
+    """Size, time of change, mode, and the object that holds this state of the file."""
+    return [entry.st_size, entry.st_mtime_ns, stat.S_IMODE(entry.st_mode), f"{_FILES}/{name}.{entry.st_size}-{entry.st_mtime_ns}"]
 
 
 def _read_index(place: _Place, *, of: str | None = None) -> dict[str, Any]:
@@ -203,23 +209,24 @@ def _read_index(place: _Place, *, of: str | None = None) -> dict[str, Any]:
         return {"catalog": None, "files": {}}
     if found.get("format") != _FORMAT:
         raise LakeError(f"{place.uri} is in format {found.get('format')}, expected {_FORMAT}; use the version that wrote it")
-    if outside := [name for name in found["files"] if os.path.isabs(name) or ".." in Path(name).parts]:
+    objects = [facts[3] for facts in found["files"].values()]
+    if outside := [name for name in (*found["files"], *objects, found["catalog"]) if os.path.isabs(name) or ".." in Path(name).parts]:
         raise LakeError(f"{place.uri} names {outside[0]!r}, which lies outside a lake; somebody has changed it, use another backup")
     if of is not None and found["lake"] != of:
         raise LakeError(f"{place.uri} is a backup of {found['lake']}, not of {of}; give another place")
     return found
 
 
-def _check_sent(place: _Place, index: dict[str, list[int]]) -> None:
-    """See that every file of the index is there; one that grew while it was sent has the size that arrived."""
+def _check_sent(place: _Place, index: dict[str, list[Any]]) -> None:
+    """See that every object of the index is there; that of a file that grew while it was sent counts with the size that arrived."""
     there = place.sizes()
     for name, facts in index.items():
-        if f"{_FILES}/{name}" not in there:
+        if facts[3] not in there:
             raise LakeError(f"{name} is not at {place.uri}, and was sent; type the same command again, nothing was deleted there")
-        facts[0] = there[f"{_FILES}/{name}"]  # other than the file's own, it is sent again next time
+        facts[0] = there[facts[3]]  # other than its name says, it is sent again next time
 
 
-def _get(place: _Place, name: str, to: Path, facts: list[int] | None = None) -> None:
+def _get(place: _Place, name: str, to: Path, facts: list[Any] | None = None) -> None:
     """Fetch an object beside its place, then exchange."""
     partial = to.with_name(f".{to.name[:64]}.copy.tmp")
     partial.unlink(missing_ok=True)
@@ -227,7 +234,9 @@ def _get(place: _Place, name: str, to: Path, facts: list[int] | None = None) -> 
     try:
         place.get(name, partial)
     except FileNotFoundError as error:
-        raise LakeError(f"the backup at {place.uri} names {name}, which is not there; use another backup") from error
+        raise LakeError(
+            f"the backup at {place.uri} names {name}, which is not there; type the same command again if a backup goes on, or use another"
+        ) from error
     if facts is not None:
         if partial.stat().st_size != facts[0]:
             raise LakeError(f"{name} has {partial.stat().st_size} bytes, the backup says {facts[0]}; type the same command again")

@@ -14,7 +14,7 @@ from flows.cli.execution import Alone, Asking, Execution, Flat, FlatAlone, FlatA
 from flows.cli.job import job_of
 from flows.upkeep_config import AlertConfig, UpkeepConfig
 from warehouse.local_path import local_path
-from warehouse.object_store import WEB, check_uri, is_uri
+from warehouse.object_store import WEB, check_uri, is_remote, is_uri
 
 __all__ = ["UPKEEP", "Alerts", "Backup", "Deploy", "Forget", "InitLake", "Maintain", "Restore", "Snapshots"]
 
@@ -99,6 +99,8 @@ def _check_place(place: str, *, what: str) -> None:
     """Refuse a URI of no object store that can be reached from here, and what is neither a URI nor a folder."""
     if is_uri(place) and not place.lower().startswith(("file:", *WEB)):
         check_uri(place)
+        if not is_remote(place):
+            raise ValueError(f"{place!r} would keep {what} on this machine or in memory; give a folder, or a URI such as s3://bucket/lake")
     else:
         local_path(place, what=what)
 

@@ -77,24 +77,72 @@ def test_only_what_is_new_is_sent_and_what_the_lake_has_lost_goes(vault: Any, la
     assert len([name for name in objects if "/catalog-" in name]) == 1
 
 
-def test_an_interrupted_copy_leaves_the_earlier_one(vault: Any, lake: Path, tmp_path: Path) -> None:
+def interrupt(path: Path) -> None:
+    if path.name == "z.tar":
+        raise KeyboardInterrupt(path)
+
+
+def test_an_interrupted_copy_leaves_the_earlier_one_and_the_next_sends_only_the_rest(vault: Any, lake: Path, tmp_path: Path) -> None:
+    (lake / "frames" / "z.tar").write_bytes(b"last")
     push_lake(lake, URI)
     add(lake, "new")
-
-    def interrupt(path: Path) -> None:
-        if path.suffix == ".tar":
-            raise KeyboardInterrupt(path)
-
-    (lake / "frames" / "z.tar").write_bytes(b"more")
+    (lake / "frames" / "secret.tar").write_bytes(b"changed")
     with pytest.raises(KeyboardInterrupt):
         push_lake(lake, URI, seen=interrupt)
     with pytest.raises(KeyboardInterrupt):
         pull_lake(URI, tmp_path / "new", seen=interrupt)
     assert pull_lake(URI, tmp_path / "new").num_files > 3
     assert num_rejects(tmp_path / "new") == 3
-    push_lake(lake, URI)
+    assert (tmp_path / "new" / "frames" / "secret.tar").read_bytes() == b"pixels"
+    assert push_lake(lake, URI).num_new == 1, "the table's new file; the changed one had arrived"
     pull_lake(URI, tmp_path / "newer")
     assert num_rejects(tmp_path / "newer") == 4
+    assert (tmp_path / "newer" / "frames" / "secret.tar").read_bytes() == b"changed"
+
+
+def test_what_is_forgotten_goes_whatever_interrupted_copies_have_left(vault: Any, lake: Path, tmp_path: Path) -> None:
+    (lake / "frames" / "patient.tar").write_bytes(b"face")
+    (lake / "frames" / "z.tar").write_bytes(b"last")
+    with pytest.raises(KeyboardInterrupt):
+        push_lake(lake, URI, seen=interrupt)
+    assert [name for name in vault.find("vault/lakes/one") if "patient" in name]
+    (lake / "frames" / "patient.tar").unlink()
+    push_lake(lake, URI)
+    assert not [name for name in vault.find("vault/lakes/one") if "patient" in name]
+
+
+def test_a_restore_of_a_backup_that_is_replaced_meanwhile_ends_as_the_newer(vault: Any, lake: Path, tmp_path: Path) -> None:
+    (lake / "frames" / "z.tar").write_bytes(b"last")
+    push_lake(lake, URI)
+    with pytest.raises(KeyboardInterrupt):
+        pull_lake(URI, tmp_path / "new", seen=interrupt)
+    assert (tmp_path / "new" / "frames" / "secret.tar").exists()
+    (lake / "frames" / "secret.tar").unlink()
+    push_lake(lake, URI)
+    pull_lake(URI, tmp_path / "new")
+    assert not (tmp_path / "new" / "frames" / "secret.tar").exists()
+
+
+def test_a_restore_that_ends_with_the_catalog_goes_on(vault: Any, lake: Path, tmp_path: Path) -> None:
+    push_lake(lake, URI)
+    (name,) = (name for name in vault.find("vault/lakes/one") if "/catalog-" in name)
+    catalog = vault.cat_file(name)
+    vault.rm_file(name)
+    with pytest.raises(LakeError, match="which is not there"):
+        pull_lake(URI, tmp_path / "new")
+    vault.pipe_file(name, catalog)
+    pull_lake(URI, tmp_path / "new")
+    assert num_rejects(tmp_path / "new") == 3
+
+
+def test_only_the_named_file_goes_where_its_name_is_a_pattern(vault: Any, lake: Path, tmp_path: Path) -> None:
+    (lake / "frames" / "a[1].csv").touch()
+    (lake / "frames" / "a1.csv").touch()
+    push_lake(lake, URI)
+    (lake / "frames" / "a[1].csv").unlink()
+    push_lake(lake, URI)
+    pull_lake(URI, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new" / "frames").glob("*.csv")) == ["a1.csv"]
 
 
 def test_places_that_are_no_backup_are_refused(vault: Any, lake: Path, tmp_path: Path) -> None:
@@ -108,7 +156,7 @@ def test_places_that_are_no_backup_are_refused(vault: Any, lake: Path, tmp_path:
     with pytest.raises(LakeError, match=r"is a backup of .*other, not of .*lake"):
         push_lake(lake, "s3://vault/other")
     index = json.loads(vault.cat_file("vault/other/backup.json"))
-    vault.pipe_file("vault/other/backup.json", json.dumps({**index, "files": {"../outside": [0, 0, 0o600]}}).encode())
+    vault.pipe_file("vault/other/backup.json", json.dumps({**index, "files": {"../outside": [0, 0, 0o600, "files/x"]}}).encode())
     with pytest.raises(LakeError, match=r"'\.\./outside', which lies outside a lake"):
         pull_lake("s3://vault/other", tmp_path / "new")
 
@@ -120,6 +168,7 @@ def test_places_that_are_no_backup_are_refused(vault: Any, lake: Path, tmp_path:
         ("nothing://vault/x", "no kind of file system"),
         ("http://vault/x", "a URI; give a folder"),
         ("file:///vault/x", "a URI; give a folder"),
+        ("memory://vault/x", "on this machine or in memory; give a folder"),
     ],
 )
 @pytest.mark.parametrize("command", ["backup", "restore"])
@@ -129,8 +178,12 @@ def test_a_uri_of_no_object_store_is_refused(command: str, place: str, why: str,
     assert why in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_lost_object_is_named(vault: Any, lake: Path, tmp_path: Path) -> None:
+def test_a_lost_object_is_named_and_sent_again(vault: Any, lake: Path, tmp_path: Path) -> None:
     push_lake(lake, URI)
-    vault.rm("vault/lakes/one/files/frames/secret.tar")
-    with pytest.raises(LakeError, match=r"secret\.tar, which is not there"):
+    (lost,) = (name for name in vault.find("vault/lakes/one") if "secret.tar" in name)
+    vault.rm_file(lost)
+    with pytest.raises(LakeError, match=r"secret\.tar.*, which is not there"):
         pull_lake(URI, tmp_path / "new")
+    assert push_lake(lake, URI).num_new == 1
+    pull_lake(URI, tmp_path / "new")
+    assert (tmp_path / "new" / "frames" / "secret.tar").read_bytes() == b"pixels"
