@@ -24,7 +24,7 @@ from pretrain.config import CheckpointConfig, PretrainConfig
 from pretrain.data import ShardReader
 from pretrain.failures import TrainingError, as_error, explain
 from pretrain.metrics import newest_row
-from pretrain.notices import notices_after
+from pretrain.notices import note, notices_after
 from pretrain.ray_worker import ray_worker
 from pretrain.run_folder import Validate, check_run_dir
 from pretrain.start import check_anchor, drop_start
@@ -87,7 +87,7 @@ def pretrain(
         use_gpu: one GPU for each worker.
         backend: local trains in this process; ray under Ray Train, which the caller has connected to a cluster.
         on_one_machine: the cluster is this machine alone, so its workers talk over loopback and nobody else can join them.
-        max_worker_failures: after how many deaths of workers Ray still starts them again.
+        max_worker_failures: after how many deaths of workers, or of loaders in this process, training still starts again.
         lake_root: checkpoint records name paths relative to it; absolute paths where not given.
         progress: called now and then with steps done, steps in all and the newest metrics.
 
@@ -120,12 +120,7 @@ def pretrain(
             limits: dict[str, Any] = {"on_one_machine": on_one_machine, "max_worker_failures": max_worker_failures}
             _train_under_ray(config, arguments, **workers, **limits, progress=progress)
         elif num_workers == 1:
-            try:
-                train(config, progress=progress, **arguments)
-            except Exception as error:
-                if failure := explain(error):
-                    raise as_error(type(error).__name__, failure.sentence) from error
-                raise
+            _train_here(config, arguments, max_failures=max_worker_failures, progress=progress)
         else:
             raise ValueError(f"the local backend trains in one process, not {num_workers}; give num_workers 1 or the ray backend")
         write_json(evidence, _result(run_dir, run_id, num_steps=config.train.num_steps))
@@ -136,6 +131,20 @@ def pretrain(
         metrics_path=run_dir / "metrics.jsonl",
         num_steps=found["num_steps"],
     )
+
+
+def _train_here(config: PretrainConfig, arguments: dict[str, Any], *, max_failures: int, progress: Progress | None) -> None:
+    """Train in this process, and again from the last checkpoint after what trying again can cure, such as a loader that was killed."""
+    for num_left in reversed(range(max_failures + 1)):
+        try:
+            return train(config, progress=progress, **arguments)
+        except Exception as error:
+            failure = explain(error)
+            if failure is None:
+                raise
+            if not failure.can_heal or not num_left:
+                raise as_error(type(error).__name__, failure.sentence) from error
+            note(arguments["run_dir"], f"{failure.sentence}; training starts again from the last checkpoint")
 
 
 def _elastic_counts(reader: ShardReader, config: PretrainConfig, fewest: int | None, most: int, backend: str) -> tuple[int, ...]:

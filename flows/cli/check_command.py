@@ -79,7 +79,7 @@ def check_command(command: Any) -> None:
         case questions.Export() | commands.ExportModel():
             check_new_folder(command.out.parent, "the folder of out")
         case questions.Atlas():
-            check_most(command.most)
+            check_most(command.most, is_export=command.export is not None)
             if command.export is not None:
                 if command.export.exists():
                     raise FileExistsError(f"{command.export} is there already; give a new folder")

@@ -91,7 +91,8 @@ def _watch(done: threading.Event, max_memory_mb: int | None) -> None:
 
 def _holds_more(process: psutil.Process, limit_bytes: int) -> bool:
     """Whether more than that would become free if it ended. Its resident memory is more, is known at once, and mostly says no."""
-    return bool(process.memory_info().rss > limit_bytes and process.memory_full_info().uss > limit_bytes)
+    resident = process.memory_info().rss
+    return bool(resident > limit_bytes and getattr(process.memory_full_info(), "uss", resident) > limit_bytes)  # not every system tells it
 
 
 def describe(error: BaseException) -> str:

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -230,6 +232,27 @@ def test_one_non_finite_step_is_skipped_and_the_next_one_counts_again(micro: Pre
     trainer.step(1, batches[1]._replace(mask_weights=torch.full_like(batches[1].mask_weights, torch.inf)))
     assert float(trainer.step(2, batches[2])["train/skipped_steps_in_a_row"]) == 0
     assert said == ["step 2 skipped: its loss or gradient is not finite"]
+
+
+def test_a_loader_that_is_killed_costs_the_steps_since_the_last_checkpoint_alone(
+    micro: PretrainConfig, dataset_dir: Path, uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = dataclasses.replace(micro, train=dataclasses.replace(micro.train, num_loader_workers=1))
+    me = psutil.Process()
+    earlier = {child.pid for child in me.children()}
+
+    def kill() -> None:
+        while not (found := [child for child in me.children() if child.pid not in earlier and child.cmdline() == me.cmdline()]):
+            time.sleep(0.01)
+        found[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run(config, dataset_dir, tmp_path / "run")
+    killer.join()
+    assert "a process of its loader" in caplog.text
+    assert "; training starts again from the last checkpoint" in caplog.text
+    assert learned(tmp_path / "run") == learned(uninterrupted)
 
 
 _SCRIPT = """

@@ -21,6 +21,7 @@ from fastapi.testclient import TestClient
 from flows.atlas.details import compared, frames_of, part_script
 from flows.atlas.export import export_atlas
 from flows.atlas.layout import lay_out
+from flows.atlas.most_points import check_most
 from flows.atlas.parts import all_parts
 from flows.atlas.points import Atlas, read_atlas
 from flows.atlas.script import as_script
@@ -74,6 +75,8 @@ def test_a_smaller_map_is_a_part_of_the_same_and_says_so(root: Path, atlas: Atla
         part = read_atlas(lake, encoder=None, dataset="set", most=5, layout="pca")
         with pytest.raises(ValueError, match=r"got 1000001 as the most points, expected 3 to 1,000,000"):
             read_atlas(lake, encoder=None, dataset=None, most=1_000_001, layout="pca")
+    with pytest.raises(ValueError, match=r"got 100,001 as the most points of an export, expected up to 100,000"):
+        check_most(100_001, is_export=True)
     assert part.frame_ids == atlas.frame_ids[:5]
     assert part.notes[0] == f"5 of {atlas.num_all} kept and embedded frames"
 
