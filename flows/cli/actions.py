@@ -11,7 +11,6 @@ from typing import Any
 from flows.cli import commands
 from flows.cli.job import asked, job_of
 from flows.config import RunConfig
-from pretrain.recipes import recipe
 
 __all__ = ["ACTIONS"]
 
@@ -220,10 +219,6 @@ def _pretrain(command: commands.Pretrain) -> None:
 
 
 def _resume(command: commands.Pretrain, run_id: str) -> None:
-    if command.dataset or command.recipe or command.config != recipe("demo"):
-        raise ValueError("--resume has its run's dataset and settings; leave --dataset and --recipe out, and change settings with --set")
-    if command.init:
-        raise ValueError("--resume has its run's weights; leave --init out, or start a new run from other weights without --resume")
     with job_of(command) as job:
         from flows.stages import run_resume
 

@@ -104,6 +104,8 @@ def check_command(command: Any) -> None:
             if command.resume or command.dataset or command.recipe or command.config != recipe("demo"):
                 raise ValueError("got --replay-nan with settings or --resume, expected it and --lake alone; the run has its own settings")
         case commands.Pretrain():
+            if command.resume:
+                _check_resume(command)
             check_validation(command.labelled, command.task)
             batch_size = 0 if command.resume else command.config.train.batch_size  # of any size the number of workers is a part
             check_training(runner=command.execution.runner, train_workers=command.train_workers, batch_size=batch_size)
@@ -169,6 +171,13 @@ def _check_run(command: commands.Run) -> None:
 
         with open_lake(command.lake) as lake:
             refuse_taken_names(lake, command.name, command.curate)
+
+
+def _check_resume(command: commands.Pretrain) -> None:
+    if command.dataset or command.recipe or command.config != recipe("demo"):
+        raise ValueError("--resume has its run's dataset and settings; leave --dataset and --recipe out, and change settings with --set")
+    if command.init:
+        raise ValueError("--resume has its run's weights; leave --init out, or start a new run from other weights without --resume")
 
 
 def _check_plan(command: commands.Plan) -> None:

@@ -33,7 +33,7 @@ def check_names(command: Any) -> None:
             _look(command, dataset=dataset, encoders=(command.encoder, *((command.beside,) if command.beside else ())))
         case commands.Dedup() | commands.SelectForLabels():
             _look(command, encoders=(command.encoder,))
-        case commands.Curate():
+        case commands.Curate(plan=False):  # a plan counts what has yet to be embedded too
             with asked(command) as lake:
                 _encoder(lake, command.encoder)
                 refuse_taken_names(lake, command.name, command.config)

@@ -22,6 +22,6 @@ def test_without_faiss_doctor_names_it_and_other_commands_name_the_remedy(tmp_pa
     assert any("duckdb" in line for line in lines[place:])  # and it goes on
     (place,) = [number for number, line in enumerate(lines) if line.split()[:2] == ["WRONG", "access"]]
     assert f"chmod -R g-rwx,o-rwx {tmp_path / 'open'}" in lines[place + 1]
-    done = endoforge("curate", "--lake", tmp_path / "open", "--name", "x", "--size", "10", env=env)
+    done = endoforge("curate", "--lake", tmp_path / "open", "--name", "x", "--size", "10", "--plan", env=env)
     assert done.code == 1
     assert "FAISS is not installed; run `pip install '.[cpu]'`" in done.err
