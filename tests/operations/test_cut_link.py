@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,16 @@ pytestmark = [
 ]
 
 
-def test_a_cable_that_is_cut_in_three_stages_changes_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short name: the path of a Ray socket below it has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="cut") as name:
+        yield Path(name)
+
+
+def test_a_cable_that_is_cut_in_three_stages_changes_nothing(folder: Path) -> None:
     apart = ("unshare", "-n", "-m", "-p", "-f", "--mount-proc", "--kill-child")
-    command = [*apart, sys.executable, "-m", "tests.operations.drill_cut_link", str(tmp_path / "d")]
+    command = [*apart, sys.executable, "-m", "tests.operations.drill_cut_link", str(folder / "d")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
@@ -31,4 +40,4 @@ def test_a_cable_that_is_cut_in_three_stages_changes_nothing(tmp_path: Path) -> 
     for name in ("dataset", "frames", "rejects"):
         assert f"{name}: the same" in said
     assert "60 steps, each once" in said
-    assert float(said.split("each once, ")[1].split()[0]) < 1e-3  # rounding of sums in another order
+    assert float(said.split("each once, ")[1].split()[0]) < 1e-5  # rounding of sums in another order
