@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import pickle
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from pretrain.batches import open_batches
 from pretrain.checkpoint import best_checkpoint, step_dir, whole_checkpoints
@@ -26,7 +28,7 @@ from pretrain.parallel import current_worker
 from pretrain.reader import ShardReader
 from pretrain.recipes import recipe
 from pretrain.state import build_state
-from pretrain.trainer import Trainer
+from pretrain.trainer import Trainer, train
 from pretrain.video.batches import ClipBatches
 from pretrain.video.decode import ClipError, clip_header, decoded_frames
 from pretrain.video.export import load_video_backbone
@@ -153,6 +155,38 @@ def test_two_workers_see_the_halves_of_what_one_sees(name: str, clips_dir: Path)
 
 def _is_gray(view: torch.Tensor) -> bool:
     return bool((view[..., 0] == view[..., 1]).all())
+
+
+def _work(rank: int, store: str, arguments: dict[str, Any]) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    train(**arguments)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", [pytest.param("endofm", marks=pytest.mark.drill), "endofm-clean"])
+def test_two_workers_learn_what_one_learns(name: str, clips_dir: Path, tmp_path: Path) -> None:
+    config = _micro(name)
+    _run(config, clips_dir, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    arguments = {
+        "config": config,
+        "dataset_dir": clips_dir,
+        "run_dir": tmp_path / "two",
+        "run_id": "r1",
+        "validate": None,
+        "use_gpu": False,
+    }
+    forks = multiprocessing.get_context("forkserver")
+    workers = [forks.Process(target=_work, args=(rank, str(tmp_path / "store"), arguments)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
+    learned = [place for place in one if place[1].startswith(("loss/", "teacher/"))]
+    assert max(step for step, _ in learned) == config.train.num_steps
+    assert {place: two[place] for place in learned} == pytest.approx({place: one[place] for place in learned}, rel=1e-5, abs=1e-5)
 
 
 def test_released_colours_repeat_in_the_next_epoch_and_clean_ones_do_not(clips_dir: Path) -> None:
