@@ -68,12 +68,12 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
         gone = [name for name in before["files"] if name not in index]
         catalog = Catalog(kind="sqlite", where=str(frozen))
         num_tables, num_rows = check_copy(source, source, catalog, wanted=index.keys(), gone=set(gone))
-        _check_sent(place, index)
+        there = _check_sent(place, index)
         kept = f"catalog-{file_sha256(frozen)[:16]}.sqlite"
         place.put(frozen, kept)
         place.write(_INDEX, json.dumps({"format": _FORMAT, "lake": str(source), "catalog": kept, "files": index}))
         named = {_INDEX, kept, *(facts[3] for facts in index.values())}
-        place.remove([name for name in place.sizes() if name not in named])
+        place.remove([name for name in there if name not in named])
     sizes = [facts[0] for facts in index.values()]
     return Copied(
         num_files=len(index),
@@ -217,13 +217,14 @@ def _read_index(place: _Place, *, of: str | None = None) -> dict[str, Any]:
     return found
 
 
-def _check_sent(place: _Place, index: dict[str, list[Any]]) -> None:
-    """See that every object of the index is there; that of a file that grew while it was sent counts with the size that arrived."""
+def _check_sent(place: _Place, index: dict[str, list[Any]]) -> dict[str, int]:
+    """Sizes of all objects, once each of the index is there; one whose file grew while it was sent counts with the size that arrived."""
     there = place.sizes()
     for name, facts in index.items():
         if facts[3] not in there:
             raise LakeError(f"{name} is not at {place.uri}, and was sent; type the same command again, nothing was deleted there")
         facts[0] = there[facts[3]]  # other than its name says, it is sent again next time
+    return there
 
 
 def _get(place: _Place, name: str, to: Path, facts: list[Any] | None = None) -> None:

@@ -83,7 +83,7 @@ class _Set:
     verdict: str
     """what the splits share"""
     frame_rate: str
-    """by which false positives a minute are counted; empty of other scores"""
+    """frames a second by which false positives a minute are counted; empty for other scores"""
     notes: tuple[str, ...]
     leaks: tuple[str, ...]
     published: tuple[PublishedScore, ...]

@@ -28,7 +28,7 @@ class Beside:
     """The second encoder's view of the map's points."""
 
     name: str
-    """as `encoder_name` says"""
+    """name of the encoder, from `encoder_name`"""
     vectors: npt.NDArray[np.float32]
     """(N, dim), unit vectors of the points"""
     positions: npt.NDArray[np.float32]

@@ -6,7 +6,7 @@ __all__ = ["MAX_EXPORTED", "MAX_POINTS", "check_most"]
 
 MAX_POINTS = 1_000_000
 MAX_EXPORTED = 100_000
-"""of an export, which finds the neighbours of every point, and not of those that somebody clicks; time grows with the square"""
+"""Points of an export, which finds the neighbours of every point, and not of those that somebody clicks; time grows with the square."""
 
 
 def check_most(most: int, *, is_export: bool = False) -> None:

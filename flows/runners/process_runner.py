@@ -115,9 +115,8 @@ class ProcessRunner:
                 if isinstance(outcome, Failure) and outcome.reason == "memory" and not tried.num_short:
                     tried.num_short += 1
                     return Again()  # perhaps taken by a neighbour or an earlier item
-                if is_lost(outcome) and tried.num_lost < len(self._pauses_s):
-                    tried.num_lost += 1
-                    return Again(self._pauses_s[tried.num_lost - 1])
+                if is_lost(outcome) and (again := tried.after_loss(self._pauses_s)):
+                    return again
                 return outcome
 
             most = 4 * at_once if at_once == self.num_workers or self._shared_pool is None else at_once

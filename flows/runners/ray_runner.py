@@ -91,9 +91,8 @@ class RayRunner:
 
         def judge(tried: Try[Item], reference: Any) -> Any:
             outcome = _outcome(tried.item, reference)
-            if is_lost(outcome) and tried.num_lost < len(PAUSES_S):
-                tried.num_lost += 1
-                return Again(PAUSES_S[tried.num_lost - 1])
+            if is_lost(outcome) and (again := tried.after_loss(PAUSES_S)):
+                return again
             return Again() if isinstance(outcome, Failure) and nodes.has_another_for(outcome) else outcome
 
         most = max(4 * self.num_workers, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]  # nor has Ray

@@ -6,7 +6,7 @@ Only what ends is waited for. An item that has to be tried again rests meanwhile
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +34,13 @@ class Try(Generic[Item]):
     """tries before it whose worker was lost"""
     num_short: int = 0
     """tries before it that found no memory"""
+
+    def after_loss(self, pauses_s: Sequence[float]) -> Again | None:
+        """Another try after the next of these pauses; None once all have been made."""
+        if self.num_lost == len(pauses_s):
+            return None
+        self.num_lost += 1
+        return Again(pauses_s[self.num_lost - 1])
 
 
 @dataclass(slots=True)

@@ -140,7 +140,7 @@ def run_pretrain(
 
 
 def _backend(job: Job, config: PretrainConfig, num_workers: int) -> Literal["local", "ray"]:
-    """Ray takes 20 s to start and stop. A single worker on this machine's CPUs trains without it, to the same bits."""
+    """A single worker on this machine's CPUs trains without Ray, which would have to start and stop, to the same bits."""
     if job.runner.name != "processes":
         return "local" if job.runner.name == "serial" else "ray"
     needs_ray = num_workers > 1 or torch.cuda.is_available() or config.checkpoint.validate == "beside" or not is_local()
