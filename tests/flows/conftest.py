@@ -13,6 +13,7 @@ import pytest
 
 from curation.phantom.config import PhantomConfig
 from curation.phantom.phantom import render_video
+from tests.helpers.interrupted import Ended, Running
 
 TINY = PhantomConfig(num_train_videos=3, num_eval_patients=6, seconds=5, fps=8, size=128, seed=3)
 ODD_NAMES = ('patient one/it\'s "odd"\n.mp4', "söüß/procédure 内視鏡.mp4", "-dash & $(touch x); rm.mp4")
@@ -73,10 +74,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished `endoforge demo` with the recipe smoke, without Ray, which test_interrupt has."""
+    """An `endoforge demo` with the recipe smoke, interrupted as it begins to curate and typed again, without Ray."""
 
     folder: Path
     arguments: tuple[str, ...]
+    interrupted: Ended
     printed: str
     said: str
 
@@ -87,11 +89,21 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    folder = tmp_path_factory.mktemp("demo") / "it's a demo"
+    place = tmp_path_factory.mktemp("demo")
+    folder = place / "it's a demo"
     phantom = {"num-train-videos": 4, "num-eval-patients": 6, "seconds": 8, "size": 160}
     phantom |= {"landmarks-per-station": 2, "images-per-grade": 2, "polyps-per-patient": 3}
     options = [word for name, value in phantom.items() for word in (f"--phantom.{name}", str(value))]
-    arguments = ("demo", "--out", str(folder), "--recipe", "smoke", "--size", "40", "--runner", "serial", *options)
-    done = endoforge(*arguments, timeout=580)
-    assert done.code == 0, done.err
-    return Demo(folder, arguments, done.out, done.err)
+    arguments = ("demo", "--out", str(folder), "--recipe", "smoke", "--size", "40", *options)
+    running = Running([*arguments, "--runner", "processes", "--workers", "2"], folder=place / "first")
+    try:
+        running.wait_for("embed: (\\d+ frames|every kept)")
+        interrupted = running.end(signal.SIGINT)
+    finally:
+        running.kill()
+    running = Running([*arguments, "--runner", "serial"], folder=place / "second")
+    try:
+        printed = running.wait(timeout=580)
+    finally:
+        running.kill()
+    return Demo(folder, (*arguments, "--runner", "serial"), interrupted, printed, running.log.read_text())

@@ -19,6 +19,7 @@ from pretrain.launch import pretrain
 from pretrain.metrics import read_metrics
 from pretrain.recipes import recipe
 from tests.flows.conftest import Demo, endoforge, kill_when, succeed
+from tests.helpers.interrupted import SENTENCE
 from warehouse.lake import open_lake
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,12 @@ def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     return capsys.readouterr().out
 
 
-def test_the_demo_ends_with_its_report(demo: Demo) -> None:
+def test_an_interrupted_demo_says_one_sentence_and_leaves_no_process(demo: Demo) -> None:
+    assert (demo.interrupted.code, demo.interrupted.said, demo.interrupted.left) == (130, [SENTENCE], [])
+    assert demo.interrupted.seconds < 5.0
+
+
+def test_the_same_command_again_ends_with_its_report(demo: Demo) -> None:
     assert demo.printed.strip() == str(demo.folder / "report.html")
     assert (demo.folder / "report.html").stat().st_size > 1_000_000
     assert rows(demo, "SELECT num_images FROM datasets") == [{"num_images": 40}]
