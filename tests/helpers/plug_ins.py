@@ -1,11 +1,12 @@
 """Packages that add filters, encoders or tasks, installed outside of EndoForge's own environment, and real commands that see them."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.helpers.warm import warm_commands
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,38 +24,14 @@ def install(source: Path, target: Path) -> dict[str, str]:
 
 
 def endoforge(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
-DRIVER = """
-import contextlib, io, json, sys
-from flows.cli.cli import main
-answers = []
-for arguments in json.load(sys.stdin):
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        code = main(arguments)
-    answers.append([code, said.getvalue()])
-print(json.dumps(answers))
-"""
+    """One command in a process of its own."""
+    ((code, out, said),) = warm_commands(environment, arguments)
+    return subprocess.CompletedProcess(arguments, code, out, said)
 
 
 def commands(environment: dict[str, str], *words: list[str]) -> list[tuple[int, str]]:
     """Commands one after another in one process; of each its exit code and what it said to stderr."""
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER], input=json.dumps(words), env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [(code, said) for code, said in json.loads(done.stdout.splitlines()[-1])]
-
-
-def sql(environment: dict[str, str], lake: Path, statement: str) -> list[dict[str, object]]:
-    """What the command `sql` answers; a test that only looks into the lake opens it itself, much quicker."""
-    answer = endoforge(environment, "sql", "--lake", str(lake), statement, "--format", "json")
-    assert answer.returncode == 0, answer.stderr
-    found: list[dict[str, object]] = json.loads(answer.stdout)
-    return found
+    return [(code, said) for code, _, said in warm_commands(environment, *words)]
 
 
 def package(folder: Path, name: str, code: str, points: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -170,7 +170,7 @@ def _newest(metrics: Path) -> int:
     return row[0] if row else 0
 
 
-BESIDE_STEPS = 8
+BESIDE_STEPS = 5
 
 
 @pytest.mark.slow

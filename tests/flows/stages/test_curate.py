@@ -19,14 +19,16 @@ from flows.cli.cli import main
 from tests.flows.conftest import ODD_NAMES, TINY, endoforge, kill_when, succeed
 from tests.helpers.lakes import contents, count
 from tests.helpers.ray_nodes import foreign_cluster, without_ray
+from tests.helpers.warm import warm_commands
 from warehouse.lake import open_lake
 from warehouse.traces import find_traces, subject_of
 
 
 def curate_all(archive: Path, lake: Path, runner: str) -> None:
-    succeed("ingest", archive, "--lake", lake, "--fps", "4", "--text", "off", "--runner", runner)
-    succeed("embed", "--lake", lake, "--runner", runner)
-    succeed("curate", "--lake", lake, "--name", "set", "--size", "25", "--runner", runner)
+    at = ["--lake", str(lake), "--runner", runner]
+    ingest = ["ingest", str(archive), "--fps", "4", "--text", "off", *at]
+    done = warm_commands(os.environ, ingest, ["embed", *at], ["curate", "--name", "set", "--size", "25", *at])
+    assert [code for code, _, _ in done] == [0, 0, 0], done
 
 
 @pytest.fixture(scope="module")
