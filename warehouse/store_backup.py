@@ -21,8 +21,9 @@ from warehouse.backup import CATALOG, Copied, check_copy, check_target, freeze_c
 from warehouse.catalog import Catalog, has_lake, write_catalog_file
 from warehouse.catalog_copy import copy_catalog, refuse_used_database
 from warehouse.lake import LakeError
-from warehouse.object_store import check_uri, open_store, reaching
+from warehouse.object_store import check_uri, is_uri, open_store, reaching
 from warehouse.store import file_sha256
+from warehouse.table_backup import fetch_new, table_sizes
 
 __all__ = ["pull_lake", "push_lake"]
 
@@ -49,7 +50,9 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
         before = _read_index(place, of=str(source))
         there = place.sizes()
         frozen = Path(scratch) / CATALOG
-        freeze_catalog(source, source, frozen, is_quiet=False)
+        data_path = freeze_catalog(source, frozen, is_quiet=False)
+        if not is_uri(data_path):
+            set_data_path(frozen, source)
         index: dict[str, list[Any]] = {}
         num_new = new_bytes = 0
         for name, entry in dict(lake_files(source)).items():
@@ -65,6 +68,13 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
                     continue  # a run that goes on deletes checkpoints that it no longer keeps
                 num_new, new_bytes = num_new + 1, new_bytes + facts[0]
             index[name] = facts
+        tables = table_sizes(source, frozen) if is_uri(data_path) else {}
+        index |= {name: [size, 0, 0o600, f"{_FILES}/{name}.{size}-0"] for name, size in tables.items()}
+        lacking = {name for name, size in tables.items() if there.get(index[name][3]) != size}
+        between = Path(scratch) / "table.parquet"
+        for name, path in fetch_new(data_path, tables, lambda name: between if name in lacking else None, seen=seen):
+            place.put(path, index[name][3])
+            num_new, new_bytes = num_new + 1, new_bytes + tables[name]
         gone = [name for name in before["files"] if name not in index]
         catalog = Catalog(kind="sqlite", where=str(frozen))
         num_tables, num_rows = check_copy(source, source, catalog, wanted=index.keys(), gone=set(gone))
