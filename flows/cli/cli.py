@@ -213,7 +213,7 @@ GROUPS = {
     "Privacy": ("privacy-audit", "remove-out-of-body", "forget"),
     "Models": ("pretrain", "evaluate", "predict", "export-model"),
     "Look": ("report", "atlas", "leaderboard", "compare", "sql", "tables", "lineage", "check-data", "doctor"),
-    "Datasets": ("datasets", "diff", "verify", "export"),
+    "Datasets": ("datasets", "diff", "verify", "export", "publish"),
     "The lake": ("init-lake", "snapshots", "maintain", "alerts", "backup", "restore", "deploy"),
 }
 """Commands as they are listed; each is in one group."""
