@@ -28,6 +28,7 @@ from warehouse.maintenance import live_files, live_sizes
 from warehouse.object_store import is_uri
 from warehouse.store import read_json, remove_abandoned, write_json
 from warehouse.table_backup import fetch_new, table_sizes
+from warehouse.table_sending import clear_sent, refuse_place, send_tables, write_data_path
 from warehouse.table_store import folder_data
 
 __all__ = [
@@ -83,6 +84,7 @@ def copy_lake(
     *,
     is_restore: bool = False,
     database: Catalog | None = None,
+    data_path: str | None = None,
     seen: Callable[[Path], None] = lambda path: None,
 ) -> Copied:
     """Bring `target` to the state of the lake `source`, and open it there.
@@ -96,6 +98,7 @@ def copy_lake(
         target: a folder that is missing, empty, or an earlier copy of the same lake. For a restore it must be missing or empty.
         is_restore: `target` becomes a lake to work in, not a copy.
         database: Postgres database that becomes the catalog of a restored lake, instead of a SQLite file.
+        data_path: URI in a store for the tables of a restored lake, instead of its folder (see `warehouse.table_store.data_below`).
         seen: told of every file.
 
     Raises:
@@ -111,6 +114,9 @@ def copy_lake(
     is_unfinished = check_target(source, target, is_restore=is_restore)
     if database is not None:
         refuse_used_database(database, target, is_unfinished=is_unfinished)
+    lasting = database or Catalog(kind="sqlite", where=str(target / CATALOG))
+    if data_path is not None:
+        refuse_place(data_path, target, lasting, is_unfinished=is_unfinished)
     if not target.exists():
         target.mkdir(parents=True, mode=0o700)
         _take_mode(source, target)
@@ -120,7 +126,7 @@ def copy_lake(
     quiet = contextlib.nullcontext() if is_restore else maintenance_lock(source)
     partial = target / f".{CATALOG}.partial"
     with quiet:
-        data_path = freeze_catalog(source, partial, is_quiet=is_restore)
+        source_data = freeze_catalog(source, partial, is_quiet=is_restore)
         set_data_path(partial, target)
         wanted = dict(lake_files(source))
         _make_folders(source, target, wanted)
@@ -129,8 +135,8 @@ def copy_lake(
             seen(Path(name))
             if not _same(entry, target / name) and _copy(source / name, target / name):
                 num_new, new_bytes = num_new + 1, new_bytes + entry.st_size
-        tables = table_sizes(target, partial) if is_uri(data_path) else {}
-        for name, _ in fetch_new(data_path, tables, lambda name: _lacking(target / name, tables[name]), seen=seen):
+        tables = table_sizes(target, partial) if is_uri(source_data) else {}
+        for name, _ in fetch_new(source_data, tables, lambda name: _lacking(target / name, tables[name]), seen=seen):
             num_new, new_bytes = num_new + 1, new_bytes + tables[name]
         names = {*wanted, *tables}
         gone = [name for name, _ in lake_files(target) if name not in names]
@@ -138,6 +144,8 @@ def copy_lake(
         if database is not None:
             copy_catalog(target, copied, database)
         num_tables, num_rows = check_copy(source, target, database or copied, wanted=names, gone=set(gone))
+        if data_path is not None:
+            send_tables(target, database or copied, data_path, owner=lasting)
     if database is not None:
         write_catalog_file(target, database)
         partial.unlink()
@@ -148,6 +156,8 @@ def copy_lake(
     for name in gone:
         (target / name).unlink()
     _remove_empty_folders(target)
+    if data_path is not None:
+        clear_sent(target)
     remove_abandoned(target, older_than_s=0)
     return Copied(
         num_files=len(names),
@@ -199,9 +209,7 @@ def freeze_catalog(source: Path, partial: Path, *, is_quiet: bool) -> str:
 
 def set_data_path(catalog: Path, lake: Path) -> None:
     """Tell a SQLite catalog where its lake is: plain DuckDB finds the tables by this path; EndoForge goes by the folder."""
-    with contextlib.closing(sqlite3.connect(catalog)) as opened:
-        opened.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [folder_data(lake)])
-        opened.commit()
+    write_data_path(Catalog(kind="sqlite", where=str(catalog)), folder_data(lake))
 
 
 def lake_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -99,10 +99,14 @@ class Restore(OfLake):
     """folder, or URI in an object store, that `endoforge backup` wrote"""
     catalog: str | None = None
     """empty database that becomes the lake's catalog, as of `endoforge init-lake`; a SQLite file in its folder unless given"""
+    data_path: str | None = None
+    """empty place in an S3 store for the Parquet files of the tables, as of `endoforge init-lake`; the folder unless given"""
     execution: FlatAlone = field(default_factory=Alone)
 
     def __post_init__(self) -> None:
         _check_place(self.backup, what="a backup")
+        if self.data_path is not None:
+            data_below(self.data_path)
 
 
 def _check_place(place: str, *, what: str) -> None:
@@ -205,7 +209,12 @@ def _restore(command: Restore) -> None:
     from flows.stages import run_restore
     from warehouse.catalog import parse_catalog
 
-    run_restore(command.backup, command.lake, database=parse_catalog(command.catalog) if command.catalog else None)
+    run_restore(
+        command.backup,
+        command.lake,
+        database=parse_catalog(command.catalog) if command.catalog else None,
+        data_path=data_below(command.data_path) if command.data_path else None,
+    )
     print(command.lake)
 
 

@@ -19,13 +19,15 @@ from tests.helpers.ingests import film, ingest
 from tests.helpers.object_store import empty_bucket
 from tests.helpers.rejects import add_reject
 from warehouse.backup import copy_lake
+from warehouse.catalog import catalog_of
+from warehouse.data_path import claim
 from warehouse.extensions import bare_connection
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_sizes, maintain
 from warehouse.new_lake import make_lake
 from warehouse.searched import searched_tables
 from warehouse.store_backup import pull_lake, push_lake
-from warehouse.table_store import table_files
+from warehouse.table_store import data_below, table_files
 
 pytest.importorskip("duckdb_extension_httpfs", reason="httpfs is not installed; pip install 'endoforge[s3]'")
 
@@ -104,7 +106,9 @@ def test_a_question_reaches_no_web_server_and_no_other_bucket(lake: Path, s3_add
 
 def test_two_processes_write_in_turn(lake: Path) -> None:
     writers = [start(WRITER, str(lake), name) for name in ("a", "b")]
-    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    for writer in writers:
+        writer.communicate(timeout=120)
+    assert [writer.returncode for writer in writers] == [0, 0]
     assert rejects(lake) == ["0", "1", "2", "a 0", "a 1", "a 2", "b 0", "b 1", "b 2"]
 
 
@@ -281,3 +285,30 @@ def test_a_store_that_does_not_answer_is_one_sentence(
     assert len(printed.splitlines()) == 1
     assert "the store of the lake's tables cannot be reached" in printed
     assert "check the network, the endpoint and the credentials" in printed
+
+
+def test_a_restore_puts_the_tables_into_the_store_and_goes_on_where_it_was_cut(
+    vault: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_lake(tmp_path / "old", create=True) as old:
+        add_reject(old, "one")
+    copy_lake(tmp_path / "old", tmp_path / "backup")
+    push_lake(tmp_path / "old", "s3://vault/backup")
+    for number, backup in enumerate((str(tmp_path / "backup"), "s3://vault/backup")):
+        new, place = tmp_path / f"new {number}", f"s3://vault/lakes/{number}"
+        command = ["restore", backup, "--lake", str(new), "--data-path", place]
+        vault.pipe_file(f"vault/lakes/{number}/photo.jpg", b"")
+        assert main(command) == 1
+        assert "is not empty" in capsys.readouterr().err
+        vault.rm_file(f"vault/lakes/{number}/photo.jpg")
+        new.mkdir()
+        (new / ".catalog.sqlite.partial").touch()  # as a restore leaves it that is cut off
+        claim(data_below(place), new, catalog_of(new))
+        vault.pipe_file(f"vault/lakes/{number}/tables/main/x.parquet", b"of before")
+        assert main(command) == 0
+        assert list((new / "tables").iterdir()) == []
+        with open_lake(new) as opened:
+            assert opened.data_path == data_below(place)
+            add_reject(opened, "two")
+            maintain(opened, keep=NOTHING, grace=NOTHING)
+        assert rejects(new) == ["one", "two"]
