@@ -21,6 +21,15 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Of an S3 server on loopback, one for each test process; `tests.helpers.object_store.empty_bucket` empties it for a test."""
+    from tests.helpers.object_store import s3_server  # most tests need none
+
+    with s3_server() as address:
+        yield address
+
+
 @pytest.fixture(autouse=True)
 def same_priority() -> Iterator[None]:
     """No test leaves its process with another scheduling: a real-time one starves whatever runs beside it."""

@@ -24,8 +24,12 @@ from filelock import FileLock
 from warehouse.catalog import CATALOG_FILE, Catalog, catalog_of, has_lake, write_catalog_file
 from warehouse.catalog_copy import copy_catalog, refuse_used_database
 from warehouse.lake import Lake, LakeError, open_lake
-from warehouse.maintenance import live_files
+from warehouse.maintenance import live_files, live_sizes
+from warehouse.object_store import is_uri
 from warehouse.store import read_json, remove_abandoned, write_json
+from warehouse.table_backup import fetch_new, table_sizes
+from warehouse.table_sending import clear_sent, refuse_place, send_tables, write_data_path
+from warehouse.table_store import folder_data
 
 __all__ = [
     "CATALOG",
@@ -80,24 +84,27 @@ def copy_lake(
     *,
     is_restore: bool = False,
     database: Catalog | None = None,
+    data_path: str | None = None,
     seen: Callable[[Path], None] = lambda path: None,
 ) -> Copied:
     """Bring `target` to the state of the lake `source`, and open it there.
 
-    A file that `target` has in the same size and with the same time of change is not copied again. Links are followed: the copy holds
-    what they point to. Interrupted, it can be repeated; until the catalog is exchanged, `target` is what it was, and nothing of it has
-    been deleted.
+    A file that `target` has in the same size and with the same time of change is not copied again. Links are followed: the copy holds what
+    they point to, and the files of tables that lie in a store. Interrupted, it can be repeated; until the catalog is exchanged, `target` is
+    what it was, and nothing of it has been deleted.
 
     Args:
         source: a lake, or a copy of one.
         target: a folder that is missing, empty, or an earlier copy of the same lake. For a restore it must be missing or empty.
         is_restore: `target` becomes a lake to work in, not a copy.
         database: Postgres database that becomes the catalog of a restored lake, instead of a SQLite file.
+        data_path: URI in a store for the tables of a restored lake, instead of its folder (see `warehouse.table_store.data_below`).
         seen: told of every file.
 
     Raises:
         LakeError: `source` is no lake, or it cannot be read whole; `target` or `database` holds something else, one folder lies in the
             other, or the copy lacks files that its tables name.
+        OSError: the store of the tables cannot be reached.
     """
     source, target = source.absolute(), target.absolute()
     if not has_lake(source):
@@ -107,6 +114,9 @@ def copy_lake(
     is_unfinished = check_target(source, target, is_restore=is_restore)
     if database is not None:
         refuse_used_database(database, target, is_unfinished=is_unfinished)
+    lasting = database or Catalog(kind="sqlite", where=str(target / CATALOG))
+    if data_path is not None:
+        refuse_place(data_path, target, lasting, is_unfinished=is_unfinished)
     if not target.exists():
         target.mkdir(parents=True, mode=0o700)
         _take_mode(source, target)
@@ -116,7 +126,8 @@ def copy_lake(
     quiet = contextlib.nullcontext() if is_restore else maintenance_lock(source)
     partial = target / f".{CATALOG}.partial"
     with quiet:
-        freeze_catalog(source, target, partial, is_quiet=is_restore)
+        source_data = freeze_catalog(source, partial, is_quiet=is_restore)
+        set_data_path(partial, target)
         wanted = dict(lake_files(source))
         _make_folders(source, target, wanted)
         num_new = new_bytes = 0
@@ -124,11 +135,17 @@ def copy_lake(
             seen(Path(name))
             if not _same(entry, target / name) and _copy(source / name, target / name):
                 num_new, new_bytes = num_new + 1, new_bytes + entry.st_size
-        gone = [name for name, _ in lake_files(target) if name not in wanted]
+        tables = table_sizes(target, partial) if is_uri(source_data) else {}
+        for name, _ in fetch_new(source_data, tables, lambda name: _lacking(target / name, tables[name]), seen=seen):
+            num_new, new_bytes = num_new + 1, new_bytes + tables[name]
+        names = {*wanted, *tables}
+        gone = [name for name, _ in lake_files(target) if name not in names]
         copied = Catalog(kind="sqlite", where=str(partial))
         if database is not None:
             copy_catalog(target, copied, database)
-        num_tables, num_rows = check_copy(source, target, database or copied, wanted=wanted.keys(), gone=set(gone))
+        num_tables, num_rows = check_copy(source, target, database or copied, wanted=names, gone=set(gone))
+        if data_path is not None:
+            send_tables(target, database or copied, data_path, owner=lasting)
     if database is not None:
         write_catalog_file(target, database)
         partial.unlink()
@@ -139,10 +156,12 @@ def copy_lake(
     for name in gone:
         (target / name).unlink()
     _remove_empty_folders(target)
+    if data_path is not None:
+        clear_sent(target)
     remove_abandoned(target, older_than_s=0)
     return Copied(
-        num_files=len(wanted),
-        num_bytes=sum(entry.st_size for entry in wanted.values()),
+        num_files=len(names),
+        num_bytes=sum(entry.st_size for entry in wanted.values()) + sum(tables.values()),
         num_new=num_new,
         new_bytes=new_bytes,
         num_gone=len(gone),
@@ -168,8 +187,12 @@ def check_target(source: Path, target: Path, *, is_restore: bool) -> bool:
     return False
 
 
-def freeze_catalog(source: Path, target: Path, partial: Path, *, is_quiet: bool) -> None:
-    """A consistent copy of the catalog beside its place; of a SQLite file by its own means, while writers wait for the moment it takes."""
+def freeze_catalog(source: Path, partial: Path, *, is_quiet: bool) -> str:
+    """A consistent copy of the catalog; of a SQLite file by its own means, while writers wait for the moment it takes.
+
+    Returns:
+        Where it says that the tables lie.
+    """
     partial.unlink(missing_ok=True)
     _create_private(partial)
     of = catalog_of(source)
@@ -180,14 +203,13 @@ def freeze_catalog(source: Path, target: Path, partial: Path, *, is_quiet: bool)
             writers = contextlib.nullcontext() if is_quiet else FileLock(source / "catalog.lock")
             with writers, contextlib.closing(sqlite3.connect(f"file:{source / CATALOG}?mode=ro", uri=True)) as catalog:
                 catalog.backup(copy)
-    set_data_path(partial, target)
+        (found,) = copy.execute("SELECT value FROM ducklake_metadata WHERE key = 'data_path'").fetchone()
+    return str(found)
 
 
 def set_data_path(catalog: Path, lake: Path) -> None:
     """Tell a SQLite catalog where its lake is: plain DuckDB finds the tables by this path; EndoForge goes by the folder."""
-    with contextlib.closing(sqlite3.connect(catalog)) as opened:
-        opened.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [f"{lake / 'tables'}/"])
-        opened.commit()
+    write_data_path(Catalog(kind="sqlite", where=str(catalog)), folder_data(lake))
 
 
 def lake_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -230,6 +252,10 @@ def _same(entry: os.stat_result, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return (there.st_size, there.st_mtime_ns) == (entry.st_size, entry.st_mtime_ns)
+
+
+def _lacking(path: Path, size: int) -> Path | None:
+    return None if path.is_file() and path.stat().st_size == size else path
 
 
 def _make_folders(source: Path, target: Path, names: Iterable[str]) -> None:
@@ -280,10 +306,13 @@ def check_copy(source: Path, target: Path, catalog: Catalog, *, wanted: Collecti
         LakeError: a file that the catalog names is not in the lake, or was not copied.
     """
     with open_lake(target, read_only=True, catalog=catalog) as lake:
-        found = live_files(lake)
-        named = [path.relative_to(target) for path in found if path.is_relative_to(target)]
-        # those of a migration are the copy's own
-        missing = [path for path in found if not path.is_file()] + [source / path for path in named if str(path) in gone]
+        if is_uri(lake.data_path):
+            missing = [Path(name) for name in live_sizes(lake) if f"tables/{name}" not in wanted]
+        else:
+            found = live_files(lake)
+            named = [path.relative_to(target) for path in found if path.is_relative_to(target)]
+            # those of a migration are the copy's own
+            missing = [path for path in found if not path.is_file()] + [source / path for path in named if str(path) in gone]
         if missing:
             raise LakeError(
                 f"{len(missing)} files of the tables of {source} are not there, such as {min(missing)}; bring them back and type the same "

@@ -13,7 +13,7 @@ from warehouse.statements import quote
 __all__ = ["EXTENSIONS", "bare_connection", "extension_path"]
 
 EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner")
-"""sqlite_scanner for a lake's own catalog, postgres_scanner for one in a Postgres database"""
+"""sqlite_scanner for a lake's own catalog, postgres_scanner for one in a Postgres database; httpfs, for S3, is for those who use it"""
 
 
 def bare_connection(*extensions: str) -> duckdb.DuckDBPyConnection:
@@ -34,11 +34,12 @@ def extension_path(name: str) -> Path:
     Raises:
         LakeError: it is not installed.
     """
-    folder = importlib.resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+    wheel = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
+    try:
+        folder = importlib.resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+    except ModuleNotFoundError:
+        raise LakeError(f"the DuckDB extension {name} is not installed; pip install {wheel}") from None
     path = Path(str(folder / f"{name}.duckdb_extension"))
     if not path.is_file():
-        raise LakeError(
-            f"the DuckDB extension {name} for DuckDB {duckdb.__version__} is not at {path}; "
-            f"install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
-        )
+        raise LakeError(f"the DuckDB extension {name} for DuckDB {duckdb.__version__} is not at {path}; install {wheel}")
     return path

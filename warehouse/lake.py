@@ -1,4 +1,4 @@
-"""The lake: DuckLake tables over Parquet in one folder, opened and committed to by this module alone.
+"""The lake: DuckLake tables over Parquet, in its folder or an S3 store, opened and committed to by this module alone.
 
 DuckLake (https://ducklake.select) gives ACID transactions, several writers, snapshots and time travel; nothing of it is written by hand
 here. Its DuckDB extensions come from PyPI wheels and are loaded by path, and DuckDB may fetch no others, so opening a lake never touches
@@ -11,7 +11,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,19 @@ from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.catalog import Catalog, LakeError, catalog_of, no_lake
+from warehouse.data_path import stored_data_path
 from warehouse.empty_tables import count_empty_tables
 from warehouse.extensions import EXTENSIONS, bare_connection, extension_path
 from warehouse.local_path import local_path
 from warehouse.migrations import OLDEST_VERSION, migration
+from warehouse.object_store import is_uri
 from warehouse.postgres import PostgresTurns, unreachable
 from warehouse.private_files import make_private_folder
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
 from warehouse.snapshots import moment_of
 from warehouse.statements import add_column, create_macro, create_table, create_view, quote
+from warehouse.store_keys import give_keys
+from warehouse.table_store import folder_data
 from warehouse.views import MACROS, VIEWS
 
 __all__ = ["EXTENSIONS", "Lake", "LakeError", "commit_retries", "extension_path", "open_lake"]
@@ -44,12 +48,22 @@ class Lake:
         connection: duckdb.DuckDBPyConnection,
         writing: contextlib.AbstractContextManager[object],
         catalog: Catalog,
+        data_path: str,
+        keys: Callable[[], None],
     ) -> None:
-        """`writing` keeps other writers out while it is entered."""
+        """`writing` keeps other writers out while it is entered; `keys` sees that those to the store of the tables are valid."""
         self.root = root
         self.catalog = catalog
-        self._connection = connection
+        self.data_path = data_path
+        """below which the files of the tables lie: a folder, or a URI"""
+        self._database = connection
         self._writing = writing
+        self._keys = keys
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        self._keys()
+        return self._database
 
     def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pa.Table:
         """Run one statement with bound parameters and return its rows as an Arrow table."""
@@ -173,12 +187,12 @@ class Lake:
                 self._connection.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
-                    self._connection.execute("ROLLBACK")
+                    self._database.execute("ROLLBACK")
                 raise
 
     def close(self) -> None:
         """Detach; the lake stays as the last commit left it."""
-        self._connection.close()
+        self._database.close()
         if isinstance(self._writing, PostgresTurns):
             self._writing.close()
 
@@ -200,7 +214,13 @@ def commit_retries() -> Retrying:
 
 
 def open_lake(
-    root: Path | str, *, create: bool = False, read_only: bool = False, catalog: Catalog | None = None, at: str | None = None
+    root: Path | str,
+    *,
+    create: bool = False,
+    read_only: bool = False,
+    catalog: Catalog | None = None,
+    data_path: str | None = None,
+    at: str | None = None,
 ) -> Lake:
     """Attach the lake in the folder `root`.
 
@@ -212,6 +232,7 @@ def open_lake(
         create: make the folder, the catalog and the tables where they are missing.
         read_only: refuse every write.
         catalog: another than the one the folder names (see `warehouse.catalog.catalog_of`).
+        data_path: where the tables of a new lake are to lie (see `warehouse.data_path.data_below`), if not in its folder.
         at: read it as it was then: a version, a tag, or a time (see `warehouse.snapshots.moment_of`).
 
     Raises:
@@ -227,7 +248,11 @@ def open_lake(
         make_private_folder(root)
         (root / "tables").mkdir(parents=True, exist_ok=True)
     connection = _connection(root, catalog, read_only=read_only)
-    options = [f"DATA_PATH {quote(str(root / 'tables') + '/')}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
+    stored = stored_data_path(connection, catalog, read_only=read_only or at is not None) if is_there else None
+    # a folder may have been moved with its tables, a prefix in a store stays
+    data_path = stored if stored is not None and is_uri(stored) else data_path or folder_data(root)
+    keys = give_keys(connection, data_path) if is_uri(data_path) else _no_keys
+    options = [f"DATA_PATH {quote(data_path)}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 0"]
     if read_only or at is not None:
         options.append("READ_ONLY")
     if catalog.kind == "postgres" and not create:
@@ -251,7 +276,7 @@ def open_lake(
                 raise unreachable(catalog, error) from None
             raise
     connection.execute("USE lake")
-    lake = Lake(root, connection, writing, catalog)
+    lake = Lake(root, connection, writing, catalog, data_path, keys)
     if at is not None and _version(lake) < SCHEMA_VERSION:
         if not OLDEST_VERSION <= _version(lake):
             lake.close()
@@ -289,6 +314,10 @@ def _connection(root: Path, catalog: Catalog, *, read_only: bool) -> duckdb.Duck
     if catalog.kind == "postgres":
         connection.execute("SET ducklake_max_retry_count = 100")  # writers of others, who take no turns (duckdb/ducklake#1283)
     return connection
+
+
+def _no_keys() -> None:
+    """What the tables of a folder need."""
 
 
 def _turns(catalog: Catalog) -> contextlib.AbstractContextManager[object]:

@@ -34,7 +34,8 @@ def local_path(path: Path | str, *, what: str) -> Path:
     if _URI.match(str(path)):
         scheme = str(path).partition(":")[0]
         raise ValueError(
-            f"{what} is {scheme}://..., a URI; give a folder or file of this machine; only videos and backups may lie elsewhere"
+            f"{what} is {scheme}://..., a URI; give a folder or file of this machine; only videos, backups and tables (by init-lake) "
+            "may lie elsewhere"
         )
     if found := _CATALOG.match(str(path)):
         raise ValueError(f"{what} is {found[0]}..., a catalog; give a folder, or ducklake:postgres:dbname=... host=... as --lake")

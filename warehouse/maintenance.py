@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from warehouse.data_path import refuse_other_owner
 from warehouse.lake import Lake, LakeError
+from warehouse.object_store import is_uri
 from warehouse.postgres import erase_values, rewrite_tables, tables_with
 from warehouse.snapshots import list_snapshots
 from warehouse.statements import quote
+from warehouse.table_store import table_files
 
-__all__ = ["Maintained", "compact_catalog", "live_files", "maintain"]
+__all__ = ["Maintained", "compact_catalog", "live_files", "live_sizes", "maintain"]
 
 _CATALOG = "__ducklake_metadata_lake"
 """what DuckLake calls the database of the catalog of a lake attached as `lake`"""
@@ -41,7 +45,7 @@ class Maintained:
     """files that nothing reads any more, left for `grace` because a reader may still be at them"""
     files_before: int
     files_after: int
-    """Parquet files of the tables on disk"""
+    """Parquet files of the tables on disk, or in their store"""
     bytes_before: int
     bytes_after: int
 
@@ -61,10 +65,14 @@ def maintain(
         dry_run: change nothing; the files after are then those before.
 
     Raises:
-        LakeError: a file that is to be deleted is in use. Nothing has been deleted then.
+        LakeError: a file that is to be deleted is in use, or the tables lie in a store and belong to another lake. Nothing has been deleted
+            then.
+        OSError: the store of the tables cannot be reached.
     """
+    if is_uri(lake.data_path) and not dry_run:
+        refuse_other_owner(lake.data_path, lake.root, lake.catalog)
     now = datetime.datetime.now(datetime.UTC)
-    files_before, bytes_before = _on_disk(lake.root / "tables")
+    files_before, bytes_before = _stored(lake)
     num_merged = num_deleted = 0
     with contextlib.nullcontext() if dry_run else lake.alone():  # nobody gives a snapshot a tag between the choice and its end
         snapshots = list_snapshots(lake)
@@ -78,7 +86,7 @@ def maintain(
             merged = lake.rows("CALL ducklake_merge_adjacent_files('lake')")
             num_merged = sum(row["files_processed"] - row["files_created"] for row in merged)
         num_deleted = _delete(lake, older_than=now - grace)
-    files_after, bytes_after = _on_disk(lake.root / "tables")
+    files_after, bytes_after = _stored(lake)
     return Maintained(
         num_expired=len(old),
         num_kept=len(snapshots) - len(old),
@@ -93,11 +101,16 @@ def maintain(
 
 
 def live_files(lake: Lake) -> set[Path]:
-    """Every data and delete file that a kept snapshot reads, as the catalog's own tables name them (specification of DuckLake 1.0)."""
-    found: set[Path] = set()
+    """Every data and delete file that a kept snapshot reads, of a lake whose tables lie in a folder."""
+    return {Path(lake.data_path, name) for name in live_sizes(lake)}
+
+
+def live_sizes(lake: Lake) -> dict[str, int]:
+    """Sizes of these files in bytes, by name below the lake's data path, as the catalog's own tables have them (DuckLake 1.0)."""
+    found: dict[str, int] = {}
     for kind in ("data", "delete"):
         rows = lake.rows(
-            f"""SELECT f.path, f.path_is_relative, t.path AS table_path, t.path_is_relative AS table_is_relative,
+            f"""SELECT f.path, f.path_is_relative, f.file_size_bytes, t.path AS table_path, t.path_is_relative AS table_is_relative,
                        s.path AS schema_path, s.path_is_relative AS schema_is_relative
                 FROM {_CATALOG}.ducklake_{kind}_file f
                 JOIN {_CATALOG}.ducklake_table t ON t.table_id = f.table_id AND t.begin_snapshot =
@@ -105,14 +118,12 @@ def live_files(lake: Lake) -> set[Path]:
                 JOIN {_CATALOG}.ducklake_schema s ON s.schema_id = t.schema_id"""
         )
         for row in rows:
-            path = Path(row["path"])
+            path = str(row["path"])
             if row["path_is_relative"]:
-                path = Path(row["table_path"]) / path
+                path = row["table_path"] + path
                 if row["table_is_relative"]:
-                    path = Path(row["schema_path"]) / path
-                    if row["schema_is_relative"]:
-                        path = lake.root / "tables" / path
-            found.add(path)
+                    path = row["schema_path"] + path
+            found[path] = int(row["file_size_bytes"])
     return found
 
 
@@ -150,8 +161,9 @@ def _delete(lake: Lake, *, older_than: datetime.datetime) -> int:
     num_deleted = 0
     for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
         with lake.alone():
-            going = {Path(row["path"]) for row in lake.rows(f"CALL {function}('lake', older_than => {time}::TIMESTAMPTZ, dry_run => true)")}
-            used = going & live_files(lake) if going else set()
+            rows = lake.rows(f"CALL {function}('lake', older_than => {time}::TIMESTAMPTZ, dry_run => true)")
+            going = {os.path.normpath(row["path"]) for row in rows}
+            used = going & {os.path.normpath(os.path.join(lake.data_path, name)) for name in live_sizes(lake)} if going else set()
             if used:
                 raise LakeError(
                     f"{function} would delete {len(used)} files that are in use, such as {min(used)}; nothing was deleted, report it"
@@ -161,6 +173,6 @@ def _delete(lake: Lake, *, older_than: datetime.datetime) -> int:
     return num_deleted
 
 
-def _on_disk(folder: Path) -> tuple[int, int]:
-    sizes = [path.stat().st_size for path in folder.rglob("*.parquet")]
+def _stored(lake: Lake) -> tuple[int, int]:
+    sizes = table_files(lake.data_path).values()
     return len(sizes), sum(sizes)

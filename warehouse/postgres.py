@@ -14,10 +14,13 @@ import duckdb
 
 from warehouse.catalog import CATALOG_FILE, Catalog, LakeError, catalog_of, parse_catalog
 from warehouse.extensions import bare_connection
+from warehouse.object_store import is_uri
 from warehouse.statements import quote
+from warehouse.table_store import read_mark
 
 __all__ = [
     "PostgresTurns",
+    "database_identity",
     "erase_values",
     "execute",
     "folder_of",
@@ -138,6 +141,10 @@ def folder_of(catalog: Catalog) -> Path | None:
         if not _value(connection, there):
             return None
         path = str(_value(connection, "SELECT value FROM ducklake_metadata WHERE key = 'data_path'"))
+    if is_uri(path):
+        if (mark := read_mark(path)) is None:
+            raise LakeError(f"{catalog.text} has its tables in {path}, and nothing there names the lake's folder; give that to --lake")
+        return Path(mark["folder"])
     folder = Path(path)
     if folder.name != "tables" or not folder.is_absolute():
         raise LakeError(
@@ -171,7 +178,7 @@ def mounted_folder_of(catalog: Catalog) -> Path:
             "mount that folder on this machine, or give the folder to --lake if it has moved"
         )
     other = catalog_of(folder)
-    if other != catalog and _identity(other) != _identity(catalog):
+    if other != catalog and database_identity(other) != database_identity(catalog):
         raise LakeError(f"the files of {catalog.text} are in {folder}, whose {CATALOG_FILE} names {other.text}; correct one of them")
     return folder
 
@@ -277,9 +284,10 @@ def _holds(column: str, needles: Sequence[str]) -> str:
     return f"EXISTS (SELECT 1 FROM unnest(ARRAY[{', '.join(map(quote, needles))}]) AS n (one) WHERE strpos({column}, n.one) > 0)"
 
 
-def _identity(catalog: Catalog) -> object:
+def database_identity(catalog: Catalog) -> str:
+    """Names the database wherever it is reached from; a restored dump has another."""
     with contextlib.closing(_attached(catalog)) as connection:
-        return _value(connection, _IDENTITY)
+        return str(_value(connection, _IDENTITY))
 
 
 def _value(connection: duckdb.DuckDBPyConnection, sql: str) -> object:

@@ -21,8 +21,10 @@ from warehouse.backup import CATALOG, Copied, check_copy, check_target, freeze_c
 from warehouse.catalog import Catalog, has_lake, write_catalog_file
 from warehouse.catalog_copy import copy_catalog, refuse_used_database
 from warehouse.lake import LakeError
-from warehouse.object_store import check_uri, open_store, reaching
+from warehouse.object_store import check_uri, is_uri, open_store, reaching
 from warehouse.store import file_sha256
+from warehouse.table_backup import fetch_new, table_sizes
+from warehouse.table_sending import clear_sent, refuse_place, send_tables
 
 __all__ = ["pull_lake", "push_lake"]
 
@@ -49,7 +51,9 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
         before = _read_index(place, of=str(source))
         there = place.sizes()
         frozen = Path(scratch) / CATALOG
-        freeze_catalog(source, source, frozen, is_quiet=False)
+        data_path = freeze_catalog(source, frozen, is_quiet=False)
+        if not is_uri(data_path):
+            set_data_path(frozen, source)
         index: dict[str, list[Any]] = {}
         num_new = new_bytes = 0
         for name, entry in dict(lake_files(source)).items():
@@ -65,6 +69,13 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
                     continue  # a run that goes on deletes checkpoints that it no longer keeps
                 num_new, new_bytes = num_new + 1, new_bytes + facts[0]
             index[name] = facts
+        tables = table_sizes(source, frozen) if is_uri(data_path) else {}
+        index |= {name: [size, 0, 0o600, f"{_FILES}/{name}.{size}-0"] for name, size in tables.items()}
+        lacking = {name for name, size in tables.items() if there.get(index[name][3]) != size}
+        between = Path(scratch) / "table.parquet"
+        for name, path in fetch_new(data_path, tables, lambda name: between if name in lacking else None, seen=seen):
+            place.put(path, index[name][3])
+            num_new, new_bytes = num_new + 1, new_bytes + tables[name]
         gone = [name for name in before["files"] if name not in index]
         catalog = Catalog(kind="sqlite", where=str(frozen))
         num_tables, num_rows = check_copy(source, source, catalog, wanted=index.keys(), gone=set(gone))
@@ -86,13 +97,21 @@ def push_lake(source: Path, uri: str, *, seen: Callable[[Path], None] = lambda p
     )
 
 
-def pull_lake(uri: str, target: Path, *, database: Catalog | None = None, seen: Callable[[Path], None] = lambda path: None) -> Copied:
+def pull_lake(
+    uri: str,
+    target: Path,
+    *,
+    database: Catalog | None = None,
+    data_path: str | None = None,
+    seen: Callable[[Path], None] = lambda path: None,
+) -> Copied:
     """Make a lake in the new folder `target` of the copy at a URI, and open it. Interrupted, the same call goes on.
 
     Args:
         uri: where `push_lake` put the copy.
         target: a folder that is missing or empty, or where this was interrupted.
         database: Postgres database that becomes its catalog instead of a SQLite file.
+        data_path: URI in a store for its tables, instead of its folder.
         seen: told of every file.
 
     Raises:
@@ -105,6 +124,9 @@ def pull_lake(uri: str, target: Path, *, database: Catalog | None = None, seen: 
     is_unfinished = check_target(target, target, is_restore=True)
     if database is not None:
         refuse_used_database(database, target, is_unfinished=is_unfinished)
+    lasting = database or Catalog(kind="sqlite", where=str(target / CATALOG))
+    if data_path is not None:
+        refuse_place(data_path, target, lasting, is_unfinished=is_unfinished)
     partial = target / f".{CATALOG}.partial"
     num_new = new_bytes = 0
     index = _read_index(place)
@@ -129,11 +151,15 @@ def pull_lake(uri: str, target: Path, *, database: Catalog | None = None, seen: 
     if database is not None:
         copy_catalog(target, copied, database)
     num_tables, num_rows = check_copy(target, target, database or copied, wanted=index["files"].keys(), gone=set())
+    if data_path is not None:
+        send_tables(target, database or copied, data_path, owner=lasting)
     if database is not None:
         write_catalog_file(target, database)
         partial.unlink()
     else:
         os.replace(partial, target / CATALOG)
+    if data_path is not None:
+        clear_sent(target)
     return Copied(
         num_files=len(index["files"]),
         num_bytes=sum(facts[0] for facts in index["files"].values()),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from warehouse.lake import Lake, LakeError, commit_retries
 from warehouse.statements import quote
 
-__all__ = ["Subject", "Traces", "delete_rows", "find_traces", "searched", "subject_of", "videos_of_patient", "videos_of_uri"]
+__all__ = [
+    "Subject",
+    "Traces",
+    "delete_rows",
+    "find_traces",
+    "subject_of",
+    "videos_of_patient",
+    "videos_of_uri",
+]
 
 _TOP_LEFT = {"tables", "forgotten"}
 """folders of a lake whose files are not searched by name: rows are deleted, and records name nothing"""
@@ -187,23 +191,6 @@ def delete_rows(lake: Lake, subject: Subject, *, withdrawn: Sequence[str], messa
                     lake.query(f"UPDATE runs SET {column} = replace({column}, $1, '(forgotten)') WHERE contains({column}, $1)", [needle])
 
 
-def searched(root: Path, needles: Sequence[str]) -> Iterator[Path]:
-    """Files below a lake in which one of some texts is found: in their bytes, or in a value of a Parquet file."""
-    texts = [needle.encode() for needle in needles]
-    for path in sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink()):
-        if path.relative_to(root).parts[0] == "forgotten":
-            continue
-        try:
-            found = any(needle in str(path.relative_to(root)) for needle in needles)
-            if not found and path.suffix == ".parquet":
-                found = _in_parquet(path, needles)
-            found = found or _in_bytes(path, texts)
-        except FileNotFoundError:  # a temporary file of another process
-            continue
-        if found:
-            yield path
-
-
 def _tables(lake: Lake) -> dict[str, list[str]]:
     rows = lake.rows(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake' AND table_name IN "
@@ -280,39 +267,3 @@ def _files(lake: Lake, subject: Subject, datasets: Sequence[str]) -> set[Path]:
         if is_named or is_page or is_work:
             found.add(path)
     return {path for path in found if path.is_file() or path.is_symlink()}
-
-
-def _in_parquet(path: Path, needles: Sequence[str]) -> bool:
-    """Whether a text is in a value; of a damaged file its bytes alone are searched."""
-    try:
-        file = pq.ParquetFile(path)
-        names = [field.name for field in file.schema_arrow if not _is_number(field.type)]
-        for batch in file.iter_batches(columns=names):
-            for column in batch.columns:
-                if any(value is not None and any(needle in _text(value) for needle in needles) for value in column.to_pylist()):
-                    return True
-    except pa.ArrowInvalid:
-        return False
-    return False
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_primitive(kind))
-
-
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-def _in_bytes(path: Path, texts: Sequence[bytes]) -> bool:
-    overlap = max((len(text) for text in texts), default=1)
-    tail = b""
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            window = tail + block
-            if any(text in window for text in texts):
-                return True
-            tail = window[-overlap:]
-    return False

@@ -9,6 +9,7 @@ from .export import (
 )
 from .members import CLIP_SCHEMA as CLIP_SCHEMA, CLIPS as CLIPS, IMAGES as IMAGES, KINDS as KINDS, MemberKind as MemberKind
 from .plan import SHARD_VERSION as SHARD_VERSION, Reencode as Reencode, plan_shards as plan_shards
+from .publish import FileSending as FileSending, send_file as send_file
 from .shard_check import ShardCheck as ShardCheck, verify_shard as verify_shard
 from .verify_folder import folder_problems as folder_problems
 from .write import sidecar_name as sidecar_name, write_shard as write_shard

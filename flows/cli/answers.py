@@ -38,6 +38,13 @@ def _export(command: questions.Export) -> None:
         export_dataset(job, command.name, format=command.format, out=command.out)
 
 
+def _publish(command: questions.Publish) -> None:
+    from flows.stages import publish_dataset
+
+    with job_of(command) as job:
+        publish_dataset(job, command.name, command.to)
+
+
 def _compare(command: questions.Compare) -> None:
     from flows.stages import run_compare
 
@@ -177,6 +184,7 @@ ANSWERS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "diff": (questions.Diff, _diff),
     "verify": (questions.Verify, _verify),
     "export": (questions.Export, _export),
+    "publish": (questions.Publish, _publish),
     "report": (questions.Report, _report),
     "leaderboard": (questions.Leaderboard, _leaderboard),
     "sql": (questions.Sql, _sql),

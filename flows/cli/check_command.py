@@ -122,7 +122,8 @@ def check_command(command: Any) -> None:
                 check_task(task, data, command.config)
             _check_models(command)
         case upkeep.InitLake():
-            parse_catalog(command.catalog)
+            if command.catalog is not None:
+                parse_catalog(command.catalog)
         case upkeep.Restore():
             if not is_uri(command.backup) and not (Path(command.backup) / SQLITE_FILE).is_file():
                 raise LakeError(f"there is no lake in {command.backup} (no {SQLITE_FILE}); give the folder that `endoforge backup` wrote")

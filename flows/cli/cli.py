@@ -120,6 +120,8 @@ def _sentence(error: Exception) -> str:
     text = " ".join(str(error).partition("\n\nLINE ")[0].split()) or type(error).__name__  # one line has no place for DuckDB's pointer
     if isinstance(error, OSError) and error.errno == 28:
         return f"the disk is full ({text}); free some space and type the same command again, what is finished is kept"
+    if type(error).__name__ in ("HTTPException", "IOException") and "HTTP" in text:  # DuckDB's, of tables in a store
+        return f"the store of the lake's tables cannot be reached ({text}); check the network, the endpoint and the credentials"
     if isinstance(error, ModuleNotFoundError):  # an installation for questions alone has neither torch nor a decoder
         return f"{'FAISS' if error.name == 'faiss' else error.name} is not installed; {INSTALL_REMEDY}"
     if isinstance(error, PermissionError):
@@ -211,7 +213,7 @@ GROUPS = {
     "Privacy": ("privacy-audit", "remove-out-of-body", "forget"),
     "Models": ("pretrain", "evaluate", "predict", "export-model"),
     "Look": ("report", "atlas", "leaderboard", "compare", "sql", "tables", "lineage", "check-data", "doctor"),
-    "Datasets": ("datasets", "diff", "verify", "export"),
+    "Datasets": ("datasets", "diff", "verify", "export", "publish"),
     "The lake": ("init-lake", "snapshots", "maintain", "alerts", "backup", "restore", "deploy"),
 }
 """Commands as they are listed; each is in one group."""

@@ -34,6 +34,7 @@ EXAMPLES = {
     "diff": "endoforge diff first second --lake /data/lake",
     "verify": "endoforge verify first --lake /data/lake",
     "export": "endoforge export first --lake /data/lake --format hf --out exported",
+    "publish": "endoforge publish first s3://bucket/first --lake /data/lake",
     "init-lake": 'endoforge init-lake --lake /mnt/lake --catalog "ducklake:postgres:dbname=lake host=db"',
     "snapshots": "endoforge snapshots --lake /data/lake --tag paper",
     "maintain": "endoforge maintain --lake /data/lake --keep-days 30",

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from evaluation.config import EvaluateConfig
 from flows.cli.execution import Asking, Execution, Flat, FlatAsking, OfLake
+from warehouse.object_store import WEB, is_uri, refuse_secrets
 
 __all__ = [
     "Atlas",
@@ -21,6 +22,7 @@ __all__ = [
     "Export",
     "Leaderboard",
     "Lineage",
+    "Publish",
     "Report",
     "Sql",
     "Tables",
@@ -138,6 +140,22 @@ class Export(OfLake):
     out: Path
     """folder to write; must not be there yet"""
     execution: Flat = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish(OfLake):
+    """Send a dataset's shards to an object store, where training reads them; typed again, what an interruption left out."""
+
+    name: Annotated[Positional[str], arg(metavar="DATASET")]
+    """of the dataset"""
+    to: Annotated[Positional[str], arg(metavar="URI")]
+    """empty place in an object store, as s3://bucket/first"""
+    execution: Flat = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if not is_uri(self.to) or self.to.lower().startswith(("file:", *WEB)):
+            raise ValueError(f"{self.to!r} is no place in an object store; give a URI such as s3://bucket/first, or copy the folder")
+        refuse_secrets(self.to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,17 +15,27 @@ from flows.cli.job import job_of
 from flows.upkeep_config import AlertConfig, UpkeepConfig
 from warehouse.local_path import local_path
 from warehouse.object_store import WEB, check_uri, is_remote, is_uri
+from warehouse.table_store import data_below
 
 __all__ = ["UPKEEP", "Alerts", "Backup", "Deploy", "Forget", "InitLake", "Maintain", "Restore", "Snapshots"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitLake(OfLake):
-    """Make an empty lake whose catalog is a Postgres database, for writers on several machines; its folder has one path on all of them."""
+    """Make an empty lake with its catalog in a Postgres database, for writers on several machines, or its tables in an S3 store."""
 
-    catalog: str
-    """database of its own for the lake, as ducklake:postgres:dbname=lake host=db user=endoforge, without a password"""
+    catalog: str | None = None
+    """database of its own for the lake, as ducklake:postgres:dbname=lake host=db user=endoforge, without a password; the folder then has
+    one path on all machines; a SQLite file in the folder unless given"""
+    data_path: str | None = None
+    """empty place in an S3 store for the Parquet files of the tables, as s3://bucket/lake; the folder unless given"""
     execution: FlatAlone = field(default_factory=Alone)
+
+    def __post_init__(self) -> None:
+        if self.catalog is None and self.data_path is None:
+            raise ValueError("neither a catalog nor a data_path is given; give one, or ingest into a new folder, which makes a lake of it")
+        if self.data_path is not None:
+            data_below(self.data_path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +99,14 @@ class Restore(OfLake):
     """folder, or URI in an object store, that `endoforge backup` wrote"""
     catalog: str | None = None
     """empty database that becomes the lake's catalog, as of `endoforge init-lake`; a SQLite file in its folder unless given"""
+    data_path: str | None = None
+    """empty place in an S3 store for the Parquet files of the tables, as of `endoforge init-lake`; the folder unless given"""
     execution: FlatAlone = field(default_factory=Alone)
 
     def __post_init__(self) -> None:
         _check_place(self.backup, what="a backup")
+        if self.data_path is not None:
+            data_below(self.data_path)
 
 
 def _check_place(place: str, *, what: str) -> None:
@@ -148,7 +162,7 @@ class Snapshots(OfLake):
 def _init_lake(command: InitLake) -> None:
     from warehouse.new_lake import make_lake
 
-    print(make_lake(command.lake, command.catalog))
+    print(make_lake(command.lake, command.catalog, data=command.data_path))
 
 
 def _maintain(command: Maintain) -> None:
@@ -195,7 +209,12 @@ def _restore(command: Restore) -> None:
     from flows.stages import run_restore
     from warehouse.catalog import parse_catalog
 
-    run_restore(command.backup, command.lake, database=parse_catalog(command.catalog) if command.catalog else None)
+    run_restore(
+        command.backup,
+        command.lake,
+        database=parse_catalog(command.catalog) if command.catalog else None,
+        data_path=data_below(command.data_path) if command.data_path else None,
+    )
     print(command.lake)
 
 

@@ -56,6 +56,7 @@ from .private_audit import (
     run_private_sign_off as run_private_sign_off,
     run_purge_private as run_purge_private,
 )
+from .publish import publish_dataset as publish_dataset
 from .reject_reasons import NothingIngestedError as NothingIngestedError
 from .replay import run_replay as run_replay
 from .replay_score import run_replay_score as run_replay_score

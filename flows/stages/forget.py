@@ -23,11 +23,21 @@ from warehouse.lake import LakeError
 from warehouse.lineage import completed_run_id, plan_run, run_outputs
 from warehouse.locks import held_lock
 from warehouse.maintenance import compact_catalog, maintain
+from warehouse.object_store import is_uri
 from warehouse.postgres import refuse_unless_owner
 from warehouse.records import Artifact
+from warehouse.searched import searched, searched_tables
 from warehouse.snapshots import read_tags, remove_tag
 from warehouse.store import atomic_file, canonical_json, content_id, read_json, write_parquet
-from warehouse.traces import Subject, Traces, delete_rows, find_traces, searched, subject_of, videos_of_patient, videos_of_uri
+from warehouse.traces import (
+    Subject,
+    Traces,
+    delete_rows,
+    find_traces,
+    subject_of,
+    videos_of_patient,
+    videos_of_uri,
+)
 
 __all__ = ["find_subject", "run_forget", "say_traces"]
 
@@ -111,12 +121,16 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
             maintain(job.lake, keep=_NOTHING, grace=_NOTHING, min_deleted=0.0)
         left = tuple(f"catalog table {table}" for table in compact_catalog(job.lake, subject.needles))
         left += tuple(str(path.relative_to(root)) for path in searched(root, subject.needles))
+        if is_uri(job.lake.data_path):
+            left += tuple(searched_tables(job.lake.data_path, subject.needles))
         record = replace(record, num_files=len(files), num_bytes=record.num_bytes or num_bytes, left=left)
         path = write_record(root, record)
         pending.unlink()
     _say_done(record, path)
     if job.lake.catalog.kind == "postgres":
         say("forget: the Postgres server's log of changes, its messages and its own backups are not reached: see docs, Privacy")
+    if is_uri(job.lake.data_path):
+        say("forget: versions that the tables' bucket keeps of deleted objects, and uploads cut off, are not reached: see docs, Privacy")
     return record
 
 

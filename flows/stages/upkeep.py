@@ -60,8 +60,10 @@ def run_backup(lake: Path, to: str) -> Copied:
     return copied
 
 
-def run_restore(backup: str, lake: Path, *, database: Catalog | None = None) -> Copied:
+def run_restore(backup: str, lake: Path, *, database: Catalog | None = None, data_path: str | None = None) -> Copied:
     """Make a lake of a backup, in a new folder, and open it; its catalog is a SQLite file, or a Postgres database if one is given.
+
+    Its tables lie in the folder, or in a store if a place there is given.
 
     Raises:
         LakeError: there is no backup, or the folder or the database is not empty.
@@ -69,9 +71,9 @@ def run_restore(backup: str, lake: Path, *, database: Catalog | None = None) -> 
     """
     seen = _counter("restore")
     if is_uri(backup):
-        copied = pull_lake(backup, lake, database=database, seen=seen)
+        copied = pull_lake(backup, lake, database=database, data_path=data_path, seen=seen)
     else:
-        copied = copy_lake(Path(backup), lake, is_restore=True, database=database, seen=seen)
+        copied = copy_lake(Path(backup), lake, is_restore=True, database=database, data_path=data_path, seen=seen)
     say(f"restore: {_what(copied)}")
     say(f"restore: {lake} was opened and read: {copied.num_rows} rows in {copied.num_tables} tables")
     return copied

@@ -19,7 +19,7 @@ def add_reject(lake: Path, uri: str, *, create: bool = False) -> None:
 
 
 def rejects_by_the_snippet(lake: Path) -> set[str]:
-    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "ATTACH" in code]
+    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "demo/lake/catalog.sqlite" in code]
     names: dict[str, Any] = {}
     exec(snippet.replace("demo/lake", str(lake)), names)
     return {uri for (uri,) in names["lake"].sql("SELECT uri FROM lake.rejects").fetchall()}

@@ -14,7 +14,8 @@ from warehouse.lineage import RunContext, plan_run, record_run
 from warehouse.locks import held_lock
 from warehouse.records import Artifact
 from warehouse.schema import TABLES
-from warehouse.traces import delete_rows, find_traces, searched, subject_of, videos_of_uri
+from warehouse.searched import searched
+from warehouse.traces import delete_rows, find_traces, subject_of, videos_of_uri
 
 A, B = "a" * 64, "b" * 64
 

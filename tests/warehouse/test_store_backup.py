@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flows.cli.cli import main
-from tests.helpers.object_store import empty_bucket, s3_server
+from tests.helpers.object_store import empty_bucket
 from tests.helpers.rejects import add_reject
 from warehouse.lake import LakeError, open_lake
 from warehouse.maintenance import live_files
@@ -18,15 +18,9 @@ from warehouse.store_backup import pull_lake, push_lake
 URI = "s3://vault/lakes/one"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture
-def vault(server: str) -> Iterator[Any]:
-    with empty_bucket(server, "vault") as store:
+def vault(s3_address: str) -> Iterator[Any]:
+    with empty_bucket(s3_address, "vault") as store:
         yield store
 
 

@@ -43,6 +43,7 @@ OF_NO_LAKE = {
     "predict": ("video.mp4", "--head", "SCORE", "--out", "predicted"),
     "pretrain": ("--dataset", "first", "--recipe", "smoke"),
     "privacy-audit": (),
+    "publish": ("first", "s3://bucket/first"),
     "remove-out-of-body": ("--labels", "rooms"),
     "report": (),
     "requalify": (),

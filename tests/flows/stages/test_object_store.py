@@ -17,21 +17,15 @@ from pretrain.shard_files import UnreadableError
 from tests.flows.conftest import kill_when, succeed
 from tests.helpers.films import tissue, write_video
 from tests.helpers.ingests import counts, film, ingest, uris
-from tests.helpers.object_store import ACCOUNT, empty_bucket, s3_server
+from tests.helpers.object_store import ACCOUNT, empty_bucket
 from tests.helpers.shards import picture, write_dataset
 from tests.helpers.stills import still
 from warehouse.lake import Lake, open_lake
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture
-def store(server: str) -> Iterator[Any]:
-    with empty_bucket(server, "ward") as filesystem:
+def store(s3_address: str) -> Iterator[Any]:
+    with empty_bucket(s3_address, "ward") as filesystem:
         yield filesystem
 
 
