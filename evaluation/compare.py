@@ -95,9 +95,7 @@ def _aligned(first: pa.Table, second: pa.Table) -> pa.Table:
     keys = [_keys(table) for table in (first, second)]
     place = {key: row for row, key in enumerate(keys[1])}
     if len(place) != len(keys[1]) or set(keys[0]) != set(place):
-        raise CompareError(
-            f"predictions of {len(keys[0])} and {len(keys[1])} test images are not of the same ones; evaluate both on one set"
-        )
+        raise CompareError(f"predictions of {len(keys[0])} and {len(keys[1])} items are not of the same ones; evaluate both on one set")
     aligned = second.take([place[key] for key in keys[0]])
     if "label" in first.column_names and first["label"].to_pylist() != aligned["label"].to_pylist():
         raise CompareError("the labels of the two evaluations differ; evaluate both on one set")

@@ -142,6 +142,9 @@ class EvaluateConfig:
     """windows of a clip, whose logits are averaged at test; the task's own number where not given"""
     clip_pooling: Literal["mean", "ordered"] = "mean"
     """vector of a clip: mean, that of the network, of an image network the mean of its frames; ordered, the frames one after another"""
+    clip_order: Literal["auto", "own", "added"] = "auto"
+    """what tells finetune the order of a clip's frames: own, the network's time embedding; added, sinusoids on top of it; auto adds them
+    where the network gives a clip and its reverse nearly the same vector, as a fresh one does"""
     seed: int = 0
     """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
 

@@ -172,6 +172,7 @@ def _unpooled(score: Score) -> str:
 
 
 _OF_THE_SET = (
+    "unit",
     "backbone",
     "backbone_config",
     "image_size",

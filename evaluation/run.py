@@ -160,8 +160,9 @@ def _seen(network: Backbone | ClipBackbone, config: EvaluateConfig) -> dict[str,
 
 
 def _division(task: TaskData) -> dict[str, str]:
-    """How the images were divided."""
+    """What the items are, and how they were divided."""
     return {
+        **({"unit": task.unit} if task.unit != "images" else {}),
         **({"split_protocol": task.split_protocol} if task.split_protocol else {}),
         **({"fold": str(task.fold), "num_folds": str(task.num_folds)} if task.fold is not None else {}),
         **({"splits": "; ".join(task.notes)} if task.notes else {}),

@@ -14,7 +14,7 @@ from evaluation.against_reference import shown_difference
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.published_scores import PUBLISHED, PublishedScore
 from evaluation.report.encoding import template_environment
-from evaluation.report.score_columns import frames_words, seen_size, size_words
+from evaluation.report.score_columns import frames_words, seen_size, size_words, unit_of
 from warehouse.records import Score
 
 __all__ = ["BoardFormat", "division", "render_leaderboard"]
@@ -48,6 +48,8 @@ class _Table:
     num_groups: int
     rows: tuple[tuple[str, ...], ...]
     """cells as printed, by `_COLUMNS`"""
+    unit: str
+    """what the test items are, in the plural"""
     mixes_sizes: bool
     published: tuple[PublishedScore, ...]
 
@@ -55,8 +57,8 @@ class _Table:
 def render_leaderboard(scores: Sequence[Score], *, format: BoardFormat) -> str:
     """Tables of scores, to be printed or written to a file.
 
-    A table holds scores of the same images, labels and splits alone. Which task or metric matters is the reader's choice, so there is no
-    mean over them.
+    A table holds scores of the same test items, labels and splits alone. Which task or metric matters is the reader's choice, so there
+    is no mean over them.
 
     Args:
         scores: of any tasks and models; few-shot curves are left out.
@@ -86,7 +88,7 @@ def _tables(scores: Sequence[Score]) -> list[_Table]:
         sizes = {size for score in found if (size := seen_size(score))}
         first = found[0]
         rows = tuple(_cells(score) for score in found)
-        tables.append(_Table(task, data_id, metric, first.num_items, first.num_groups, rows, len(sizes) > 1, published))
+        tables.append(_Table(task, data_id, metric, first.num_items, first.num_groups, rows, unit_of(found), len(sizes) > 1, published))
     return tables
 
 
@@ -112,7 +114,7 @@ def _cells(score: Score) -> tuple[str, ...]:
 
 
 def division(score: Score) -> str:
-    """How the images of a score were divided, in a few words; empty for the data's own splits."""
+    """How the items of a score were divided, in a few words; empty for the data's own splits."""
     name = score.details.get("split_protocol", "").partition(":")[0]
     fold = score.details.get("fold")
     return ", ".join(part for part in (name, f"fold {fold}" if fold and fold != "all" else "all folds" if fold else "") if part)
@@ -120,9 +122,9 @@ def division(score: Score) -> str:
 
 def _markdown(table: _Table) -> str:
     lines = [f"## {table.task}: {table.metric}", ""]
-    lines += [f"{table.num_items} test images of {table.num_groups} groups; data {table.data_id[:12]}.", ""]
+    lines += [f"{table.num_items} test {table.unit} of {table.num_groups} groups; data {table.data_id[:12]}.", ""]
     if table.mixes_sizes:
-        lines += ["Models were given images of different sizes.", ""]
+        lines += [f"Models were given {table.unit} of different sizes.", ""]
     lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows]
     if table.published:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from warehouse.records import Score
 
-__all__ = ["ClassMeasures", "class_measures", "frames_words", "metric_name", "metrics_by_table", "seen_size", "size_words"]
+__all__ = ["ClassMeasures", "class_measures", "frames_words", "metric_name", "metrics_by_table", "seen_size", "size_words", "unit_of"]
 
 _FIRST, _MORE = 4, 6
 """columns of the first table, which has the difference to a reference too, and of those after it"""
@@ -67,6 +67,12 @@ def metric_name(metric: str) -> str:
 def seen_size(score: Score) -> str:
     """Side in pixels of the images that the score's head read, which may be larger than the model's own; empty where it is not known."""
     return score.details.get("input_size", score.details.get("image_size", ""))
+
+
+def unit_of(scores: Sequence[Score]) -> str:
+    """What the test items of a set are, in the plural: clips, frames or images. Scores of older versions name it of clips alone."""
+    units = (score.details.get("unit") or ("clips" if "clip_pooling" in score.details else "") for score in scores)
+    return next(filter(None, units), "images")
 
 
 def size_words(score: Score) -> str:

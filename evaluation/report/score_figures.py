@@ -15,8 +15,13 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 380, 240, 56, 24, 36
 _COLOURS = ("#0b6e8f", "#d9623b", "#7a5bb5", "#3f8f4f", "#8a6d1f", "#b5446e")
 
 
-def reliability_figure(bins: Sequence[ReliabilityBin]) -> Markup:
-    """Accuracy over confidence; a point's area is its share of images, and the diagonal is perfect calibration."""
+def reliability_figure(bins: Sequence[ReliabilityBin], unit: str) -> Markup:
+    """Accuracy over confidence; a point's area is its share of the items, and the diagonal is perfect calibration.
+
+    Args:
+        bins: of confidence.
+        unit: what the items are, in the plural.
+    """
     total = sum(part.num_items for part in bins)
     parts = [
         _axes("probability of the predicted class", "share that is right", [0, 0.25, 0.5, 0.75, 1]),
@@ -24,7 +29,7 @@ def reliability_figure(bins: Sequence[ReliabilityBin]) -> Markup:
     ]
     for part in bins:
         radius = 3 + 11 * math.sqrt(part.num_items / total)
-        title = f"{part.num_items} images: {part.confidence:.2f} sure, {part.accuracy:.2f} right"
+        title = f"{part.num_items} {unit}: {part.confidence:.2f} sure, {part.accuracy:.2f} right"
         x, y = _at(part.confidence, part.accuracy)
         parts.append(
             Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:.1f}" fill="{}" fill-opacity=".6"><title>{}</title></circle>').format(
@@ -34,16 +39,17 @@ def reliability_figure(bins: Sequence[ReliabilityBin]) -> Markup:
     return _svg(parts, "reliability")
 
 
-def few_shot_figure(curves: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> Markup:
-    """Value over the number of labelled images, one curve a model and head.
+def few_shot_figure(curves: Mapping[str, Sequence[tuple[int, float, float, float]]], unit: str) -> Markup:
+    """Value over the number of labelled items, one curve a model and head.
 
     Args:
-        curves: (training images, mean, low, high) by the curve's name.
+        curves: (training items, mean, low, high) by the curve's name.
+        unit: what the items are, in the plural.
     """
     sizes = [max(size, 1) for points in curves.values() for size, *_ in points]
     least, most = math.log10(min(sizes)), math.log10(max(sizes))
     span = (most - least) or 1.0
-    parts = [_axes("labelled training images (log scale)", "value", [0, 1], (f"{min(sizes):,}", f"{max(sizes):,}"))]
+    parts = [_axes(f"labelled training {unit} (log scale)", "value", [0, 1], (f"{min(sizes):,}", f"{max(sizes):,}"))]
     legend = []
     for (name, points), colour in zip(curves.items(), _COLOURS * len(curves), strict=False):
         placed = [((math.log10(max(size, 1)) - least) / span, mean) for size, mean, _, _ in sorted(points)]
@@ -53,8 +59,8 @@ def few_shot_figure(curves: Mapping[str, Sequence[tuple[int, float, float, float
                 parts.append(_line([(x, low), (x, high)], colour))
             px, py = _at(x, mean)
             parts.append(
-                Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="{}"><title>{} images: {:.3f}</title></circle>').format(
-                    px, py, colour, f"{size:,}", mean
+                Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="{}"><title>{} {}: {:.3f}</title></circle>').format(
+                    px, py, colour, f"{size:,}", unit, mean
                 )
             )
         legend.append(Markup('<li><i style="background:{}"></i>{}</li>').format(colour, name))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.report.on_validation import primary_metric
-from evaluation.report.score_columns import class_measures, metrics_by_table, seen_size
+from evaluation.report.score_columns import class_measures, metrics_by_table, seen_size, unit_of
 from evaluation.report.subgroups import Subgroups
 from warehouse.records import Score
 
@@ -58,6 +58,7 @@ def score_tables(
                     for score, of_head in subgroups
                     if (score.task, score.data_id, score.head) == (task, data_id, head) and (of_head.columns or of_head.groups)
                 ],
+                "unit": unit_of(scores),
                 "num_items": first.num_items,
                 "num_groups": first.num_groups,
                 "warnings": first.details.get("warnings"),

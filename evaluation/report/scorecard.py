@@ -26,7 +26,15 @@ from evaluation.report.on_validation import on_validation, primary_metric
 from evaluation.report.prediction_pictures import box_sheets, mask_sheets, mistakes
 from evaluation.report.prediction_tables import Confusion, confusion, reliability
 from evaluation.report.report import ContactSheet
-from evaluation.report.score_columns import ClassMeasures, class_measures, frames_words, metrics_by_table, seen_size, size_words
+from evaluation.report.score_columns import (
+    ClassMeasures,
+    class_measures,
+    frames_words,
+    metrics_by_table,
+    seen_size,
+    size_words,
+    unit_of,
+)
 from evaluation.report.score_figures import few_shot_figure, reliability_figure
 from evaluation.report.score_words import SCORE_FILTERS
 from evaluation.report.subgroups import Subgroups, prediction_files, prediction_table, subgroups_of
@@ -73,6 +81,8 @@ class _Set:
     data_id: str
     num_items: int
     num_groups: int
+    unit: str
+    """what the test items are, in the plural"""
     tables: tuple[_Table, ...]
     """the measures of the whole set, the one that decides on validation first"""
     by_class: ClassMeasures | None
@@ -145,6 +155,7 @@ def _set(scores: list[Score], root: Path) -> _Set:
         data_id=first.data_id,
         num_items=first.num_items,
         num_groups=first.num_groups,
+        unit=unit_of(scores),
         tables=tables,
         by_class=class_measures([(_row_name(*told[:3], sizes), found) for told, found in rows]),
         sizes=tuple(sorted(sizes, key=int)),
@@ -202,7 +213,7 @@ def _detail(score: Score, root: Path) -> _Detail | None:
         validation=on_validation(score),
         chosen_by=primary_metric(score),
         confusion=confusion(table, _classes(table)) if is_classes else None,
-        reliability=reliability_figure(reliability(table)) if is_classes else None,
+        reliability=reliability_figure(reliability(table), unit_of([score])) if is_classes else None,
         calibration_error=_calibration_error(table) if is_classes else math.nan,
         subgroups=subgroups_of(table, root),
         sheets=sheets,
@@ -232,7 +243,7 @@ def _few_shot(scores: Sequence[Score], labels: dict[str, str]) -> Markup | None:
         if drawn and score.details.get("draw") == "mean":
             point = round(sum(drawn) / len(drawn)), score.value, score.ci_low, score.ci_high
             curves[f"{labels[score.model_id]}, {score.head}"].append(point)
-    return few_shot_figure(curves) if curves else None
+    return few_shot_figure(curves, unit_of(scores)) if curves else None
 
 
 def _head(score: Score) -> str:

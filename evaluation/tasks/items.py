@@ -140,6 +140,11 @@ class TaskData:
         """Whether its items are clips of videos."""
         return any(item.span is not None for item in self.items)
 
+    @property
+    def unit(self) -> str:
+        """What its items are, in the plural: clips, frames of videos, or images."""
+        return "clips" if self.has_clips else "frames" if self.frames_per_s is not None else "images"
+
     def split(self, name: str) -> tuple[Item, ...]:
         """The items of one split, in order."""
         return tuple(item for item in self.items if item.split == name)
@@ -164,19 +169,20 @@ class TaskData:
         for split in SPLITS:
             if not self.split(split):
                 raise TaskError(
-                    f"task {self.name}: the {split} split is empty ({len(self.items)} items in all); add labelled images, "
+                    f"task {self.name}: the {split} split is empty ({len(self.items)} items in all); add labelled {self.unit}, "
                     "or remove the split column to have groups divided by chance"
                 )
         warnings = self.leaks()
         if self.count_difference:
             warnings = (*warnings, f"counts differ from the publication: {self.count_difference}")
         if self.kind != "segmentation":
+            item = self.unit[:-1]
             for split, consequence in (("train", None), ("val", "is never chosen for"), ("test", "is not scored")):
-                absent = sorted(set(self.classes) - {label for item in self.split(split) for label in _labels(item)})
+                absent = sorted(set(self.classes) - {label for one in self.split(split) for label in _labels(one)})
                 if absent and consequence is None:
-                    raise TaskError(f"task {self.name}: no training image of class {_some(absent)}; add some or remove the class")
+                    raise TaskError(f"task {self.name}: no training {item} of class {_some(absent)}; add some or remove the class")
                 if absent:
-                    warnings = (*warnings, f"no {split} image of class {_some(absent)}, which therefore {consequence}")
+                    warnings = (*warnings, f"no {split} {item} of class {_some(absent)}, which therefore {consequence}")
         return warnings
 
 

@@ -16,7 +16,7 @@ import torch
 
 from evaluation.backbone import Backbone, vectors_and_tokens
 
-__all__ = ["ClipBackbone", "ClipReader", "ImageClipBackbone", "TrainableClipBackbone", "clip_tensor"]
+__all__ = ["ClipBackbone", "ClipReader", "ImageClipBackbone", "OrderableClipBackbone", "TrainableClipBackbone", "clip_tensor"]
 
 ClipReader = Callable[[str, Sequence[float]], npt.NDArray[np.uint8]]
 """(path of a video, seconds since its first frame) to the frames shown then, [T, H, W, 3] uint8 RGB, in the order asked for."""
@@ -60,6 +60,14 @@ class TrainableClipBackbone(ClipBackbone, Protocol):
 
     def with_module(self, module: Any) -> Self:
         """The same network with other weights of the same architecture."""
+
+
+@runtime_checkable
+class OrderableClipBackbone(TrainableClipBackbone, Protocol):
+    """A network of clips that can be made to tell a clip from its reverse, where its weights do not."""
+
+    def with_order(self, clips: torch.Tensor) -> Self:
+        """The same network with a time embedding that tells frames apart, as large as suits normalised clips (B, 3, T, H, W)."""
 
 
 class ImageClipBackbone:

@@ -29,6 +29,7 @@ from evaluation.tuned_backbone import kept_pixels, pictures_of
 from evaluation.video.clip_backbone import ClipBackbone, TrainableClipBackbone, clip_tensor
 from evaluation.video.clip_features import clip_device, extract_clip_features, interpolation_of, num_frames_of, pooled_sets, window_batches
 from evaluation.video.clip_frames import ClipSource
+from evaluation.video.clip_order import ordered_start, seen_by, told_order
 from warehouse.store import content_id
 
 __all__ = ["adapted_clip_backbone", "clip_trunk", "tuned_clips"]
@@ -75,7 +76,12 @@ def tuned_clips(
         return kept_pixels(places.cache / f"{key}.npy", shape, window_batches(backbone, clips, source, config, num_windows=num_windows))
 
     shown = pictures_of(task, (train, val), pixels, images_id=places.images_id)
+    start = ordered_start(backbone, shown[0].pixels, config) if name == "finetune" else None
+    if start is not None:
+        shown, trunk = [seen_by(start, part, config) for part in shown], clip_trunk(start, config)
     head = TUNED_CLASS_HEADS[name].fit(shown[0], shown[1], replace(settings, trunk=trunk))
+    if start is not None:
+        head = told_order(head)
     adapted = adapted_clip_backbone(backbone, head)
     return head, head.probabilities(extract_clip_features(adapted, task.split("test"), source, config, num_windows=num_windows))
 

@@ -64,7 +64,7 @@ def run_compare(lake: Lake, first: str, second: str) -> str:
     if not rows:
         raise CompareError(f"{first} and {second} have no scores of the same data, head and metric; evaluate both on one set")
     title = [f"first: {_label(scores, names[0])}; second: {_label(scores, names[1])}", ""]
-    head_line = "| task | data | head | metric | first | second | first - second | 95% interval | told apart | images, groups | pixels |"
+    head_line = "| task | data | head | metric | first | second | first - second | 95% interval | told apart | items, groups | pixels |"
     return "\n".join([*title, head_line, "|" + "---|" * 11, *rows, *_left_out(unpaired)]) + "\n"
 
 
@@ -73,7 +73,7 @@ def _left_out(unpaired: Mapping[str, str]) -> list[str]:
     if not unpaired:
         return []
     more = f" and {len(unpaired) - _MOST_NAMED} more" if len(unpaired) > _MOST_NAMED else ""
-    return ["", f"not compared image by image: {', '.join(list(unpaired)[:_MOST_NAMED])}{more}"]
+    return ["", f"not compared item by item: {', '.join(list(unpaired)[:_MOST_NAMED])}{more}"]
 
 
 def _model(scores: list[Score], told: str) -> str:

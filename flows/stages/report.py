@@ -201,7 +201,7 @@ def _notes(facts: summary.RunSummary, verdict: DatasetAudit, lake: Path) -> tupl
         Note(
             level="info",
             text="Checkpoints are chosen on the validation split and scored on the test split; intervals are over patients where the data "
-            "names them, else over images.",
+            "names them, else over single images or clips.",
         )
     )
     return tuple(notes)

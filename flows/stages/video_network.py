@@ -13,6 +13,7 @@ from evaluation.backbone import ModelRef
 from evaluation.video.clip_backbone import ClipBackbone
 from pretrain.video.export import is_video_backbone, load_video_backbone, read_video_info
 from pretrain.video.model import DividedSpaceTimeViT
+from pretrain.video.time_order import with_time_order
 
 __all__ = ["VideoNetwork", "find_video_network", "video_model", "video_network"]
 
@@ -43,6 +44,10 @@ class VideoNetwork:
     def with_module(self, module: DividedSpaceTimeViT) -> VideoNetwork:
         """As `TrainableClipBackbone.with_module`."""
         return replace(self, module=module)
+
+    def with_order(self, clips: torch.Tensor) -> VideoNetwork:
+        """As `OrderableClipBackbone.with_order`."""
+        return self.with_module(with_time_order(self.module, clips))
 
     def tokens(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As `ClipBackbone.tokens`."""

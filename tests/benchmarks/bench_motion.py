@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from types import MappingProxyType
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -49,6 +51,8 @@ def motion_rows(
     seed: int,
     heads: tuple[str, ...] = ("linear",),
     image_size: int | None = None,
+    num_frames: int = 8,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """Rows of the table, one a head: a model's accuracy on the clips of MOTION_SET with its interval over patients, and at each station.
 
@@ -58,13 +62,23 @@ def motion_rows(
         motion: the set of clips.
         pooling: what a clip's vector is.
         seed: of the heads.
-        heads: knn or linear.
+        heads: knn, linear or finetune.
         image_size: pixels; None for the model's own.
+        num_frames: of a clip.
+        settings: other ones of the evaluation.
     """
-    num_frames = 8
     task, identity = readable_clips(resolve_task("clips", motion), CLIP_SOURCE, num_frames=num_frames)
     config = EvaluateConfig(
-        heads=heads, clip_pooling=pooling, clip_frames=num_frames, seed=seed, image_size=image_size, device="cpu", num_bootstrap=50
+        **{
+            "heads": heads,
+            "clip_pooling": pooling,
+            "clip_frames": num_frames,
+            "seed": seed,
+            "image_size": image_size,
+            "device": "cpu",
+            "num_bootstrap": 50,
+            **settings,
+        }
     )
     stations = _stations(motion / "clips.csv")
     rows = []

@@ -31,7 +31,7 @@ def trained(config: PretrainConfig, clips: Path, run: Path) -> Path:
     return step_dir(run, best_checkpoint(whole_checkpoints(run)).step) / "backbone"
 
 
-def _random(config: PretrainConfig) -> ModelRef:
+def random_start(config: PretrainConfig) -> ModelRef:
     """The network that a run of these settings starts from."""
 
     def network(device: str, weights: str, seed: int) -> VideoNetwork:
@@ -60,7 +60,10 @@ def main() -> None:
     print(HEADINGS, flush=True)
     for number, (seed, config) in enumerate(configs.items()):
         folder = folders[seed]
-        models = [("endofm-tiny", video_model(folder, model_id=f"video {seed}", label="video")), ("its random weights", _random(config))]
+        models = [
+            ("endofm-tiny", video_model(folder, model_id=f"video {seed}", label="video")),
+            ("its random weights", random_start(config)),
+        ]
         if number < len(told.images):
             models.append(("image model", ModelRef(model_id=f"image {seed}", label="image", path=str(told.images[number].absolute()))))
         for name, model in models:

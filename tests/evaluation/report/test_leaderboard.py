@@ -56,6 +56,19 @@ def test_a_table_is_of_one_data_best_first_with_published_figures_apart() -> Non
     assert "7 test images" in second
 
 
+def test_clips_and_frames_are_called_so() -> None:
+    for unit in ("clips", "frames"):
+        named = replace(ONE, details={**ONE.details, "unit": unit})
+        other_size = replace(named, score_id="s", details={**named.details, "image_size": "96"})
+        for format in ("md", "html"):
+            page = render_leaderboard([named, other_size], format=format)
+            assert f"100 test {unit} of 100 groups" in page
+            assert f"Models were given {unit} of different sizes." in page
+            assert "images" not in page
+    old = replace(ONE, details={**ONE.details, "clip_pooling": "mean"})
+    assert "100 test clips of 100 groups" in render_leaderboard([old], format="md")
+
+
 def test_few_shot_draws_are_no_scores_of_the_whole_training_split() -> None:
     lucky = replace(ONE, score_id="s", value=0.99, details={**ONE.details, "shots": "1 per class", "draw": "0"})
     for format in ("md", "csv", "html"):

@@ -59,6 +59,14 @@ def test_a_table_that_mixes_resolutions_or_leaks_says_so(tmp_path: Path) -> None
     assert [(s["leak"], s["patients"], s["leak_pretraining"]) for s in told["scores"]] == [("overlap 3", "unknown", "unknown")] * 2
 
 
+def test_clips_are_called_so(tmp_path: Path) -> None:
+    ours = score("a" * 64, "knn", 0.6, 0.6, 30, unit="clips")
+    other = replace(ours, model_id="o", model="lite0", details={**ours.details, "image_size": "224"})
+    text = page((ours, other), tmp_path / "r.html")
+    assert "30 clips, 9 groups" in text
+    assert "saw the clips at different sizes (96, 224 px)" in text
+
+
 def test_one_model_scored_at_two_sizes_has_two_rows(tmp_path: Path) -> None:
     small = score("a" * 64, "knn", 0.573, 0.6, 30)
     large = replace(small, score_id="x", value=0.496, details={**small.details, "image_size": "224"})

@@ -106,6 +106,23 @@ def test_devices_stand_apart(scores: tuple[Path, tuple[Score, ...]], tmp_path: P
     assert page.count('<td class="name">scope A</td><td data-label="images">6</td><td data-label="groups">2</td>') == 2
 
 
+def test_clips_are_called_so_everywhere(scores: tuple[Path, tuple[Score, ...]], tmp_path: Path) -> None:
+    root, found = scores
+    for file in {score.details["predictions_file"] for score in found if "predictions_file" in score.details}:
+        table = pq.read_table(root / file)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.append_column("site", pa.array(["A" if n % 2 else "B" for n in range(table.num_rows)])), tmp_path / file)
+        shutil.copy(root / file.replace(".parquet", ".json"), tmp_path / file.replace(".parquet", ".json"))
+    clips = [replace(score, details={**score.details, "unit": "clips"}) for score in found]
+    larger = [replace(one, score_id=f"l {one.score_id}", details={**one.details, "image_size": "224"}) for one in clips]
+    render_scorecard([*clips, *larger], root=tmp_path, path=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "12 test clips of 2 groups" in page
+    assert "labelled training clips" in page
+    assert "<h3>By site</h3>" in page
+    assert "images" not in page
+
+
 def test_without_scores_it_says_so(tmp_path: Path) -> None:
     render_scorecard([], root=tmp_path, path=tmp_path / "page.html")
     assert "No scores yet." in (tmp_path / "page.html").read_text()

@@ -129,6 +129,7 @@ def test_a_network_that_is_trained_too_is_stored_and_scores_the_same_again(
     )
     told: dict[str, Any] = {"cache_dir": str(tmp_path), "root": str(tmp_path), "data": str(ramps)}
     scores = evaluate_model(model, task=task, identity=identity, config=config, clips=SOURCE, **told)
+    assert {score.details["unit"] for score in scores} == {"clips"}
     found = {score.head: score for score in scores if score.metric == "accuracy"}
     assert (found["linear"].details["backbone"], found["finetune"].details["backbone"]) == ("frozen", "fine-tuned")
     if is_video:  # time attention starts with a last layer of zeros, so the frozen network does not know an order
