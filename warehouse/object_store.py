@@ -17,7 +17,7 @@ _CHUNK_BYTES = 8 << 20
 _CONTAINER_BEFORE_AT = ("abfs", "abfss", "wasb", "wasbs")
 """kinds of URI in which what stands before the host is no user: abfs://container@account.dfs.core.windows.net/path"""
 WEB = ("http://", "https://")
-_EXTRAS = {"s3": "pip install 'endoforge[s3]'", "s3a": "pip install 'endoforge[s3]'"}
+_EXTRAS = {"s3": "run `pip install s3fs`", "s3a": "run `pip install s3fs`"}
 
 
 def is_uri(name: str) -> bool:

@@ -17,7 +17,7 @@ _MAX_ERRORS = 16
 def stream_packets(container: InputContainer, stream: VideoStream, errors: list[str]) -> Iterator[Packet[VideoStream]]:
     """Yield every packet that holds data, in the order of the file; the empty packet that drains the decoder is left out.
 
-    PyAV knows only the streams that were there when the file was opened. At the end of a file where others appeared later (MPEG-TS and
+    PyAV 18 knows only the streams that were there when the file was opened. At the end of a file where others appeared later (MPEG-TS and
     MPEG-PS), it raises IndexError: by then all packets have been read. An error of the demuxer ends in `errors`, and reading goes on
     behind it unless it follows the last one directly.
     """

@@ -3,7 +3,7 @@
 The handler of SIGINT is the state. While modules are imported, arguments parsed and the interpreter shut down it ends the process at once:
 a KeyboardInterrupt that nothing catches makes Python kill itself with the signal. During work the first Ctrl-C raises KeyboardInterrupt, so
 that locks and folders are left in good order. The next one, or a few seconds without an end, end the process all the same: a library may
-swallow the exception, and native code may not let it come.
+swallow the exception, native code may not let it come, and Python 3.13 runs no handler while it waits for threads at its end.
 """
 
 from __future__ import annotations

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 __all__ = ["INSTALL_REMEDY"]
 
-INSTALL_REMEDY = "run `pip install '.[cpu]'` in the checkout, or '.[gpu]' on a machine with a GPU"
+INSTALL_REMEDY = "run `pip install '.[cpu]'` in the checkout, or `pip install 'PATH.whl[cpu]'`; with a GPU `gpu` in the place of `cpu`"

@@ -1,6 +1,8 @@
-"""The files of containers say what they promise; no machine here can pull a base image."""
+"""The files of containers say what they promise; `drill_container.sh` builds the image and runs it."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,13 @@ def test_the_image_copies_what_is_there_and_runs_without_rights() -> None:
     assert [line for line in lines if line.startswith("USER ")] == ["USER 10001:10001"]
 
 
-@pytest.mark.parametrize("name", ["server", "deploy", "ray", "worker"])
+@pytest.mark.parametrize("name", ["server", "deploy", "worker"])
 def test_a_service_of_ours_has_no_rights_and_no_way_out(name: str) -> None:
     service = services()[name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
-    assert service.get("networks", ["inside"]) == ["inside"]
-    assert service.get("network_mode", "service:ray") == "service:ray"
+    assert service["networks"] == ["inside"]
+    assert "network_mode" not in service
     compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())
     assert compose["networks"] == {"inside": {"internal": True}}
 
@@ -40,3 +42,30 @@ def test_each_variable_must_be_given_and_is_named_at_the_top() -> None:
     asked = set(re.findall(r"\$\{(\w+):\?\}", text))
     assert asked == set(re.findall(r"\$\{(\w+)", text))
     assert {name for name in asked if f"{name}=" not in head} == set()
+
+
+def test_runs_start_in_a_folder_that_the_image_has() -> None:
+    (mounted,) = services()["deploy"]["volumes"]
+    (workdir,) = [line.split()[1] for line in (FOLDER / "Containerfile").read_text().splitlines() if line.startswith("WORKDIR /opt")]
+    assert mounted.split(":")[-2] == f"{workdir}/{services()['deploy']['command'][-1]}"
+
+
+@pytest.mark.parametrize("ray_ends", [False, True])
+def test_the_worker_ends_in_good_order_or_with_its_ray_node(ray_ends: bool, tmp_path: Path) -> None:
+    programs = {
+        "ray": "exit 3" if ray_ends else "exec sleep 3",
+        # Prefect's worker sends itself SIGINT at SIGTERM
+        "prefect": "trap 'kill -INT $$' TERM; trap 'echo ended; exit' INT; echo ready; for _ in {1..30}; do sleep 0.1; done",
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (script,) = services()["worker"]["command"]
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True, env={"PATH": path}) as started:
+        assert started.stdout is not None
+        if not ray_ends:
+            assert started.stdout.readline() == "ready\n"
+            started.terminate()
+            assert started.stdout.readline() == "ended\n"
+        assert started.wait(10) == 1

@@ -23,6 +23,12 @@ with interruptible():
         print("swallowed", flush=True)
     {then}
 """
+WAITING = """
+with interruptible():
+    pass
+threading.Timer(0.2, ctrl_c).start()
+threading.Thread(target=time.sleep, args=(9,)).start()
+"""
 
 
 @pytest.mark.parametrize(
@@ -30,7 +36,7 @@ with interruptible():
     [
         pytest.param("ctrl_c()", "", id="while modules are imported"),
         pytest.param("threading.Timer(0.2, ctrl_c).start(); import atexit; atexit.register(time.sleep, 9)", "", id="while Python ends"),
-        pytest.param("threading.Timer(0.2, ctrl_c).start(); threading.Thread(target=time.sleep, args=(9,)).start()", "", id="for a thread"),
+        pytest.param(WAITING, "", id="while Python waits for a thread"),
         pytest.param(SWALLOWED.format(then="time.sleep(9)"), "swallowed\n", id="while a library swallows it"),
         pytest.param(SWALLOWED.format(then="ctrl_c()"), "swallowed\n", id="twice"),
     ],
