@@ -1,5 +1,6 @@
 """The example of a filter, installed from outside and used by real commands."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.films import tissue, write_video
-from tests.helpers.plug_ins import REPOSITORY, commands, endoforge, install, package, sql
+from tests.helpers.plug_ins import REPOSITORY, commands, endoforge, install, package
 from warehouse.lake import open_lake
 
 EXAMPLE = REPOSITORY / "examples" / "filter_example"
@@ -66,7 +67,8 @@ def test_a_filter_from_outside_drops_frames_and_refilters_them(installed: dict[s
     assert [row["colorfulness"] for row in found] == pytest.approx([6.3, 6.3, 41.2, 41.2, 20.7, 20.7, 2.9, 2.9], abs=0.1)
     assert [row["drop_reason"] for row in found] == ["pale", "pale", None, "frozen", None, "frozen", "pale", "pale"]
     assert funnel(lake) == {"pale": 4, "frozen": 2, None: 2}
-    (said,) = sql(installed, lake, "SELECT description FROM data_dictionary WHERE column_name = 'colorfulness'")
+    asked = "SELECT description FROM data_dictionary WHERE column_name = 'colorfulness'"
+    (said,) = json.loads(endoforge(installed, "sql", "--lake", str(lake), asked, "--format", "json").stdout)
     assert str(said["description"]).startswith("colourfulness by Hasler and Suesstrunk, 0 for grey to about 100; null if")
 
     looser = ("requalify", "--lake", str(lake), "--max-out-of-body", "1", "--thresholds.min-colorfulness", "5")
