@@ -63,17 +63,18 @@ def lineage(lake: Lake, identifier: str, *, max_children: int = MAX_CHILDREN) ->
 
 def resolve_id(lake: Lake, identifier: str) -> tuple[str, str]:
     """The kind and the full id that `identifier` (an id, a unique prefix of one, or a dataset's name) stands for."""
-    named = lake.rows("SELECT DISTINCT dataset_id FROM datasets WHERE name = $1", [identifier])
+    named = lake.look_up("SELECT DISTINCT dataset_id FROM datasets WHERE name = $1", identifier)
     if len(named) == 1:
         return "dataset", str(named[0]["dataset_id"])
-    found = lake.rows(
-        """SELECT DISTINCT kind, artifact_id AS id FROM artifacts WHERE starts_with(artifact_id, $1)
+    is_frame = re.match("[0-9a-f]{16}-", identifier) is not None  # before the dash it is the video that is meant
+    found = lake.look_up(
+        f"""SELECT DISTINCT kind, artifact_id AS id FROM artifacts WHERE starts_with(artifact_id, $1)
            UNION SELECT 'run', run_id FROM runs WHERE starts_with(run_id, $1) AND status = 'complete'
            UNION SELECT 'shard', sha256 FROM shards WHERE starts_with(sha256, $1) OR shard IN ($1, $1 || '.tar')
-           UNION SELECT 'frame', frame_id FROM frames WHERE $2 AND starts_with(frame_id, $1)
-           UNION SELECT 'clip', clip_id FROM clips WHERE $2 AND starts_with(clip_id, $1)
+           UNION SELECT 'frame', frame_id FROM frames WHERE {is_frame} AND starts_with(frame_id, $1)
+           UNION SELECT 'clip', clip_id FROM clips WHERE {is_frame} AND starts_with(clip_id, $1)
            LIMIT 10""",
-        [identifier, re.match("[0-9a-f]{16}-", identifier) is not None],  # before the dash it is the video that is meant
+        identifier,
     )
     exact = [row for row in found if row["id"] == identifier or (row["kind"] == "shard" and not row["id"].startswith(identifier))]
     found = exact or found

@@ -157,7 +157,7 @@ def audit_with_id(lake: Lake, audit_id: str) -> Audit:
     Raises:
         LakeError: there is none, or there are several.
     """
-    found = lake.rows(f"SELECT {AUDIT_COLUMNS} FROM audit_status WHERE starts_with(audit_id, $1)", [audit_id])
+    found = lake.look_up(f"SELECT {AUDIT_COLUMNS} FROM audit_status WHERE starts_with(audit_id, $1)", audit_id)
     if len(found) == 1:
         return Audit(**found[0])
     known = [row["audit_id"] for row in lake.rows("SELECT audit_id FROM audit_status ORDER BY drawn_at DESC")]

@@ -13,12 +13,11 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 from filelock import FileLock
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from warehouse.catalog import Catalog, LakeError, catalog_of, no_lake
 from warehouse.data_path import stored_data_path
@@ -35,6 +34,9 @@ from warehouse.statements import add_column, create_macro, create_table, create_
 from warehouse.store_keys import give_keys
 from warehouse.table_store import folder_data
 from warehouse.views import MACROS, VIEWS
+
+if TYPE_CHECKING:
+    from tenacity import Retrying
 
 __all__ = ["EXTENSIONS", "Lake", "LakeError", "commit_retries", "extension_path", "open_lake"]
 
@@ -86,6 +88,13 @@ class Lake:
         """The rows of `query` as dicts."""
         rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
         return rows
+
+    def look_up(self, sql: str, text: str) -> list[dict[str, Any]]:
+        """`rows` of a statement that has one parameter, $1, a text, which goes in as a literal.
+
+        DuckDB loads pandas to bind a parameter, which takes as long as all else before a name is refused.
+        """
+        return self.rows(sql.replace("$1", quote(text)))
 
     def added_scores(self, table: str) -> tuple[str, ...]:
         """The columns of a table that installed filters have added, here or elsewhere, in alphabetical order."""
@@ -205,6 +214,8 @@ class Lake:
 
 def commit_retries() -> Retrying:
     """Bounded retries for a commit that lost a race for the catalog to another process."""
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential  # here: a refusal commits nothing
+
     return Retrying(
         retry=retry_if_exception_type((duckdb.TransactionException, duckdb.IOException, duckdb.OperationalError)),
         stop=stop_after_attempt(8),

@@ -94,11 +94,11 @@ def find_checkpoint(lake: Lake, identifier: str) -> Checkpoint:
     Raises:
         LakeError: no finished run and no checkpoint has that id, or several have.
     """
-    rows = lake.rows("SELECT * FROM checkpoints WHERE run_id = $1 AND is_best", [identifier])
+    rows = lake.look_up("SELECT * FROM checkpoints WHERE run_id = $1 AND is_best", identifier)
     if not rows and len(identifier) > len("pretrain-"):
-        rows = lake.rows("SELECT * FROM checkpoints WHERE starts_with(run_id, $1) AND is_best", [identifier])
+        rows = lake.look_up("SELECT * FROM checkpoints WHERE starts_with(run_id, $1) AND is_best", identifier)
     if not rows and len(identifier) >= 8:
-        rows = lake.rows("SELECT * FROM checkpoints WHERE starts_with(checkpoint_id, $1) ORDER BY step, run_id", [identifier])
+        rows = lake.look_up("SELECT * FROM checkpoints WHERE starts_with(checkpoint_id, $1) ORDER BY step, run_id", identifier)
     if len({row["checkpoint_id"] for row in rows}) > 1:
         raise LakeError(f"{identifier!r} is the start of several checkpoints; give more of the id")
     if not rows:

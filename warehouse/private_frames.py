@@ -177,7 +177,7 @@ def private_audit_with_id(lake: Lake, audit_id: str) -> PrivateAudit:
     Raises:
         LakeError: there is none, or there are several.
     """
-    found = lake.rows(f"SELECT * FROM ({_LATEST_AUDITS}) WHERE starts_with(audit_id, $1)", [audit_id])
+    found = lake.look_up(f"SELECT * FROM ({_LATEST_AUDITS}) WHERE starts_with(audit_id, $1)", audit_id)
     if len(found) == 1:
         return PrivateAudit(**found[0])
     known = sorted(row["audit_id"] for row in lake.rows("SELECT DISTINCT audit_id FROM private_audits"))

@@ -287,7 +287,7 @@ def score_with_id(lake: Lake, score_id: str) -> Score:
         LakeError: there is none, or there are several.
     """
     rows = (
-        lake.rows("SELECT DISTINCT * EXCLUDE (run_id) FROM scores WHERE starts_with(score_id, $1)", [score_id])
+        lake.look_up("SELECT DISTINCT * EXCLUDE (run_id) FROM scores WHERE starts_with(score_id, $1)", score_id)
         if len(score_id) >= _SHORTEST_ID
         else []
     )

@@ -13,6 +13,7 @@ from warehouse.schema import TABLES
 __all__ = [
     "SHOWN_PREVIEWS",
     "FramePicture",
+    "Preview",
     "RunSummary",
     "boxed_frames",
     "cluster_sizes",
@@ -51,9 +52,20 @@ class RunSummary:
 class FramePicture:
     """Where a kept frame's JPEG lies."""
 
+    frame_id: str
+    pts_us: int
     pack_path: str
     byte_offset: int
     byte_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """The small picture of a dropped frame."""
+
+    frame_id: str
+    pts_us: int
+    jpeg: bytes
 
 
 def run_summary(lake: Lake, run_id: str) -> RunSummary:
@@ -103,7 +115,7 @@ def picture_frames(lake: Lake, dataset_id: str, *, duplicates: bool, limit: int)
         else "SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id = $1"
     )
     rows = lake.rows(
-        f"""SELECT c.pack_path, c.byte_offset, c.byte_size FROM ({source}) JOIN candidates c USING (frame_id)
+        f"""SELECT frame_id, c.pts_us, c.pack_path, c.byte_offset, c.byte_size FROM ({source}) JOIN candidates c USING (frame_id)
             ORDER BY md5(frame_id) LIMIT $2""",
         [dataset_id, limit],
     )
@@ -114,10 +126,10 @@ def boxed_frames(lake: Lake, dataset_id: str, *, limit: int) -> tuple[FramePictu
     """Some frames of a dataset with boxes over text, from its videos in turn; the same ones at every call."""
     rows = lake.rows(
         """WITH boxed AS (
-               SELECT c.pack_path, c.byte_offset, c.byte_size, f.frame_id, f.video_id
+               SELECT c.pack_path, c.byte_offset, c.byte_size, f.frame_id, f.pts_us, f.video_id
                FROM (SELECT DISTINCT frame_id FROM shard_frames WHERE dataset_id = $1) JOIN candidates c USING (frame_id)
                JOIN frames f ON f.frame_id = c.frame_id AND f.text_share > 0)
-           SELECT pack_path, byte_offset, byte_size FROM boxed
+           SELECT frame_id, pts_us, pack_path, byte_offset, byte_size FROM boxed
            ORDER BY row_number() OVER (PARTITION BY video_id ORDER BY md5(frame_id)), md5(frame_id) LIMIT $2""",
         [dataset_id, limit],
     )
@@ -140,17 +152,17 @@ SHOWN_PREVIEWS = """previews p JOIN current_frames f ON f.frame_id = p.frame_id 
 be private by now was not pixelated for another reason."""
 
 
-def dropped_previews(lake: Lake, *, limit: int) -> dict[str, tuple[bytes, ...]]:
+def dropped_previews(lake: Lake, *, limit: int) -> dict[str, tuple[Preview, ...]]:
     """Some small pictures of dropped frames by reason; the same ones at every call."""
     rows = lake.rows(
-        f"""SELECT p.drop_reason, p.jpeg FROM {SHOWN_PREVIEWS}
+        f"""SELECT p.drop_reason, p.frame_id, f.pts_us, p.jpeg FROM {SHOWN_PREVIEWS}
            QUALIFY row_number() OVER (PARTITION BY p.drop_reason ORDER BY md5(p.frame_id)) <= $1
            ORDER BY p.drop_reason, md5(p.frame_id)""",
         [limit],
     )
-    found: dict[str, list[bytes]] = {}
+    found: dict[str, list[Preview]] = {}
     for row in rows:
-        found.setdefault(row["drop_reason"], []).append(row["jpeg"])
+        found.setdefault(row["drop_reason"], []).append(Preview(frame_id=row["frame_id"], pts_us=row["pts_us"], jpeg=row["jpeg"]))
     return {reason: tuple(pictures) for reason, pictures in found.items()}
 
 

@@ -94,7 +94,7 @@ def videos_of_uri(lake: Lake, named: Sequence[str]) -> tuple[str, ...]:
 
 def videos_of_patient(lake: Lake, patient_id: str) -> tuple[str, ...]:
     """Ids of the videos of a patient by its pseudonym."""
-    rows = lake.rows("SELECT DISTINCT video_id FROM manifest_videos WHERE patient_id = $1 ORDER BY video_id", [patient_id])
+    rows = lake.look_up("SELECT DISTINCT video_id FROM manifest_videos WHERE patient_id = $1 ORDER BY video_id", patient_id)
     return tuple(str(row["video_id"]) for row in rows)
 
 

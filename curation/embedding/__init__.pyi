@@ -8,7 +8,7 @@ from .embed import (
     remove_unused_pieces as remove_unused_pieces,
     whole_parts as whole_parts,
 )
-from .encoder import Encoder as Encoder, load_encoder as load_encoder
+from .encoder import Encoder as Encoder, id_of as id_of, load_encoder as load_encoder, published as published
 from .encoder_name import (
     OFFLINE_ENCODER as OFFLINE_ENCODER,
     check_timm_name as check_timm_name,

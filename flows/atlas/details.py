@@ -16,7 +16,7 @@ from flows.atlas.points import Atlas
 from warehouse.lake import Lake
 from warehouse.views import VIEWS
 
-__all__ = ["cluster_tree", "compared", "dataset_names", "frames_of", "nights", "part_script", "videos_of"]
+__all__ = ["cluster_tree", "compared", "frames_of", "nights", "part_script", "videos_of"]
 
 _SAMPLES = 6
 """Pictures of each cluster, and of each side of two datasets."""
@@ -162,15 +162,6 @@ def cluster_tree(lake: Lake, atlas: Atlas) -> dict[str, Any]:
         places = {cluster: place for place, cluster in enumerate(order)}
         above = {point: places[cluster] for point, cluster in of_point[level].items()}
     return {"levels": levels}
-
-
-def dataset_names(lake: Lake) -> list[str]:
-    """Datasets of images, the latest first."""
-    rows = lake.rows(
-        """SELECT d.name, max(r.ended_at) AS made FROM datasets d JOIN runs r ON r.run_id = d.run_id
-           WHERE d.kind IS DISTINCT FROM 'clips' GROUP BY d.name ORDER BY made DESC, d.name"""
-    )
-    return [row["name"] for row in rows]
 
 
 def compared(lake: Lake, atlas: Atlas, names: Sequence[str]) -> dict[str, Any]:

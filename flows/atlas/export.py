@@ -65,4 +65,6 @@ def _fill(partial: Path, lake: Lake, atlas: Atlas) -> None:
 
 def _table(atlas: Atlas) -> pa.Table:
     columns = {"frame_id": atlas.frame_ids, "x": atlas.positions[:, 0], "y": atlas.positions[:, 1], "second": atlas.seconds}
-    return pa.table(columns | {name.replace(" ", "_"): words for name, words in atlas.colours.items()})
+    colours = atlas.colours | {each.colour: each.words for each in atlas.predictions}
+    columns |= {f"{each.colour} probability": each.probabilities for each in atlas.predictions}
+    return pa.table({name.replace(" ", "_"): values for name, values in (columns | colours).items()})

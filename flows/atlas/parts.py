@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from flows.atlas.details import cluster_tree, compared, dataset_names, frames_of, nights, videos_of
+from flows.atlas.details import cluster_tree, compared, frames_of, nights, videos_of
+from flows.atlas.members import MOST_DATASETS, dataset_names
 from flows.atlas.points import Atlas
 from flows.atlas.reasons import dropped_for, reasons
 from warehouse.lake import Lake
@@ -15,8 +16,6 @@ from warehouse.lake import Lake
 __all__ = ["all_parts", "part_of"]
 
 _FRAMES_A_QUERY, _VIDEOS_A_QUERY = 1000, 100
-_MOST_DATASETS = 6
-"""Datasets of which an export has every pair."""
 
 
 def part_of(lake: Lake, atlas: Atlas, name: str) -> Any:
@@ -50,7 +49,7 @@ def all_parts(lake: Lake, atlas: Atlas) -> Iterator[tuple[str, Any]]:
     for numbers in _batches(len(atlas.videos), _VIDEOS_A_QUERY):
         yield from ((f"videos/{number}", told) for number, told in zip(numbers, videos_of(lake, atlas, numbers), strict=True))
     yield from ((f"reasons/{reason}", dropped_for(lake, atlas, reason)) for reason in reasons(atlas))
-    names = dataset_names(lake)[:_MOST_DATASETS]
+    names = dataset_names(lake)[:MOST_DATASETS]
     for first, second in itertools.permutations(range(len(names)), 2):
         yield f"datasets/{first}-{second}", compared(lake, atlas, [names[first], names[second]])
 

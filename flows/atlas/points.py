@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,12 @@ import pyarrow as pa
 
 from curation.embedding import vectors_of
 from flows.atlas.beside import Beside, encoder_name, read_beside, share_in_common
+from flows.atlas.heads import check_head, newest_heads
 from flows.atlas.layout import LayoutName, lay_out
+from flows.atlas.members import members_of
 from flows.atlas.most_points import check_most
 from flows.atlas.nearest import NEAR
+from flows.atlas.prediction import Prediction, predicted
 from warehouse import queries
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import Lake, LakeError
@@ -86,6 +91,10 @@ class Atlas:
     """whose clusters and fates are shown"""
     beside: Beside | None = None
     """the same points by a second encoder, if one was named"""
+    members: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """of the latest datasets, whether each holds each point, (N,)"""
+    predictions: tuple[Prediction, ...] = ()
+    """what stored heads say of the points, each a colour too"""
     has_sql: bool = False
     """whether the page may ask the lake"""
 
@@ -94,7 +103,16 @@ class Atlas:
         return replace(self, has_sql=True)
 
 
-def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: int, layout: LayoutName, beside: str | None = None) -> Atlas:
+def read_atlas(
+    lake: Lake,
+    *,
+    encoder: str | None,
+    dataset: str | None,
+    most: int,
+    layout: LayoutName,
+    beside: str | None = None,
+    head: str | None = None,
+) -> Atlas:
     """Sample, look up and lay out.
 
     Args:
@@ -104,10 +122,12 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
         most: points at most; the same ones each time.
         layout: how vectors become positions.
         beside: a second encoder, beside whose neighbours the first one's are shown; frames that both embedded are shown.
+        head: a score, by its id or a unique start of it, whose head says what each point shows; of each task the newest that fits unless
+            one is named, and none where torch is not installed.
 
     Raises:
-        LakeError: nothing is embedded, there is no such dataset, or no frame may be shown.
-        ValueError: `most` is not from 3 to MAX_POINTS.
+        LakeError: nothing is embedded, there is no such dataset or score, or no frame may be shown.
+        ValueError: `most` is not from 3 to MAX_POINTS, or the head does not fit the encoder.
     """
     check_most(most)
     encoder_id = queries.encoder_named(lake, encoder)
@@ -115,6 +135,7 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
     beside_id = queries.encoder_named(lake, beside) if beside else encoder_id
     if beside and beside_id == encoder_id:
         raise ValueError(f"got {beside!r} beside itself, expected another encoder; name one that embedded this lake too, or embed with it")
+    heads = (check_head(lake, head, encoder_id),) if head else newest_heads(lake, encoder_id) if find_spec("torch") else ()
     rows = lake.query(_FRAMES, [encoder_id, name, most, beside_id])
     if len(rows) < 3:
         raise LakeError(
@@ -124,6 +145,7 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
     vectors = vectors_of(frame_ids, queries.embedding_parts(lake, encoder_id), lake.root)
     positions, said = lay_out(vectors, layout)
     other = read_beside(lake, beside_id, frame_ids, layout) if beside else None
+    predictions = tuple(predicted(each, vectors) for each in heads)
     flagged = lake.rows("SELECT count(DISTINCT video_id) AS n FROM flagged_videos WHERE NOT is_audited")[0]["n"]
     label = encoder_name(lake, encoder_id)
     num_all = rows["num_all"][0].as_py()
@@ -136,6 +158,7 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
     if other is not None:
         share = share_in_common(vectors, other.vectors)
         notes.append(f"beside it encoder {other.name}; of the {NEAR} nearest of a frame the two have {share:.0%} in common")
+    notes += [f"{each.colour} by {each.head.said}; from the stored vectors, so `predict` may differ" for each in predictions]
     if flagged:
         notes.append(f"{flagged:,} flagged videos are left out until a person has looked at them")
     steps = lake.rows("SELECT concat_ws(': ', step, reason) AS step, num_frames FROM funnel")
@@ -144,7 +167,7 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
         seconds=tuple(microseconds / 1e6 for microseconds in rows["pts_us"].to_pylist()),
         pictures=_pictures(lake.root, rows),
         positions=positions,
-        colours=_colours(rows),
+        colours=_colours(rows) | {each.colour: each.words for each in predictions if len(set(each.words)) > 1},
         num_all=num_all,
         layout=said,
         notes=tuple(notes),
@@ -156,6 +179,8 @@ def read_atlas(lake: Lake, *, encoder: str | None, dataset: str | None, most: in
         encoder=label,
         dataset=name,
         beside=other,
+        members=members_of(lake, frame_ids),
+        predictions=predictions,
     )
 
 

@@ -41,6 +41,7 @@ _HEADERS = {
 _TYPES = {
     "index.html": "text/html; charset=utf-8",
     "atlas.js": "text/javascript; charset=utf-8",
+    "maps.js": "text/javascript; charset=utf-8",
     "details.js": "text/javascript; charset=utf-8",
     "atlas.css": "text/css; charset=utf-8",
 }

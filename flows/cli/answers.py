@@ -100,7 +100,7 @@ def _atlas(command: questions.Atlas) -> int:
     from flows.atlas.server import serve
 
     with job_of(command, read_only=command.export is None) as job:
-        shown: dict[str, Any] = {"encoder": command.encoder, "beside": command.beside, "dataset": command.dataset}
+        shown: dict[str, Any] = {"encoder": command.encoder, "beside": command.beside, "dataset": command.dataset, "head": command.head}
         atlas = read_atlas(job.lake, **shown, most=command.most, layout=command.layout)
         if command.export is None:
             try:

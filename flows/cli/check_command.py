@@ -8,7 +8,6 @@ from typing import Any
 from curation.config import CurateConfig
 from evaluation.config import EvaluateConfig
 from evaluation.heads import check_head_names
-from evaluation.tasks import check_data, check_task_name
 from flows.atlas.most_points import check_most
 from flows.cli import commands, questions, upkeep
 from flows.cli.check_names import check_names
@@ -85,6 +84,8 @@ def check_command(command: Any) -> None:
                     raise FileExistsError(f"{command.export} is there already; give a new folder")
                 check_new_folder(command.export.parent, "the folder of export")
         case questions.CheckData():
+            from evaluation.tasks import check_data, check_task_name
+
             check_new_folder(command.output or Path(), "output")
             check_data(command.data)
             command.config  # noqa: B018 - raises for a setting that is out of range

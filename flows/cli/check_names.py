@@ -31,6 +31,11 @@ def check_names(command: Any) -> None:
             _look(command, dataset=dataset)
         case questions.Atlas(dataset=dataset):
             _look(command, dataset=dataset, encoders=(command.encoder, *((command.beside,) if command.beside else ())))
+            if command.head is not None:
+                from flows.atlas.heads import head_of_score
+
+                with asked(command) as lake:
+                    head_of_score(lake, command.head)
         case commands.Dedup() | commands.SelectForLabels():
             _look(command, encoders=(command.encoder,))
         case commands.Curate(plan=False):  # a plan counts what has yet to be embedded too

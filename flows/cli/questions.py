@@ -40,6 +40,8 @@ class Atlas(OfLake):
     """whose embeddings to use, by the name given to `embed`; the latest unless given"""
     beside: str | None = None
     """a second encoder of the lake: its map can be changed to, and its neighbours of a frame stand beside the first one's"""
+    head: str | None = None
+    """score whose stored head says what each frame shows; of each task the newest one on the map's encoder unless given"""
     most: int = 20_000
     """points shown, at most 1,000,000; of more frames a sample, the same one each time"""
     layout: Literal["pca", "tsne"] = "pca"

@@ -15,8 +15,6 @@ import subprocess
 import sys
 import time
 
-import psutil
-
 from flows.cli.interruption import INTERRUPTED, end_descendants
 
 __all__ = ["begin_supervised", "is_supervised", "run_supervised"]
@@ -40,6 +38,8 @@ def begin_supervised() -> None:
     supervisor = int(os.environ.pop(_SUPERVISOR))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    import psutil  # here: commands that are not supervised have no use for it
+
     if not psutil.pid_exists(supervisor):  # killed before the line above
         os._exit(1)
 

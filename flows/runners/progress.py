@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
+from typing import TYPE_CHECKING, TypeVar
 
 from flows.tally import current_tally
+
+if TYPE_CHECKING:  # rich takes a tenth of the time of a refusal, which shows no bar
+    from rich.console import Console
+    from rich.progress import Progress
 
 __all__ = ["say", "say_undone", "told_to", "track", "track_steps"]
 
 Item = TypeVar("Item")
 _LOG_EVERY_S = 10.0
-_console = Console(stderr=True, highlight=False)
 _listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", default=None)
 
 
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
+@functools.cache
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _bar() -> Progress:
+    """A bar with items done, items per second, and the time gone and left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
+
+    described = TextColumn("{task.description}")
+    columns = (described, BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=_console())
 
 
 def say(message: str) -> None:
     """One line for the person who watches; on stderr, so that results on stdout stay clean."""
     listener = _listener.get()
     if listener is None:
-        _console.print(message, markup=False, soft_wrap=True)
+        _console().print(message, markup=False, soft_wrap=True)
     else:
         listener(message)
 
@@ -58,15 +83,7 @@ def track(items: Iterable[Item], *, description: str, total: int, size: Callable
     if total == 0:
         yield from items
     elif sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _RateColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=_console) as progress:
+        with _bar() as progress:
             task = progress.add_task(description, total=total)
             for item in items:
                 yield item

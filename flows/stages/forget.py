@@ -15,7 +15,6 @@ from flows.config import RunConfig
 from flows.job import Job, one_at_a_time
 from flows.runners import say
 from flows.stages.patient import find_patient
-from flows.stages.shard import run_shard
 from flows.stages.stage import Made
 from warehouse.dataset_queries import dataset_members
 from warehouse.forgotten import Forgetting, read_records, request, write_record
@@ -146,6 +145,8 @@ def _merged(record: Forgetting, traces: Traces, successors: dict[str, str]) -> F
 
 def _successors(job: Job, subject: Subject, traces: Traces) -> dict[str, str]:
     """Write each dataset that holds the subject's frames again without them; names by the id of the old one."""
+    from flows.stages.shard import run_shard  # here: it loads what reads and writes pictures, which a refusal has no use for
+
     made = {}
     for dataset_id, name in traces.datasets:
         (row,) = job.lake.rows("SELECT * FROM datasets WHERE dataset_id = $1 AND name = $2", [dataset_id, name])

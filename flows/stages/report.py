@@ -157,7 +157,17 @@ def _funnel(facts: summary.RunSummary) -> tuple[FunnelStep, ...]:
 
 def _pictures(lake: Lake, frames: tuple[summary.FramePicture, ...]) -> tuple[Picture, ...]:
     jpegs = (read_frame(lake.root / frame.pack_path, frame.byte_offset, frame.byte_size) for frame in frames)
-    return tuple(Picture(jpeg=thumbnail(jpeg, width=THUMBNAIL_PX)) for jpeg in jpegs)
+    return tuple(
+        Picture(jpeg=thumbnail(jpeg, width=THUMBNAIL_PX), caption=_named(frame)) for frame, jpeg in zip(frames, jpegs, strict=True)
+    )
+
+
+def _named(frame: summary.FramePicture | summary.Preview) -> str:
+    return f"{frame.pts_us / 1e6:.1f} s, {frame.frame_id}"
+
+
+def _previews(found: tuple[summary.Preview, ...]) -> tuple[Picture, ...]:
+    return tuple(Picture(jpeg=each.jpeg, caption=_named(each)) for each in found)
 
 
 def _boxed(lake: Lake, facts: summary.RunSummary) -> tuple[ContactSheet, ...]:
@@ -170,7 +180,7 @@ def _boxed(lake: Lake, facts: summary.RunSummary) -> tuple[ContactSheet, ...]:
 def _dropped(lake: Lake, facts: summary.RunSummary) -> tuple[ContactSheet, ...]:
     previews = summary.dropped_previews(lake, limit=PICTURES_PER_SHEET)
     sheets = [
-        ContactSheet(title=reason, num_frames=count, pictures=tuple(Picture(jpeg=jpeg) for jpeg in previews.get(reason, ())))
+        ContactSheet(title=reason, num_frames=count, pictures=_previews(previews.get(reason, ())))
         for step, reason, count in facts.funnel
         if step == "dropped"
     ]

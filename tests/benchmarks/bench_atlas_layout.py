@@ -1,15 +1,21 @@
 """How well the atlas places points among a t-SNE sample, against t-SNE of them all, and how long a million takes.
 
 Points are the embedded frames of a lake, and made ones, which wander as frames of videos do. Quality is the share of a placed point's ten
-true neighbours that are among its ten on the map, and scikit-learn's trustworthiness.
+true neighbours that are among its ten on the map, and scikit-learn's trustworthiness. Seconds are of CPU time.
 
     python -m tests.benchmarks.bench_atlas_layout --lake demo/lake
+
+UMAP is compared with where umap-learn can be imported. It is no dependency: install it into an environment of its own, and name that one's
+site-packages in PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +23,7 @@ import numpy.typing as npt
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from flows.atlas.layout import lay_out
+from flows.atlas.layout import SAMPLE_POINTS, lay_out
 from flows.atlas.most_points import MAX_POINTS
 from flows.atlas.points import read_atlas
 from warehouse.lake import open_lake
@@ -44,21 +50,36 @@ def kept(vectors: Floats, positions: Floats, start: int) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(true, near, strict=True)]))
 
 
+def by_umap(vectors: Floats) -> Floats:
+    """UMAP with its own defaults, of the unit vectors by cosine; with a seed, and so on one core."""
+    positions: Floats = import_module("umap").UMAP(metric="cosine", random_state=0).fit_transform(vectors)
+    return positions
+
+
 def compare(name: str, vectors: Floats, num_sample: int) -> None:
-    for said, sample in (("all laid out", len(vectors)), (f"{num_sample} laid out, the rest placed", num_sample)):
-        start = time.perf_counter()
-        positions, _ = lay_out(vectors, "tsne", num_sample=sample)
-        seconds = time.perf_counter() - start
-        share, trust = kept(vectors, positions, num_sample), trustworthiness(vectors, positions, n_neighbors=K)
-        print(f"{name}, {len(vectors)} points, {said}: {share:.3f} of the neighbours kept, trustworthiness {trust:.3f}, {seconds:.1f} s")
-    positions, _ = lay_out(vectors, "pca")
-    print(f"{name}, pca: {kept(vectors, positions, num_sample):.3f}, {trustworthiness(vectors, positions, n_neighbors=K):.3f}")
+    layouts: dict[str, Callable[[], Floats]] = {
+        "t-SNE of all": lambda: lay_out(vectors, "tsne", num_sample=len(vectors))[0],
+        f"t-SNE of {num_sample}, the rest placed": lambda: lay_out(vectors, "tsne", num_sample=num_sample)[0],
+        "principal components": lambda: lay_out(vectors, "pca")[0],
+    }
+    if find_spec("umap"):
+        by_umap(vectors[:200])  # Numba compiles first
+        layouts["UMAP of all"] = lambda: by_umap(vectors)
+    for said, laid_out in layouts.items():
+        start = time.process_time()
+        positions = laid_out()
+        seconds = time.process_time() - start
+        placed, every = kept(vectors, positions, num_sample), kept(vectors, positions, 0)
+        trust = trustworthiness(vectors, positions, n_neighbors=K) if len(vectors) <= 5000 else float("nan")
+        print(f"{name}, {len(vectors)} points, {said}: {placed:.3f} of the neighbours of placed points kept, {every:.3f} of all")
+        print(f"    trustworthiness {trust:.3f}, {seconds:.1f} CPU s", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lake", type=Path)
     parser.add_argument("--large", type=int, default=1_000_000, help="points of the timed layout; 0 for none")
+    parser.add_argument("--middle", type=int, default=0, help="points of a third comparison, such as 20,000, a map's usual number")
     told = parser.parse_args()
     if told.lake:
         with open_lake(told.lake, read_only=True) as lake:
@@ -67,6 +88,8 @@ def main() -> None:
             print(f"{len(vectors)} frames of the lake: read in {time.perf_counter() - start:.1f} s")
         compare("frames of the lake", vectors[:3000], min(len(vectors), 3000) // 3)
     compare("made points", made(1500), 500)
+    if told.middle:
+        compare("made points", made(told.middle), min(SAMPLE_POINTS, told.middle - 1))
     if told.large:
         start = time.perf_counter()
         lay_out(made(told.large), "tsne", num_sample=2000)

@@ -19,12 +19,12 @@ from flows.atlas.server import PAGES, page
 from tests.helpers.chromium import chromium
 
 ACTIONS = {
-    "draw": "draw()",
-    "draw while the map moves": "moving = 1; draw(); moving = 0",
-    "find the point under the mouse": "nearest(width / 2, height / 2, 16)",
-    "change the colour": "legend(); sort(); draw()",
-    "lasso with 200 corners over about half of the points": """choose(Array.from({ length: 200 }, (_, k) =>
-        [width / 2 + Math.cos(k / 31.8) * width / 3, height / 2 + Math.sin(k / 31.8) * height / 3]))""",
+    "draw": "draw(panes[0])",
+    "draw while the map moves": "moving = 1; draw(panes[0]); moving = 0",
+    "find the point under the mouse": "nearest(panes[0], panes[0].width / 2, panes[0].height / 2, 16)",
+    "change the colour": "legend(); sort(); draw(panes[0])",
+    "lasso with 200 corners over about half of the points": """choose(panes[0], Array.from({ length: 200 }, (_, k) =>
+        [panes[0].width * (0.5 + Math.cos(k / 31.8) / 3), panes[0].height * (0.5 + Math.sin(k / 31.8) / 3)]))""",
 }
 
 

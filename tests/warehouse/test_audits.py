@@ -12,7 +12,7 @@ from warehouse.audits import AuditedFrame, audit_with_id, draw_sample, num_found
 from warehouse.dataset_audit import dataset_audit
 from warehouse.lake import Lake, open_lake
 from warehouse.schema import TABLES
-from warehouse.summary import dropped_previews
+from warehouse.summary import Preview, dropped_previews
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -258,7 +258,7 @@ def test_a_preview_is_shown_only_while_ingests_reason_holds(lake: Lake) -> None:
         append(lake, "requalified", {"run_id": "q", "frame_id": "private", "keep": False, "drop_reason": "out_of_body"})
         append(lake, "requalified", {"run_id": "q", "frame_id": "back", "keep": True})
         found = dropped_previews(lake, limit=9)
-    assert found == {"blurred": (b"still",)}
+    assert found == {"blurred": (Preview(frame_id="still", pts_us=0, jpeg=b"still"),)}
 
 
 def requalification(run_id: str, *, day: int) -> dict[str, object]:

@@ -183,6 +183,6 @@ if (ATLAS.sql) {
     box.replaceChildren();
     if (!near.near) { text(box, "p", near.error || near.detail || "no answer"); return; }
     pictures(box, near.near.map(([i]) => i), i => `${near.near.find(([j]) => j === i)[1]} ${ATLAS.id[i]}`);
-    chosen = new Set(near.near.map(([i]) => i)); redraw();
+    select(near.near.map(([i]) => i));
   };
 }

@@ -295,5 +295,8 @@ def test_a_browser_shows_the_page_without_an_error_or_a_request(tmp_path: Path, 
             assert page.locator("tr.own").count() == 1
             points = page.evaluate("document.getElementById('chart-training').data.map(trace => [trace.name, trace.x.length])")
             assert points == [["training loss", 3], ["landmarks/val/knn_balanced_accuracy", 2], ["chosen checkpoint (step 100)", 1]]
+            page.locator(".sheet figure").first.click()
+            large = page.locator(".sheet img").first.bounding_box()
+            assert large == {"x": 0, "y": 0, **page.viewport_size}  # type: ignore[dict-item]
     assert problems == []
     assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]

@@ -272,8 +272,12 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-drawn]", state="attached")
         assert page.locator("#notes li").text_content() == HOSTILE
-        box = page.locator("#map").bounding_box()
-        assert box is not None
+        boxes = [page.locator(f"#map-{number}").bounding_box() for number in (1, 2)]
+        assert boxes[0] is not None
+        assert boxes[1] is not None
+        (across, down) = (boxes[1][axis] - boxes[0][axis] for axis in ("x", "y"))
+        assert (down, across >= boxes[0]["width"]) == (0, True) if width == 1440 else (across, down >= boxes[0]["height"]) == (0, True)
+        box = boxes[0]
         page.click("#lasso")
         left, top, right, bottom = box["x"] + 2, box["y"] + 60, box["x"] + box["width"] - 2, box["y"] + box["height"] - 2
         page.mouse.move(left, box["y"] + 2)
@@ -283,10 +287,13 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(
         page.mouse.up()
         assert page.locator("#count").text_content() == f"{len(atlas.frame_ids)} frames chosen"
         statement = page.locator("#sql").input_value()
+        for number in (1, 2):
+            told = f"{len(atlas.frame_ids)} frames, {len(atlas.frame_ids)} chosen"
+            page.wait_for_function("([number, told]) => document.getElementById(`told-${number}`).textContent === told", arg=[number, told])
         page.locator("#thumbs img").first.click()
         page.wait_for_function("document.getElementById('picture').naturalWidth > 0")
         assert atlas.frame_ids[0] in (page.locator("#facts").text_content() or "")
-        page.locator("#map").focus()
+        page.locator("#map-1").focus()
         page.keyboard.press("Escape")
         assert not page.is_visible("#frame")
         page.keyboard.press("Enter")
@@ -295,10 +302,10 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(
         near = page.locator("#more .two > div")
         assert [near.nth(side).locator(".picture").count() for side in (0, 1)] == [min(12, len(atlas.frame_ids) - 1)] * 2
         assert near.nth(0).locator(".common").count() == near.nth(1).locator(".common").count() > 0
-        before = page.evaluate("screen(0)")
-        page.locator("#model").select_option(label="second")
-        assert page.evaluate("screen(0)") != before
-        assert page.locator("#count").text_content() == f"{len(atlas.frame_ids)} frames chosen"
+        assert page.evaluate("screen(panes[0], 0).join() !== screen(panes[1], 0).join()")
+        page.locator("#model-2").select_option(value="0")
+        assert page.evaluate("screen(panes[0], 0)") == pytest.approx(page.evaluate("screen(panes[1], 0)"), abs=30)
+        page.locator("#model-2").select_option(label="second")
         shown = page.locator("#facts dd").first.text_content()
         page.locator("#more .picture").first.focus()
         page.keyboard.press("Enter")
@@ -320,7 +327,39 @@ def test_a_browser_shows_picks_and_chooses_without_a_request_outside(
         assert page.locator("#panel-nights tr").last.locator("td").nth(1).text_content() == "2"  # the first night; exports have nights too
         page.locator("#tab-datasets").click()
         assert "There is one dataset, set." in (page.locator("#panel-datasets p").first.text_content() or "")
+        page.locator("#two").click()
+        assert not page.is_visible("#map-2")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert problems == []
     assert set(re.findall(r"'([^']+)'", statement)) == set(atlas.frame_ids)
     assert [url for url in requests if not url.startswith(("file://" + str(tmp_path), "data:"))] == []
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_two_datasets_beside_each_other_share_what_is_chosen(root: Path, atlas: Atlas, tmp_path: Path, width: int) -> None:
+    held = np.arange(len(atlas.frame_ids)) % 3 == 0
+    both = replace(atlas, members={"first": held, "second": ~held | (np.arange(len(held)) == 0)})
+    with open_lake(root) as lake:
+        path = export_atlas(Job(lake=lake, runner=make_runner("serial", None)), both, tmp_path / "map")
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        problems, _ = watched(page)
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-drawn]", state="attached")
+        page.click("#two")
+        assert [page.locator(f"#only-{number} option:checked").text_content() for number in (1, 2)] == ["in first", "in second"]
+        page.evaluate("choose(panes[0], [[-1e4, -1e4], [1e4, -1e4], [1e4, 1e4], [-1e4, 1e4]])")
+        for number, (shown, chosen) in enumerate([(held.sum(), held.sum()), ((~held).sum() + 1, 1)], start=1):
+            told = f"{shown} frames, {chosen} chosen"
+            page.wait_for_function("([number, told]) => document.getElementById(`told-${number}`).textContent === told", arg=[number, told])
+        assert set(re.findall(r"'([^']+)'", page.locator("#sql").input_value())) == {
+            atlas.frame_ids[place] for place in np.flatnonzero(held)
+        }
+        page.locator("#only-2").select_option(label="not in first")
+        page.wait_for_function("told => document.getElementById('told-2').textContent === told", arg=f"{(~held).sum()} frames, 0 chosen")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = page.evaluate(
+            "[1, 2].map(n => document.getElementById(`map-${n}`).getBoundingClientRect()).map(box => [box.width, box.height])"
+        )
+        assert all(side >= 300 for box in boxes for side in box)
+    assert problems == []
