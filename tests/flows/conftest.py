@@ -14,6 +14,7 @@ import pytest
 from curation.phantom.config import PhantomConfig
 from curation.phantom.phantom import render_video
 from tests.helpers.interrupted import Ended, Running
+from tests.helpers.warm import warm_commands
 
 TINY = PhantomConfig(num_train_videos=3, num_eval_patients=6, seconds=5, fps=8, size=128, seed=3)
 ODD_NAMES = ('patient one/it\'s "odd"\n.mp4', "söüß/procédure 内視鏡.mp4", "-dash & $(touch x); rm.mp4")
@@ -28,11 +29,10 @@ class Done:
     err: str
 
 
-def endoforge(*arguments: str | Path, timeout: float = 400, env: dict[str, str] | None = None) -> Done:
-    """Run the command as a user would."""
-    command = [sys.executable, "-m", "flows.cli.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})})
-    return Done(done.returncode, done.stdout, done.stderr)
+def endoforge(*arguments: str | Path, env: dict[str, str] | None = None) -> Done:
+    """Run the command in a process of its own."""
+    ((code, out, err),) = warm_commands({**os.environ, **(env or {})}, [str(word) for word in arguments])
+    return Done(code, out, err)
 
 
 def succeed(*arguments: str | Path) -> Done:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import io
 import json
 import os
@@ -52,13 +53,15 @@ def serve() -> int:
     asked, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what native code and other processes print is no answer
+    gc.freeze()  # a collection in a child would copy every page
     while line := asked.readline():
         with tempfile.TemporaryFile("w+") as place:
             child = os.fork()
             if child == 0:
                 place.write(json.dumps(_answer(*json.loads(line))))
                 place.flush()
-                return 0
+                atexit._run_exitfuncs()
+                os._exit(0)  # to take a process with PyTorch in it apart costs another second
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             place.seek(0)
             answers.write(f"{place.read() if status == 0 else json.dumps(f'the process ended with {status}')}\n")
