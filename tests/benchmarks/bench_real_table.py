@@ -28,6 +28,8 @@ from warehouse.records import Score
 
 SIDE_224 = EvaluateConfig(image_size=224, clinical=True)
 SIDE_352 = replace(SIDE_224, image_size=352)
+BOOSTED = replace(SIDE_224, boosted_input_scale=1.0)
+SHORT = replace(SIDE_224, decoder_epochs=4)
 SMALL = replace(SIDE_224, image_size=128)
 FEW = replace(SMALL, few_shot=True, grid_steps=500)
 TUNED = replace(SMALL, tune_epochs=3, finetune_learning_rates=(1e-4,), lora_learning_rates=(1e-3,))
@@ -44,10 +46,14 @@ PARTS: dict[str, tuple[str, EvaluateConfig, tuple[str, ...]]] = {
     "sizes-few": ("kvasir_size4", FEW, (*CLASSES, "ordinal")),
     "patches-few": ("patch_polyp_vs_mucosa", FEW, CLASSES),
     "kvasir-352": ("kvasir_seg", SIDE_352, ("unet",)),
-    "kvasir-boosted": ("kvasir_seg", replace(SIDE_224, boosted_input_scale=1.0), ("boosted_linear",)),
-    "cvc-boosted": ("cvc_clinicdb", replace(SIDE_224, boosted_input_scale=1.0), ("boosted_linear",)),
-    "kvasir-dpt": ("kvasir_seg", replace(SIDE_224, decoder_epochs=4), ("dpt",)),
-    "cvc-dpt": ("cvc_clinicdb", replace(SIDE_224, decoder_epochs=4), ("dpt",)),
+    "kvasir-boosted": ("kvasir_seg", BOOSTED, ("boosted_linear",)),
+    "cvc-boosted": ("cvc_clinicdb", BOOSTED, ("boosted_linear",)),
+    "kvasir-to-cvc-boosted": ("kvasir_seg_to_cvc", BOOSTED, ("boosted_linear",)),
+    "cvc-to-kvasir-boosted": ("cvc_to_kvasir_seg", BOOSTED, ("boosted_linear",)),
+    "kvasir-dpt": ("kvasir_seg", SHORT, ("dpt",)),
+    "cvc-dpt": ("cvc_clinicdb", SHORT, ("dpt",)),
+    "kvasir-to-cvc-dpt": ("kvasir_seg_to_cvc", SHORT, ("dpt",)),
+    "cvc-to-kvasir-dpt": ("cvc_to_kvasir_seg", SHORT, ("dpt",)),
     "sizes-tuned": ("kvasir_size4", TUNED, ("finetune", "lora")),
     "patches-tuned": ("patch_polyp_vs_mucosa", TUNED, ("finetune", "lora")),
 }
