@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 __all__ = ["EvaluateConfig", "TaskKind"]
 
@@ -147,6 +147,17 @@ class EvaluateConfig:
     where the network gives a clip and its reverse nearly the same vector, as a fresh one does"""
     seed: int = 0
     """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
+
+    def identity(self, *, has_clips: bool) -> dict[str, Any]:
+        """The settings that an evaluation's identity holds: all, but for `clip_order` where no clip's order is told to fine-tuning.
+
+        Args:
+            has_clips: whether the task's items are clips.
+        """
+        settings = asdict(self)
+        if not (has_clips and "finetune" in (self.heads or ())):
+            del settings["clip_order"]
+        return settings
 
     def windows_of(self, own: int) -> int:
         """Windows of a clip: those asked for, else the task's own number."""

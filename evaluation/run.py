@@ -78,10 +78,10 @@ def evaluate_model(
     leak = leak or find_leaks(task, identity.hashes or fingerprint(task).hashes, judge=None)
     # random weights have learned from nothing
     learned = "clean" if model.weights == "random" else pretraining.get(model.model_id, "unknown")
-    settings = {**head_settings(config), "num_bootstrap": config.num_bootstrap}
+    settings = {**head_settings(config, task), "num_bootstrap": config.num_bootstrap}
     division = [task.split_protocol, task.count_difference]
     own = [model.model_id, model.label, model.weights, model.draw, config_id(model), task.name, identity.data_id, task.notes]
-    what = [*own, division, asdict(config), leak.details, learned]
+    what = [*own, division, config.identity(has_clips=task.has_clips), leak.details, learned]
     key = content_id([STAGE_VERSION, *what, *([asdict(task.own_protocol)] if task.own_protocol else [])])
     evidence = cache / f"scores-{key}.json"
     places = places_of(model, task, identity, config, cache=cache, root=Path(root) if root else None, data=Path(data) if data else None)

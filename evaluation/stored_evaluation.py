@@ -76,9 +76,9 @@ class Places:
     """of the images alone, whose features all folds of a set share"""
 
 
-def head_settings(config: EvaluateConfig) -> dict[str, Any]:
+def head_settings(config: EvaluateConfig, task: TaskData) -> dict[str, Any]:
     """The settings by which two heads of one name, backbone and data may differ."""
-    return {name: value for name, value in asdict(config).items() if name not in _NOT_IDENTITY}
+    return {name: value for name, value in config.identity(has_clips=task.has_clips).items() if name not in _NOT_IDENTITY}
 
 
 def places_of(
@@ -95,7 +95,7 @@ def places_of(
         root: the lake; `cache` unless given.
         data: folder of the evaluation set; the deepest one that holds all its files unless given.
     """
-    settings = head_settings(config)
+    settings = head_settings(config, task)
     network = [model.model_id, config_id(model), model.weights]
     key = content_id([FORMAT, *network, task.name, task.kind, identity.data_id, asdict(task.protocol), settings])
     return Places(cache, root or cache, f"{FOLDER}/{key[:32]}", base_folder(task, data), identity.images_id)

@@ -61,7 +61,7 @@ def newest_heads(lake: Lake, encoder_id: str) -> tuple[UsableHead, ...]:
                 continue
             folders.add(folder)
             _check_encoder(lake, score, settings, encoder_id)
-        except ValueError:
+        except (ValueError, KeyError):
             continue
         found[score.task] = head
     return tuple(found.values())
@@ -97,9 +97,9 @@ def _head(lake: Lake, score: Score) -> tuple[UsableHead, Mapping[str, Any]]:
         raise _misfit(score, "it has no stored head")
     try:
         settings = read_json((path := lake.root / file).with_suffix(".json"))
-    except (OSError, ValueError) as error:
+        features = settings["state"].get("feature_set", _FEATURES)
+    except (OSError, ValueError, KeyError) as error:
         raise _misfit(score, "the files of its head are gone or damaged") from error
-    features = settings["state"].get("feature_set", _FEATURES)
     if settings["head"] not in _HEADS or "clips" in settings:
         raise _misfit(score, f"its head is {settings['head']}, which does not tell classes from one vector of a frame")
     if features != _FEATURES:

@@ -29,6 +29,9 @@ _COLOURS = ("cluster", "large cluster", "video", "site", "device", "imaging mode
 
 # Only frames that are kept now (candidates), and none of a video that privacy filters flagged and no person has looked at since. Of two
 # trees' levels the finest and the coarsest are shown. Names of files stay out: they may name a patient.
+_MOST_UNASKED = 100_000
+"""points of which heads that nobody named tell classes: k-NN alone compares each with all that it was trained on"""
+
 _FRAMES = """
     WITH made AS (FROM datasets WHERE name = $2 LIMIT 1),
     tree AS (SELECT c.frame_id, c.level, c.cluster_id FROM clusters c JOIN made ON made.tree_id = c.tree_id),
@@ -123,7 +126,8 @@ def read_atlas(
         layout: how vectors become positions.
         beside: a second encoder, beside whose neighbours the first one's are shown; frames that both embedded are shown.
         head: a score, by its id or a unique start of it, whose head says what each point shows; of each task the newest that fits unless
-            one is named, and none where torch is not installed.
+            one is named, and none where torch is not installed or there are over
+            100,000 points.
 
     Raises:
         LakeError: nothing is embedded, there is no such dataset or score, or no frame may be shown.
@@ -135,7 +139,7 @@ def read_atlas(
     beside_id = queries.encoder_named(lake, beside) if beside else encoder_id
     if beside and beside_id == encoder_id:
         raise ValueError(f"got {beside!r} beside itself, expected another encoder; name one that embedded this lake too, or embed with it")
-    heads = (check_head(lake, head, encoder_id),) if head else newest_heads(lake, encoder_id) if find_spec("torch") else ()
+    named = check_head(lake, head, encoder_id) if head else None
     rows = lake.query(_FRAMES, [encoder_id, name, most, beside_id])
     if len(rows) < 3:
         raise LakeError(
@@ -145,7 +149,7 @@ def read_atlas(
     vectors = vectors_of(frame_ids, queries.embedding_parts(lake, encoder_id), lake.root)
     positions, said = lay_out(vectors, layout)
     other = read_beside(lake, beside_id, frame_ids, layout) if beside else None
-    predictions = tuple(predicted(each, vectors) for each in heads)
+    predictions, left_out = ((predicted(named, vectors),), ()) if named else _unasked(lake, encoder_id, vectors)
     flagged = lake.rows("SELECT count(DISTINCT video_id) AS n FROM flagged_videos WHERE NOT is_audited")[0]["n"]
     label = encoder_name(lake, encoder_id)
     num_all = rows["num_all"][0].as_py()
@@ -159,6 +163,7 @@ def read_atlas(
         share = share_in_common(vectors, other.vectors)
         notes.append(f"beside it encoder {other.name}; of the {NEAR} nearest of a frame the two have {share:.0%} in common")
     notes += [f"{each.colour} by {each.head.said}; from the stored vectors, so `predict` may differ" for each in predictions]
+    notes += left_out
     if flagged:
         notes.append(f"{flagged:,} flagged videos are left out until a person has looked at them")
     steps = lake.rows("SELECT concat_ws(': ', step, reason) AS step, num_frames FROM funnel")
@@ -212,3 +217,19 @@ def _latest_dataset(lake: Lake) -> str | None:
            WHERE r.status = 'complete' AND d.kind IS DISTINCT FROM 'clips' ORDER BY r.ended_at DESC, d.name LIMIT 1"""
     )
     return rows[0]["name"] if rows else None
+
+
+def _unasked(lake: Lake, encoder_id: str, vectors: npt.NDArray[np.float32]) -> tuple[tuple[Prediction, ...], tuple[str, ...]]:
+    """What the newest head of each task says, and a sentence for each that cannot be asked: a map opens without them."""
+    if find_spec("torch") is None:
+        return (), ()
+    found, left_out = [], []
+    heads = newest_heads(lake, encoder_id)
+    if len(vectors) > _MOST_UNASKED:
+        return (), (f"above {_MOST_UNASKED:,} points heads are asked where --head names one; {len(heads)} would fit",) if heads else ()
+    for head in heads:
+        try:
+            found.append(predicted(head, vectors))
+        except (OSError, ValueError, KeyError) as error:
+            left_out.append(f"{head.said} is left out: {error}")
+    return tuple(found), tuple(left_out)

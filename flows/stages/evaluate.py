@@ -77,7 +77,7 @@ def run_evaluate(job: Job, *, checkpoint: str, task: str, data: Path, encoder: E
     if (config.fold is not None or config.protocol != "clean") and chosen_on(job.lake, model.model_id, found.name):
         say(f"evaluate: the checkpoint was chosen on a validation split of {found.name}, whose images this fold may test: it flatters")
     settings = {
-        **{name: value for name, value in asdict(config).items() if name not in ("num_workers", "device")},
+        **{name: value for name, value in config.identity(has_clips=found.has_clips).items() if name not in ("num_workers", "device")},
         "task": found.name,
         "baseline": baseline.model_id,
         "backbone_config": config_id(model),

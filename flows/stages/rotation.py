@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def evaluate_folds(job: Job, *, checkpoint: str, task: str, data: Path, encoder:
     told: dict[str, Any] = {"classes": folds[0].classes, "num_bootstrap": config.num_bootstrap, "seed": config.seed}
     pooled = pooled_values(scored, job.lake.root, **told)
     rows = rotation_rows(scored, num_items=len(tested), num_groups=len(set(tested.values())), pooled=pooled)
-    settings = {setting: value for setting, value in asdict(config).items() if setting not in ("num_workers", "device")}
+    told_of = config.identity(has_clips=folds[0].has_clips)
+    settings = {setting: value for setting, value in told_of.items() if setting not in ("num_workers", "device")}
     _, model = scored_model(job.lake, checkpoint, allow_download=encoder.allow_download)
     inputs = [model, *(artifact_of(score) for scores in scored for score in scores)]
     plan = plan_run(stage="evaluate", version=STAGE_VERSION, config={**settings, "task": name}, inputs=inputs, seed=config.seed)

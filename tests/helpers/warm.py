@@ -12,15 +12,20 @@ import gc
 import io
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 __all__ = ["warm_commands"]
 
+_ROOT = Path(__file__).parents[2]
+_TIMEOUT_S = 400
 _START = "import sys; from tests.helpers.warm import serve; sys.exit(serve())"
 
 
@@ -29,18 +34,34 @@ def warm_commands(environment: Mapping[str, str], *commands: Sequence[str]) -> l
     zygote = _zygote()
     assert zygote.stdin is not None
     assert zygote.stdout is not None
-    zygote.stdin.write(json.dumps([dict(environment), os.getcwd(), [list(words) for words in commands]]) + "\n")
-    zygote.stdin.flush()
-    answer: list[tuple[int, str, str]] | str = json.loads(zygote.stdout.readline())
+    try:
+        zygote.stdin.write(json.dumps([dict(environment), os.getcwd(), [list(words) for words in commands]]) + "\n")
+        zygote.stdin.flush()
+        if not select.select([zygote.stdout], [], [], _TIMEOUT_S)[0]:
+            raise TimeoutError(f"{commands} did not end in {_TIMEOUT_S} s")
+        answer: list[tuple[int, str, str]] | str = json.loads(zygote.stdout.readline())
+    except BaseException:  # the next test gets another process, and never this one's answer
+        _end(zygote)
+        _zygote.cache_clear()
+        raise
     assert not isinstance(answer, str), answer
     return [(code, out, said) for code, out, said in answer]
 
 
 @functools.cache
 def _zygote() -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    atexit.register(process.kill)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT, start_new_session=True
+    )
+    atexit.register(_end, process)
     return process
+
+
+def _end(zygote: subprocess.Popen[str]) -> None:
+    """Kill it with the command that may hang in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(zygote.pid, signal.SIGKILL)
+    zygote.wait()
 
 
 def serve() -> int:

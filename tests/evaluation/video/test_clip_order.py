@@ -80,3 +80,10 @@ def test_an_order_is_told_only_to_networks_that_know_none(fresh: OrderableClipBa
 def test_an_image_network_is_told_no_order(vit_folder: str) -> None:
     network = load_clip_backbone(ModelRef(model_id="m", label="m", path=str(Path(vit_folder))), EvaluateConfig(device="cpu"))
     assert ordered_start(network, ramps(0), EvaluateConfig(device="cpu")) is None
+
+
+@pytest.mark.parametrize(("heads", "has_clips", "told"), [(("finetune",), True, True), (("finetune",), False, False), (None, True, False)])
+def test_the_order_is_of_an_evaluations_identity_only_where_fine_tuning_sees_clips(
+    heads: tuple[str, ...] | None, has_clips: bool, told: bool
+) -> None:
+    assert ("clip_order" in EvaluateConfig(heads=heads).identity(has_clips=has_clips)) is told

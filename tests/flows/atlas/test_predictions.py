@@ -132,3 +132,16 @@ def test_a_head_that_does_not_fit_is_refused_in_a_sentence(root: Path, capsys: p
     said = capsys.readouterr().err
     advice = "give a score of knn or linear on the map's own encoder, or leave it out"
     assert said == f"endoforge: the head of score {score[:12]} does not fit the map: {why}; {advice}\n"
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_map_opens_without_a_head_whose_file_is_damaged_and_says_so(root: Path, tmp_path: Path, damage: str) -> None:
+    copy = Path(shutil.copytree(root, tmp_path / "lake"))
+    file = copy / "evaluations" / "fitting-1.safetensors"
+    file.unlink() if damage == "gone" else file.write_bytes(file.read_bytes()[:50])
+    with open_lake(copy, read_only=True) as lake:
+        atlas = read_atlas(lake, encoder=None, dataset=None, most=1000, layout="pca")
+        assert atlas.predictions == ()
+        assert [note for note in atlas.notes if note.startswith("head linear of task stations, score fitting-1 is left out: ")]
+        with pytest.raises((OSError, ValueError)):
+            read_atlas(lake, encoder=None, dataset=None, most=1000, layout="pca", head="fitting-1")
