@@ -144,7 +144,7 @@ class EvaluateConfig:
     """vector of a clip: mean, that of the network, of an image network the mean of its frames; ordered, the frames one after another"""
     clip_order: Literal["auto", "own", "added"] = "auto"
     """what tells finetune the order of a clip's frames: own, the network's time embedding; added, sinusoids on top of it; auto adds them
-    where the network gives a clip and its reverse nearly the same vector, as a fresh one does"""
+    where the network gives a clip and its reverse nearly the same vector, as a fresh one does, but never under protocol published"""
     seed: int = 0
     """of random-weight baselines, head initialisation and the bootstrap; splits that are made here do not depend on it"""
 

@@ -35,7 +35,8 @@ def ordered_start(backbone: ClipBackbone, pixels: npt.NDArray[np.uint8], config:
         pixels: [N, T, S, S, 3] RGB of training clips.
         config: `clip_order` decides, `clip_pooling` says what a vector is.
     """
-    if config.clip_order == "own" or not isinstance(backbone, OrderableClipBackbone) or pixels.shape[1] == 1:
+    as_published = config.clip_order == "auto" and config.protocol == "published"
+    if config.clip_order == "own" or as_published or not isinstance(backbone, OrderableClipBackbone) or pixels.shape[1] == 1:
         return None
     drawn = np.array(pixels[:: max(1, len(pixels) // _PROBED)][:_PROBED])
     clips = clip_tensor(drawn, mean=backbone.mean, std=backbone.std, device=clip_device(config.device))

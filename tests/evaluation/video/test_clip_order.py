@@ -74,6 +74,7 @@ def test_an_order_is_told_only_to_networks_that_know_none(fresh: OrderableClipBa
     assert ordered_start(ordered, pixels, EvaluateConfig(device="cpu")) is None
     assert ordered_start(ordered, pixels, EvaluateConfig(device="cpu", clip_order="added")) is not None
     assert ordered_start(fresh, pixels, EvaluateConfig(device="cpu", clip_order="own")) is None
+    assert ordered_start(fresh, pixels, EvaluateConfig(device="cpu", protocol="published")) is None
     assert ordered_start(fresh, pixels[:, :1], EvaluateConfig(device="cpu")) is None
 
 
