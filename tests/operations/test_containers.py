@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,13 @@ def test_the_worker_ends_in_good_order_or_with_its_ray_node(ray_ends: bool, tmp_
         (tmp_path / name).chmod(0o755)
     (script,) = services()["worker"]["command"]
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
-    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True, env={"PATH": path}) as started:
+    with subprocess.Popen(
+        ["bash", "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PATH": path},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # bash cannot catch what was ignored before it
+    ) as started:
         assert started.stdout is not None
         if not ray_ends:
             assert started.stdout.readline() == "ready\n"
