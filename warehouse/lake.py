@@ -11,7 +11,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from warehouse.private_files import make_private_folder
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
 from warehouse.snapshots import moment_of
 from warehouse.statements import add_column, create_macro, create_table, create_view, quote
-from warehouse.store_keys import give_keys
+from warehouse.store_keys import Renewal, give_keys
 from warehouse.table_store import folder_data
 from warehouse.views import MACROS, VIEWS
 
@@ -51,7 +51,7 @@ class Lake:
         writing: contextlib.AbstractContextManager[object],
         catalog: Catalog,
         data_path: str,
-        keys: Callable[[], None],
+        keys: Renewal,
     ) -> None:
         """`writing` keeps other writers out while it is entered; `keys` sees that those to the store of the tables are valid."""
         self.root = root
@@ -197,6 +197,7 @@ class Lake:
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
                     self._database.execute("ROLLBACK")
+                self._keys(was_rolled_back=True)
                 raise
 
     def close(self) -> None:
@@ -327,7 +328,7 @@ def _connection(root: Path, catalog: Catalog, *, read_only: bool) -> duckdb.Duck
     return connection
 
 
-def _no_keys() -> None:
+def _no_keys(*, was_rolled_back: bool = False) -> None:
     """What the tables of a folder need."""
 
 

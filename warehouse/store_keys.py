@@ -6,7 +6,7 @@ DuckDB as a secret in memory, which is valid for the lake's own prefix and is no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import duckdb
@@ -15,12 +15,19 @@ from warehouse.catalog import LakeError
 from warehouse.extensions import extension_path
 from warehouse.statements import quote
 
-__all__ = ["give_keys"]
+__all__ = ["Renewal", "give_keys"]
 
 _INSTALL = "pip install 'endoforge[s3]'"
 
 
-def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Callable[[], None]:
+class Renewal(Protocol):
+    """Gives a connection the keys that are valid now."""
+
+    def __call__(self, *, was_rolled_back: bool = False) -> None:
+        """To be called before each statement, and after a rollback, which takes away keys that were given inside its transaction."""
+
+
+def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Renewal:
     """Let a connection reach the tables below `data_path`, which begins with `s3://`, and nothing else of the network.
 
     Returns:
@@ -57,7 +64,10 @@ def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Callable
     }
     given: list[object] = []
 
-    def renew() -> None:
+    def renew(*, was_rolled_back: bool = False) -> None:
+        if was_rolled_back:
+            given.clear()
+            return
         try:
             keys = credentials.get_frozen_credentials() if credentials is not None else None
         except botocore.exceptions.BotoCoreError as error:

@@ -247,18 +247,19 @@ def test_plain_duckdb_reads_them_as_the_documentation_says(lake: Path, s3_addres
         assert plain.sql("SELECT count(*) FROM lake.rejects").fetchone() == (3,)
 
 
-def test_keys_of_a_role_are_renewed(vault: Any, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore asks again for keys that end within ten minutes."""
-    counter = tmp_path / "counter"
+@pytest.fixture
+def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that says when the keys of a role end; each has a number. botocore asks again for those that end within ten minutes."""
+    counter, ends = tmp_path / "counter", tmp_path / "ends"
     counter.write_text("")
-    ends = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)).isoformat()
+    ends.write_text((datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)).isoformat())
     program = tmp_path / "keys.py"
     program.write_text(
         f"""import json, pathlib
-counter = pathlib.Path({str(counter)!r})
+counter, ends = pathlib.Path({str(counter)!r}), pathlib.Path({str(ends)!r}).read_text()
 counter.write_text(counter.read_text() + "x")
 name = f"role-{{len(counter.read_text())}}"
-print(json.dumps(dict(Version=1, AccessKeyId=name, SecretAccessKey="s", SessionToken="t", Expiration={ends!r})))
+print(json.dumps(dict(Version=1, AccessKeyId=name, SecretAccessKey="s", SessionToken="t", Expiration=ends)))
 """
     )
     (tmp_path / "config").write_text(f"[default]\ncredential_process = {sys.executable} {program}\n")
@@ -266,9 +267,22 @@ print(json.dumps(dict(Version=1, AccessKeyId=name, SecretAccessKey="s", SessionT
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
+    return ends
+
+
+def test_keys_of_a_role_are_renewed(lake: Path, ends: Path) -> None:
     with open_lake(lake, read_only=True) as opened:
         assert key_of(opened) < key_of(opened)
         assert opened.rows("SELECT count(*) AS n FROM rejects") == [{"n": 3}]
+
+
+def test_keys_that_a_rollback_took_away_are_given_again(lake: Path, ends: Path) -> None:
+    with open_lake(lake) as opened:
+        with pytest.raises(ZeroDivisionError), opened.transaction():
+            ends.write_text((datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)).isoformat())
+            newest = key_of(opened)
+            raise ZeroDivisionError
+        assert key_of(opened) == newest
 
 
 def key_of(lake: Lake) -> int:
