@@ -76,6 +76,11 @@ def test_places_that_cannot_be_used_are_one_sentence(store: Any, lake: Path, cap
     store.pipe_file("ward/other/photo.jpg", b"x")
     assert publish(lake, "s3://ward/other") == 1
     assert "s3://ward/other holds something else, such as ward/other/photo.jpg" in capsys.readouterr().err
+    for mark, of in (("backup.json", "copy"), ("lake.json", "lakes/one")):
+        store.pipe_file(f"ward/{of}/{mark}", b"{}")
+        assert publish(lake, f"s3://ward/{of}/tables/first") == 1
+        assert f"/tables/first lies below s3://ward/{of}, which is a lake's or a backup's own" in capsys.readouterr().err
+        assert not store.exists(f"ward/{of}/tables/first")
     assert publish(lake, "memory://ward/x") == 1
     assert "is on this machine or in memory" in capsys.readouterr().err
     for place, why in (("first", "is no place in an object store"), ("s3://me:word@ward/x", "holds a password")):
