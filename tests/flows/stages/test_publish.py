@@ -3,15 +3,19 @@
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from flows.cli.cli import main
 from pretrain.config import DataConfig
 from pretrain.reader import ShardReader
 from tests.helpers.object_store import empty_bucket
 from warehouse.lake import open_lake
+from warehouse.locks import held_lock
+from warehouse.traces import find_traces, subject_of
 
 URI = "s3://ward/first"
 
@@ -58,6 +62,43 @@ def test_an_interrupted_publication_sends_the_rest(store: Any, lake: Path, capsy
     capsys.readouterr()
     assert publish(lake) == 0
     assert "0.0 MB sent now" in capsys.readouterr().err
+
+
+class CutStore(MemoryFileSystem):  # type: ignore[misc]
+    """A store that breaks down after the first file, and tells what the lake says while that goes out."""
+
+    protocol = "cut"
+    store: ClassVar[dict[str, Any]] = {}
+    lake: ClassVar[Path]
+    seen: ClassVar[list[tuple[tuple[str, ...], str | None]]] = []
+
+    def put_file(self, *arguments: Any, **options: Any) -> None:
+        if self.seen:
+            raise OSError("the line is cut")
+        with open_lake(self.lake, read_only=True) as opened:
+            self.seen.append((find_traces(opened, subject_of(opened, [video_of(self.lake)])).exports, held_lock(self.lake)))
+        super().put_file(*arguments, **options)
+
+
+def video_of(lake: Path) -> str:
+    """A video of which the dataset has frames."""
+    with open_lake(lake, read_only=True) as opened:
+        return str(opened.rows("SELECT min(video_id) AS one FROM frames JOIN shard_frames USING (frame_id)")[0]["one"])
+
+
+def test_a_publication_that_is_cut_off_is_named_to_who_forgets(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fsspec.register_implementation("cut", CutStore, clobber=True)
+    CutStore.lake = lake
+    assert publish(lake, "cut://ward/part") == 1
+    ((exports, lock),) = CutStore.seen
+    assert "cut://ward/part" in exports, "before the first file is there, for the process may be killed"
+    assert str(lock).startswith("staging/publish-")
+    assert held_lock(lake) is None
+    capsys.readouterr()
+    assert main(["forget", "--video", video_of(lake), "--lake", str(lake), "--dry-run"]) == 0
+    assert "forget: cut://ward/part is an export of such a dataset: delete it and its copies yourself" in capsys.readouterr().err
+    with open_lake(lake, read_only=True) as opened:
+        assert opened.rows("FROM exports WHERE path = 'cut://ward/part'") == []
 
 
 def test_a_changed_tar_is_not_sent(store: Any, lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
