@@ -11,7 +11,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from warehouse.private_files import make_private_folder
 from warehouse.schema import DESCRIBED_TABLES, SCHEMA_VERSION, TABLES, table_schema
 from warehouse.snapshots import moment_of
 from warehouse.statements import add_column, create_macro, create_table, create_view, quote
-from warehouse.store_keys import give_keys
+from warehouse.store_keys import Renewal, give_keys, keep_to, narrowed
 from warehouse.table_store import folder_data
 from warehouse.views import MACROS, VIEWS
 
@@ -51,7 +51,7 @@ class Lake:
         writing: contextlib.AbstractContextManager[object],
         catalog: Catalog,
         data_path: str,
-        keys: Callable[[], None],
+        keys: Renewal,
     ) -> None:
         """`writing` keeps other writers out while it is entered; `keys` sees that those to the store of the tables are valid."""
         self.root = root
@@ -75,14 +75,15 @@ class Lake:
         """The rows of one statement that a person typed.
 
         Raises:
-            LakeError: it is none, several, or one that would do more than read.
+            LakeError: it is none, several, one that would do more than read, or one that names a file elsewhere.
         """
         found = self._connection.extract_statements(statement)
         if len(found) != 1:
             raise LakeError(f"got {len(found)} statements, expected one: type one question at a time")
         if found[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
             raise LakeError(f"this is a {found[0].type.name} statement; only questions (SELECT, FROM, DESCRIBE, EXPLAIN) are answered")
-        return self._connection.execute(found[0]).to_arrow_table()
+        with narrowed(self._connection) if is_uri(self.data_path) else contextlib.nullcontext():
+            return self._connection.execute(found[0]).to_arrow_table()
 
     def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[dict[str, Any]]:
         """The rows of `query` as dicts."""
@@ -197,6 +198,7 @@ class Lake:
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
                     self._database.execute("ROLLBACK")
+                self._keys(was_rolled_back=True)
                 raise
 
     def close(self) -> None:
@@ -287,6 +289,8 @@ def open_lake(
                 raise unreachable(catalog, error) from None
             raise
     connection.execute("USE lake")
+    if is_uri(data_path):
+        keep_to(connection, data_path)
     lake = Lake(root, connection, writing, catalog, data_path, keys)
     if at is not None and _version(lake) < SCHEMA_VERSION:
         if not OLDEST_VERSION <= _version(lake):
@@ -327,7 +331,7 @@ def _connection(root: Path, catalog: Catalog, *, read_only: bool) -> duckdb.Duck
     return connection
 
 
-def _no_keys() -> None:
+def _no_keys(*, was_rolled_back: bool = False) -> None:
     """What the tables of a folder need."""
 
 

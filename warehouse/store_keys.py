@@ -6,7 +6,9 @@ DuckDB as a secret in memory, which is valid for the lake's own prefix and is no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import duckdb
@@ -15,13 +17,20 @@ from warehouse.catalog import LakeError
 from warehouse.extensions import extension_path
 from warehouse.statements import quote
 
-__all__ = ["give_keys"]
+__all__ = ["Renewal", "give_keys", "keep_to", "narrowed"]
 
 _INSTALL = "pip install 'endoforge[s3]'"
 
 
-def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Callable[[], None]:
-    """Let a connection reach the tables below `data_path`, which begins with `s3://`, and nothing else of the network.
+class Renewal(Protocol):
+    """Gives a connection the keys that are valid now."""
+
+    def __call__(self, *, was_rolled_back: bool = False) -> None:
+        """To be called before each statement, and after a rollback, which takes away keys that were given inside its transaction."""
+
+
+def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Renewal:
+    """Let a connection reach the tables below `data_path`, which begins with `s3://`.
 
     Returns:
         What is to be called before each statement: keys of a role end after an hour, and botocore has new ones before that.
@@ -44,8 +53,6 @@ def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Callable
     if isinstance(authority := session.get_config_variable("ca_bundle"), str):
         connection.execute(f"SET ca_cert_file = {quote(authority)}")
     connection.execute("SET enable_server_cert_verification = true")
-    # a question (`endoforge sql`) reaches no web server by it
-    connection.execute("SET disabled_filesystems = 'HTTPFileSystem,HuggingFaceFileSystem'")
     endpoint = urlsplit(client.meta.endpoint_url)
     style = ((client.meta.config.s3 or {}).get("addressing_style")) or "auto"
     is_path = style == "path" or (style == "auto" and not (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")))
@@ -57,7 +64,10 @@ def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Callable
     }
     given: list[object] = []
 
-    def renew() -> None:
+    def renew(*, was_rolled_back: bool = False) -> None:
+        if was_rolled_back:
+            given.clear()
+            return
         try:
             keys = credentials.get_frozen_credentials() if credentials is not None else None
         except botocore.exceptions.BotoCoreError as error:
@@ -77,3 +87,32 @@ def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Callable
 
     renew()
     return renew
+
+
+def keep_to(connection: duckdb.DuckDBPyConnection, data_path: str) -> None:
+    """Let a connection that has its lake attached read files of this machine and below `data_path`, and reach nothing else of the network.
+
+    A question may name any file: httpfs would ask AWS for a bucket of that name, whose owner would see it.
+    """
+    connection.execute("SET disabled_filesystems = 'HTTPFileSystem,HuggingFaceFileSystem'")
+    connection.execute(f"SET allowed_directories = ['/', {quote(data_path)}]")
+    connection.execute("SET enable_external_access = false")
+
+
+@contextlib.contextmanager
+def narrowed(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """For a question of a person: no `?s3_endpoint=...` after a name leads to another server, and what `keep_to` refuses is a sentence.
+
+    Names are no patterns meanwhile; maintenance needs those.
+
+    Raises:
+        LakeError: the question names a file elsewhere.
+    """
+    connection.execute("SET s3_url_compatibility_mode = true")
+    try:
+        yield
+    except duckdb.PermissionException as error:
+        told = str(error).partition("\n")[0]
+        raise LakeError(f"a question reads files of this machine and of the lake alone ({told}); fetch the file and name that") from None
+    finally:
+        connection.execute("RESET s3_url_compatibility_mode")

@@ -184,7 +184,7 @@ def stage_times(lake: Lake) -> list[dict[str, Any]]:
         """SELECT stage, sum(date_diff('millisecond', started_at, ended_at)) / 1000 AS seconds, any_value(runner) AS runner,
                   sum(coalesce(metrics ->> 'num_frames', metrics ->> 'num_frames_kept', metrics ->> 'num_steps', metrics ->> 'num_images',
                       metrics ->> 'num_selected', metrics ->> 'num_scores', '0')::DOUBLE)::BIGINT AS num_items
-           FROM runs WHERE status = 'complete' AND stage NOT IN ('report', 'export', 'export_model', 'export_atlas')
+           FROM runs WHERE status = 'complete' AND stage NOT IN ('report', 'export', 'publish_begin', 'export_model', 'export_atlas')
            GROUP BY stage ORDER BY min(started_at)"""
     )
 

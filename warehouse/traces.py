@@ -66,7 +66,7 @@ class Traces:
     num_scores: int
     """of those models"""
     exports: tuple[str, ...]
-    """folders outside the lake into which those datasets were exported, as far as that is recorded"""
+    """places outside the lake that those datasets were exported to, whole or in part, as far as that is recorded"""
 
 
 def videos_of_uri(lake: Lake, named: Sequence[str]) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def find_traces(lake: Lake, subject: Subject) -> Traces:
     )
     exports = lake.rows(
         """SELECT DISTINCT config ->> 'path' AS path FROM runs
-           WHERE stage = 'export' AND status = 'complete' AND list_contains($1, config ->> 'dataset') ORDER BY path""",
+           WHERE stage IN ('export', 'publish_begin') AND list_contains($1, config ->> 'dataset') ORDER BY path""",
         [[row["name"] for row in datasets]],
     )
     return Traces(

@@ -25,7 +25,9 @@ def check_names(command: Any) -> None:
         LakeError: something is not there, or a name is taken.
     """
     match command:
-        case questions.Verify(name=dataset) | questions.Export(name=dataset) | commands.PrivacyAudit(dataset=str(dataset)):
+        case questions.Verify(name=dataset) | questions.Export(name=dataset) | questions.Publish(name=dataset):
+            _look(command, dataset=dataset)
+        case commands.PrivacyAudit(dataset=str(dataset)):
             _look(command, dataset=dataset)
         case commands.Pretrain(plan=False, resume=None, replay_nan=None, dataset=dataset):
             _look(command, dataset=dataset)

@@ -6,17 +6,18 @@ import datetime
 from pathlib import Path
 
 from curation.shards import SUMS, FileSending, read_sums, send_file
-from flows.job import Job
+from flows.job import Job, one_at_a_time
 from flows.runners import say, successes, track
 from flows.stages.audit_words import dataset_sentence
 from warehouse.artifacts import artifact_of
+from warehouse.data_path import _kept_above
 from warehouse.dataset_audit import dataset_audit
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import LakeError
 from warehouse.lineage import by_person, plan_run
 from warehouse.object_store import is_remote, open_store, reaching
 from warehouse.records import Artifact
-from warehouse.store import file_sha256
+from warehouse.store import content_id, file_sha256
 
 __all__ = ["publish_dataset"]
 
@@ -31,9 +32,16 @@ def publish_dataset(job: Job, name: str, uri: str) -> None:
         LakeError: there is no such dataset, it lacks files or holds frames that were removed later, or the place holds something else.
         OSError: the store cannot be reached.
     """
-    lake, uri = job.lake, uri.rstrip("/")
+    uri = uri.rstrip("/")
     if not is_remote(uri):
         raise LakeError(f"{uri!r} is on this machine or in memory; give a place in an object store, as s3://bucket/first")
+    # `forget` is refused meanwhile: it could not name what goes out after it has looked
+    with one_at_a_time(job.lake.root / "staging" / f"publish-{content_id(uri)[:16]}.lock", busy=f"another process sends files to {uri}"):
+        _send(job, name, uri)
+
+
+def _send(job: Job, name: str, uri: str) -> None:
+    lake = job.lake
     dataset = dataset_named(lake, name)
     verdict = dataset_audit(lake, dataset.dataset_id)
     if verdict.num_removed:
@@ -47,7 +55,10 @@ def publish_dataset(job: Job, name: str, uri: str) -> None:
     _refuse_other(uri, folder / _FIRST)
     now = datetime.datetime.now(datetime.UTC).isoformat()
     told = {"dataset": name, "format": "shards", "path": uri, "at": now}
-    with job.record(by_person(plan_run(stage="export", version=1, config=told, inputs=[artifact_of(dataset)]))) as run:
+    inputs = [artifact_of(dataset)]
+    with job.record(by_person(plan_run(stage="publish_begin", version=1, config=told, inputs=inputs))):
+        pass  # `forget` names the place from now on, however this ends
+    with job.record(by_person(plan_run(stage="export", version=1, config=told, inputs=inputs))) as run:
         sent = send_file(FileSending(path=str(folder / _FIRST), uri=f"{uri}/{_FIRST}", sha256=hashes.pop(_FIRST)))
         sendings = [FileSending(path=str(folder / file), uri=f"{uri}/{file}", sha256=sha256) for file, sha256 in hashes.items()]
         results = successes(job.runner.map(send_file, sendings), stage="publish")
@@ -62,7 +73,9 @@ def publish_dataset(job: Job, name: str, uri: str) -> None:
 
 
 def _refuse_other(uri: str, described: Path) -> None:
-    """See that the place is empty, or that this dataset's publication was begun there."""
+    """See that the place is empty, or that this dataset's publication was begun there, and that no lake or backup deletes from it."""
+    if root_of := _kept_above(uri):
+        raise LakeError(f"{uri} lies below {root_of}, which is a lake's or a backup's own and is cleared of all else; give another")
     store, path = open_store(uri)
     with reaching(uri):
         store.invalidate_cache()

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ pytest.importorskip("duckdb_extension_httpfs", reason="httpfs is not installed; 
 
 URI = "s3://vault/lakes/one"
 TABLES = f"{URI}/tables/"
+NETWORK = ("s3", "s3a", "s3n", "gs", "gcs", "r2")
+"""kinds of URI that httpfs takes to a server"""
 NOTHING = datetime.timedelta(0)
 SECRET = "s3cr3t-of-the-store"
 WRITER = """
@@ -95,13 +98,26 @@ def test_tables_lie_in_the_store_and_its_keys_nowhere(vault: Any, tmp_path: Path
     assert not [name for name in vault.find("vault") if SECRET.encode() in vault.cat_file(name)]
 
 
-def test_a_question_reaches_no_web_server_and_no_other_bucket(lake: Path, s3_address: str, vault: Any) -> None:
-    vault.mkdir("other")
-    with open_lake(lake, read_only=True) as opened:
-        with pytest.raises(duckdb.Error, match="HTTPFileSystem has been disabled"):
-            opened.ask(f"FROM read_csv('{s3_address}/other/x')")
-        found = opened.rows("SELECT scope FROM duckdb_secrets()")
-        assert [list(row["scope"]) for row in found] == [[f"{URI}/"]]
+def test_a_question_reaches_nothing_else_of_the_network(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, open_lake(lake, read_only=True) as opened:
+        here = f"127.0.0.1:{other.getsockname()[1]}"
+        elsewhere = f"?s3_endpoint={here}&s3_use_ssl=false&s3_url_style=path"
+        opened.query("SET http_retries = 0")
+        for name in (f"http://{here}/x", "hf://datasets/a/b", *(f"{kind}://other/x{elsewhere}" for kind in NETWORK)):
+            with pytest.raises(LakeError, match="a question reads files of this machine and of the lake alone"):
+                opened.ask(f"FROM read_text('{name}')")
+        with pytest.raises(duckdb.HTTPException, match="404"):  # by the store: what follows the name is a part of it
+            opened.ask(f"FROM read_text('{TABLES}x{elsewhere}')")
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+        (tmp_path / "own.csv").write_text("uri\n1\n")
+        assert opened.ask(f"SELECT uri FROM rejects JOIN '{tmp_path}/own.csv' USING (uri)").num_rows == 1
+    assert main(["sql", "FROM read_text('s3://other/x')", "--lake", str(lake)]) == 1
+    assert capsys.readouterr().err == (
+        'endoforge: a question reads files of this machine and of the lake alone (Permission Error: Cannot access file "s3://other/x" - '
+        "file system operations are disabled by configuration); fetch the file and name that\n"
+    )
 
 
 def test_two_processes_write_in_turn(lake: Path) -> None:
@@ -247,18 +263,19 @@ def test_plain_duckdb_reads_them_as_the_documentation_says(lake: Path, s3_addres
         assert plain.sql("SELECT count(*) FROM lake.rejects").fetchone() == (3,)
 
 
-def test_keys_of_a_role_are_renewed(vault: Any, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore asks again for keys that end within ten minutes."""
-    counter = tmp_path / "counter"
+@pytest.fixture
+def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that says when the keys of a role end; each has a number. botocore asks again for those that end within ten minutes."""
+    counter, ends = tmp_path / "counter", tmp_path / "ends"
     counter.write_text("")
-    ends = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)).isoformat()
+    ends.write_text((datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)).isoformat())
     program = tmp_path / "keys.py"
     program.write_text(
         f"""import json, pathlib
-counter = pathlib.Path({str(counter)!r})
+counter, ends = pathlib.Path({str(counter)!r}), pathlib.Path({str(ends)!r}).read_text()
 counter.write_text(counter.read_text() + "x")
 name = f"role-{{len(counter.read_text())}}"
-print(json.dumps(dict(Version=1, AccessKeyId=name, SecretAccessKey="s", SessionToken="t", Expiration={ends!r})))
+print(json.dumps(dict(Version=1, AccessKeyId=name, SecretAccessKey="s", SessionToken="t", Expiration=ends)))
 """
     )
     (tmp_path / "config").write_text(f"[default]\ncredential_process = {sys.executable} {program}\n")
@@ -266,9 +283,22 @@ print(json.dumps(dict(Version=1, AccessKeyId=name, SecretAccessKey="s", SessionT
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
+    return ends
+
+
+def test_keys_of_a_role_are_renewed(lake: Path, ends: Path) -> None:
     with open_lake(lake, read_only=True) as opened:
         assert key_of(opened) < key_of(opened)
         assert opened.rows("SELECT count(*) AS n FROM rejects") == [{"n": 3}]
+
+
+def test_keys_that_a_rollback_took_away_are_given_again(lake: Path, ends: Path) -> None:
+    with open_lake(lake) as opened:
+        with pytest.raises(ZeroDivisionError), opened.transaction():
+            ends.write_text((datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)).isoformat())
+            newest = key_of(opened)
+            raise ZeroDivisionError
+        assert key_of(opened) == newest
 
 
 def key_of(lake: Lake) -> int:

@@ -76,6 +76,7 @@ NOT_IN_A_LAKE = {
     "predict": (("video.mp4", "--head", "SCORE", "--out", "predicted"), "0 scores of this lake"),
     "pretrain": (("--dataset", "first", "--recipe", "smoke"), "there is no dataset 'first'"),
     "privacy-audit": (("--sign-off", "a0", "--reviewer", "someone"), "'a0' names 0 audits"),
+    "publish": (("first", "s3://bucket/first"), "there is no dataset 'first'"),
     "report": ((), "no pretraining run of"),
     "select-for-labels": (("--size", "10", "--encoder", "nope"), "is embedded by nope"),
     "verify": (("first",), "there is no dataset 'first'"),
