@@ -90,8 +90,9 @@ def give_keys(connection: duckdb.DuckDBPyConnection, data_path: str) -> Renewal:
 
 
 def keep_to(connection: duckdb.DuckDBPyConnection, data_path: str) -> None:
-    """Let a connection that has its lake attached read files of this machine and below `data_path`, and reach nothing else of the network.
+    """Let a connection that has its lake attached read files of this machine and below `data_path`, and of no other store or web server.
 
+    Where the Postgres extension is loaded, `postgres_scan` still takes any server.
     A question may name any file: httpfs would ask AWS for a bucket of that name, whose owner would see it.
     """
     connection.execute("SET disabled_filesystems = 'HTTPFileSystem,HuggingFaceFileSystem'")
