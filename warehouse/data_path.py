@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from pathlib import Path
 
 import duckdb
@@ -22,7 +21,8 @@ from warehouse.table_store import MARK, mark_of, read_mark, table_files
 __all__ = ["claim", "refuse_other_owner", "refuse_taken", "stored_data_path"]
 
 _DATA_PATH = "SELECT value FROM ducklake_metadata WHERE key = 'data_path'"
-_NO_TABLE = re.compile(r"ducklake_metadata\W+does not exist")
+_IS_THERE = "SELECT to_regclass('ducklake_metadata') IS NOT NULL AS is_there"
+"""asked first of a Postgres server, whose errors come in its own language"""
 
 
 def stored_data_path(connection: duckdb.DuckDBPyConnection, catalog: Catalog, *, read_only: bool) -> str | None:
@@ -41,13 +41,12 @@ def stored_data_path(connection: duckdb.DuckDBPyConnection, catalog: Catalog, *,
         except duckdb.Error as error:
             raise unreachable(catalog, error) from None
         # to name its tables would load all of them
-        question = f"FROM postgres_query('catalog_alone', {quote(_DATA_PATH)})"
+        first, question = (f"FROM postgres_query('catalog_alone', {quote(sql)})" for sql in (_IS_THERE, _DATA_PATH))
     try:
-        found = connection.execute(question).fetchone()
-    except duckdb.Error as error:
-        if _NO_TABLE.search(str(error)):
-            return None
-        raise
+        is_there = catalog.kind == "sqlite" or connection.execute(first).fetchone() == (True,)
+        found = connection.execute(question).fetchone() if is_there else None
+    except duckdb.CatalogException:  # of a SQLite file, by DuckDB itself
+        found = None
     finally:
         connection.execute("DETACH catalog_alone")
     return str(found[0]) if found else None
