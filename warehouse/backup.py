@@ -146,6 +146,7 @@ def copy_lake(
         num_tables, num_rows = check_copy(source, target, database or copied, wanted=names, gone=set(gone))
         if data_path is not None:
             send_tables(target, database or copied, data_path, owner=lasting)
+            clear_sent(target)  # before it is a lake: killed in between, this can be repeated
     if database is not None:
         write_catalog_file(target, database)
         partial.unlink()
@@ -154,10 +155,8 @@ def copy_lake(
             _take_mode(source / CATALOG, partial)
         os.replace(partial, target / CATALOG)
     for name in gone:
-        (target / name).unlink()
+        (target / name).unlink(missing_ok=True)
     _remove_empty_folders(target)
-    if data_path is not None:
-        clear_sent(target)
     remove_abandoned(target, older_than_s=0)
     return Copied(
         num_files=len(names),
@@ -294,7 +293,7 @@ def _copy(source: Path, target: Path) -> bool:
 
 def _remove_empty_folders(root: Path) -> None:
     for parent, _, _ in os.walk(root, topdown=False):
-        if Path(parent) != root:
+        if Path(parent) not in (root, root / "tables"):
             with contextlib.suppress(OSError):
                 os.rmdir(parent)
 

@@ -70,6 +70,6 @@ def write_data_path(catalog: Catalog, data_path: str) -> None:
 
 
 def clear_sent(target: Path) -> None:
-    """Delete the files of tables that are in a store now, once the catalog is in its place."""
+    """Delete the files of tables that are in a store now, before the catalog takes its place."""
     shutil.rmtree(target / "tables")
     (target / "tables").mkdir(mode=0o700)

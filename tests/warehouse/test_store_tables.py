@@ -51,6 +51,12 @@ with open_lake(sys.argv[1]) as lake, lake.transaction():
     print("holding", flush=True)
     time.sleep(300)
 """
+KILLED_WHILE_CLEARING = """
+import os, shutil, sys
+from flows.cli.cli import main
+shutil.rmtree = lambda path: os._exit(9)
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
@@ -312,3 +318,17 @@ def test_a_restore_puts_the_tables_into_the_store_and_goes_on_where_it_was_cut(
             add_reject(opened, "two")
             maintain(opened, keep=NOTHING, grace=NOTHING)
         assert rejects(new) == ["one", "two"]
+
+
+def test_a_restore_that_is_killed_while_it_clears_the_folder_goes_on(vault: Any, lake: Path, tmp_path: Path) -> None:
+    copy_lake(lake, tmp_path / "backup")
+    push_lake(lake, "s3://vault/backup")
+    for number, backup in enumerate((str(tmp_path / "backup"), "s3://vault/backup")):
+        new = tmp_path / f"new {number}"
+        command = ["restore", backup, "--lake", str(new), "--data-path", f"s3://vault/lakes/new-{number}"]
+        with start(KILLED_WHILE_CLEARING, *command) as killed:
+            assert killed.wait(timeout=300) == 9
+        assert list((new / "tables").rglob("*.parquet"))
+        assert main(command) == 0
+        assert list((new / "tables").iterdir()) == []
+        assert rejects(new) == ["0", "1", "2"]
