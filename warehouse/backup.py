@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from warehouse.catalog import CATALOG_FILE, Catalog, catalog_of, has_lake, write_catalog_file
 from warehouse.catalog_copy import copy_catalog, refuse_used_database
+from warehouse.data_path import WITNESS
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_files, live_sizes
 from warehouse.object_store import is_uri
@@ -221,7 +222,7 @@ def lake_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
             _refuse_circle(Path(parent, name))
         for name in sorted(names):
             path = Path(parent, name)
-            is_own = inner == Path() and (name.startswith((CATALOG, f".{CATALOG}.partial")) or name in (MARK, CATALOG_FILE))
+            is_own = inner == Path() and (name.startswith((CATALOG, f".{CATALOG}.partial")) or name in (MARK, CATALOG_FILE, WITNESS))
             if is_own or name in left_out or name.endswith((".lock", ".tmp")):
                 continue
             try:

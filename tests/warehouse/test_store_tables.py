@@ -20,7 +20,7 @@ from tests.helpers.object_store import empty_bucket
 from tests.helpers.rejects import add_reject
 from warehouse.backup import copy_lake
 from warehouse.catalog import catalog_of
-from warehouse.data_path import claim
+from warehouse.data_path import WITNESS, claim
 from warehouse.extensions import bare_connection
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_sizes, maintain
@@ -139,7 +139,7 @@ def test_a_copy_of_the_folder_reads_and_deletes_nothing(lake: Path, vault: Any, 
     with open_lake(lake) as opened:
         add_reject(opened, "3")
     before = table_files(TABLES)
-    with open_lake(copy) as other, pytest.raises(LakeError, match=r"belong to the lake in .*/lake, of which the one in .*/copy is a copy"):
+    with open_lake(copy) as other, pytest.raises(LakeError, match=r"belong to the lake in .*/lake, and the one in .*/copy may be a copy"):
         maintain(other, keep=NOTHING, grace=NOTHING)
     assert table_files(TABLES) == before
     moved = lake.rename(tmp_path / "moved")
@@ -147,6 +147,34 @@ def test_a_copy_of_the_folder_reads_and_deletes_nothing(lake: Path, vault: Any, 
         maintain(opened, keep=NOTHING, grace=NOTHING)
     assert json.loads(vault.cat_file("vault/lakes/one/lake.json"))["folder"] == str(moved)
     assert rejects(moved) == ["0", "1", "2", "3"]
+
+
+def test_tables_change_hands_only_when_a_person_says_so(lake: Path, vault: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    take_over = ["init-lake", "--data-path", URI, "--take-over", "--lake"]
+    copy = shutil.copytree(lake, tmp_path / "copy")
+    assert main([*take_over, str(copy)]) == 1, "the first is still there"
+    assert f"the lake in {lake} is still there" in capsys.readouterr().err
+    shutil.rmtree(lake)
+    shutil.move(copy, lake)
+    before = {name: vault.cat_file(name) for name in vault.find("vault")}
+    catalog = (lake / "catalog.sqlite").read_bytes()
+    assert main(["maintain", "--lake", str(lake)]) == 1, "the same path, and copied file by file as to another machine"
+    assert f"init-lake --lake {lake} --data-path {URI} --take-over" in capsys.readouterr().err
+    assert {name: vault.cat_file(name) for name in vault.find("vault")} == before
+    assert (lake / "catalog.sqlite").read_bytes() == catalog
+    assert main([*take_over, str(lake)]) == main(["maintain", "--lake", str(lake)]) == 0
+    vault.rm_file("vault/lakes/one/lake.json")
+    assert main(["maintain", "--lake", str(lake)]) == 1
+    assert "bear no lake's name any more" in capsys.readouterr().err
+
+
+def test_a_clone_of_a_disk_deletes_nothing_while_the_first_lake_is_seen(lake: Path, vault: Any, tmp_path: Path) -> None:
+    """A snapshot of a file system has the times of change too: here the mark of a lake that has a clone's."""
+    clone = shutil.copytree(lake, tmp_path / "clone")
+    owner = f"folder of {(clone / WITNESS).stat().st_ctime_ns // 1000}"
+    vault.pipe_file("vault/lakes/one/lake.json", json.dumps({"folder": str(lake), "owner": owner}).encode())
+    with open_lake(clone) as other, pytest.raises(LakeError, match="may be a copy"):
+        maintain(other, keep=NOTHING, grace=NOTHING)
 
 
 def test_a_backup_has_the_files_of_the_tables_and_needs_no_store(lake: Path, vault: Any, tmp_path: Path) -> None:
