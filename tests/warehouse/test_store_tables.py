@@ -216,8 +216,14 @@ def test_what_is_forgotten_leaves_the_store(vault: Any, tmp_path: Path, capsys: 
     with open_lake(lake) as opened:
         ingest(opened, film(tmp_path / "one.mp4"), film(tmp_path / "two.mp4", seed=5))
         gone = opened.rows("SELECT DISTINCT video_id FROM videos WHERE contains(uri, 'one.mp4')")[0]["video_id"]
-    at = ["--lake", str(lake), "--runner", "serial"]
-    assert main(["forget", "--video", gone, "--requested-by", "letter 17", *at]) == 0
+    copy = shutil.copytree(lake, tmp_path / "copy")
+    command = ["forget", "--video", gone, "--requested-by", "letter 17", "--runner", "serial", "--lake"]
+    before = {name: vault.cat_file(name) for name in vault.find("vault")}
+    assert main([*command, str(copy)]) == 1
+    assert "--take-over" in capsys.readouterr().err
+    assert {name: vault.cat_file(name) for name in vault.find("vault")} == before
+    assert not (copy / "forgotten").exists()
+    assert main([*command, str(lake)]) == 0
     assert "versions that the tables' bucket keeps" in capsys.readouterr().err
     needles = (gone[:16].encode(), b"one.mp4")
     assert not [name for name in vault.find("vault") if any(needle in vault.cat_file(name) for needle in needles)]
