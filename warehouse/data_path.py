@@ -20,7 +20,7 @@ from warehouse.statements import quote
 from warehouse.store import atomic_file
 from warehouse.table_store import MARK, mark_of, read_mark, table_files
 
-__all__ = ["WITNESS", "claim", "refuse_other_owner", "refuse_taken", "stored_data_path", "take_over"]
+__all__ = ["WITNESS", "claim", "is_own", "refuse_other_owner", "refuse_taken", "stored_data_path", "take_over"]
 
 _DATA_PATH = "SELECT value FROM ducklake_metadata WHERE key = 'data_path'"
 _IS_THERE = "SELECT to_regclass('ducklake_metadata') IS NOT NULL AS is_there"
@@ -87,6 +87,11 @@ def refuse_taken(data_path: str, root: Path, catalog: Catalog) -> None:
         raise LakeError(f"{above} is not empty, it has {found}; give a prefix of its own for the tables")
 
 
+def is_own(data_path: str, root: Path, catalog: Catalog) -> bool:
+    """Whether tables bear the mark of the lake in `root`, which need not be whole yet."""
+    return read_mark(data_path) == _facts(root, catalog)
+
+
 def _kept_above(uri: str) -> str | None:
     """A place above a URI from which a lake or a backup deletes what it does not know; None if there is none."""
     store, path = open_store(uri)
@@ -100,12 +105,16 @@ def _kept_above(uri: str) -> str | None:
 
 
 def claim(data_path: str, root: Path, catalog: Catalog) -> None:
-    """Put the mark of the lake in `root` beside its tables."""
-    if catalog.kind == "sqlite":
-        _make_witness(root)
-    store, path = open_store(mark_of(data_path))
-    with reaching(data_path):
-        store.pipe_file(path, json.dumps(_facts(root, catalog)).encode())
+    """Put the mark of the lake in `root` beside its tables, where none is but its own.
+
+    Raises:
+        LakeError: there is another lake's.
+        OSError: the store cannot be reached.
+    """
+    mark = read_mark(data_path)
+    if mark is not None and mark.get("owner") != _facts(root, catalog)["owner"]:
+        raise LakeError(f"the tables in {data_path} belong to the lake in {mark.get('folder')}; give each lake a prefix of its own")
+    _put_mark(data_path, root, catalog)
 
 
 def take_over(data_path: str, root: Path, catalog: Catalog) -> None:
@@ -121,7 +130,7 @@ def take_over(data_path: str, root: Path, catalog: Catalog) -> None:
             f"the lake in {mark.get('folder')} is still there, and the tables in {data_path} are its own; delete that folder first, "
             f"or give the one in {root} tables of its own by `endoforge backup` and `endoforge restore`"
         )
-    claim(data_path, root, catalog)
+    _put_mark(data_path, root, catalog)
 
 
 def refuse_other_owner(data_path: str, root: Path, catalog: Catalog) -> None:
@@ -137,7 +146,7 @@ def refuse_other_owner(data_path: str, root: Path, catalog: Catalog) -> None:
     if mark == own:
         return
     if mark is not None and mark.get("owner") == own["owner"] and not _is_elsewhere(mark, root):
-        claim(data_path, root, catalog)  # the folder was renamed
+        _put_mark(data_path, root, catalog)  # the folder was renamed
         return
     whose = "bear no lake's name any more" if mark is None else f"belong to the lake in {mark.get('folder')}"
     raise LakeError(
@@ -145,6 +154,14 @@ def refuse_other_owner(data_path: str, root: Path, catalog: Catalog) -> None:
         f"If no other lake uses them, because this one was moved to another disk or its modes were changed, type: "
         f"`endoforge init-lake --lake {root} --data-path {mark_of(data_path).removesuffix(f'/{MARK}')} --take-over`"
     )
+
+
+def _put_mark(data_path: str, root: Path, catalog: Catalog) -> None:
+    if catalog.kind == "sqlite":
+        _make_witness(root)
+    store, path = open_store(mark_of(data_path))
+    with reaching(data_path):
+        store.pipe_file(path, json.dumps(_facts(root, catalog)).encode())
 
 
 def _is_elsewhere(mark: dict[str, str], root: Path) -> bool:

@@ -80,6 +80,11 @@ def rejects(lake: Path) -> list[str]:
         return [row["uri"] for row in opened.rows("SELECT uri FROM rejects ORDER BY uri")]
 
 
+def objects(vault: Any) -> dict[str, bytes]:
+    vault.invalidate_cache()
+    return {name: vault.cat_file(name) for name in vault.find("vault")}
+
+
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
 
@@ -156,11 +161,11 @@ def test_tables_change_hands_only_when_a_person_says_so(lake: Path, vault: Any, 
     assert f"the lake in {lake} is still there" in capsys.readouterr().err
     shutil.rmtree(lake)
     shutil.move(copy, lake)
-    before = {name: vault.cat_file(name) for name in vault.find("vault")}
+    before = objects(vault)
     catalog = (lake / "catalog.sqlite").read_bytes()
     assert main(["maintain", "--lake", str(lake)]) == 1, "the same path, and copied file by file as to another machine"
     assert f"init-lake --lake {lake} --data-path {URI} --take-over" in capsys.readouterr().err
-    assert {name: vault.cat_file(name) for name in vault.find("vault")} == before
+    assert objects(vault) == before
     assert (lake / "catalog.sqlite").read_bytes() == catalog
     assert main([*take_over, str(lake)]) == main(["maintain", "--lake", str(lake)]) == 0
     vault.rm_file("vault/lakes/one/lake.json")
@@ -175,6 +180,21 @@ def test_a_clone_of_a_disk_deletes_nothing_while_the_first_lake_is_seen(lake: Pa
     vault.pipe_file("vault/lakes/one/lake.json", json.dumps({"folder": str(lake), "owner": owner}).encode())
     with open_lake(clone) as other, pytest.raises(LakeError, match="may be a copy"):
         maintain(other, keep=NOTHING, grace=NOTHING)
+
+
+def test_an_interrupted_restore_takes_no_other_lakes_tables(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy_lake(lake, tmp_path / "backup")
+    lake.rename(tmp_path / "elsewhere")  # as that of another machine, which has the same path
+    lake.mkdir()
+    (lake / ".catalog.sqlite.partial").touch()
+    before = table_files(TABLES)
+    assert main(["restore", str(tmp_path / "backup"), "--lake", str(lake), "--data-path", URI]) == 1
+    assert "lakes/one has the tables of the lake in" in capsys.readouterr().err
+    with pytest.raises(LakeError, match="belong to the lake in"):
+        claim(TABLES, lake, catalog_of(lake))
+    with open_lake(tmp_path / "elsewhere") as first:
+        maintain(first, keep=NOTHING, grace=datetime.timedelta(days=1))
+    assert table_files(TABLES).keys() >= before.keys()
 
 
 def test_a_backup_has_the_files_of_the_tables_and_needs_no_store(lake: Path, vault: Any, tmp_path: Path) -> None:
@@ -218,15 +238,15 @@ def test_what_is_forgotten_leaves_the_store(vault: Any, tmp_path: Path, capsys: 
         gone = opened.rows("SELECT DISTINCT video_id FROM videos WHERE contains(uri, 'one.mp4')")[0]["video_id"]
     copy = shutil.copytree(lake, tmp_path / "copy")
     command = ["forget", "--video", gone, "--requested-by", "letter 17", "--runner", "serial", "--lake"]
-    before = {name: vault.cat_file(name) for name in vault.find("vault")}
+    before = objects(vault)
     assert main([*command, str(copy)]) == 1
     assert "--take-over" in capsys.readouterr().err
-    assert {name: vault.cat_file(name) for name in vault.find("vault")} == before
+    assert objects(vault) == before
     assert not (copy / "forgotten").exists()
     assert main([*command, str(lake)]) == 0
     assert "versions that the tables' bucket keeps" in capsys.readouterr().err
     needles = (gone[:16].encode(), b"one.mp4")
-    assert not [name for name in vault.find("vault") if any(needle in vault.cat_file(name) for needle in needles)]
+    assert not [name for name, content in objects(vault).items() if any(needle in content for needle in needles)]
     with open_lake(lake) as opened:
         assert [row["uri"][-7:] for row in opened.rows("SELECT uri FROM videos")] == ["two.mp4"]
         assert table_files(TABLES) == live_sizes(opened)
