@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from warehouse.catalog import CATALOG_FILE, Catalog, catalog_of, has_lake, write_catalog_file
 from warehouse.catalog_copy import copy_catalog, refuse_used_database
+from warehouse.data_path import WITNESS
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_files, live_sizes
 from warehouse.object_store import is_uri
@@ -146,6 +147,7 @@ def copy_lake(
         num_tables, num_rows = check_copy(source, target, database or copied, wanted=names, gone=set(gone))
         if data_path is not None:
             send_tables(target, database or copied, data_path, owner=lasting)
+            clear_sent(target)  # before it is a lake: killed in between, this can be repeated
     if database is not None:
         write_catalog_file(target, database)
         partial.unlink()
@@ -154,10 +156,8 @@ def copy_lake(
             _take_mode(source / CATALOG, partial)
         os.replace(partial, target / CATALOG)
     for name in gone:
-        (target / name).unlink()
+        (target / name).unlink(missing_ok=True)
     _remove_empty_folders(target)
-    if data_path is not None:
-        clear_sent(target)
     remove_abandoned(target, older_than_s=0)
     return Copied(
         num_files=len(names),
@@ -222,7 +222,7 @@ def lake_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
             _refuse_circle(Path(parent, name))
         for name in sorted(names):
             path = Path(parent, name)
-            is_own = inner == Path() and (name.startswith((CATALOG, f".{CATALOG}.partial")) or name in (MARK, CATALOG_FILE))
+            is_own = inner == Path() and (name.startswith((CATALOG, f".{CATALOG}.partial")) or name in (MARK, CATALOG_FILE, WITNESS))
             if is_own or name in left_out or name.endswith((".lock", ".tmp")):
                 continue
             try:
@@ -294,7 +294,7 @@ def _copy(source: Path, target: Path) -> bool:
 
 def _remove_empty_folders(root: Path) -> None:
     for parent, _, _ in os.walk(root, topdown=False):
-        if Path(parent) != root:
+        if Path(parent) not in (root, root / "tables"):
             with contextlib.suppress(OSError):
                 os.rmdir(parent)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from warehouse.data_path import refuse_other_owner
 from warehouse.lake import Lake, LakeError
-from warehouse.object_store import is_uri
 from warehouse.postgres import erase_values, rewrite_tables, tables_with
 from warehouse.snapshots import list_snapshots
 from warehouse.statements import quote
@@ -69,7 +68,7 @@ def maintain(
             then.
         OSError: the store of the tables cannot be reached.
     """
-    if is_uri(lake.data_path) and not dry_run:
+    if not dry_run:
         refuse_other_owner(lake.data_path, lake.root, lake.catalog)
     now = datetime.datetime.now(datetime.UTC)
     files_before, bytes_before = _stored(lake)

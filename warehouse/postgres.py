@@ -53,7 +53,9 @@ _OTHER_OWNER = """
     SELECT pg_get_userbyid(datdba)::text AS owner FROM pg_database
     WHERE datname = current_database() AND NOT pg_has_role(datdba, 'USAGE')"""
 _ANY_TABLE = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace) AS there"
-_IDENTITY = "SELECT system_identifier::text || ' ' || current_database() AS id FROM pg_control_system()"
+_IDENTITY = """
+    SELECT system_identifier::text || ' ' || oid AS id FROM pg_control_system(), pg_database WHERE datname = current_database()"""
+"""a database that is made anew under the name of another has another number"""
 
 
 class PostgresTurns(contextlib.AbstractContextManager[None]):

@@ -153,13 +153,12 @@ def pull_lake(
     num_tables, num_rows = check_copy(target, target, database or copied, wanted=index["files"].keys(), gone=set())
     if data_path is not None:
         send_tables(target, database or copied, data_path, owner=lasting)
+        clear_sent(target)  # before it is a lake: killed in between, this can be repeated
     if database is not None:
         write_catalog_file(target, database)
         partial.unlink()
     else:
         os.replace(partial, target / CATALOG)
-    if data_path is not None:
-        clear_sent(target)
     return Copied(
         num_files=len(index["files"]),
         num_bytes=sum(facts[0] for facts in index["files"].values()),

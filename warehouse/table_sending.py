@@ -8,13 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 from warehouse.catalog import Catalog, LakeError
-from warehouse.data_path import claim, refuse_taken
+from warehouse.data_path import claim, is_own, refuse_taken
 from warehouse.lake import open_lake
 from warehouse.maintenance import live_sizes
 from warehouse.object_store import open_store, reaching
 from warehouse.postgres import execute
 from warehouse.statements import quote
-from warehouse.table_store import read_mark, table_files
+from warehouse.table_store import table_files
 
 __all__ = ["clear_sent", "refuse_place", "send_tables", "write_data_path"]
 
@@ -26,8 +26,7 @@ def refuse_place(data_path: str, target: Path, catalog: Catalog, *, is_unfinishe
         LakeError: something is.
         OSError: the store cannot be reached.
     """
-    mark = read_mark(data_path)
-    if not (is_unfinished and mark is not None and mark["folder"] == str(target)):
+    if not (is_unfinished and is_own(data_path, target, catalog)):
         refuse_taken(data_path, target, catalog)
 
 
@@ -41,7 +40,7 @@ def send_tables(target: Path, catalog: Catalog, data_path: str, *, owner: Catalo
         owner: the catalog that the finished lake will have.
 
     Raises:
-        LakeError: a file did not arrive.
+        LakeError: a file did not arrive, or the tables there are another lake's.
         OSError: the store cannot be reached.
     """
     with open_lake(target, read_only=True, catalog=catalog) as lake:
@@ -70,6 +69,6 @@ def write_data_path(catalog: Catalog, data_path: str) -> None:
 
 
 def clear_sent(target: Path) -> None:
-    """Delete the files of tables that are in a store now, once the catalog is in its place."""
+    """Delete the files of tables that are in a store now, before the catalog takes its place."""
     shutil.rmtree(target / "tables")
     (target / "tables").mkdir(mode=0o700)

@@ -29,9 +29,13 @@ class InitLake(OfLake):
     one path on all machines; a SQLite file in the folder unless given"""
     data_path: str | None = None
     """empty place in an S3 store for the Parquet files of the tables, as s3://bucket/lake; the folder unless given"""
+    take_over: bool = False
+    """the lake is there with its tables in that place, and was moved by copying its folder: let it delete from them, no other lake"""
     execution: FlatAlone = field(default_factory=Alone)
 
     def __post_init__(self) -> None:
+        if self.take_over and self.data_path is None:
+            raise ValueError("take_over is given without a data_path; give the place of the lake's tables")
         if self.catalog is None and self.data_path is None:
             raise ValueError("neither a catalog nor a data_path is given; give one, or ingest into a new folder, which makes a lake of it")
         if self.data_path is not None:
@@ -162,7 +166,7 @@ class Snapshots(OfLake):
 def _init_lake(command: InitLake) -> None:
     from warehouse.new_lake import make_lake
 
-    print(make_lake(command.lake, command.catalog, data=command.data_path))
+    print(make_lake(command.lake, command.catalog, data=command.data_path, is_taken_over=command.take_over))
 
 
 def _maintain(command: Maintain) -> None:

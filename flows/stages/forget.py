@@ -16,6 +16,7 @@ from flows.job import Job, one_at_a_time
 from flows.runners import say
 from flows.stages.patient import find_patient
 from flows.stages.stage import Made
+from warehouse.data_path import refuse_other_owner
 from warehouse.dataset_queries import dataset_members
 from warehouse.forgotten import Forgetting, read_records, request, write_record
 from warehouse.lake import LakeError
@@ -82,10 +83,12 @@ def run_forget(job: Job, subject: Subject | None, *, requested_by: str) -> Forge
     Nothing else may write to the lake meanwhile: it waits for an ingest and a maintenance that run, and is refused while a stage works.
 
     Raises:
-        LakeError: nothing is to be forgotten, another process works on the lake, or a transaction of its Postgres catalog does not end.
+        LakeError: nothing is to be forgotten, another process works on the lake, its tables belong to another, or a transaction of its
+            Postgres catalog does not end.
     """
     if job.lake.catalog.kind == "postgres":
         refuse_unless_owner(job.lake.catalog)
+    refuse_other_owner(job.lake.data_path, job.lake.root, job.lake.catalog)
     root = job.lake.root
     pending = root / "forgotten" / _PENDING
     with (

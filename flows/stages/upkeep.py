@@ -12,6 +12,7 @@ from flows.runners import say
 from flows.upkeep_config import UpkeepConfig
 from warehouse.backup import Copied, copy_lake
 from warehouse.catalog import Catalog
+from warehouse.data_path import refuse_other_owner
 from warehouse.lake import Lake
 from warehouse.maintenance import Maintained, maintain
 from warehouse.object_store import is_uri
@@ -26,10 +27,11 @@ def run_maintain(lake: Lake, config: UpkeepConfig, *, dry_run: bool = False) -> 
     """Make a lake small and say what came of it; a copy that is under way is waited for.
 
     Raises:
-        LakeError: a file that was to be deleted is in use.
+        LakeError: a file that was to be deleted is in use, or the tables lie in a store and belong to another lake.
     """
     with one_at_a_time(lake.root / "maintenance.lock", busy="another process copies or maintains this lake"):
         if not dry_run:
+            refuse_other_owner(lake.data_path, lake.root, lake.catalog)
             lake.add_missing_views()
         done = maintain(
             lake, keep=datetime.timedelta(days=config.keep_days), grace=datetime.timedelta(hours=config.grace_hours), dry_run=dry_run

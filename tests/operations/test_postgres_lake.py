@@ -17,6 +17,8 @@ from tests.helpers.films import tissue, write_video
 from tests.helpers.postgres import PASSWORD, Server, binaries
 from tests.helpers.rejects import add_reject
 from warehouse.catalog import LakeError, parse_catalog, write_catalog_file
+from warehouse.data_path import stored_data_path
+from warehouse.extensions import bare_connection
 from warehouse.lake import open_lake
 from warehouse.local_path import is_lake
 from warehouse.maintenance import compact_catalog, live_files, maintain
@@ -85,6 +87,15 @@ def test_the_folder_names_its_database_and_the_database_its_folder(
         return str(config.lake)  # type: ignore[attr-defined]
 
     assert flow(lake=catalog) == str(folder)
+
+
+def test_an_empty_database_is_known_without_an_error_which_the_server_would_say_in_its_language(postgres: Server) -> None:
+    empty = parse_catalog(postgres.catalog("blank"))
+    log = postgres.folder / "log"
+    num_before = log.read_text().count("ERROR:")
+    with bare_connection("postgres_scanner") as connection:
+        assert stored_data_path(connection, empty, read_only=False) is None
+    assert log.read_text().count("ERROR:") == num_before
 
 
 def test_two_writers_and_a_reader_lose_nothing(folder: Path) -> None:

@@ -53,5 +53,5 @@ def test_another_database_deletes_nothing(postgres: Server, s3_address: str, tmp
         assert main(["init-lake", "--lake", str(lake), "--catalog", catalog, "--data-path", URI]) == 0
         postgres.tell("postgres", "CREATE DATABASE second TEMPLATE first")
         (lake / "catalog.toml").write_text((lake / "catalog.toml").read_text().replace("dbname=first", "dbname=second"))
-        with open_lake(lake) as other, pytest.raises(LakeError, match=r"belong to the lake in .*/lake, of which"):
+        with open_lake(lake) as other, pytest.raises(LakeError, match=r"belong to the lake in .*/lake, and the one in"):
             maintain(other, keep=NOTHING, grace=NOTHING)

@@ -21,7 +21,7 @@ from tests.helpers.object_store import empty_bucket
 from tests.helpers.rejects import add_reject
 from warehouse.backup import copy_lake
 from warehouse.catalog import catalog_of
-from warehouse.data_path import claim
+from warehouse.data_path import WITNESS, claim
 from warehouse.extensions import bare_connection
 from warehouse.lake import Lake, LakeError, open_lake
 from warehouse.maintenance import live_sizes, maintain
@@ -54,6 +54,12 @@ with open_lake(sys.argv[1]) as lake, lake.transaction():
     print("holding", flush=True)
     time.sleep(300)
 """
+KILLED_WHILE_CLEARING = """
+import os, shutil, sys
+from flows.cli.cli import main
+shutil.rmtree = lambda path: os._exit(9)
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
@@ -75,6 +81,11 @@ def lake(vault: Any, tmp_path: Path) -> Path:
 def rejects(lake: Path) -> list[str]:
     with open_lake(lake, read_only=True) as opened:
         return [row["uri"] for row in opened.rows("SELECT uri FROM rejects ORDER BY uri")]
+
+
+def objects(vault: Any) -> dict[str, bytes]:
+    vault.invalidate_cache()
+    return {name: vault.cat_file(name) for name in vault.find("vault")}
 
 
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
@@ -149,7 +160,7 @@ def test_a_copy_of_the_folder_reads_and_deletes_nothing(lake: Path, vault: Any, 
     with open_lake(lake) as opened:
         add_reject(opened, "3")
     before = table_files(TABLES)
-    with open_lake(copy) as other, pytest.raises(LakeError, match=r"belong to the lake in .*/lake, of which the one in .*/copy is a copy"):
+    with open_lake(copy) as other, pytest.raises(LakeError, match=r"belong to the lake in .*/lake, and the one in .*/copy may be a copy"):
         maintain(other, keep=NOTHING, grace=NOTHING)
     assert table_files(TABLES) == before
     moved = lake.rename(tmp_path / "moved")
@@ -157,6 +168,49 @@ def test_a_copy_of_the_folder_reads_and_deletes_nothing(lake: Path, vault: Any, 
         maintain(opened, keep=NOTHING, grace=NOTHING)
     assert json.loads(vault.cat_file("vault/lakes/one/lake.json"))["folder"] == str(moved)
     assert rejects(moved) == ["0", "1", "2", "3"]
+
+
+def test_tables_change_hands_only_when_a_person_says_so(lake: Path, vault: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    take_over = ["init-lake", "--data-path", URI, "--take-over", "--lake"]
+    copy = shutil.copytree(lake, tmp_path / "copy")
+    assert main([*take_over, str(copy)]) == 1, "the first is still there"
+    assert f"the lake in {lake} is still there" in capsys.readouterr().err
+    shutil.rmtree(lake)
+    shutil.move(copy, lake)
+    before = objects(vault)
+    catalog = (lake / "catalog.sqlite").read_bytes()
+    assert main(["maintain", "--lake", str(lake)]) == 1, "the same path, and copied file by file as to another machine"
+    assert f"init-lake --lake {lake} --data-path {URI} --take-over" in capsys.readouterr().err
+    assert objects(vault) == before
+    assert (lake / "catalog.sqlite").read_bytes() == catalog
+    assert main([*take_over, str(lake)]) == main(["maintain", "--lake", str(lake)]) == 0
+    vault.rm_file("vault/lakes/one/lake.json")
+    assert main(["maintain", "--lake", str(lake)]) == 1
+    assert "bear no lake's name any more" in capsys.readouterr().err
+
+
+def test_a_clone_of_a_disk_deletes_nothing_while_the_first_lake_is_seen(lake: Path, vault: Any, tmp_path: Path) -> None:
+    """A snapshot of a file system has the times of change too: here the mark of a lake that has a clone's."""
+    clone = shutil.copytree(lake, tmp_path / "clone")
+    owner = f"folder of {(clone / WITNESS).stat().st_ctime_ns // 1000}"
+    vault.pipe_file("vault/lakes/one/lake.json", json.dumps({"folder": str(lake), "owner": owner}).encode())
+    with open_lake(clone) as other, pytest.raises(LakeError, match="may be a copy"):
+        maintain(other, keep=NOTHING, grace=NOTHING)
+
+
+def test_an_interrupted_restore_takes_no_other_lakes_tables(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy_lake(lake, tmp_path / "backup")
+    lake.rename(tmp_path / "elsewhere")  # as that of another machine, which has the same path
+    lake.mkdir()
+    (lake / ".catalog.sqlite.partial").touch()
+    before = table_files(TABLES)
+    assert main(["restore", str(tmp_path / "backup"), "--lake", str(lake), "--data-path", URI]) == 1
+    assert "lakes/one has the tables of the lake in" in capsys.readouterr().err
+    with pytest.raises(LakeError, match="belong to the lake in"):
+        claim(TABLES, lake, catalog_of(lake))
+    with open_lake(tmp_path / "elsewhere") as first:
+        maintain(first, keep=NOTHING, grace=datetime.timedelta(days=1))
+    assert table_files(TABLES).keys() >= before.keys()
 
 
 def test_a_backup_has_the_files_of_the_tables_and_needs_no_store(lake: Path, vault: Any, tmp_path: Path) -> None:
@@ -198,11 +252,17 @@ def test_what_is_forgotten_leaves_the_store(vault: Any, tmp_path: Path, capsys: 
     with open_lake(lake) as opened:
         ingest(opened, film(tmp_path / "one.mp4"), film(tmp_path / "two.mp4", seed=5))
         gone = opened.rows("SELECT DISTINCT video_id FROM videos WHERE contains(uri, 'one.mp4')")[0]["video_id"]
-    at = ["--lake", str(lake), "--runner", "serial"]
-    assert main(["forget", "--video", gone, "--requested-by", "letter 17", *at]) == 0
+    copy = shutil.copytree(lake, tmp_path / "copy")
+    command = ["forget", "--video", gone, "--requested-by", "letter 17", "--runner", "serial", "--lake"]
+    before = objects(vault)
+    assert main([*command, str(copy)]) == 1
+    assert "--take-over" in capsys.readouterr().err
+    assert objects(vault) == before
+    assert not (copy / "forgotten").exists()
+    assert main([*command, str(lake)]) == 0
     assert "versions that the tables' bucket keeps" in capsys.readouterr().err
     needles = (gone[:16].encode(), b"one.mp4")
-    assert not [name for name in vault.find("vault") if any(needle in vault.cat_file(name) for needle in needles)]
+    assert not [name for name, content in objects(vault).items() if any(needle in content for needle in needles)]
     with open_lake(lake) as opened:
         assert [row["uri"][-7:] for row in opened.rows("SELECT uri FROM videos")] == ["two.mp4"]
         assert table_files(TABLES) == live_sizes(opened)
@@ -342,3 +402,17 @@ def test_a_restore_puts_the_tables_into_the_store_and_goes_on_where_it_was_cut(
             add_reject(opened, "two")
             maintain(opened, keep=NOTHING, grace=NOTHING)
         assert rejects(new) == ["one", "two"]
+
+
+def test_a_restore_that_is_killed_while_it_clears_the_folder_goes_on(vault: Any, lake: Path, tmp_path: Path) -> None:
+    copy_lake(lake, tmp_path / "backup")
+    push_lake(lake, "s3://vault/backup")
+    for number, backup in enumerate((str(tmp_path / "backup"), "s3://vault/backup")):
+        new = tmp_path / f"new {number}"
+        command = ["restore", backup, "--lake", str(new), "--data-path", f"s3://vault/lakes/new-{number}"]
+        with start(KILLED_WHILE_CLEARING, *command) as killed:
+            assert killed.wait(timeout=300) == 9
+        assert list((new / "tables").rglob("*.parquet"))
+        assert main(command) == 0
+        assert list((new / "tables").iterdir()) == []
+        assert rejects(new) == ["0", "1", "2"]
