@@ -20,7 +20,7 @@ from warehouse.statements import quote
 from warehouse.store import atomic_file
 from warehouse.table_store import MARK, mark_of, read_mark, table_files
 
-__all__ = ["WITNESS", "claim", "is_own", "refuse_other_owner", "refuse_taken", "stored_data_path", "take_over"]
+__all__ = ["WITNESS", "claim", "is_own", "kept_above", "refuse_other_owner", "refuse_taken", "stored_data_path", "take_over"]
 
 _DATA_PATH = "SELECT value FROM ducklake_metadata WHERE key = 'data_path'"
 _IS_THERE = "SELECT to_regclass('ducklake_metadata') IS NOT NULL AS is_there"
@@ -78,7 +78,7 @@ def refuse_taken(data_path: str, root: Path, catalog: Catalog) -> None:
             f"{above} has the tables of the lake in {mark.get('folder')}; give each lake a prefix of its own. If no lake uses them "
             f"any more, delete what lies below {above} first"
         )
-    if root_of := _kept_above(above):
+    if root_of := kept_above(above):
         raise LakeError(f"{above} lies below {root_of}, which is a lake's or a backup's own; give a place beside it")
     store, path = open_store(above)
     with reaching(above):
@@ -92,7 +92,7 @@ def is_own(data_path: str, root: Path, catalog: Catalog) -> bool:
     return read_mark(data_path) == _facts(root, catalog)
 
 
-def _kept_above(uri: str) -> str | None:
+def kept_above(uri: str) -> str | None:
     """A place above a URI from which a lake or a backup deletes what it does not know; None if there is none."""
     store, path = open_store(uri)
     with reaching(uri):

@@ -10,7 +10,7 @@ from flows.job import Job, one_at_a_time
 from flows.runners import say, successes, track
 from flows.stages.audit_words import dataset_sentence
 from warehouse.artifacts import artifact_of
-from warehouse.data_path import _kept_above
+from warehouse.data_path import kept_above
 from warehouse.dataset_audit import dataset_audit
 from warehouse.dataset_queries import dataset_named
 from warehouse.lake import LakeError
@@ -74,7 +74,7 @@ def _send(job: Job, name: str, uri: str) -> None:
 
 def _refuse_other(uri: str, described: Path) -> None:
     """See that the place is empty, or that this dataset's publication was begun there, and that no lake or backup deletes from it."""
-    if root_of := _kept_above(uri):
+    if root_of := kept_above(uri):
         raise LakeError(f"{uri} lies below {root_of}, which is a lake's or a backup's own and is cleared of all else; give another")
     store, path = open_store(uri)
     with reaching(uri):
