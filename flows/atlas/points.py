@@ -226,7 +226,7 @@ def _unasked(lake: Lake, encoder_id: str, vectors: npt.NDArray[np.float32]) -> t
     found, left_out = [], []
     heads = newest_heads(lake, encoder_id)
     if len(vectors) > _MOST_UNASKED:
-        return (), (f"above {_MOST_UNASKED:,} points heads are asked where --head names one; {len(heads)} would fit",) if heads else ()
+        return (), (f"above {_MOST_UNASKED:,} points no head is asked that nobody named; {len(heads)} would fit",) if heads else ()
     for head in heads:
         try:
             found.append(predicted(head, vectors))
