@@ -17,7 +17,7 @@ class FileSending:
 
     path: str
     uri: str
-    """of the object that it becomes"""
+    """place of the object that it becomes"""
     sha256: str
 
 

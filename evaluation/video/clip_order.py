@@ -23,7 +23,7 @@ __all__ = ["ordered_start", "seen_by", "tells_order", "told_order"]
 _PROBED = 16
 """clips by which a network is judged, and its time embedding given a size"""
 _LEAST_CHANGE = 0.02
-"""of a vector when its clip is reversed, over the spread of vectors of different clips"""
+"""change of a vector when its clip is reversed, over the spread of vectors of different clips"""
 _BATCH = 8
 
 

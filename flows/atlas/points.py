@@ -27,11 +27,11 @@ __all__ = ["Atlas", "Picture", "num_removals", "read_atlas"]
 
 _COLOURS = ("cluster", "large cluster", "video", "site", "device", "imaging mode", "dataset")
 
-# Only frames that are kept now (candidates), and none of a video that privacy filters flagged and no person has looked at since. Of two
-# trees' levels the finest and the coarsest are shown. Names of files stay out: they may name a patient.
 _MOST_UNASKED = 100_000
 """points of which heads that nobody named tell classes: k-NN alone compares each with all that it was trained on"""
 
+# Only frames that are kept now (candidates), and none of a video that privacy filters flagged and no person has looked at since. Of two
+# trees' levels the finest and the coarsest are shown. Names of files stay out: they may name a patient.
 _FRAMES = """
     WITH made AS (FROM datasets WHERE name = $2 LIMIT 1),
     tree AS (SELECT c.frame_id, c.level, c.cluster_id FROM clusters c JOIN made ON made.tree_id = c.tree_id),
@@ -95,7 +95,7 @@ class Atlas:
     beside: Beside | None = None
     """the same points by a second encoder, if one was named"""
     members: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
-    """of the latest datasets, whether each holds each point, (N,)"""
+    """whether each of the latest datasets holds each point, (N,)"""
     predictions: tuple[Prediction, ...] = ()
     """what stored heads say of the points, each a colour too"""
     has_sql: bool = False
@@ -126,8 +126,7 @@ def read_atlas(
         layout: how vectors become positions.
         beside: a second encoder, beside whose neighbours the first one's are shown; frames that both embedded are shown.
         head: a score, by its id or a unique start of it, whose head says what each point shows; of each task the newest that fits unless
-            one is named, and none where torch is not installed or there are over
-            100,000 points.
+            one is named, and none where torch is not installed or there are over 100,000 points.
 
     Raises:
         LakeError: nothing is embedded, there is no such dataset or score, or no frame may be shown.

@@ -149,7 +149,7 @@ class Publish(OfLake):
     """Send a dataset's shards to an object store, where training reads them; typed again, what an interruption left out."""
 
     name: Annotated[Positional[str], arg(metavar="DATASET")]
-    """of the dataset"""
+    """name of the dataset"""
     to: Annotated[Positional[str], arg(metavar="URI")]
     """empty place in an object store, as s3://bucket/first"""
     execution: Flat = field(default_factory=Execution)
